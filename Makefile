@@ -1,0 +1,40 @@
+# make reproduce  install, then regenerate every table and figure of the default scale
+# make smoke      the same at the smallest scale
+# make test       install, then run the tests
+# make lint       formatting, types and workflow checks
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: reproduce smoke test lint lock
+
+reproduce: $(INSTALLED)
+	snakemake --cores $(CORES)
+
+smoke: $(INSTALLED)
+	snakemake --cores $(CORES) --config scale=smoke
+
+test: $(INSTALLED)
+	pytest -n auto
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+lock: $(INSTALLED)
+	(echo "# Exact versions of the tested environment, used as constraints (python 3.11). Renewed with: make lock"; \
+	pip freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel | sed 's/+cpu//' | grep -v '@ file') \
+	> requirements.lock
+
+$(INSTALLED): requirements.txt requirements.lock pyproject.toml $(wildcard envs/stand-ins/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "hsac: PYTHON: found $$($(PYTHON) -V 2>&1), allowed is Python 3.11 or newer (make PYTHON=python3.11 ...)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	pip install --quiet --upgrade "pip>=23.1"
+	pip install --quiet -r requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""hsac: hyperbolic sharpness-aware curvature learning."""

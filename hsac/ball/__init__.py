@@ -1,0 +1,38 @@
+"""The Poincaré ball: maps as plain functions of (points, c), and the curvature parameter."""
+
+from hsac.ball.curvature import Curvature, Transform
+from hsac.ball.maps import (
+    clip_norm,
+    conformal_factor,
+    distance,
+    exp,
+    exp0,
+    log,
+    log0,
+    midpoint,
+    mlr_logits,
+    mlr_logits_tangent,
+    mobius_add,
+    mobius_scalar_mul,
+    project,
+    squared_distance,
+)
+
+__all__ = [
+    "Curvature",
+    "Transform",
+    "clip_norm",
+    "conformal_factor",
+    "distance",
+    "exp",
+    "exp0",
+    "log",
+    "log0",
+    "midpoint",
+    "mlr_logits",
+    "mlr_logits_tangent",
+    "mobius_add",
+    "mobius_scalar_mul",
+    "project",
+    "squared_distance",
+]

@@ -1,0 +1,196 @@
+"""The command `hsac`: one subcommand per stage of the workflow, and `hsac list`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hsac import config, layout, registry
+from hsac.data import catalogue
+from hsac.errors import InputError
+from hsac.files import read_json, write_json
+
+
+def settings_stage(args: argparse.Namespace) -> None:
+    """Resolve a scale's configuration and write it."""
+    try:
+        override = json.loads(args.override)
+    except ValueError as error:
+        raise InputError(f"--override: found {args.override!r} ({error}); allowed is a JSON object") from None
+    write_json(args.output, config.load(args.scale, override))
+
+
+def data_stage(args: argparse.Namespace) -> None:
+    """Put datasets into the data folder."""
+    from hsac.data import fetch
+
+    for name in args.names:
+        print(fetch(name, layout.data_root()))
+
+
+def variant_stage(args: argparse.Namespace) -> None:
+    """Build an experiment's variant: indices, labels or episodes, with a recipe and a hash."""
+    from hsac.data import build_variant, write_variant
+
+    experiment = _experiment(read_json(args.settings), args.experiment)
+    recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+    name = experiment["variant"]["name"]
+    write_variant(build_variant(experiment["dataset"], name, recipe, layout.data_root()), args.output)
+
+
+def train_stage(args: argparse.Namespace) -> None:
+    """Train a bundle: the seeds of one experiment and method."""
+    from hsac.train.run import run_bundle
+
+    settings = read_json(args.settings)
+    _experiment(settings, args.experiment)
+    cell = config.cell(settings, args.experiment, args.method)
+    run_bundle(settings, cell, args.seeds, args.variant, layout.data_root(), args.index)
+
+
+def select_stage(args: argparse.Namespace) -> None:
+    """Choose each seed's best run of a grid on validation."""
+    from hsac.train.run import select_bundle
+
+    settings = read_json(args.settings)
+    cell = config.cell(settings, args.experiment, args.method)
+    select_bundle(cell, config.candidates(settings, cell), args.candidates, args.seeds, args.index)
+
+
+def gather_stage(args: argparse.Namespace) -> None:
+    """Gather the run records of a scale into runs.parquet and trajectories.parquet."""
+    from hsac.report.gather import gather
+
+    settings = read_json(args.settings)
+    indexes = layout.indexes(settings, args.results, config.cells(settings))
+    gather(indexes, args.results / "runs.parquet", args.results / "trajectories.parquet")
+
+
+def claims_stage(args: argparse.Namespace) -> None:
+    """Judge the claims."""
+    from hsac.report.claims import write_claims
+
+    write_claims(args.claims, args.runs, args.output)
+
+
+def tables_stage(args: argparse.Namespace) -> None:
+    """Write the tables as CSV, Markdown and LaTeX."""
+    from hsac.report.tables import write_tables
+
+    write_tables(args.runs, *_order(read_json(args.settings)), args.output)
+
+
+def figures_stage(args: argparse.Namespace) -> None:
+    """Draw the figures as PNG and PDF."""
+    from hsac.report.figures import write_figures
+
+    dot = args.rulegraph.read_text()
+    write_figures(args.runs, args.trajectories, dot, *_order(read_json(args.settings)), args.output)
+
+
+def page_stage(args: argparse.Namespace) -> None:
+    """Write the self-contained page index.html."""
+    from hsac.report.page import write_page
+
+    settings = read_json(args.settings)
+    variants = {name: layout.variant_path(e) for name, e in settings["experiments"].items()}
+    write_page(args.results, variants, args.results / "index.html")
+    print(f"tables  {args.results}/tables\nfigures {args.results}/figures\npage    {args.results}/index.html")
+
+
+def progress_stage(args: argparse.Namespace) -> None:
+    """Show runs done of all and the time left, until the process that asked for it ends."""
+    from hsac.progress import watch
+
+    watch(args.scale, json.loads(args.override), args.process)
+
+
+def list_stage(args: argparse.Namespace) -> None:
+    """List settings, datasets, models, rules and methods."""
+    settings = config.load(args.scale)
+    for title, lines in {
+        "settings": config.SETTINGS,
+        "scales": config.SCALES,
+        "datasets": [f"{name:<24}{catalogue.entry(name).about}" for name in catalogue.names()],
+        **{f"{family}s": [f"{n:<24}{registry.summary(family, n)}" for n in registry.names(family)]
+           for family in registry.FAMILIES},
+        f"experiments and methods of scale {args.scale}": [
+            f"{name:<24}{' '.join(e['methods'])}" for name, e in settings["experiments"].items()
+        ],
+    }.items():
+        print(title)
+        for line in lines:
+            print(f"  {line}")
+
+
+def _experiment(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    if name not in settings["experiments"]:
+        raise InputError(f"--experiment: found {name!r}; {registry.nearest(name, settings['experiments'])}")
+    return settings["experiments"][name]
+
+
+def _order(settings: dict[str, Any]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    experiments = settings["experiments"]
+    return {n: e["methods"] for n, e in experiments.items()}, {n: e["reference"] for n, e in experiments.items()}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="hsac", description=__doc__)
+    stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
+
+    def stage(name: str, run: Callable[[argparse.Namespace], None], *options: tuple[str, dict[str, Any]]) -> None:
+        sub = stages.add_parser(name, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        for flag, keywords in options:
+            sub.add_argument(flag, **keywords)
+
+    def path(flag: str, text: str) -> tuple[str, dict[str, Any]]:
+        return flag, {"type": Path, "required": True, "help": text}
+
+    settings = path("--settings", "resolved settings, as `hsac settings` writes them")
+    scale = ("--scale", {"default": "default", "help": "smoke, default, workstation or paper"})
+    override = ("--override", {"default": "{}", "help": "top-level keys to replace, as a JSON object"})
+    experiment = ("--experiment", {"required": True, "help": "an experiment of the settings"})
+    method = ("--method", {"required": True, "help": "weight+curvature, or weight+curvature@start"})
+    seeds = ("--seeds", {"type": int, "nargs": "+", "required": True, "help": "the bundle's seeds"})
+    index = path("--index", "the bundle's index to write; records go beside it")
+    runs = path("--runs", "runs.parquet")
+    results = path("--results", "the results folder of the scale")
+
+    stage("list", list_stage, scale)
+    stage("settings", settings_stage, scale, override, path("--output", "file to write"))
+    dataset = ("names", {"nargs": "+", "metavar": "NAME", "help": "a dataset of `hsac list`"})
+    stage("data", data_stage, ("action", {"choices": ["fetch"], "help": "what to do"}), dataset)
+    stage("variant", variant_stage, settings, experiment, path("--output", "file to write"))
+    stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index)
+    candidates = ("--candidates", {"type": Path, "nargs": "+", "required": True, "help": "the candidates' indexes"})
+    stage("select", select_stage, settings, experiment, method, seeds, candidates, index)
+    stage("gather", gather_stage, settings, results)
+    stage("claims", claims_stage, path("--claims", "claims.yaml"), runs, path("--output", "file to write"))
+    stage("tables", tables_stage, settings, runs, path("--output", "folder to write"))
+    graph = path("--rulegraph", "what `snakemake --rulegraph` prints")
+    trajectories = path("--trajectories", "trajectories.parquet")
+    stage("figures", figures_stage, settings, runs, trajectories, graph, path("--output", "folder to write"))
+    stage("page", page_stage, settings, results)
+    process = ("--process", {"type": int, "required": True, "help": "the process to follow"})
+    stage("progress", progress_stage, scale, override, process)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a stage; exit status 0, or 2 with one line on standard error for anything the user can mend."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except InputError as error:
+        print(f"hsac: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"hsac: {error.filename or args.stage}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

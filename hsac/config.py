@@ -1,0 +1,211 @@
+"""The configuration: read, checked, and resolved into cells (one experiment × one method). No torch here."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from hsac import registry
+from hsac.data import catalogue
+from hsac.errors import InputError
+from hsac.files import digest
+
+SETTINGS = ("classification", "long_tailed", "noisy", "few_shot")
+SCALES = ("smoke", "default", "workstation", "paper")
+FOLDER = Path("config")
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of a configuration."""
+    return yaml.safe_load(files("hsac").joinpath("config.schema.yaml").read_text())
+
+
+def scale_file(scale: str, folder: Path = FOLDER) -> Path:
+    """`config/<scale>.yaml`; the default scale is `config/config.yaml`. Raises InputError when there is none."""
+    path = folder / ("config.yaml" if scale == "default" else f"{scale}.yaml")
+    if not path.is_file():
+        found = {p.stem for p in folder.glob("*.yaml")} & set(SCALES) | {"default"}
+        raise InputError(f"scale: found {scale!r} but there is no {path}; {registry.nearest(scale, found)}")
+    return path
+
+
+def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLDER) -> dict[str, Any]:
+    """The settings of a scale: the default's, each top-level key replaced whole by the scale's, then by `override`.
+
+    Nothing is merged below the top level, so no entry of a default grid survives unseen. Raises InputError naming the
+    key, the file, what was found and what is allowed.
+    """
+    layers = [(str(p), _read(p)) for p in dict.fromkeys([scale_file("default", folder), scale_file(scale, folder)])]
+    layers.append(("the command line", override or {}))
+    settings: dict[str, Any] = {}
+    for source, layer in layers:
+        settings |= layer
+        _check_schema(layer, settings, source)
+    settings["scale"] = scale
+    for cell in cells(settings):
+        _check_cell(settings, cell, layers)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: found {type(value).__name__}, allowed is a mapping of keys")
+    return value
+
+
+def _check_schema(layer: dict[str, Any], settings: dict[str, Any], source: str) -> None:
+    validator = Draft202012Validator({**schema(), "required": []})
+    for error in sorted(validator.iter_errors(layer), key=lambda e: [str(p) for p in e.absolute_path]):
+        raise InputError(f"{source}: {_sentence(error)}")
+
+
+def _sentence(error: ValidationError) -> str:
+    key = ".".join(str(p) for p in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        extra = sorted(set(error.instance) - set(known))[0]
+        where = f"{key}.{extra}" if key else extra
+        return f"{where}: found an unknown key; {registry.nearest(extra, known)}"
+    if error.validator == "required":
+        return f"{key or 'top level'}: {error.message}"
+    allowed = error.schema.get("title") or f"{error.validator} {error.validator_value}"
+    return f"{key}: found {error.instance!r}; allowed is {allowed}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """`weight+curvature@start`: a weight rule, a curvature rule, and the curvature it starts from."""
+
+    name: str
+    weight: str
+    curvature: str
+    start: float | None
+
+
+def parse_method(name: str, default_start: float, key: str) -> Method:
+    """Raises InputError naming `key` for a name that is not `weight+curvature` or `weight+curvature@number`."""
+    weight, plus, rest = name.partition("+")
+    curvature, at, start = rest.partition("@")
+    if not (weight and plus and curvature):
+        raise InputError(f"{key}: found {name!r}; allowed is weight+curvature or weight+curvature@start")
+    value = default_start
+    if at:
+        try:
+            value = float(start)
+        except ValueError:
+            raise InputError(f"{key}: found start {start!r} in {name!r}; allowed is a number") from None
+    return Method(name, weight, curvature, value)
+
+
+def rule_of(settings: dict[str, Any], experiment: dict[str, Any], kind: str, name: str, key: str) -> dict[str, Any]:
+    """{rule, parameters} of a named rule: the experiment's `rules` over the top level's, over the rule's defaults."""
+    known = settings["rules"][kind]
+    if name not in known:
+        raise InputError(f"{key}: found {name!r}; {kind} rules {registry.nearest(name, known)}")
+    given = {**(known[name] or {}), **((experiment.get("rules", {}).get(kind, {}) or {}).get(name) or {})}
+    rule = given.pop("rule", name)
+    return {"rule": rule, "parameters": given}
+
+
+def cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every experiment × method, each with all that decides its result and nothing else.
+
+    Raises InputError naming the key for a method that cannot be made.
+    """
+    out = []
+    for name, experiment in settings["experiments"].items():
+        for method in experiment["methods"]:
+            out.append(cell(settings, name, method))
+        for method, _ in groupby(sorted(experiment["methods"])):
+            if experiment["methods"].count(method) > 1:
+                raise InputError(f"experiments.{name}.methods: found {method!r} twice; allowed is once")
+    return out
+
+
+def cell(settings: dict[str, Any], name: str, method_name: str) -> dict[str, Any]:
+    """One experiment × method, resolved."""
+    experiment = settings["experiments"][name]
+    key = f"experiments.{name}.methods"
+    curvature = {**settings["curvature"], **experiment.get("curvature", {})}
+    method = parse_method(method_name, curvature["start"], key)
+    resolved = {
+        "setting": experiment["setting"],
+        "dataset": experiment["dataset"],
+        "variant": experiment["variant"],
+        "model": experiment["model"],
+        "training": experiment["training"],
+        "weights": rule_of(settings, experiment, "weights", method.weight, key),
+        "curvature": {**curvature, "start": method.start},
+        "rule": rule_of(settings, experiment, "curvature", method.curvature, key),
+        "measure": settings["measure"],
+    }
+    return {"experiment": name, "method": method.name, "config": resolved, "hash": digest(resolved)}
+
+
+def candidates(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[str]:
+    """Methods that a derived cell (grid) chooses from; [] for a cell that is trained."""
+    if not derived(the_cell):
+        return []
+    weight = the_cell["method"].partition("+")[0]
+    curvatures = the_cell["config"]["rule"]["parameters"].get("curvatures", (0.1, 0.3, 1.0, 3.0))
+    return [f"{weight}+fixed@{c:g}" for c in curvatures]
+
+
+def derived(the_cell: dict[str, Any]) -> bool:
+    """Whether the cell's runs are chosen among other cells' runs."""
+    return the_cell["config"]["rule"]["rule"] == "grid"
+
+
+def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every cell that must be trained: those in the tables and those only a grid looks at, each once."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for c in cells(settings):
+        for one in [cell(settings, c["experiment"], m) for m in candidates(settings, c)] or [c]:
+            found.setdefault((one["experiment"], one["config"]["weights"]["rule"] + one["hash"]), one)
+    return list(found.values())
+
+
+def seeds(settings: dict[str, Any], experiment: str) -> list[int]:
+    """The experiment's own seeds, or everybody's."""
+    return settings["experiments"][experiment].get("seeds", settings["seeds"])
+
+
+def variant_id(experiment: dict[str, Any]) -> str:
+    """Name and hash of a variant's recipe, unique to dataset and recipe."""
+    return f"{experiment['variant']['name']}-{digest([experiment['dataset'], experiment['variant']])[:8]}"
+
+
+def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:
+    name, config = the_cell["experiment"], the_cell["config"]
+    source = next(source for source, layer in reversed(layers) if "experiments" in layer)
+    key = f"{source}: experiments.{name}"
+    if config["dataset"] not in catalogue.names():
+        found = config["dataset"]
+        raise InputError(f"{key}.dataset: found {found!r}; {registry.nearest(found, catalogue.names())}")
+    low, high = config["curvature"]["bounds"]
+    start = config["curvature"]["start"]
+    if not (math.isfinite(start) and low <= start <= high):
+        raise InputError(f"{key}.methods: {the_cell['method']!r} starts at {start:g}; allowed is {low:g} to {high:g}")
+    for family, part in (("weight rule", config["weights"]), ("curvature rule", config["rule"])):
+        where = f"{key}: rule {part['rule']}"
+        registry.check_name(family, part["rule"], where)
+        registry.check_parameters(family, part["rule"], part["parameters"], where)
+    model = dict(config["model"])
+    registry.check_name("model", model["name"], f"{key}.model.name")
+    registry.check_parameters("model", model.pop("name"), model, f"{key}.model")
+    reference = settings["experiments"][name]["reference"]
+    methods = settings["experiments"][name]["methods"]
+    if reference not in methods:
+        raise InputError(f"{key}.reference: found {reference!r}; {registry.nearest(reference, methods)}")

@@ -1,0 +1,44 @@
+"""Products with the Hessian of the lower level, from one kept gradient graph."""
+
+import torch
+from torch import Tensor
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product per run: (R, P), (R, P) -> (R, 1)."""
+    return (a * b).sum(-1, keepdim=True)
+
+
+def norm(a: Tensor) -> Tensor:
+    """Euclidean norm per run, never 0, so that it can divide: (R, P) -> (R, 1)."""
+    return a.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny ** 0.5)
+
+
+class HessianOperator:
+    """H = d²L/dw² and d²L/dθdw of runs' losses at one point; counts its products.
+
+    Args: `loss` (R,), a function of the leaves `w` (R, P) and `theta` (R, C), one independent problem a run. The
+    gradient's graph is built once and serves every product (Pearlmutter 1994), which is what makes a solve cheap.
+    """
+
+    def __init__(self, loss: Tensor, w: Tensor, theta: Tensor) -> None:
+        self.w, self.theta, self.products = w, theta, 0
+        (self.gradient,) = torch.autograd.grad(loss.sum(), w, create_graph=True)
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """H v: (R, P) -> (R, P)."""
+        self.products += 1
+        (hv,) = torch.autograd.grad(self.gradient, self.w, v, retain_graph=True)
+        return hv
+
+    def mixed(self, v: Tensor) -> Tensor:
+        """(d²L/dθdw)ᵀ v: (R, P) -> (R, C); 0 where θ does not enter the gradient."""
+        self.products += 1
+        (out,) = torch.autograd.grad(self.gradient, self.theta, v, retain_graph=True, allow_unused=True)
+        return torch.zeros_like(self.theta) if out is None else out
+
+    def dense(self) -> Tensor:
+        """The whole Hessian (R, P, P), for tests and small studies."""
+        rows = [self(torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)[i].expand_as(self.w))
+                for i in range(self.w.shape[1])]
+        return torch.stack(rows, 1)

@@ -1,0 +1,31 @@
+"""What a solver returns."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from hsac.hypergradient.operator import HessianOperator, norm
+
+
+@dataclass(frozen=True)
+class Solution:
+    """x ≈ H⁻¹v (R, P), products used, |Hx - v|/|v| per run (R,), and what the solver carries to its next call."""
+
+    x: Tensor
+    products: int
+    residual: Tensor
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Solver(Protocol):
+    """Solves H x = v by Hessian-vector products, one independent system a run."""
+
+    def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
+        """v (R, P) -> Solution; `state` is what the previous call returned, {} at first."""
+        ...
+
+
+def relative_residual(hx: Tensor, v: Tensor) -> Tensor:
+    """|hx - v|/|v| per run: (R, P), (R, P) -> (R,)."""
+    return (norm(hx - v) / norm(v)).squeeze(-1)

@@ -1,0 +1,1 @@
+"""Solvers of H x = v, one file each."""

@@ -1,0 +1,24 @@
+"""One-step approximation: H ≈ 1/scale."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hsac.hypergradient.operator import HessianOperator
+from hsac.hypergradient.solution import Solution, relative_residual
+from hsac.registry import require
+
+
+@dataclass(frozen=True)
+class Identity:
+    """x = scale·v, no inverse at all (T1-T2, Luketina et al., ICML 2016); the baseline of the others."""
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.scale > 0, "scale", self.scale, "a number above 0")
+
+    def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
+        """One product, for the residual."""
+        x = self.scale * v
+        return Solution(x, 1, relative_residual(hessian(x), v))

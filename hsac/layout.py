@@ -1,0 +1,47 @@
+"""Where everything lies. The workflow and the command line take their paths from here."""
+
+import os
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hsac import config
+
+
+def data_root() -> Path:
+    """Where data lands: `HSAC_DATA`, else `data`."""
+    return Path(os.environ.get("HSAC_DATA", "data"))
+
+
+def results_root(scale: str) -> Path:
+    """The results folder of a scale."""
+    return Path("results") / scale
+
+
+def manifest_path(dataset: str) -> Path:
+    """The manifest that a fetched dataset ends with."""
+    return data_root() / "raw" / dataset / "manifest.json"
+
+
+def variant_path(experiment: dict[str, Any]) -> Path:
+    """The variant file of an experiment."""
+    return data_root() / "variants" / experiment["dataset"] / f"{config.variant_id(experiment)}.json"
+
+
+def blocks(seeds: list[int], size: int) -> dict[int, list[int]]:
+    """Seeds of each bundle, by seed // size: adding a seed leaves the other bundles as they are."""
+    return {block: list(group) for block, group in groupby(sorted(seeds), lambda seed: seed // size)}
+
+
+def index_path(results: Path, cell: dict[str, Any], block: int) -> Path:
+    """The index of a bundle; the folder is named by the cell's configuration, so a changed cell is a new folder."""
+    return results / "runs" / cell["experiment"] / cell["method"] / cell["hash"] / f"block{block}.json"
+
+
+def indexes(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> list[Path]:
+    """The indexes of all bundles of the cells."""
+    return [
+        index_path(results, cell, block)
+        for cell in cells
+        for block in blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])
+    ]

@@ -1,0 +1,52 @@
+"""Slices of the training loss around the end of training."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hsac.files import read_json
+from hsac.report.figures import style
+
+TITLE = "Training loss around the end of training (mean ± 1 sd over seeds)"
+DIRECTIONS = {"random": "random direction", "worst": "worst-case direction"}
+
+
+def compared(methods: Sequence[str], reference: str) -> list[str]:
+    """The reference, and learned and hsac under the reference's weight rule."""
+    weight = style.split(reference)[0]
+    return [m for m in methods if m == reference or style.split(m)[:2] in ((weight, "learned"), (weight, "hsac"))]
+
+
+def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], references: Mapping[str, str]) -> Figure:
+    """A column an experiment; above a random direction, below the worst-case one; loss in nats against the step alpha.
+
+    ``root``: the folder that the ``record`` column of ``runs`` is relative to.
+    """
+    slices: dict[str, dict[str, list[dict[str, list[float]]]]] = {}
+    for name in style.experiments(runs, order):
+        block = runs[(runs["experiment"] == name) & (runs["status"] == "ok")]
+        for method in compared(style.ordered(block["method"], order.get(name, ())), references.get(name, "")):
+            paths = block.loc[block["method"] == method, "record"]
+            found = [r["landscape"] for r in (read_json(root / path) for path in paths) if r["landscape"]]
+            if found:
+                slices.setdefault(name, {})[method] = found
+    if not slices:
+        return style.nothing(TITLE, "No run stored a loss landscape at this scale.")
+    figure, axes = style.grid(2, len(slices), 2.9, 2.4, TITLE)
+    titles = style.titles(runs)
+    for column, (name, methods) in enumerate(slices.items()):
+        for row, (key, label) in enumerate(DIRECTIONS.items()):
+            panel = axes[row, column]
+            for method, found in methods.items():
+                values = np.array([s[key] for s in found], dtype=float)
+                style.band(panel, np.array(found[0]["alpha"]), values, method)
+            panel.set_xlabel(f"step along {label}")
+            if column == 0:
+                panel.set_ylabel("training loss (nats)")
+        axes[0, column].set_title(titles[name].replace(" (", "\n("))
+    drawn = [m for methods in slices.values() for m in methods]
+    style.method_legend(figure, style.ordered(drawn, [m for methods in order.values() for m in methods]))
+    return figure

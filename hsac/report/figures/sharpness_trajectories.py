@@ -1,0 +1,45 @@
+"""Scope sharpness against training step."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hsac.report.figures import style
+from hsac.report.figures.curvature_trajectories import MOVING, finished, series
+
+TITLE = "Sharpness during training (worst-case loss increase in the adaptive scope, mean ± 1 sd over seeds)"
+
+
+def draw(
+    runs: pd.DataFrame,
+    trajectories: pd.DataFrame,
+    order: Mapping[str, Sequence[str]],
+    references: Mapping[str, str],
+) -> Figure:
+    """A panel an experiment: Euclidean, the reference's curvature and the moving rules, under each weight rule."""
+    rows = finished(runs, trajectories).dropna(subset=["sharpness"])
+    rows = rows.drop_duplicates(["experiment", "method", "seed", "step"])
+    names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
+    if not names:
+        return style.nothing(TITLE, "No run with a logged sharpness at this scale.")
+    columns = min(3, len(names))
+    figure, axes = style.grid(math.ceil(len(names) / columns), columns, 4.4, 2.7, TITLE)
+    drawn: list[str] = []
+    titles = style.titles(runs)
+    for panel, name in zip(axes.flat, names, strict=False):
+        block = rows[rows["experiment"] == name]
+        kept = style.split(references.get(name, ""))[1:]
+        for method in style.ordered(block["method"], order.get(name, ())):
+            _, rule, start = style.split(method)
+            if rule in (*MOVING, "euclidean") or (rule, start) == kept:
+                style.band(panel, *series(block[block["method"] == method], "sharpness"), method)
+                drawn.append(method)
+        panel.set_title(titles[name])
+        panel.set_xlabel("training step")
+        panel.set_ylabel("sharpness (nats)")
+    for panel in axes.flat[len(names) :]:
+        panel.set_axis_off()
+    style.method_legend(figure, style.ordered(drawn, [m for methods in order.values() for m in methods]))
+    return figure

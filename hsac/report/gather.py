@@ -1,0 +1,173 @@
+"""Bundle indexes and their run records, checked, into one table a run and one table a trajectory point."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from hsac.errors import InputError
+from hsac.files import atomic, file_sha256, read_json
+
+SELECTIONS = ("selected", "last", "oracle")
+METRICS = (
+    "step",
+    "train_accuracy",
+    "train_nll",
+    "validation_accuracy",
+    "validation_nll",
+    "test_accuracy",
+    "test_nll",
+    "head_accuracy",
+    "middle_accuracy",
+    "tail_accuracy",
+    "memorisation",
+    "test_accuracy_episode_sd",
+)
+LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
+TIMING = ("seconds", "peak_memory_mib")
+
+_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
+RUN_SCHEMA = pa.schema(
+    [(name, _TEXT) for name in ("experiment", "setting", "dataset", "variant", "model", "method")]
+    + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
+    + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
+    + [("gradients", _WHOLE), ("products", _WHOLE), ("steps", _WHOLE)]
+    + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
+    + [(f"{kind}_{name}", _WHOLE if name == "step" else _REAL) for kind in SELECTIONS for name in METRICS]
+    + [(name, _TEXT) for name in ("config_hash", "code", "variant_hash", "record")]
+    + [(name, _REAL) for name in TIMING]
+)
+TRAJECTORY_SCHEMA = pa.schema(
+    [("experiment", _TEXT), ("method", _TEXT), ("seed", _WHOLE), ("step", _WHOLE)]
+    + [(name, _REAL) for name in LOGGED]
+    + [("layer", _TEXT), ("curvature", _REAL)]
+)
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    text = resources.files("hsac.report").joinpath("record.schema.json").read_text()
+    return Draft202012Validator(json.loads(text))
+
+
+def check_record(record: Any, path: Path) -> None:
+    """Raise InputError, naming the key of ``path`` that does not fit, unless ``record`` obeys the record schema."""
+    error = best_match(_validator().iter_errors(record))
+    if error is not None:
+        key = ".".join(str(part) for part in error.absolute_path) or "the record"
+        raise InputError(f"{path}: {key}: {error.message[:200]}; delete the record's bundle and run `snakemake` again")
+    names, final = record["curvature"]["names"], record["curvature"]["final"]
+    if len(names) != len(final):
+        raise InputError(f"{path}: curvature.final: {len(final)} values, allowed is one for each of {len(names)} names")
+    trajectory = record["trajectory"]
+    steps = len(trajectory["step"])
+    for key, values in trajectory.items():
+        if len(values) != steps:
+            raise InputError(f"{path}: trajectory.{key}: {len(values)} values for {steps} steps, allowed is one each")
+    for values in trajectory["curvature"]:
+        if len(values) != len(names):
+            raise InputError(f"{path}: trajectory.curvature: a row of {len(values)}, allowed is {len(names)} values")
+
+
+def geometric_mean(values: Sequence[float | None]) -> float | None:
+    """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return 0.0 if min(known) == 0 else math.exp(math.fsum(map(math.log, known)) / len(known))
+
+
+def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
+    """The row of ``runs.parquet`` for one record; ``path`` is where the record lies under the results folder."""
+    final = record["curvature"]["final"]
+    row = {name: record[name] for name in RUN_SCHEMA.names if name in record}
+    row |= {"curvature": geometric_mean(final), "record": path}
+    row["curvatures"] = json.dumps(dict(zip(record["curvature"]["names"], final, strict=True)))
+    for kind in SELECTIONS:
+        metrics = (record["metrics"] or {}).get(kind) or {}
+        row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
+    return row
+
+
+def trajectory_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of ``trajectories.parquet`` for one record: one a logged step and layer."""
+    trajectory = record["trajectory"]
+    cell = {name: record[name] for name in ("experiment", "method", "seed")}
+    for position, step in enumerate(trajectory["step"]):
+        point = {name: trajectory[name][position] for name in LOGGED}
+        for layer, c in zip(record["curvature"]["names"], trajectory["curvature"][position], strict=True):
+            yield cell | {"step": step} | point | {"layer": layer, "curvature": c}
+
+
+def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The checked records that one bundle index names, with their paths.
+
+    Raises InputError naming the record when it is missing, differs from the index's SHA-256, does not obey the schema,
+    or belongs to another cell than the index says.
+    """
+    content = read_json(index)
+    try:
+        experiment, method = content["experiment"], content["method"]
+        listed = [(run["seed"], index.parent / run["path"], run["sha256"]) for run in content["runs"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{index}: not a bundle index ({error}); delete it and run `snakemake` again") from None
+    for seed, path, sha256 in listed:
+        if not path.is_file():
+            raise InputError(f"{path}: missing, though {index} lists it; delete that index and run `snakemake` again")
+        if file_sha256(path) != sha256:
+            raise InputError(f"{path}: edited or damaged since its run (SHA-256 differs from {index}); "
+                             "delete that index and run `snakemake` again")  # fmt: skip
+        record = read_json(path)
+        check_record(record, path)
+        found = (record["experiment"], record["method"], record["seed"])
+        if found != (experiment, method, seed):
+            raise InputError(f"{path}: is {found}, while {index} lists it as {(experiment, method, seed)}")
+        yield path, record
+
+
+def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+    table = pa.Table.from_pylist(rows, schema=schema)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_gathered(path: Path) -> pd.DataFrame:
+    """A gathered table. Raises InputError naming the file when it is missing or damaged."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: missing; run `snakemake` to gather the runs")
+    try:
+        return pd.read_parquet(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}: damaged ({str(error).splitlines()[0]}); delete it and run `snakemake` again"
+        ) from None
+
+
+def gather(indexes: Sequence[Path], runs: Path, trajectories: Path) -> None:
+    """Check every record that the bundle ``indexes`` name; write ``runs`` and ``trajectories`` (both Parquet).
+
+    ``runs``: one row a run sorted by experiment, method, seed, timing columns last; its ``record`` column is relative
+    to the folder of ``runs``. ``trajectories``: one row a run, logged step and layer. The same records give the same
+    bytes. Raises InputError naming the record that is missing, edited, malformed or listed twice.
+    """
+    root = Path(runs).resolve().parent
+    records: dict[tuple[str, str, int], tuple[str, dict[str, Any]]] = {}
+    for index in indexes:
+        for path, record in read_bundle(Path(index)):
+            key = (record["experiment"], record["method"], record["seed"])
+            if key in records:
+                raise InputError(f"{path}: the run {key} is listed a second time, first as {records[key][0]}")
+            records[key] = (Path(os.path.relpath(path.resolve(), root)).as_posix(), record)
+    ordered = [records[key] for key in sorted(records)]
+    _write([run_row(record, path) for path, record in ordered], RUN_SCHEMA, Path(runs))
+    _write([row for _, record in ordered for row in trajectory_rows(record)], TRAJECTORY_SCHEMA, Path(trajectories))

@@ -1,0 +1,176 @@
+"""The page of a results folder: one HTML file that needs nothing else."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from hsac.errors import InputError
+from hsac.files import read_json, write_bytes
+from hsac.report import tables
+from hsac.report.claims import SETTINGS
+from hsac.report.figures import CAPTIONS
+from hsac.report.gather import read_gathered
+
+SETTING_TITLES = {
+    "classification": "Classification",
+    "long_tailed": "Long-tailed classification",
+    "noisy": "Label noise",
+    "few_shot": "Few-shot classification",
+}
+COUNT_WORDS = ("train", "validation", "test")
+
+
+def sortable(numbers: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
+    """Headings and rows of a printed table; each cell is (text, sort key), the key a number where there is one."""
+    headings = list(shown.columns)
+    keys = {heading: numbers[name] for heading, name in _sources(numbers, headings).items()}
+    rows = []
+    for position, texts in enumerate(shown.itertuples(index=False)):
+        row = []
+        for heading, text in zip(headings, texts, strict=True):
+            key = keys[heading].iloc[position] if heading in keys and len(numbers) else text
+            row.append((text, "" if pd.isna(key) else key))
+        rows.append(row)
+    reference = [bool(r) for r in numbers["reference"]] if "reference" in numbers else [False] * len(rows)
+    return {"headings": headings, "rows": list(zip(rows, reference, strict=True))}
+
+
+def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
+    known = {heading: name for name, heading in (tables.HEADINGS | tables.FAILURE_HEADINGS).items()}
+    known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
+    return {h: known[h] for h in headings if known.get(h) in numbers}
+
+
+def image(path: Path) -> str:
+    """A PNG file as a data URI. Raises InputError when it is missing."""
+    try:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run `snakemake` again to remake it") from None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``1 h 2 min 3 s``, without leading zero parts."""
+    whole = round(seconds)
+    parts = [(whole // 3600, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    return " ".join(f"{n} {unit}" for n, unit in parts if n) or "under 1 s"
+
+
+def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    shown = []
+    for entry in entries:
+        text = tables.MISSING
+        if entry["difference"] is not None:
+            text = f"{entry['difference']:+.2f}"
+            if entry["interval"]:
+                text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
+        p = float("nan") if entry["p_holm"] is None else entry["p_holm"]
+        kind = entry["verdict"].split(" (")[0].replace(" ", "-")
+        shown.append(entry | {"kind": kind, "difference_text": text.replace("-", "−"), "p_text": tables.p_text(p)})
+    return shown
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError):
+        raise InputError(f"{path}: missing or damaged; run `snakemake` again to remake it") from None
+
+
+def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> dict[str, Any]:
+    cell = runs[runs["experiment"] == name].iloc[0]
+    return {
+        "name": name,
+        "cell": {key: str(cell[key]) for key in ("dataset", "variant", "model", "variant_hash")},
+        "table": sortable(numbers, tables.displayed(numbers)),
+        "reference": next(iter(numbers.loc[numbers["reference"], "method"]), ""),
+    }
+
+
+def _environment(runs: pd.DataFrame, root: Path) -> dict[str, list[str]]:
+    """What the records say they ran with, each entry once."""
+    found: dict[str, dict[str, None]] = {}
+    for path in runs["record"]:
+        record = read_json(root / path)
+        for package, version in record["versions"].items():
+            found.setdefault(package, {})[version] = None
+        for key in ("device", "dtype"):
+            found.setdefault(key, {})[record[key]] = None
+    return {key: sorted(values) for key, values in sorted(found.items())}
+
+
+def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    shown = {}
+    for path in paths.values():
+        variant = read_json(Path(path))
+        counts = variant.get("counts", {})
+        plain = {key: value for key, value in counts.items() if isinstance(value, int | float | str)}
+        ordered = [k for k in COUNT_WORDS if k in plain] + [k for k in plain if k not in COUNT_WORDS]
+        shown[variant["hash"]] = {
+            "words": variant["words"],
+            "counts": ", ".join(f"{key.replace('_', ' ')} {plain[key]}" for key in ordered),
+            "data_sha256": variant["data_sha256"],
+        }
+    return shown
+
+
+def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> None:
+    """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is opened.
+
+    Reads ``runs.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png`` and the records under ``results_dir``,
+    and for the words of their recipes the ``variants`` files, one an experiment. Raises InputError naming the one that
+    is missing.
+    """
+    root = Path(results_dir)
+    runs = read_gathered(root / "runs.parquet")
+    overview = _read_table(root / "tables" / "overview.csv")
+    listed = [str(column).removesuffix("_percent") for column in overview.columns[1::2]]
+    present = [name for name in listed if name in set(runs["experiment"])]
+    numbers = {name: _read_table(root / "tables" / f"{name}.csv") for name in present}
+    order = {name: list(table["method"]) for name, table in numbers.items()}
+    setting_of = dict(zip(runs["experiment"], runs["setting"], strict=True))
+    claims = _claims(read_json(root / "claims.json"))
+    sections = []
+    for setting in SETTINGS:
+        members = [e for e in present if setting_of[e] == setting]
+        if members:
+            sections.append(
+                {
+                    "id": setting,
+                    "title": SETTING_TITLES[setting],
+                    "experiments": [_experiment(runs, e, numbers[e]) for e in members],
+                    "claims": [claim for claim in claims if claim["setting"] == setting],
+                }
+            )
+    failures = _read_table(root / "tables" / "failures.csv")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8"))
+    statuses = runs["status"].value_counts()
+    html = template.render(
+        scale=root.resolve().name,
+        runs=len(runs),
+        ok=int(statuses.get("ok", 0)),
+        claims=claims,
+        sections=sections,
+        overview=sortable(overview, tables.overview_displayed(overview)),
+        overview_note=tables.overview_note(runs, order),
+        table_note=tables.RECONSTRUCTED,
+        failures=sortable(failures, tables.failures_displayed(failures)),
+        figures=[
+            {"name": name, "caption": text, "uri": Markup(image(root / "figures" / f"{name}.png"))}
+            for name, text in CAPTIONS.items()
+        ],
+        variants=_variants(variants),
+        data=runs.drop_duplicates(["dataset", "variant", "variant_hash"]).to_dict("records"),
+        environment=_environment(runs, root),
+        total=duration(float(runs["seconds"].sum())),
+        longest=duration(float(runs["seconds"].max())) if len(runs) else tables.MISSING,
+        memory=f"{runs['peak_memory_mib'].max():.0f} MiB" if len(runs) else tables.MISSING,
+    )
+    write_bytes(Path(out), html.encode())

@@ -1,0 +1,107 @@
+"""Hyperbolic sharpness-aware curvature learning."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hsac.hypergradient import Solver, implicit_hypergradient
+from hsac.hypergradient.implicit import Loss
+from hsac.registry import build, require
+from hsac.rules.curvature.drift import due
+from hsac.rules.types import State, Step
+from hsac.rules.weights.adam import Adam
+from hsac.sharpness import OBJECTIVES, SCOPES, ascend, perturbed_loss, scope_scale
+
+
+@dataclass(frozen=True)
+class Hsac:
+    """Curvature that flattens the landscape: bi-level optimisation with implicit differentiation.
+
+    After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
+    the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
+    loss itself), mean (Gaussian average of `samples` draws). `scope` adaptive or euclidean of `radius`; `ascent_steps`,
+    carried over between outer steps if `warm_start`. `solver` is a name or {name: ..., parameters}; `none` leaves the
+    implicit term out. `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one.
+    """
+
+    objective: str = "worst"
+    scope: str = "adaptive"
+    radius: float = 0.3
+    ascent_steps: int = 1
+    warm_start: bool = True
+    samples: int = 4
+    solver: dict = None  # type: ignore[assignment]
+    period: int = 10
+    warm_up: float = 0.1
+    step: float = 0.25
+    clip: float = 10.0
+    ratio: float = 100.0
+    geometry: ClassVar[str] = "hyperbolic"
+    needs_gradient: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require(self.objective in OBJECTIVES, "objective", self.objective, ", ".join(OBJECTIVES))
+        require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
+        for name in ("radius", "step", "clip", "ratio"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
+        for name in ("ascent_steps", "samples", "period"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
+        require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
+        _ = self.linear_solver
+
+    @cached_property
+    def linear_solver(self) -> Solver | None:
+        """The solver of the implicit term; None for the direct term only."""
+        given: dict[str, Any] = dict(self.solver or {"name": "neumann", "terms": 3})
+        name = given.pop("name", None)
+        return None if name == "none" else build("solver", str(name), given, "solver")
+
+    @cached_property
+    def optimiser(self) -> Adam:
+        """Adam on θ, its second moment short because outer steps are few."""
+        return Adam(lr=self.step, betas=(0.9, 0.99))
+
+    def init(self, theta: Tensor) -> State:
+        """No adversary yet, the solver's state empty."""
+        return {"adam": self.optimiser.init(theta), "adversary": None, "solver": {}}
+
+    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
+        if not due(step, self.period, self.warm_up):
+            return theta, state, {}
+        loss = step.upper()
+        perturbations = self._perturbations(loss, theta, state, step)
+        upper = perturbed_loss(loss, perturbations, gap=self.objective == "gap")
+        found = implicit_hypergradient(
+            upper, step.lower(), step.w, theta, self.linear_solver, state["solver"], self.ratio
+        )
+        size = found.total.norm(dim=-1, keepdim=True)
+        usable = size.isfinite()  # the adversary's loss can overflow where the loss itself does not: then c rests
+        bounded = torch.where(usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size))
+        adversary = perturbations[0]
+        adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
+        moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
+        log = {
+            "value": found.value,
+            "hypergradient": found.total,
+            "residual": found.residual,
+            "fallback": found.fallback | ~usable.squeeze(-1),
+            "products": torch.full_like(found.value, found.products),
+        }
+        return moved, {"adam": adam, "adversary": adversary, "solver": found.state}, log
+
+    def _perturbations(self, loss: Loss, theta: Tensor, state: State, step: Step) -> list[Tensor]:
+        scale = scope_scale(step.w, self.scope)
+        if self.objective == "mean":
+            return [self.radius * scale * step.normal() / scale.shape[1] ** 0.5 for _ in range(self.samples)]
+
+        def gradient(w: Tensor) -> tuple[Tensor, Tensor]:
+            w = w.detach().requires_grad_()
+            value = loss(w, theta)
+            return value.detach(), torch.autograd.grad(value.sum(), w)[0]
+
+        start = state["adversary"] if self.warm_start else None
+        return [ascend(gradient, step.w, scale, self.radius, self.ascent_steps, start)]

@@ -1,0 +1,47 @@
+"""Adam."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hsac.registry import require
+from hsac.rules.types import Gradient, State
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, ICLR 2015), as torch.optim.Adam (weight decay is part of the objective)."""
+
+    lr: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "lr", self.lr, "a number above 0")
+        ok = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
+        require(ok, "betas", self.betas, "two numbers in [0, 1)")
+        require(self.eps > 0, "eps", self.eps, "a number above 0")
+
+    def init(self, w: Tensor) -> State:
+        """Zero moments."""
+        return {"first": torch.zeros_like(w), "second": torch.zeros_like(w), "count": 0}
+
+    def apply(self, w: Tensor, state: State, g: Tensor, rate: float = 1.0) -> tuple[Tensor, State]:
+        """One step along the gradient g, of w's shape (..., P)."""
+        first_beta, second_beta = self.betas
+        count = state["count"] + 1
+        first = first_beta * state["first"] + (1 - first_beta) * g
+        second = second_beta * state["second"] + (1 - second_beta) * g * g
+        scale = (second / (1 - second_beta**count)).sqrt() + self.eps
+        moved = w - rate * self.lr * first / (1 - first_beta**count) / scale
+        return moved, {"first": first, "second": second, "count": count}
+
+    def update(
+        self, w: Tensor, state: State, gradient: Callable[[Tensor], Gradient], rate: float
+    ) -> tuple[Tensor, State, Gradient]:
+        """One gradient evaluation."""
+        g = gradient(w)
+        moved, state = self.apply(w, state, g.weights, rate)
+        return moved, state, g

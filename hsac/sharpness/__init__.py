@@ -1,0 +1,7 @@
+"""Scope sharpness: the neighbourhood of the weights, the ascent in it, what is measured there."""
+
+from hsac.sharpness.ascent import ascend
+from hsac.sharpness.objective import OBJECTIVES, perturbed_loss
+from hsac.sharpness.scope import SCOPES, scope_scale
+
+__all__ = ["OBJECTIVES", "SCOPES", "ascend", "perturbed_loss", "scope_scale"]

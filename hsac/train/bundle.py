@@ -1,0 +1,45 @@
+"""Many seeds of one model as one program: weights in one (R, P) tensor, a leading axis for the runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsac.models.layers import Params
+from hsac.train.seeds import generator
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model's parameters laid out flat, and its forward pass over R runs.
+
+    One (R, P) tensor instead of a dict: every rule, inner product and solver is then a few operations on it.
+    """
+
+    model: Any
+    shapes: dict[str, torch.Size]
+    device: torch.device
+
+    @classmethod
+    def start(cls, model: Any, seeds: Sequence[int], device: torch.device) -> tuple["Bundle", Tensor]:
+        """The layout and the start weights (R, P), drawn per seed on the CPU so that every device starts alike."""
+        drawn = [model.init(generator(seed, "weights")) for seed in seeds]
+        flat = torch.stack([torch.cat([p.flatten() for p in params.values()]) for params in drawn])
+        return cls(model, {k: p.shape for k, p in drawn[0].items()}, device), flat.to(device, model.dtype)
+
+    def unflatten(self, w: Tensor) -> Params:
+        """One run's weights (P,) -> named parameters."""
+        parts = w.split([shape.numel() for shape in self.shapes.values()])
+        return {k: part.view(shape) for (k, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    def call(self, method: str, w: Tensor, c: Tensor, x: Any, shared: bool = False) -> Tensor:
+        """`forward` or `embed` of R runs: w (R, P), c (R, C), x with a leading R (or one for all, `shared`)."""
+
+        def one(w: Tensor, c: Tensor, x: Any) -> Tensor:
+            return getattr(self.model, method)(self.unflatten(w), c, x)
+
+        if self.model.vmapped:
+            return torch.func.vmap(one, in_dims=(0, 0, None if shared else 0))(w, c, x)
+        return torch.stack([one(w[i], c[i], x if shared else x[i]) for i in range(len(w))])

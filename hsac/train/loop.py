@@ -1,0 +1,198 @@
+"""The training loop: one for every task, model and method."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsac.ball import Transform
+from hsac.hypergradient.implicit import Loss
+from hsac.hypergradient.operator import norm
+from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
+from hsac.sharpness import ascend, scope_scale
+from hsac.train.bundle import Bundle
+from hsac.train.tasks import Metrics, Task
+
+SLICE = torch.linspace(-1, 1, 21)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how: epochs, weight decay, learning-rate schedule, number of evaluations, the measured scope."""
+
+    epochs: int
+    weight_decay: float
+    schedule: str
+    evaluations: int
+    radius: float
+    ascent_steps: int
+
+    def rate(self, step: int, total: int) -> float:
+        """The schedule's factor on the learning rate."""
+        return 0.5 * (1 + math.cos(math.pi * step / total)) if self.schedule == "cosine" else 1.0
+
+
+@dataclass
+class Outcome:
+    """What training R runs gave: final w and c, evaluations, hsac's log, first bad step and quantity, cost."""
+
+    w: Tensor
+    c: Tensor
+    steps: list[int] = field(default_factory=list)
+    curvature: list[Tensor] = field(default_factory=list)
+    sharpness: list[Tensor] = field(default_factory=list)
+    metrics: list[Metrics] = field(default_factory=list)
+    outer: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
+    landscape: dict[str, list[Tensor]] = field(default_factory=dict)
+    bad: dict[str, Tensor] = field(default_factory=dict)
+    total: int = 0
+    gradients: int = 0
+    products: int = 0
+
+
+class Problem:
+    """The bi-level problem at hand: losses as functions of (w, θ), and the cost of what was asked."""
+
+    def __init__(self, task: Task, bundle: Bundle, tau: Callable[[Tensor], Tensor], weight_decay: float) -> None:
+        self.task, self.bundle, self.tau, self.weight_decay = task, bundle, tau, weight_decay
+        self.gradients = 0
+
+    def loss(self, batch: Any) -> Loss:
+        """The plain loss on a batch."""
+
+        def loss(w: Tensor, theta: Tensor) -> Tensor:
+            self.gradients += 1
+            return self.task.loss(self.bundle, w, self.tau(theta), batch)
+
+        return loss
+
+    def objective(self, batch: Any) -> Loss:
+        """The lower level's objective on a batch: loss + weight decay/2·|w|²."""
+        loss = self.loss(batch)
+        return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
+
+    def gradient(self, batch: Any, theta: Tensor, with_theta: bool) -> Callable[[Tensor], Gradient]:
+        """Gradient of the objective in w, and in θ if asked for."""
+        objective = self.objective(batch)
+
+        def gradient(w: Tensor) -> Gradient:
+            w = w.detach().requires_grad_()
+            at = theta.detach().requires_grad_(with_theta)
+            value = objective(w, at)
+            found = torch.autograd.grad(value.sum(), (w, at) if with_theta else (w,))
+            return Gradient(value.detach(), *found)
+
+        return gradient
+
+    def sharpness(self, batch: Any, w: Tensor, theta: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Worst-case loss increase in the adaptive scope (R,) and the perturbation that gives it (R, P)."""
+
+        def loss_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
+            point = point.detach().requires_grad_()
+            value = self.task.loss(self.bundle, point, self.tau(theta), batch)
+            return value.detach(), torch.autograd.grad(value.sum(), point)[0]
+
+        e = ascend(loss_and_gradient, w, scope_scale(w, "adaptive"), plan.radius, plan.ascent_steps)
+        with torch.no_grad():
+            at = [self.task.loss(self.bundle, point, self.tau(theta), batch) for point in (w + e, w)]
+        return at[0] - at[1], e
+
+
+def train(
+    task: Task,
+    bundle: Bundle,
+    w: Tensor,
+    theta: Tensor,
+    weight_rule: WeightRule,
+    curvature_rule: CurvatureRule,
+    transform: Transform | None,
+    plan: Plan,
+    normal: Callable[[str], Tensor],
+) -> Outcome:
+    """Train R runs from w (R, P) and θ (R, C) to the end of the plan; a run that diverges does not stop the others.
+
+    `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape. Divergence is noted with its first step and quantity (loss, weights, curvature).
+    """
+
+    def tau(theta: Tensor) -> Tensor:
+        names = len(bundle.model.curvature_names)
+        return (torch.zeros_like(theta) if transform is None else transform(theta)).expand(-1, names)
+
+    problem = Problem(task, bundle, tau, plan.weight_decay)
+    total = plan.epochs * task.steps_per_epoch
+    when = {round(total * (i + 1) / plan.evaluations) for i in range(plan.evaluations)}
+    weight_state, curvature_state = weight_rule.init(w), curvature_rule.init(theta)
+    never = torch.full((len(w),), -1, device=w.device)
+    out = Outcome(w, tau(theta), bad={name: never.clone() for name in ("loss", "weights", "curvature")}, total=total)
+    probe = task.probe()
+
+    for index in range(total):
+        gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
+        w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.rate(index, total))
+        fresh = _Fresh(problem, task)
+        step = Step(index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"))
+        theta, curvature_state, log = curvature_rule.update(theta, curvature_state, step)
+        theta = theta if transform is None else transform.clamp(theta)
+        for name, value in (("loss", at.loss[:, None]), ("weights", w), ("curvature", theta)):
+            fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
+            out.bad[name] = torch.where(fault, index + 1, out.bad[name])
+        if log:
+            out.outer.append((index + 1, log))
+            out.products += int(log["products"][0])
+        if index + 1 in when:
+            with torch.no_grad():
+                out.metrics.append(task.evaluate(bundle, w, tau(theta)))
+            out.steps.append(index + 1)
+            out.curvature.append(tau(theta).detach())
+            out.sharpness.append(problem.sharpness(probe, w, theta, plan)[0])
+    out.w, out.c, out.gradients = w, tau(theta).detach(), problem.gradients
+    out.landscape = _slices(problem, probe, w, theta, normal("landscape"), plan)
+    return out
+
+
+class _Fresh:
+    """One fresh training batch a step, drawn when a curvature rule first asks for it."""
+
+    def __init__(self, problem: Problem, task: Task) -> None:
+        self.problem = problem
+        self.batch = cache(lambda: task.batch("upper"))
+
+    def loss(self) -> Loss:
+        return self.problem.loss(self.batch())
+
+    def objective(self) -> Loss:
+        return self.problem.objective(self.batch())
+
+
+def _slices(
+    problem: Problem, batch: Any, w: Tensor, theta: Tensor, direction: Tensor, plan: Plan
+) -> dict[str, list[Tensor]]:
+    """Loss at w + αd, α in SLICE, d filter-normalised random (Li et al., NeurIPS 2018) and worst-case in the scope."""
+    directions = {
+        "random": filter_normalised(problem.bundle, direction, w),
+        "worst": problem.sharpness(batch, w, theta, plan)[1],
+    }
+    with torch.no_grad():
+        c = problem.tau(theta)
+        return {
+            name: [problem.task.loss(problem.bundle, w + float(alpha) * d, c, batch) for alpha in SLICE]
+            for name, d in directions.items()
+        }
+
+
+def filter_normalised(bundle: Bundle, direction: Tensor, w: Tensor) -> Tensor:
+    """Scale each filter (row of a weight tensor; a whole vector) of the direction to the weights' norm: (R, P)."""
+    runs = []
+    for d, weights in zip(direction, w, strict=True):
+        pairs = zip(bundle.unflatten(d).values(), bundle.unflatten(weights).values(), strict=True)
+        parts = []
+        for a, b in pairs:
+            rows = (len(a), -1) if a.dim() > 1 else (1, -1)
+            a, b = a.reshape(rows), b.reshape(rows)
+            parts.append((a * norm(b) / norm(a)).flatten())
+        runs.append(torch.cat(parts))
+    return torch.stack(runs)

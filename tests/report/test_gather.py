@@ -1,0 +1,126 @@
+"""Records in, checked; one table of runs and one of trajectories out."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic_records import diverged, synthetic_record, write_bundle
+
+from hsac.errors import InputError
+from hsac.files import file_sha256, read_json, write_json
+from hsac.report.gather import RUN_SCHEMA, TIMING, check_record, gather, geometric_mean, read_gathered
+
+
+def run_gather(root: Path, indexes: list[Path]) -> pd.DataFrame:
+    gather(indexes, root / "runs.parquet", root / "trajectories.parquet")
+    return pd.read_parquet(root / "runs.parquet")
+
+
+def test_one_row_a_run_in_order_with_paths_from_the_results_folder(tmp_path):
+    cells = [
+        ("digits", "sgd+hsac", 1),
+        ("digits", "sgd+hsac", 0),
+        ("disease", "adam+grid", 0),
+        ("digits", "sam+hsac", 0),
+    ]
+    runs = run_gather(tmp_path, write_bundle(tmp_path, [synthetic_record(*cell) for cell in cells]))
+    assert list(zip(runs.experiment, runs.method, runs.seed, strict=True)) == sorted(cells)
+    assert all((tmp_path / path).is_file() for path in runs.record)
+    assert tuple(runs.columns[-2:]) == TIMING
+    assert runs.chosen.tolist()[-1] == "adam+fixed@1"
+    trajectories = pd.read_parquet(tmp_path / "trajectories.parquet")
+    layers = {name: set(block.layer) for name, block in trajectories.groupby("experiment")}
+    assert layers == {"digits": {"layer0", "head"}, "disease": {"layer0", "aggregation", "head"}}
+
+
+def test_the_same_records_give_the_same_bytes_whatever_the_order_of_indexes(tmp_path):
+    indexes = write_bundle(
+        tmp_path, [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (0, 1)]
+    )
+    run_gather(tmp_path, indexes)
+    first = [(tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")]
+    run_gather(tmp_path, indexes[::-1])
+    assert first == [(tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")]
+
+
+def test_a_column_without_values_keeps_its_type(tmp_path):
+    runs = run_gather(tmp_path, write_bundle(tmp_path, [diverged("digits", "sgd+hsac", 0)]))
+    assert str(runs.selected_test_accuracy.dtype) == "float64"
+    assert runs.reason.tolist() == ["loss not finite at step 12"]
+    assert runs.shape == (1, len(RUN_SCHEMA))
+
+
+def test_an_edited_record_is_detected(tmp_path):
+    (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", 0)])
+    path = index.parent / "0.json"
+    path.write_text(path.read_text().replace('"seed":0', '"seed": 0'))
+    with pytest.raises(InputError, match=r"0\.json: edited or damaged"):
+        run_gather(tmp_path, [index])
+    assert not (tmp_path / "runs.parquet").exists()
+
+
+def test_a_missing_record_is_named(tmp_path):
+    (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", 0)])
+    (index.parent / "0.json").unlink()
+    with pytest.raises(InputError, match=r"0\.json: missing"):
+        run_gather(tmp_path, [index])
+
+
+def test_a_record_of_another_cell_is_refused(tmp_path):
+    (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", 0)])
+    path = index.parent / "0.json"
+    write_json(path, synthetic_record("digits", "sgd+learned", 0))
+    content = read_json(index)
+    content["runs"][0]["sha256"] = file_sha256(path)
+    write_json(index, content)
+    with pytest.raises(InputError, match=r"sgd\+learned"):
+        run_gather(tmp_path, [index])
+
+
+def test_a_run_listed_twice_is_refused(tmp_path):
+    (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", 0)])
+    with pytest.raises(InputError, match="second time"):
+        run_gather(tmp_path, [index, index])
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"setting": "regression"}, "setting"),
+        ({"seed": -1}, "seed"),
+        ({"status": "fine"}, "status"),
+        ({"curvature": {"names": ["a", "b"], "final": [1.0]}}, "curvature.final"),
+    ],
+)
+def test_a_record_that_does_not_fit_the_schema_names_its_key(changes, key):
+    with pytest.raises(InputError, match=f"r.json: {key}"):
+        check_record(synthetic_record("digits", "sgd+hsac", 0) | changes, Path("r.json"))
+
+
+def test_a_missing_key_is_named():
+    record = synthetic_record("digits", "sgd+hsac", 0)
+    del record["sharpness"]
+    with pytest.raises(InputError, match="'sharpness' is a required property"):
+        check_record(record, Path("r.json"))
+
+
+def test_a_trajectory_of_unequal_lengths_is_refused():
+    record = json.loads(json.dumps(synthetic_record("digits", "sgd+hsac", 0)))
+    record["trajectory"]["sharpness"].pop()
+    with pytest.raises(InputError, match=r"trajectory\.sharpness"):
+        check_record(record, Path("r.json"))
+
+
+def test_geometric_mean_of_curvatures():
+    assert geometric_mean([0.1, 10.0]) == pytest.approx(1.0)
+    assert geometric_mean([0.0]) == 0.0
+    assert geometric_mean([1.0, None]) is None
+
+
+def test_a_missing_or_damaged_table_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"runs\.parquet: missing"):
+        read_gathered(tmp_path / "runs.parquet")
+    (tmp_path / "runs.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(InputError, match=r"runs\.parquet: damaged"):
+        read_gathered(tmp_path / "runs.parquet")

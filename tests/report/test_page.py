@@ -1,0 +1,107 @@
+"""The page stands alone and shows what the results hold."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_records import ORDER, REFERENCES
+
+from hsac.errors import InputError
+from hsac.report.claims import write_claims
+from hsac.report.figures import rule_graph, style, write_figures
+from hsac.report.page import duration, write_page
+from hsac.report.tables import write_tables
+
+CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
+
+
+class Tags(HTMLParser):
+    """Collects attributes and checks that tags close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def html(results: Path, variant_file: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("page") / "default"
+    shutil.copytree(results, root)
+    write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
+    files = (root / "runs.parquet", root / "trajectories.parquet")
+    write_figures(*files, "", ORDER, REFERENCES, root / "figures")
+    order = {e: ORDER[e] for e in ("digits", "glyphs_long_tailed")}
+    write_tables(root / "runs.parquet", order, REFERENCES, root / "tables")
+    write_page(root, {"digits": variant_file}, root / "index.html")
+    return (root / "index.html").read_text()
+
+
+def test_nothing_is_fetched(html):
+    page = Tags()
+    page.feed(html)
+    assert page.open == []
+    for tag, name, value in page.attributes:
+        if name in ("src", "srcset", "data", "poster", "action"):
+            assert value.startswith("data:image/png;base64,"), (tag, name)
+        if name == "href":
+            assert value.startswith(("#", "data:")), (tag, value)
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_links_inside_the_page_lead_somewhere(html):
+    page = Tags()
+    page.feed(html)
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for _, name, value in page.attributes if name == "href" and value[0] == "#"} <= set(ids)
+
+
+def test_page_shows_the_results(html):
+    for words in (
+        "reconstructed",
+        "not run",
+        "loss not finite at step 12",
+        "All rows, split once.",
+        "train 7",
+        "f" * 64,
+    ):
+        assert words in html
+    assert all(method in html for method in ORDER["digits"])
+    assert "inconclusive (about" in html or "supported" in html
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_cells_sort_by_their_numbers(html):
+    keys = re.findall(r'<td data-key="([^"]*)">(\d+\.\d+ ± \d+\.\d+)</td>', html)
+    assert keys
+    assert all(f"{float(key):.2f}" == text.split(" ")[0] for key, text in keys)
+
+
+def test_missing_pieces_are_named(results, tmp_path):
+    with pytest.raises(InputError, match=r"runs\.parquet: missing"):
+        write_page(tmp_path, {}, tmp_path / "index.html")
+    shutil.copytree(results, tmp_path / "r")
+    write_claims(CLAIMS_FILE, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "claims.json")
+    style.save(rule_graph.draw(""), tmp_path / "r" / "figures" / "rule_graph")
+    with pytest.raises(InputError, match=r"overview\.csv: missing"):
+        write_page(tmp_path / "r", {}, tmp_path / "index.html")
+    write_tables(tmp_path / "r" / "runs.parquet", ORDER, REFERENCES, tmp_path / "r" / "tables")
+    with pytest.raises(InputError, match=r"accuracy_by_method\.png: cannot be read"):
+        write_page(tmp_path / "r", {}, tmp_path / "index.html")
+
+
+def test_duration():
+    assert duration(3723.4) == "1 h 2 min 3 s"
+    assert duration(0.2) == "under 1 s"

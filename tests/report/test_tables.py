@@ -1,0 +1,90 @@
+"""The tables as files: all methods, units, failures."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic_records import ORDER, REFERENCES, synthetic_results
+
+from hsac.report.tables import experiment_table, write_tables
+
+
+@pytest.fixture(scope="module")
+def folder(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tables")
+    order = {e: ORDER[e] for e in ("digits", "glyphs_long_tailed")}
+    write_tables(results / "runs.parquet", order, REFERENCES, out)
+    return out
+
+
+def test_every_table_comes_in_three_formats(folder):
+    names = {"digits", "glyphs_long_tailed", "overview", "failures"}
+    assert {path.name for path in folder.iterdir()} == {f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex")}
+
+
+def test_tables_hold_every_method_in_the_order_given(folder):
+    table = pd.read_csv(folder / "digits.csv")
+    assert table["method"].tolist() == ORDER["digits"]
+    assert table.loc[table["reference"], "method"].tolist() == [REFERENCES["digits"]]
+    for kind in ("md", "tex"):
+        text = (folder / f"digits.{kind}").read_text()
+        assert all(method in text.replace("\\_", "_") for method in ORDER["digits"])
+        assert "as reconstructed" in text
+        assert "Selection was on validation" in text
+
+
+def test_numbers_agree_with_the_runs(folder, results):
+    runs = pd.read_parquet(results / "runs.parquet").query("experiment == 'digits' and method == 'sgd+hsac'")
+    row = pd.read_csv(folder / "digits.csv").set_index("method").loc["sgd+hsac"]
+    assert row["test_accuracy_percent"] == pytest.approx(100 * runs["selected_test_accuracy"].mean())
+    assert row["oracle_test_accuracy_percent"] == pytest.approx(100 * runs["oracle_test_accuracy"].mean())
+    assert row["curvature"] == pytest.approx(runs["curvature"].median())
+
+
+def test_diverged_runs_are_counted_and_listed(folder):
+    row = pd.read_csv(folder / "digits.csv").set_index("method").loc["sgd+fixed@1"]
+    assert (row["n_ok"], row["n"]) == (2, 4)
+    assert "| 2 / 4 |" in (folder / "digits.md").read_text()
+    failures = pd.read_csv(folder / "failures.csv")
+    assert failures[["method", "seed", "reason"]].to_numpy().tolist() == [
+        ["sgd+fixed@1", 1, "loss not finite at step 12"],
+        ["sgd+fixed@1", 3, "loss not finite at step 12"],
+    ]
+
+
+def test_extra_columns_only_where_they_are_measured(folder):
+    assert "tail_accuracy_percent" in pd.read_csv(folder / "glyphs_long_tailed.csv")
+    assert not {"tail_accuracy_percent", "memorisation_percent"} & set(pd.read_csv(folder / "digits.csv"))
+
+
+def test_no_failures_is_said(results, tmp_path):
+    runs = pd.read_parquet(results / "runs.parquet")
+    runs[runs["status"] == "ok"].to_parquet(tmp_path / "runs.parquet")
+    write_tables(tmp_path / "runs.parquet", {}, REFERENCES, tmp_path / "tables")
+    assert "| none |" in (tmp_path / "tables" / "failures.md").read_text()
+
+
+def test_a_method_without_runs_keeps_its_row(results):
+    runs = pd.read_parquet(results / "runs.parquet")
+    row = (
+        experiment_table(runs, "digits", [*ORDER["digits"], "sgd+new"], REFERENCES["digits"])
+        .set_index("method")
+        .iloc[-1]
+    )
+    assert (row.name, row["n"]) == ("sgd+new", 0)
+
+
+def test_one_seed_prints_no_interval_and_no_p(results):
+    runs = pd.read_parquet(results / "runs.parquet").query("seed == 0")
+    table = experiment_table(runs, "digits", ORDER["digits"], REFERENCES["digits"])
+    assert table[["p", "p_holm", "test_accuracy_half_width_percent", "difference_low_points"]].isna().all(axis=None)
+
+
+def test_overview_joins_the_plain_weight_rules(tmp_path):
+    root = synthetic_results(tmp_path, ("digits", "disease"), seeds=2)
+    write_tables(root / "runs.parquet", {e: ORDER[e] for e in ("digits", "disease")}, REFERENCES, root / "tables")
+    overview = pd.read_csv(root / "tables" / "overview.csv").set_index("method")
+    assert overview.loc["base+hsac", ["digits_percent", "disease_percent"]].notna().all()
+    note = (root / "tables" / "overview.md").read_text()
+    assert "adam on disease" in note
+    assert "sgd on digits" in note

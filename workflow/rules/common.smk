@@ -1,0 +1,76 @@
+import atexit
+import json
+import os
+import re
+import subprocess
+import sys
+
+from hsac import config as configuration
+from hsac import fingerprint, layout
+from hsac.errors import InputError
+
+try:
+    SCALE = config.get("scale", "default")
+    OVERRIDE = {key: value for key, value in config.items() if key != "scale"}
+    SETTINGS = configuration.load(SCALE, OVERRIDE)
+except InputError as error:
+    print(f"hsac: {error}", file=sys.stderr)
+    os._exit(2)  # the line above says it all: no traceback, no second message
+
+RESULTS = layout.results_root(SCALE).as_posix()
+SETTINGS_FILE = f"{RESULTS}/settings.json"
+TRAINED = {
+    layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell
+    for cell in configuration.trained_cells(SETTINGS)
+}
+DERIVED = {
+    layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell
+    for cell in configuration.cells(SETTINGS)
+    if configuration.derived(cell)
+}
+LOGGED = "> {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"  # the error line is shown and kept
+
+
+def folder(wildcards):
+    return f"{RESULTS}/runs/{wildcards.experiment}/{wildcards.method}/{wildcards.hash}"
+
+
+def bundle_seeds(wildcards):
+    seeds = configuration.seeds(SETTINGS, wildcards.experiment)
+    return layout.blocks(seeds, SETTINGS["bundle"])[int(wildcards.block)]
+
+
+def variant(name):
+    return layout.variant_path(SETTINGS["experiments"][name]).as_posix()
+
+
+VARIANTS = {variant(name): name for name in SETTINGS["experiments"]}
+
+
+def recipe_code(name):
+    return fingerprint.of_modules([f"hsac.data.variants.{SETTINGS['experiments'][name]['variant']['recipe']}"])
+
+
+def candidates(wildcards):
+    cell = DERIVED[folder(wildcards)]
+    methods = configuration.candidates(SETTINGS, cell)
+    cells = [configuration.cell(SETTINGS, wildcards.experiment, method) for method in methods]
+    return [layout.index_path(layout.results_root(SCALE), c, int(wildcards.block)).as_posix() for c in cells]
+
+
+wildcard_constraints:
+    experiment="[a-z0-9_]+",
+    method=r"[^/]+",
+    hash="[0-9a-f]{16}",
+    block="[0-9]+",
+
+
+onstart:
+    progress = [sys.executable, "-m", "hsac", "progress", "--scale", SCALE]
+    progress += ["--override", json.dumps(OVERRIDE), "--process", str(os.getpid())]
+    if sys.stderr.isatty():
+        atexit.register(subprocess.Popen(progress).terminate)
+
+
+onsuccess:
+    shell(f"echo 'done: {RESULTS}/tables, {RESULTS}/figures, {RESULTS}/index.html'")

@@ -1,0 +1,26 @@
+rule settings:
+    output:
+        SETTINGS_FILE,
+    params:
+        scale=SCALE,
+        override=json.dumps(OVERRIDE),
+        digest=configuration.digest(SETTINGS),
+    log:
+        f"{RESULTS}/logs/settings.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q} " + LOGGED
+
+
+rule fetch:
+    output:
+        f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
+    log:
+        f"{layout.data_root()}/logs/{{dataset}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.data.store"]),
+    shell:
+        "hsac data fetch {wildcards.dataset:q} " + LOGGED

@@ -1,0 +1,104 @@
+rule gather:
+    input:
+        settings=SETTINGS_FILE,
+        indexes=[
+            path.as_posix()
+            for path in layout.indexes(SETTINGS, layout.results_root(SCALE), configuration.cells(SETTINGS))
+        ],
+    output:
+        runs=f"{RESULTS}/runs.parquet",
+        trajectories=f"{RESULTS}/trajectories.parquet",
+    log:
+        f"{RESULTS}/logs/gather.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=RESULTS,
+        code=fingerprint.of_modules(["hsac.report.gather"]),
+    shell:
+        "hsac gather --settings {input.settings:q} --results {params.results:q} " + LOGGED
+
+
+rule claims:
+    input:
+        claims="config/claims.yaml",
+        runs=rules.gather.output.runs,
+    output:
+        f"{RESULTS}/claims.json",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.report.claims"]),
+    shell:
+        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q} " + LOGGED
+
+
+rule tables:
+    input:
+        settings=SETTINGS_FILE,
+        runs=rules.gather.output.runs,
+    output:
+        directory(f"{RESULTS}/tables"),
+    log:
+        f"{RESULTS}/logs/tables.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.report.tables"]),
+    shell:
+        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q} " + LOGGED
+
+
+rule rule_graph:
+    output:
+        f"{RESULTS}/rulegraph.dot",
+    log:
+        f"{RESULTS}/logs/rule_graph.log",
+    conda:
+        "../../environment.yml"
+    params:
+        scale=SCALE,
+        rules=sorted(rule.name for rule in workflow.rules),
+    shell:
+        "snakemake --config scale={params.scale} --nolock --quiet all --forceall --rulegraph > {output:q} 2> {log:q}"
+
+
+rule figures:
+    input:
+        settings=SETTINGS_FILE,
+        runs=rules.gather.output.runs,
+        trajectories=rules.gather.output.trajectories,
+        rulegraph=rules.rule_graph.output,
+    output:
+        directory(f"{RESULTS}/figures"),
+    log:
+        f"{RESULTS}/logs/figures.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.report.figures"]),
+    shell:
+        "hsac figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
+        "--rulegraph {input.rulegraph:q} --output {output:q} " + LOGGED
+
+
+rule page:
+    input:
+        settings=SETTINGS_FILE,
+        runs=rules.gather.output.runs,
+        claims=rules.claims.output,
+        tables=rules.tables.output,
+        figures=rules.figures.output,
+    output:
+        f"{RESULTS}/index.html",
+    log:
+        f"{RESULTS}/logs/page.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=RESULTS,
+        code=fingerprint.of_modules(["hsac.report.page"]),
+    shell:
+        "hsac page --settings {input.settings:q} --results {params.results:q} " + LOGGED

@@ -1,0 +1,43 @@
+BUNDLE = f"{RESULTS}/runs/{{experiment}}/{{method}}/{{hash}}/block{{block}}.json"
+BUNDLE_LOG = f"{RESULTS}/logs/{{experiment}}/{{method}}/{{hash}}/block{{block}}.log"
+
+
+ruleorder: select > train
+
+
+rule train:
+    input:
+        settings=ancient(SETTINGS_FILE),
+        variant=lambda wildcards: variant(wildcards.experiment),
+    output:
+        BUNDLE,
+    log:
+        BUNDLE_LOG,
+    conda:
+        "../../environment.yml"
+    params:
+        seeds=bundle_seeds,
+        code=lambda wildcards: fingerprint.of_training(TRAINED[folder(wildcards)]["config"]),
+    shell:
+        "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
+        "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q} " + LOGGED
+
+
+# A grid trains nothing of its own: its runs are chosen among the fixed ones.
+rule select:
+    input:
+        settings=ancient(SETTINGS_FILE),
+        candidates=candidates,
+    output:
+        BUNDLE,
+    log:
+        BUNDLE_LOG,
+    wildcard_constraints:
+        method="|".join(re.escape(cell["method"]) for cell in DERIVED.values()) or "(?!)",
+    conda:
+        "../../environment.yml"
+    params:
+        seeds=bundle_seeds,
+    shell:
+        "hsac select --settings {input.settings:q} --experiment {wildcards.experiment} --method {wildcards.method:q} "
+        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q} " + LOGGED
