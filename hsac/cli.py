@@ -15,11 +15,7 @@ from hsac.files import read_json, write_json
 
 def settings_stage(args: argparse.Namespace) -> None:
     """Resolve a scale's configuration and write it."""
-    try:
-        override = json.loads(args.override)
-    except ValueError as error:
-        raise InputError(f"--override: found {args.override!r} ({error}); allowed is a JSON object") from None
-    write_json(args.output, config.load(args.scale, override))
+    write_json(args.output, config.load(args.scale, _json(args.override, "--override")))
 
 
 def data_stage(args: argparse.Namespace) -> None:
@@ -31,13 +27,14 @@ def data_stage(args: argparse.Namespace) -> None:
 
 
 def variant_stage(args: argparse.Namespace) -> None:
-    """Build an experiment's variant: indices, labels or episodes, with a recipe and a hash."""
+    """Build a variant of a dataset: indices, labels or episodes, with their recipe and a hash."""
     from hsac.data import build_variant, write_variant
 
-    experiment = _experiment(read_json(args.settings), args.experiment)
-    recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
-    name = experiment["variant"]["name"]
-    write_variant(build_variant(experiment["dataset"], name, recipe, layout.data_root()), args.output)
+    recipe = _json(args.recipe, "--recipe")
+    if "name" not in recipe:
+        raise InputError(f"--recipe: found {args.recipe!r}; allowed is a JSON object with name, recipe and parameters")
+    name = recipe.pop("name")
+    write_variant(build_variant(args.dataset, name, recipe, layout.data_root()), args.output)
 
 
 def train_stage(args: argparse.Namespace) -> None:
@@ -104,7 +101,7 @@ def progress_stage(args: argparse.Namespace) -> None:
     """Show runs done of all and the time left, until the process that asked for it ends."""
     from hsac.progress import watch
 
-    watch(args.scale, json.loads(args.override), args.process)
+    watch(args.scale, _json(args.override, "--override"), args.process)
 
 
 def list_stage(args: argparse.Namespace) -> None:
@@ -114,8 +111,10 @@ def list_stage(args: argparse.Namespace) -> None:
         "settings": config.SETTINGS,
         "scales": config.SCALES,
         "datasets": [f"{name:<24}{catalogue.entry(name).about}" for name in catalogue.names()],
-        **{f"{family}s": [f"{n:<24}{registry.summary(family, n)}" for n in registry.names(family)]
-           for family in registry.FAMILIES},
+        **{
+            f"{family}s": [f"{n:<24}{registry.summary(family, n)}" for n in registry.names(family)]
+            for family in registry.FAMILIES
+        },
         f"experiments and methods of scale {args.scale}": [
             f"{name:<24}{' '.join(e['methods'])}" for name, e in settings["experiments"].items()
         ],
@@ -123,6 +122,16 @@ def list_stage(args: argparse.Namespace) -> None:
         print(title)
         for line in lines:
             print(f"  {line}")
+
+
+def _json(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"{option}: found {text!r}; allowed is a JSON object")
+    return value
 
 
 def _experiment(settings: dict[str, Any], name: str) -> dict[str, Any]:
@@ -162,9 +171,11 @@ def parser() -> argparse.ArgumentParser:
 
     stage("list", list_stage, scale)
     stage("settings", settings_stage, scale, override, path("--output", "file to write"))
-    dataset = ("names", {"nargs": "+", "metavar": "NAME", "help": "a dataset of `hsac list`"})
-    stage("data", data_stage, ("action", {"choices": ["fetch"], "help": "what to do"}), dataset)
-    stage("variant", variant_stage, settings, experiment, path("--output", "file to write"))
+    fetched = ("names", {"nargs": "+", "metavar": "NAME", "help": "a dataset of `hsac list`"})
+    stage("data", data_stage, ("action", {"choices": ["fetch"], "help": "what to do"}), fetched)
+    dataset = ("dataset", {"help": "a dataset of `hsac list`"})
+    recipe = ("--recipe", {"required": True, "help": "name, recipe and parameters, as a JSON object"})
+    stage("variant", variant_stage, dataset, recipe, path("--output", "file to write"))
     stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index)
     candidates = ("--candidates", {"type": Path, "nargs": "+", "required": True, "help": "the candidates' indexes"})
     stage("select", select_stage, settings, experiment, method, seeds, candidates, index)

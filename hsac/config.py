@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from hsac import registry
-from hsac.data import catalogue
+from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.files import digest
 
@@ -105,7 +105,9 @@ def parse_method(name: str, default_start: float, key: str) -> Method:
         try:
             value = float(start)
         except ValueError:
-            raise InputError(f"{key}: found start {start!r} in {name!r}; allowed is a number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{key}: found start {start!r} in {name!r}; allowed is a number")
     return Method(name, weight, curvature, value)
 
 
@@ -194,6 +196,8 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
     if config["dataset"] not in catalogue.names():
         found = config["dataset"]
         raise InputError(f"{key}.dataset: found {found!r}; {registry.nearest(found, catalogue.names())}")
+    recipe = {k: v for k, v in config["variant"].items() if k != "name"}
+    variants.check_recipe(recipe, f"{key}.variant")
     low, high = config["curvature"]["bounds"]
     start = config["curvature"]["start"]
     if not (math.isfinite(start) and low <= start <= high):

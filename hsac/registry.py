@@ -84,7 +84,14 @@ def summary(family: str, name: str) -> str:
     return ((node and ast.get_docstring(node)) or "").split("\n")[0]
 
 
-_ACCEPTS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "dict": (dict,), "tuple": (list, tuple)}
+_ACCEPTS = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "dict": (dict,),
+    "tuple": (list, tuple),
+}
 
 
 def check_parameters(family: str, name: str, given: dict[str, Any], key: str) -> None:

@@ -39,6 +39,8 @@ class HessianOperator:
 
     def dense(self) -> Tensor:
         """The whole Hessian (R, P, P), for tests and small studies."""
-        rows = [self(torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)[i].expand_as(self.w))
-                for i in range(self.w.shape[1])]
+        rows = [
+            self(torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)[i].expand_as(self.w))
+            for i in range(self.w.shape[1])
+        ]
         return torch.stack(rows, 1)

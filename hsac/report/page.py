@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
@@ -47,10 +46,12 @@ def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
     return {h: known[h] for h in headings if known.get(h) in numbers}
 
 
-def image(path: Path) -> str:
-    """A PNG file as a data URI. Raises InputError when it is missing."""
+def image(path: Path) -> tuple[str, int]:
+    """A PNG file as a data URI, and the width in CSS pixels to show it at. Raises InputError when it is missing."""
     try:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        data = path.read_bytes()
+        # bytes 16 to 20 of a PNG are its width; 200 dots an inch shown at 120 pixels an inch read well
+        return "data:image/png;base64," + base64.b64encode(data).decode(), int.from_bytes(data[16:20], "big") * 3 // 5
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run `snakemake` again to remake it") from None
 
@@ -113,7 +114,7 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         plain = {key: value for key, value in counts.items() if isinstance(value, int | float | str)}
         ordered = [k for k in COUNT_WORDS if k in plain] + [k for k in plain if k not in COUNT_WORDS]
         shown[variant["hash"]] = {
-            "words": variant["words"],
+            "words": (variant["words"][:1].upper() + variant["words"][1:]).rstrip(".") + ".",
             "counts": ", ".join(f"{key.replace('_', ' ')} {plain[key]}" for key in ordered),
             "data_sha256": variant["data_sha256"],
         }
@@ -163,7 +164,7 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> No
         table_note=tables.RECONSTRUCTED,
         failures=sortable(failures, tables.failures_displayed(failures)),
         figures=[
-            {"name": name, "caption": text, "uri": Markup(image(root / "figures" / f"{name}.png"))}
+            {"name": name, "caption": text, "image": image(root / "figures" / f"{name}.png")}
             for name, text in CAPTIONS.items()
         ],
         variants=_variants(variants),

@@ -33,7 +33,9 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda:0" if count else "cpu")
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise InputError(f"device: found {wanted!r}; allowed here is auto, cpu" + "".join(f", cuda:{i}" for i in range(count)))
+        raise InputError(
+            f"device: found {wanted!r}; allowed here is auto, cpu" + "".join(f", cuda:{i}" for i in range(count))
+        )
     return device
 
 
@@ -159,7 +161,8 @@ def _results(outcome: Outcome, i: int, model: Any) -> Record:
     end = faults[first] if first else outcome.total + 1
     kept = [k for k, step in enumerate(outcome.steps) if step < end]
     metrics = [
-        {"step": outcome.steps[k], **{name: float(value[i]) for name, value in outcome.metrics[k].items()}} for k in kept
+        {"step": outcome.steps[k], **{name: float(value[i]) for name, value in outcome.metrics[k].items()}}
+        for k in kept
     ]
     selection = {
         "selected": lambda m: (m["validation_accuracy"], -m["validation_nll"]),
@@ -204,9 +207,7 @@ def _embeddings(task: Any, bundle: Bundle, outcome: Outcome, model: Any) -> list
     with torch.no_grad():
         u, labels = task.embedding(bundle, outcome.w, outcome.c)
     c = outcome.c[:, -1]
-    return [
-        {"x": exp0(u[i], c[i]).tolist(), "label": labels.tolist(), "c": float(c[i])} for i in range(len(outcome.w))
-    ]
+    return [{"x": exp0(u[i], c[i]).tolist(), "label": labels.tolist(), "c": float(c[i])} for i in range(len(outcome.w))]
 
 
 def finite(value: Any) -> Any:
@@ -214,9 +215,7 @@ def finite(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
-def select_bundle(
-    cell: dict[str, Any], methods: list[str], indexes: list[Path], seeds: list[int], index: Path
-) -> None:
+def select_bundle(cell: dict[str, Any], methods: list[str], indexes: list[Path], seeds: list[int], index: Path) -> None:
     """The runs of a derived cell: per seed the candidate that is best on validation, the cost of all of them summed."""
     found: dict[int, list[tuple[str, Record]]] = {seed: [] for seed in seeds}
     for method, source in zip(methods, indexes, strict=True):
@@ -250,4 +249,3 @@ def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
         "tried": len(records),
         **{k: sum(r[k] for _, r in records) for k in ("gradients", "products", "steps", "seconds")},
     }
-

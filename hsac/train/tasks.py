@@ -69,7 +69,9 @@ class ImageTask:
         self.clean = labels[rows["train"]]
         n = len(rows["train"])
         self.spread = torch.linspace(0, n - 1, min(n, self.EVALUATED_TRAIN)).long().to(like.device)
-        self.thirds = _thirds(self.y["train"], len(images.classes)) if variant["recipe"]["recipe"] == "long_tail" else {}
+        self.thirds = (
+            _thirds(self.y["train"], len(images.classes)) if variant["recipe"]["recipe"] == "long_tail" else {}
+        )
         self.inputs, self.classes = tuple(x.shape[1:]), len(images.classes)
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)

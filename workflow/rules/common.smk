@@ -44,18 +44,27 @@ def variant(name):
     return layout.variant_path(SETTINGS["experiments"][name]).as_posix()
 
 
-VARIANTS = {variant(name): name for name in SETTINGS["experiments"]}
+VARIANTS = {
+    variant(name): settings for name, settings in SETTINGS["experiments"].items()
+}
 
 
-def recipe_code(name):
-    return fingerprint.of_modules([f"hsac.data.variants.{SETTINGS['experiments'][name]['variant']['recipe']}"])
+def recipe_code(recipe):
+    return fingerprint.of_modules([f"hsac.data.variants.{recipe}"])
 
 
 def candidates(wildcards):
     cell = DERIVED[folder(wildcards)]
     methods = configuration.candidates(SETTINGS, cell)
-    cells = [configuration.cell(SETTINGS, wildcards.experiment, method) for method in methods]
-    return [layout.index_path(layout.results_root(SCALE), c, int(wildcards.block)).as_posix() for c in cells]
+    cells = [
+        configuration.cell(SETTINGS, wildcards.experiment, method) for method in methods
+    ]
+    return [
+        layout.index_path(
+            layout.results_root(SCALE), c, int(wildcards.block)
+        ).as_posix()
+        for c in cells
+    ]
 
 
 wildcard_constraints:

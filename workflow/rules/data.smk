@@ -1,16 +1,17 @@
 rule settings:
     output:
         SETTINGS_FILE,
-    params:
-        scale=SCALE,
-        override=json.dumps(OVERRIDE),
-        digest=configuration.digest(SETTINGS),
     log:
         f"{RESULTS}/logs/settings.log",
     conda:
         "../../environment.yml"
+    params:
+        scale=SCALE,
+        override=json.dumps(OVERRIDE),
+        digest=configuration.digest(SETTINGS),
     shell:
-        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q} " + LOGGED
+        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q} "
+        + LOGGED
 
 
 rule fetch:

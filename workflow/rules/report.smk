@@ -3,7 +3,9 @@ rule gather:
         settings=SETTINGS_FILE,
         indexes=[
             path.as_posix()
-            for path in layout.indexes(SETTINGS, layout.results_root(SCALE), configuration.cells(SETTINGS))
+            for path in layout.indexes(
+                SETTINGS, layout.results_root(SCALE), configuration.cells(SETTINGS)
+            )
         ],
     output:
         runs=f"{RESULTS}/runs.parquet",
@@ -16,7 +18,8 @@ rule gather:
         results=RESULTS,
         code=fingerprint.of_modules(["hsac.report.gather"]),
     shell:
-        "hsac gather --settings {input.settings:q} --results {params.results:q} " + LOGGED
+        "hsac gather --settings {input.settings:q} --results {params.results:q} "
+        + LOGGED
 
 
 rule claims:
@@ -32,7 +35,8 @@ rule claims:
     params:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
-        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q} " + LOGGED
+        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q} "
+        + LOGGED
 
 
 rule tables:
@@ -48,7 +52,8 @@ rule tables:
     params:
         code=fingerprint.of_modules(["hsac.report.tables"]),
     shell:
-        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q} " + LOGGED
+        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q} "
+        + LOGGED
 
 
 rule rule_graph:

@@ -17,10 +17,13 @@ rule train:
         "../../environment.yml"
     params:
         seeds=bundle_seeds,
-        code=lambda wildcards: fingerprint.of_training(TRAINED[folder(wildcards)]["config"]),
+        code=lambda wildcards: fingerprint.of_training(
+            TRAINED[folder(wildcards)]["config"]
+        ),
     shell:
         "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q} " + LOGGED
+        "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q} "
+        + LOGGED
 
 
 # A grid trains nothing of its own: its runs are chosen among the fixed ones.
@@ -33,11 +36,13 @@ rule select:
     log:
         BUNDLE_LOG,
     wildcard_constraints:
-        method="|".join(re.escape(cell["method"]) for cell in DERIVED.values()) or "(?!)",
+        method="|".join(re.escape(cell["method"]) for cell in DERIVED.values())
+        or "(?!)",
     conda:
         "../../environment.yml"
     params:
         seeds=bundle_seeds,
     shell:
         "hsac select --settings {input.settings:q} --experiment {wildcards.experiment} --method {wildcards.method:q} "
-        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q} " + LOGGED
+        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q} "
+        + LOGGED

@@ -1,7 +1,6 @@
 rule variant:
     input:
-        settings=ancient(SETTINGS_FILE),
-        raw=f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
+        f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
     output:
         f"{layout.data_root()}/variants/{{dataset}}/{{variant}}.json",
     log:
@@ -9,7 +8,10 @@ rule variant:
     conda:
         "../../environment.yml"
     params:
-        experiment=lambda wildcards, output: VARIANTS[output[0]],
-        code=lambda wildcards, output: recipe_code(VARIANTS[output[0]]),
+        recipe=lambda wildcards, output: json.dumps(VARIANTS[output[0]]["variant"]),
+        code=lambda wildcards, output: recipe_code(
+            VARIANTS[output[0]]["variant"]["recipe"]
+        ),
     shell:
-        "hsac variant --settings {input.settings:q} --experiment {params.experiment} --output {output:q} " + LOGGED
+        "hsac variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q} "
+        + LOGGED

@@ -36,6 +36,7 @@ def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Figure:
             if np.isfinite(euclidean):
                 panel.axhline(euclidean, color=style.COLOURS["euclidean"], linestyle=":", linewidth=1.2)
             panel.set_xscale("log")
+            panel.set_xlim(cells["start"].min() / 1.5, cells["start"].max() * 1.5)
             style.log_curvature(panel.xaxis)
             if column == 0:
                 panel.set_ylabel(label)

@@ -1,6 +1,7 @@
 """What the figures share: colours by curvature rule, line and marker by weight rule, layout, and saving."""
 
 import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,7 @@ def grid(rows: int, columns: int, width: float, height: float, title: str, **opt
     with rc_context(RC):
         figure = Figure(figsize=(max(width * columns, 6.0), height * rows + 0.6), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(title)
+        figure.suptitle(textwrap.fill(title, round(10 * figure.get_figwidth())))
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 

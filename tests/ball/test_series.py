@@ -1,0 +1,66 @@
+"""The series functions against mpmath: values and two derivatives, on both sides of the switch and across it."""
+
+import mpmath
+import pytest
+import torch
+from torch import Tensor
+
+from hsac.ball import series
+
+EXACT = {
+    "tanhc": lambda s: mpmath.tanh(mpmath.sqrt(s)) / mpmath.sqrt(s),
+    "atanhc": lambda s: mpmath.atanh(mpmath.sqrt(s)) / mpmath.sqrt(s),
+    "asinhc": lambda s: mpmath.asinh(mpmath.sqrt(s)) / mpmath.sqrt(s),
+    "sinhc": lambda s: mpmath.sinh(mpmath.sqrt(s)) / mpmath.sqrt(s),
+    "coshr": lambda s: mpmath.cosh(mpmath.sqrt(s)),
+}
+SWITCH = series.NEAR_ZERO
+NEAR = [1e-12, 1e-4, SWITCH / 3, SWITCH * (1 - 1e-12), SWITCH, SWITCH * (1 + 1e-12), 2 * SWITCH, 0.3, 0.9]
+
+
+def _derivatives(f, s: Tensor) -> list[Tensor]:
+    s = s.clone().requires_grad_()
+    value = f(s)
+    (first,) = torch.autograd.grad(value.sum(), s, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), s)
+    return [value.detach(), first.detach(), second]
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_against_mpmath(name: str) -> None:
+    found = _derivatives(getattr(series, name), torch.tensor(NEAR, dtype=torch.float64))
+    with mpmath.workdps(60):
+        want = [
+            [float(mpmath.diff(EXACT[name], mpmath.mpf(s), order, h=mpmath.mpf(10) ** -18)) for s in NEAR]
+            for order in range(3)
+        ]
+    for order, tolerance in enumerate((1e-14, 1e-12, 1e-10)):
+        torch.testing.assert_close(
+            found[order], torch.tensor(want[order], dtype=torch.float64), rtol=tolerance, atol=tolerance
+        )
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_continuous_across_the_switch(name: str) -> None:
+    sides = torch.tensor([SWITCH * (1 - 1e-14), SWITCH * (1 + 1e-14)], dtype=torch.float64)
+    for (below, above), tolerance in zip(
+        _derivatives(getattr(series, name), sides), (1e-14, 1e-12, 1e-10), strict=True
+    ):
+        assert abs(above - below) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", EXACT)
+def test_one_at_zero_with_finite_derivatives(name: str, dtype: torch.dtype) -> None:
+    value, first, second = _derivatives(getattr(series, name), torch.zeros(1, dtype=dtype))
+    slope = {"tanhc": -1 / 3, "atanhc": 1 / 3, "asinhc": -1 / 6, "sinhc": 1 / 6, "coshr": 1 / 2}[name]
+    assert value.item() == 1
+    assert first.item() == pytest.approx(slope, rel=1e-6)
+    assert second.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("s", [1 - 1e-9, 1.0, 1.0 + 1e-6, 2.0])
+def test_atanhc_is_finite_at_and_beyond_the_boundary(s: float, dtype: torch.dtype) -> None:
+    for derivative in _derivatives(series.atanhc, torch.tensor([s], dtype=dtype)):
+        assert derivative.isfinite().all()

@@ -1,0 +1,131 @@
+"""Configuration: what is accepted, and the one line said about what is not."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hsac import config
+from hsac.errors import InputError
+
+CONFIG = Path(__file__).parent.parent / "config"
+
+
+@pytest.mark.parametrize("scale", ["default", "smoke"])
+def test_shipped_scales_load(scale):
+    settings = config.load(scale, folder=CONFIG)
+    assert settings["scale"] == scale
+    assert {e["setting"] for e in settings["experiments"].values()} == set(config.SETTINGS)
+
+
+def test_the_default_scale_is_what_the_readme_promises():
+    settings = config.load("default", folder=CONFIG)
+    for name, experiment in settings["experiments"].items():
+        rules = {m.partition("@")[0] for m in experiment["methods"]}
+        base = experiment["reference"].partition("+")[0]
+        assert {f"{base}+{r}" for r in ("euclidean", "grid", "learned", "drift_up", "drift_down", "hsac")} <= rules
+        assert {"sam+fixed", "sam+learned", "sam+hsac"} <= rules
+        assert len([m for m in experiment["methods"] if m.startswith(f"{base}+fixed@")]) >= 3
+        assert len(config.seeds(settings, name)) >= (5 if experiment["setting"] == "few_shot" else 10)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"seed": [0]}, ["seed:", "unknown key", "did you mean 'seeds'"]),
+        ({"seeds": [0, "one"]}, ["seeds.1", "'one'", "an integer from 0"]),
+        ({"seeds": []}, ["seeds", "[]"]),
+        ({"seeds": [1, 1]}, ["seeds", "different integers"]),
+        ({"device": "gpu"}, ["device", "'gpu'", "cuda"]),
+        ({"curvature": {"start": -1, "bounds": [0.01, 5], "transform": "exp", "sharing": "shared"}}, ["start", "-1"]),
+    ],
+)
+def test_bad_top_level_keys(override, words):
+    with pytest.raises(InputError) as caught:
+        config.load("smoke", override, folder=CONFIG)
+    assert "\n" not in str(caught.value)
+    for word in ["the command line", *words]:
+        assert word in str(caught.value)
+
+
+def changed(**keys):
+    experiment = config.load("smoke", folder=CONFIG)["experiments"]["digits"]
+    return {"experiments": {"digits": {**experiment, **keys}}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"methods": ["sgd+hsca", "sgd+fixed@0.3"]}, ["methods", "'hsca'", "did you mean 'hsac'"]),
+        ({"methods": ["sdg+hsac", "sgd+fixed@0.3"]}, ["methods", "'sdg'", "did you mean 'sgd'"]),
+        ({"methods": ["sgd+fixed@-1", "sgd+fixed@0.3"]}, ["-1", "allowed is 0.005 to 5"]),
+        ({"methods": ["sgd+fixed@nan", "sgd+fixed@0.3"]}, ["'nan'", "allowed is a number"]),
+        ({"methods": ["sgd+fixed@small"]}, ["'small'", "a number"]),
+        ({"methods": ["fixed"]}, ["'fixed'", "weight+curvature"]),
+        ({"methods": ["sgd+fixed@0.3", "sgd+fixed@0.3"]}, ["twice"]),
+        ({"reference": "sgd+fixed@0.4"}, ["reference", "did you mean 'sgd+fixed@0.3'"]),
+        ({"dataset": "digit"}, ["dataset", "'digit'", "did you mean 'digits'"]),
+        ({"model": {"name": "mpl"}}, ["model.name", "did you mean 'mlp'"]),
+        ({"model": {"name": "mlp", "hiden": 3}}, ["hiden", "did you mean 'hidden'"]),
+        ({"model": {"name": "mlp", "hidden": "wide"}}, ["model.hidden", "'wide'", "int"]),
+        ({"variant": {"name": "plain", "recipe": "plane"}}, ["variant.recipe", "did you mean 'plain'"]),
+        (
+            {"variant": {"name": "plain", "recipe": "plain", "valid": 0.1}},
+            ["variant.valid", "did you mean 'validation'"],
+        ),
+        ({"rules": {"curvature": {"hsac": {"radios": 1}}}}, ["radios", "did you mean 'radius'"]),
+        ({"setting": "classify"}, ["setting", "'classify'"]),
+    ],
+)
+def test_bad_experiments(keys, words):
+    with pytest.raises(InputError) as caught:
+        config.load("smoke", changed(**keys), folder=CONFIG)
+    assert "\n" not in str(caught.value)
+    for word in ["digits", *words]:
+        assert word in str(caught.value)
+
+
+def test_the_file_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text((CONFIG / "config.yaml").read_text() + "\nsneeds: [1]\n")
+    with pytest.raises(InputError, match=r"config\.yaml: sneeds: found an unknown key.*did you mean 'seeds'"):
+        config.load("default", folder=tmp_path)
+
+
+def test_broken_yaml_is_one_line(tmp_path):
+    (tmp_path / "config.yaml").write_text("seeds: [0\nbundle: {")
+    with pytest.raises(InputError, match=r"config\.yaml cannot be read") as caught:
+        config.load("default", folder=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_scale_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'smoke'"):
+        config.load("smok", folder=CONFIG)
+
+
+def test_a_scale_replaces_grids_whole(tmp_path):
+    base = yaml.safe_load((CONFIG / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(base))
+    (tmp_path / "smoke.yaml").write_text(yaml.safe_dump({"experiments": {"only": base["experiments"]["digits"]}}))
+    assert list(config.load("smoke", folder=tmp_path)["experiments"]) == ["only"]
+
+
+def test_a_cell_changes_only_with_what_decides_it():
+    settings = config.load("smoke", folder=CONFIG)
+    before = config.cell(settings, "digits", "sgd+hsac")["hash"]
+    learned = config.cell(settings, "digits", "sgd+learned")["hash"]
+    more = {**settings, "seeds": [0, 1, 2], "bundle": 3, "device": "cpu"}
+    assert config.cell(more, "digits", "sgd+hsac")["hash"] == before
+    rules = {**settings["rules"], "curvature": {**settings["rules"]["curvature"], "hsac": {"radius": 0.5}}}
+    assert config.cell({**settings, "rules": rules}, "digits", "sgd+hsac")["hash"] != before
+    assert config.cell({**settings, "rules": rules}, "digits", "sgd+learned")["hash"] == learned
+
+
+def test_a_grid_trains_the_fixed_candidates_once():
+    settings = config.load("smoke", folder=CONFIG)
+    cell = config.cell(settings, "digits", "sgd+grid")
+    assert config.candidates(settings, cell) == ["sgd+fixed@0.3", "sgd+fixed@1"]
+    trained = [c["method"] for c in config.trained_cells(settings) if c["experiment"] == "digits"]
+    assert sorted(trained) == sorted(set(trained))
+    assert "sgd+fixed@1" in trained
+    assert "sgd+grid" not in trained

@@ -1,0 +1,58 @@
+"""environment.yml, requirements.txt, requirements.lock and pyproject.toml tell one story."""
+
+import re
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+LOCK = {
+    canonical(line.split("==")[0]): line.strip().split("==")[1]
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if "==" in line and not line.startswith("#")
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DIRECT = [canonical(d) for d in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+
+
+def test_every_direct_dependency_is_locked():
+    assert [d for d in DIRECT if d not in LOCK] == []
+
+
+def test_the_installed_versions_are_the_locked_ones():
+    assert {d: version(d).split("+")[0] for d in DIRECT} == {d: LOCK[d] for d in DIRECT}
+
+
+def test_conda_and_make_install_the_same_file():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
+    assert conda["name"] == "hsac"
+    assert pip == ["-r requirements.txt"]
+    assert "-r requirements.txt" in (ROOT / "Makefile").read_text()
+    requirements = (ROOT / "requirements.txt").read_text().splitlines()
+    assert "-c requirements.lock" in requirements
+    pinned = [line.split()[0] for line in requirements if "==" in line]
+    assert [p for p in pinned if LOCK[canonical(p.split("==")[0])] != p.split("==")[1]] == []
+
+
+def test_conda_asks_for_a_python_that_the_project_takes():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python = next(d for d in conda["dependencies"] if str(d).startswith("python="))
+    asked = tuple(int(p) for p in python.removeprefix("python=").split("."))
+    lowest = tuple(int(p) for p in PROJECT["requires-python"].removeprefix(">=").split("."))
+    assert asked >= lowest
+    assert sys.version_info[:2] >= lowest
+
+
+def test_no_pin_names_one_kind_of_machine():
+    # torch's CUDA build needs nvidia packages that a CPU machine does not have: they must stay free.
+    assert [name for name in LOCK if name.startswith("nvidia") or "+" in LOCK[name]] == []

@@ -1,0 +1,154 @@
+"""Records: complete, resumable, the same whichever way the seeds were trained."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hsac import config
+from hsac.data import build_variant, load_variant, write_variant
+from hsac.errors import InputError
+from hsac.files import read_json, write_json
+from hsac.train import run
+
+CONFIG = Path(__file__).parent.parent.parent / "config"
+
+
+@pytest.fixture(scope="module")
+def settings():
+    settings = config.load("smoke", folder=CONFIG)
+    settings["experiments"]["digits"]["training"] |= {"epochs": 2, "evaluations": 2}
+    settings["experiments"]["disease"]["training"] |= {"epochs": 12, "evaluations": 2}
+    return settings
+
+
+@pytest.fixture(scope="module")
+def variants(settings, data_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("variants")
+    out = {}
+    for name in ("digits", "disease"):
+        recipe = {k: v for k, v in settings["experiments"][name]["variant"].items() if k != "name"}
+        dataset = settings["experiments"][name]["dataset"]
+        out[name] = folder / f"{name}.json"
+        write_variant(build_variant(dataset, name, recipe, data_folder), out[name])
+    return out
+
+
+def records(settings, experiment, method, seeds, variants, data_folder):
+    cell = config.cell(settings, experiment, method)
+    return run.train_seeds(settings, cell, seeds, load_variant(variants[experiment]), data_folder)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "method"), [("digits", "sgd+hsac"), ("digits", "sam+hsac"), ("disease", "adam+hsac")]
+)
+def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experiment, method):
+    together = records(settings, experiment, method, [3, 4], variants, data_folder)
+    alone = [records(settings, experiment, method, [seed], variants, data_folder)[0] for seed in (3, 4)]
+    for a, b in zip(together, alone, strict=True):
+        assert a["seed"] == b["seed"]
+        for key in ("curvature", "sharpness"):
+            np.testing.assert_allclose(numbers(a[key]), numbers(b[key]), rtol=1e-6)
+        np.testing.assert_allclose(numbers(a["metrics"]["last"]), numbers(b["metrics"]["last"]), rtol=1e-6)
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        return [n for v in value.values() for n in numbers(v)]
+    if isinstance(value, list):
+        return [n for v in value for n in numbers(v)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def test_same_seed_same_bytes(settings, variants, data_folder):
+    first, second = (records(settings, "digits", "sgd+hsac", [0, 1], variants, data_folder) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        for record in (a, b):
+            del record["seconds"], record["peak_memory_mib"]
+        assert json.dumps(a) == json.dumps(b)
+
+
+def test_methods_share_start_and_batches(settings, variants, data_folder):
+    # fixed and learned at one start value differ only by what learning does to c: with a rate of almost 0, nothing.
+    still = copy.deepcopy(settings)
+    still["rules"]["curvature"]["learned"] = {"lr": 1e-12}
+    fixed = records(still, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
+    learned = records(still, "digits", "sgd+learned", [0], variants, data_folder)[0]
+    np.testing.assert_allclose(numbers(fixed["metrics"]["last"]), numbers(learned["metrics"]["last"]), rtol=1e-6)
+
+
+def test_the_drift_control_moves_as_often_as_hsac(settings, variants, data_folder):
+    hsac = records(settings, "disease", "adam+hsac", [0], variants, data_folder)[0]
+    up = copy.deepcopy(settings)
+    up["experiments"]["disease"]["methods"].append("adam+drift_up")
+    drift = records(up, "disease", "adam+drift_up", [0], variants, data_folder)[0]
+    moved = np.log(drift["curvature"]["final"][0] / 0.3) / 0.25
+    assert round(moved) == len(hsac["outer"]["step"])
+
+
+def test_divergence_is_a_result_with_a_reason(settings, variants, data_folder):
+    wild = copy.deepcopy(settings)
+    wild["rules"]["weights"]["sgd"]["lr"] = 1e6
+    record = records(wild, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
+    assert record["status"] == "diverged"
+    assert record["reason"].endswith("not finite at step 2") or "not finite at step" in record["reason"]
+    json.dumps(record, allow_nan=False)
+
+
+def bundle(settings, variants, data_folder, folder, seeds):
+    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    run.run_bundle(settings, cell, seeds, variants["digits"], data_folder, folder / "block0.json")
+    return {seed: folder / f"seed{seed}.json" for seed in seeds}
+
+
+def test_a_bundle_keeps_finished_runs(settings, variants, data_folder, tmp_path):
+    first = bundle(settings, variants, data_folder, tmp_path, [0])
+    before = first[0].stat().st_mtime_ns
+    (tmp_path / "seed1.json").write_text('{"schema": 1, "config_ha')  # cut short by a crash
+    (tmp_path / "block0.json").unlink()
+    both = bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    assert both[0].stat().st_mtime_ns == before
+    assert read_json(both[1])["status"] == "ok"
+    assert [r["seed"] for r in read_json(tmp_path / "block0.json")["runs"]] == [0, 1]
+
+
+def test_another_configuration_is_trained_again(settings, variants, data_folder, tmp_path):
+    path = bundle(settings, variants, data_folder, tmp_path, [0])[0]
+    record = read_json(path)
+    write_json(path, record | {"code": "0" * 16})
+    bundle(settings, variants, data_folder, tmp_path, [0])
+    assert read_json(path)["code"] == record["code"]
+
+
+def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
+    cell = config.cell(settings, "digits", "sgd+grid")
+    methods = config.candidates(settings, cell)
+    scores = {"sgd+fixed@0.3": (0.6, 0.9), "sgd+fixed@1": (0.7, 0.1)}  # (validation, test): test must not decide
+    indexes = []
+    for method in methods:
+        validation, test = scores[method]
+        metrics = {"validation_accuracy": validation, "validation_nll": 1.0, "test_accuracy": test}
+        record = {"seed": 0, "status": "ok", "code": "a", "metrics": {"selected": metrics}, "method": method}
+        record |= {"gradients": 10, "products": 1, "steps": 5, "seconds": 2.0}
+        folder = tmp_path / method
+        write_json(folder / "seed0.json", record)
+        run.write_index(folder / "block0.json", config.cell(settings, "digits", method), {0: folder / "seed0.json"})
+        indexes.append(folder / "block0.json")
+    run.select_bundle(cell, methods, indexes, [0], tmp_path / "grid" / "block0.json")
+    chosen = read_json(tmp_path / "grid" / "seed0.json")
+    assert chosen["chosen"] == "sgd+fixed@1"
+    assert chosen["metrics"]["selected"]["test_accuracy"] == 0.1
+    assert (chosen["gradients"], chosen["tried"], chosen["seconds"]) == (20, 2, 4.0)
+
+
+def test_an_absent_gpu_is_named():
+    with pytest.raises(InputError, match="device: found 'cuda:77'; allowed here is auto, cpu"):
+        run.choose_device("cuda:77")
+
+
+def test_a_missing_variant_file_is_named(settings, data_folder, tmp_path):
+    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    with pytest.raises(InputError, match=r"nowhere\.json"):
+        run.run_bundle(settings, cell, [0], tmp_path / "nowhere.json", data_folder, tmp_path / "block0.json")

@@ -1,0 +1,124 @@
+"""The workflow as a user runs it, on a configuration of two tiny experiments."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
+
+
+def snakemake(folder, *arguments):
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=tiny", *arguments]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The workflow's files in a folder of their own, with a tiny scale, run once."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["experiments"]
+    digits = smoke["digits"] | {"training": TINY, "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"]}
+    disease = smoke["disease"] | {"training": TINY | {"epochs": 3}, "methods": ["adam+fixed@0.3"]}
+    tiny = {"seeds": [0, 1], "experiments": {"digits": digits, "disease": disease}}
+    (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def jobs(folder, *arguments):
+    """Rule names of what a dry run would do."""
+    text = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments).stdout
+    lines = [line.split() for line in text.splitlines()]
+    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
+
+
+def test_a_bare_dry_run_at_the_root_lists_jobs():
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--nolock"]
+    done = subprocess.run(
+        [*command, "--config", "seeds=[0,1,2,3,4,5,6,7,8,9,999]"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+
+
+def test_outputs(project):
+    results = project / "results/tiny"
+    for kind in ("csv", "md", "tex"):
+        assert (results / f"tables/digits.{kind}").stat().st_size > 0
+    for kind in ("png", "pdf"):
+        assert (results / f"figures/accuracy_by_method.{kind}").stat().st_size > 0
+    assert "<html" in (results / "index.html").read_text()[:500]
+    runs = pd.read_parquet(results / "runs.parquet")
+    assert {"setting", "dataset", "variant", "model", "method", "seed", "status"} <= set(runs.columns)
+    assert len(runs) == 8
+    claims = json.loads((results / "claims.json").read_text())
+    assert all({"setting", "claim", "verdict"} <= set(claim) for claim in claims)
+
+
+def test_a_second_run_does_nothing(project):
+    assert "Nothing to be done" in snakemake(project, "--dry-run").stdout
+
+
+def test_a_new_seed_trains_only_itself(project):
+    assert (
+        jobs(project, "seeds=[0,1,10]")["train"] == 4
+    )  # one new bundle a trained cell: three of digits, one of disease
+
+
+def test_a_new_method_trains_only_itself(project):
+    settings = yaml.safe_load((project / "config/tiny.yaml").read_text())["experiments"]
+    settings["digits"]["methods"].append("sgd+hsac")
+    assert jobs(project, f"experiments={json.dumps(settings)}")["train"] == 1
+
+
+def test_a_changed_hyperparameter_trains_only_what_uses_it(project):
+    settings = yaml.safe_load((project / "config/tiny.yaml").read_text())["experiments"]
+    settings["digits"]["rules"]["curvature"]["learned"] = {"lr": 0.02}
+    assert jobs(project, f"experiments={json.dumps(settings)}")["train"] == 1
+
+
+def test_bad_configuration_is_one_line_without_traceback(project):
+    done = snakemake(project, "seeds=[0,one]")
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if "profile" not in line]
+    assert len(said) == 1
+    assert "seeds.1" in said[0]
+    assert "'one'" in said[0]
+
+
+def test_stored_parts_are_disjoint(project):
+    files = list((project / "data/variants").rglob("*.json"))
+    assert len(files) == 2
+    for path in files:
+        parts = list(json.loads(path.read_text())["indices"].values())
+        assert sum(map(len, parts)) == len(set().union(*parts))
+
+
+def test_a_truncated_data_file_is_named_and_runs_are_kept(project):
+    folder = project / "data/raw/digits"
+    arrow = next(folder.rglob("*.arrow"))
+    whole = arrow.read_bytes()
+    before = sorted(p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json"))
+    try:
+        arrow.write_bytes(whole[: len(whole) // 2])
+        done = snakemake(project, "seeds=[0,1,20]")
+        assert done.returncode != 0
+        assert arrow.name in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        arrow.write_bytes(whole)
+    after = sorted(p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json"))
+    assert before == [time for time in after if time in before]
