@@ -24,7 +24,7 @@ lint: $(INSTALLED)
 	ruff format --check .
 	mypy
 	snakefmt --check Snakefile workflow
-	snakemake --lint
+	snakemake --workflow-profile none --lint
 
 lock: $(INSTALLED)
 	(echo "# Exact versions of the tested environment, used as constraints (python 3.11). Renewed with: make lock"; \

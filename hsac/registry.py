@@ -65,7 +65,7 @@ def check_name(family: str, name: str, key: str) -> None:
 
 @cache
 def parameters(family: str, name: str) -> dict[str, str]:
-    """Parameter name -> annotation text of a part, read from its source; fields a caller fills (no default) excluded."""
+    """Parameter name -> annotation of a part, read from its source; fields a caller fills (no default) excluded."""
     node = _class(_file(family, name))
     assert node is not None
     return {

@@ -1,6 +1,7 @@
 """Multilayer perceptron with a hyperbolic head."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -43,7 +44,7 @@ class Mlp:
         """Weights (out, in) and biases (out,) a layer, and the head's."""
         widths = self._widths()
         params: Params = {}
-        for i, (fan_in, out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (fan_in, out) in enumerate(pairwise(widths)):
             params[f"w{i}"] = he_normal((out, fan_in), fan_in, generator)
             params[f"b{i}"] = torch.zeros(out, dtype=torch.float64)
         return params | PoincareMlr(self.dim, self.classes).init(generator)

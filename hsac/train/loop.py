@@ -115,7 +115,8 @@ def train(
 ) -> Outcome:
     """Train R runs from w (R, P) and θ (R, C) to the end of the plan; a run that diverges does not stop the others.
 
-    `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape. Divergence is noted with its first step and quantity (loss, weights, curvature).
+    `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape. Divergence is noted with its
+    first step and quantity (loss, weights, curvature).
     """
 
     def tau(theta: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from hsac.data import load_graph, load_images
+from hsac.errors import InputError
 from hsac.train.bundle import Bundle
 from hsac.train.seeds import generator
 
@@ -31,6 +32,14 @@ def accuracy_and_nll(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     right = (logits.argmax(-1) == labels).double().mean(-1)
     nll = -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
     return right, nll.double().mean(-1)
+
+
+def _check_data(dataset: str, variant: dict[str, Any], found: str) -> None:
+    if variant["data_sha256"] != found:
+        name, cut_from = variant["name"], variant["data_sha256"]
+        raise InputError(
+            f"variant {name} of {dataset}: cut from data {cut_from[:16]}, found {found[:16]}; delete the file"
+        )
 
 
 class Shuffled:
@@ -60,6 +69,7 @@ class ImageTask:
         self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], batch: int, like: Tensor
     ) -> None:
         images = load_images(dataset, root)
+        _check_data(dataset, variant, images.sha256)
         x = torch.as_tensor(images.image).to(like) / 255
         labels = torch.as_tensor(images.label).long().to(like.device)
         rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}
@@ -133,6 +143,7 @@ class NodeTask:
         from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
         graph = load_graph(dataset, root)
+        _check_data(dataset, variant, graph.sha256)
         edge_index, weight = gcn_norm(graph.edge_index, num_nodes=graph.num_nodes, dtype=like.dtype)
         x = graph.x.to(like)
         self.graph = (x, *(e.to(like.device) for e in edge_index), weight.to(like))
@@ -173,7 +184,9 @@ class EpisodeTask:
     def __init__(
         self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], batch: int, like: Tensor
     ) -> None:
-        x = torch.as_tensor(load_images(dataset, root).image).to(like) / 255
+        images = load_images(dataset, root)
+        _check_data(dataset, variant, images.sha256)
+        x = torch.as_tensor(images.image).to(like) / 255
         self.x = 1 - x if x.mean() > 0.5 else x  # strokes bright on dark, whatever the source's convention
         self.episodes = {p: torch.as_tensor(e).to(like.device) for p, e in variant["episodes"].items()}
         self.shot, self.way, self.query = variant["shot"], self.episodes["train"].shape[1], variant["query"]

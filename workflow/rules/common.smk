@@ -28,7 +28,6 @@ DERIVED = {
     for cell in configuration.cells(SETTINGS)
     if configuration.derived(cell)
 }
-LOGGED = "> {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"  # the error line is shown and kept
 
 
 def folder(wildcards):

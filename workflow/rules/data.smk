@@ -10,8 +10,8 @@ rule settings:
         override=json.dumps(OVERRIDE),
         digest=configuration.digest(SETTINGS),
     shell:
-        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q} "
-        + LOGGED
+        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule fetch:
@@ -24,4 +24,5 @@ rule fetch:
     params:
         code=fingerprint.of_modules(["hsac.data.store"]),
     shell:
-        "hsac data fetch {wildcards.dataset:q} " + LOGGED
+        "hsac data fetch {wildcards.dataset:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

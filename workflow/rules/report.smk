@@ -15,11 +15,11 @@ rule gather:
     conda:
         "../../environment.yml"
     params:
-        results=RESULTS,
+        results=subpath(output.runs, parent=True),
         code=fingerprint.of_modules(["hsac.report.gather"]),
     shell:
-        "hsac gather --settings {input.settings:q} --results {params.results:q} "
-        + LOGGED
+        "hsac gather --settings {input.settings:q} --results {params.results:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule claims:
@@ -35,8 +35,8 @@ rule claims:
     params:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
-        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q} "
-        + LOGGED
+        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule tables:
@@ -52,8 +52,8 @@ rule tables:
     params:
         code=fingerprint.of_modules(["hsac.report.tables"]),
     shell:
-        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q} "
-        + LOGGED
+        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule rule_graph:
@@ -86,7 +86,8 @@ rule figures:
         code=fingerprint.of_modules(["hsac.report.figures"]),
     shell:
         "hsac figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
-        "--rulegraph {input.rulegraph:q} --output {output:q} " + LOGGED
+        "--rulegraph {input.rulegraph:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule page:
@@ -103,7 +104,8 @@ rule page:
     conda:
         "../../environment.yml"
     params:
-        results=RESULTS,
+        results=subpath(output[0], parent=True),
         code=fingerprint.of_modules(["hsac.report.page"]),
     shell:
-        "hsac page --settings {input.settings:q} --results {params.results:q} " + LOGGED
+        "hsac page --settings {input.settings:q} --results {params.results:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

@@ -22,8 +22,8 @@ rule train:
         ),
     shell:
         "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q} "
-        + LOGGED
+        "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 # A grid trains nothing of its own: its runs are chosen among the fixed ones.
@@ -44,5 +44,5 @@ rule select:
         seeds=bundle_seeds,
     shell:
         "hsac select --settings {input.settings:q} --experiment {wildcards.experiment} --method {wildcards.method:q} "
-        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q} "
-        + LOGGED
+        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

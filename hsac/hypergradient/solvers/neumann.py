@@ -30,9 +30,9 @@ class Neumann:
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
         """`terms` products, one more where the step is adaptive; the last term's residual comes free."""
         products = self.terms
-        if self.step:
-            a, carried = self.step, {}
-        else:
+        a: Tensor | float = self.step
+        carried: dict[str, Tensor] = {}
+        if not self.step:
             u = state.get("power", v)
             hu = hessian(u / norm(u))
             a = (self.safety / norm(hu)).clamp(max=1.0)

@@ -1,0 +1,203 @@
+"""Scope sharpness: the ascent, the scope, the objectives."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hsac.sharpness import ascend, perturbed_loss, scope_scale
+
+F64 = torch.float64
+RUNS, SIZE = 3, 6
+
+
+def oracle(loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Losses and gradients, as `ascend` wants them."""
+
+    def gradient(w: Tensor) -> tuple[Tensor, Tensor]:
+        w = w.detach().requires_grad_()
+        value = loss(w)
+        return value.detach(), torch.autograd.grad(value.sum(), w)[0]
+
+    return gradient
+
+
+def quadratic(seed: int, convex: bool = False) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """½ wᵀHw + b·w for each run, with H and b."""
+    g = torch.Generator().manual_seed(seed)
+    h = torch.randn(RUNS, SIZE, SIZE, generator=g, dtype=F64)
+    h = h @ h.mT if convex else h + h.mT
+    b = torch.randn(RUNS, SIZE, generator=g, dtype=F64)
+    return lambda w: 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w) + (b * w).sum(-1), h, b
+
+
+def network(seed: int) -> Callable[[Tensor], Tensor]:
+    """A tiny ReLU network's loss: 6 weights, 4 points."""
+    g = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(4, 2, generator=g, dtype=F64), torch.randn(4, generator=g, dtype=F64)
+    return lambda w: ((x @ w[:, :4].view(-1, 2, 2)).relu() @ w[:, 4:, None] - y[:, None]).square().mean((1, 2))
+
+
+def start(seed: int) -> Tensor:
+    return torch.randn(RUNS, SIZE, generator=torch.Generator().manual_seed(seed + 1000), dtype=F64)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from(["euclidean", "adaptive"]), st.floats(0.01, 3), st.booleans(), st.booleans()
+)
+def test_stays_in_scope_and_more_steps_never_find_less(
+    seed: int, scope: str, radius: float, net: bool, warm: bool
+) -> None:
+    loss = network(seed) if net else quadratic(seed)[0]
+    w = start(seed)
+    scale = scope_scale(w, scope)
+    earlier = radius * scale * torch.nn.functional.normalize(start(seed + 1), dim=-1) if warm else None
+    reached = None
+    for steps in (1, 2, 3, 5, 8):
+        e = ascend(oracle(loss), w, scale, radius, steps, earlier)
+        length = (e / scale).norm(dim=-1)
+        dead = (oracle(loss)(w)[1] * scale).norm(dim=-1) == 0  # every ReLU off: nowhere to go
+        torch.testing.assert_close(length[~dead], torch.full_like(length, radius)[~dead], rtol=1e-9, atol=0)
+        value = loss(w + e)
+        if reached is not None:
+            assert (value >= reached - 1e-12 * reached.abs()).all()
+        reached = value
+
+
+def test_one_euclidean_step_is_sams() -> None:
+    loss, _, _ = quadratic(0)
+    w = start(0)
+    g = oracle(loss)(w)[1]
+    found = ascend(oracle(loss), w, scope_scale(w, "euclidean"), 0.3)
+    torch.testing.assert_close(found, 0.3 * g / g.norm(dim=-1, keepdim=True), rtol=1e-14, atol=0)
+
+
+def test_one_adaptive_step_is_adaptive_sams() -> None:
+    loss, _, _ = quadratic(0)
+    w = start(0)
+    t, g = w.abs() + 0.01, oracle(loss)(w)[1]
+    found = ascend(oracle(loss), w, scope_scale(w, "adaptive"), 0.3)
+    torch.testing.assert_close(found, 0.3 * t * t * g / (t * g).norm(dim=-1, keepdim=True), rtol=1e-12, atol=0)
+
+
+def test_many_steps_without_a_linear_term_find_the_leading_eigenvector() -> None:
+    _, h, _ = quadratic(3, convex=True)
+    loss = lambda w: 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w)  # noqa: E731
+    w, radius = torch.zeros(RUNS, SIZE, dtype=F64), 0.7
+    seed = 0.7 * torch.nn.functional.normalize(start(3), dim=-1)
+    e = ascend(oracle(loss), w, torch.ones_like(w), radius, 300, seed)
+    values, vectors = torch.linalg.eigh(h)
+    cosine = (e * vectors[..., -1]).sum(-1).abs() / radius
+    torch.testing.assert_close(cosine, torch.ones_like(cosine), rtol=1e-6, atol=0)
+    torch.testing.assert_close(loss(w + e), 0.5 * radius**2 * values[:, -1], rtol=1e-8, atol=0)
+
+
+def test_many_steps_reach_the_closed_form_maximum_of_a_convex_quadratic() -> None:
+    """max of g·e + ½ eᵀHe on |e| = ρ: (ηI - H)e = g with η above H's spectrum."""
+    loss, h, _ = quadratic(4, convex=True)
+    w, radius = start(4), 0.5
+    g = oracle(loss)(w)[1]
+    values, vectors = torch.linalg.eigh(h)
+    coordinates = torch.einsum("rpq,rp->rq", vectors, g)
+    low, high = values[:, -1:], values[:, -1:] + g.norm(dim=-1, keepdim=True) / radius
+    for _ in range(200):
+        middle = (low + high) / 2
+        long = (coordinates / (middle - values)).norm(dim=-1, keepdim=True) > radius
+        low, high = torch.where(long, middle, low), torch.where(long, high, middle)
+    want = torch.einsum("rpq,rq->rp", vectors, coordinates / (high - values))
+    found = ascend(oracle(loss), w, torch.ones_like(w), radius, 500)
+    torch.testing.assert_close(loss(w + found), loss(w + want), rtol=1e-9, atol=0)
+
+
+def test_a_warm_start_leaves_the_degenerate_direction() -> None:
+    """At a regularised minimum ∇L = -μw, so one cold step goes along -w; carried steps turn to the sharp direction."""
+    h = torch.diag(torch.tensor([0.1, 20.0], dtype=F64))
+    # minimum of L + μ/2|w|² at (1, 0.02): L = ½(w-m)ᵀH(w-m)
+    mu, point = 0.05, torch.tensor([[1.0, 0.02]], dtype=F64)
+    centre = point + mu * point @ torch.linalg.inv(h)
+    loss = lambda w: 0.5 * torch.einsum("rp,pq,rq->r", w - centre, h, w - centre)  # noqa: E731
+    ones = torch.ones_like(point)
+    cold = ascend(oracle(loss), point, ones, 0.3)
+    torch.testing.assert_close(cold, -0.3 * point / point.norm(), rtol=1e-9, atol=1e-12)
+    carried = cold
+    for _ in range(10):
+        carried = ascend(oracle(loss), point, ones, 0.3, start=carried)
+    assert loss(point + carried) > 10 * loss(point + cold)
+
+
+def test_a_run_with_a_bad_gradient_does_not_touch_the_others() -> None:
+    loss, _, _ = quadratic(5)
+    w = start(5)
+    clean = ascend(oracle(loss), w, torch.ones_like(w), 0.2, 3)
+    w[1, 0] = float("nan")
+    assert torch.equal(ascend(oracle(loss), w, torch.ones_like(w), 0.2, 3)[[0, 2]], clean[[0, 2]])
+
+
+def test_a_zero_gradient_gives_no_step_and_no_nan() -> None:
+    w = torch.zeros(1, 3, dtype=F64)
+    for steps in (1, 4):
+        assert torch.equal(ascend(oracle(lambda w: (w * w).sum(-1)), w, torch.ones_like(w), 0.2, steps), w)
+
+
+def test_gradient_evaluations() -> None:
+    for steps, want in ((1, 1), (2, 3), (5, 6)):
+        calls = []
+        inner = oracle(quadratic(6)[0])
+
+        def counted(w: Tensor, calls=calls, inner=inner) -> tuple[Tensor, Tensor]:
+            calls.append(1)
+            return inner(w)
+
+        ascend(counted, start(6), torch.ones(RUNS, SIZE, dtype=F64), 0.2, steps)
+        assert len(calls) == want
+
+
+@pytest.mark.parametrize("factor", [0.1, 3.0, 50.0])
+def test_adaptive_sharpness_does_not_see_a_rescaling_of_two_layers(factor: float) -> None:
+    """f(x) = v·Wx is unchanged by (W, v) -> (sW, v/s), and so is the adaptive scope but for its floor."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 3, generator=g, dtype=F64), torch.randn(30, generator=g, dtype=F64)
+    w = torch.randn(1, 8, generator=g, dtype=F64).sign() * (2 + torch.rand(1, 8, generator=g, dtype=F64)) * 100
+
+    def loss(w: Tensor) -> Tensor:
+        return ((x @ w[:, :6].view(-1, 3, 2) @ w[:, 6:, None]).squeeze(-1) - y).square().mean(-1)
+
+    def sharpness(w: Tensor, scope: str) -> float:
+        e = ascend(oracle(loss), w, scope_scale(w, scope), 0.1, 5)
+        return (loss(w + e) - loss(w)).item()
+
+    scaled = torch.cat((w[:, :6] * factor, w[:, 6:] / factor), -1)
+    assert loss(scaled).item() == pytest.approx(loss(w).item())
+    assert sharpness(scaled, "adaptive") == pytest.approx(sharpness(w, "adaptive"), rel=0.01)
+    assert sharpness(scaled, "euclidean") != pytest.approx(sharpness(w, "euclidean"), rel=0.2)
+
+
+def test_scope_scale() -> None:
+    w = torch.tensor([[-2.0, 0.0, 0.5]], dtype=F64, requires_grad=True)
+    adaptive = scope_scale(w, "adaptive")
+    torch.testing.assert_close(adaptive, torch.tensor([[2.01, 0.01, 0.51]], dtype=F64))
+    assert not adaptive.requires_grad
+    assert torch.equal(scope_scale(w, "euclidean"), torch.ones(1, 3, dtype=F64))
+
+
+def test_objectives() -> None:
+    def loss(w: Tensor, theta: Tensor) -> Tensor:
+        return theta[:, 0].exp() * (w**4).sum(-1)
+
+    w, theta = start(7), torch.full((RUNS, 1), 0.3, dtype=F64)
+    draws = [0.1 * start(i) for i in range(3)]
+    worst, gap = (perturbed_loss(loss, draws[:1], gap=flag) for flag in (False, True))
+    torch.testing.assert_close(worst(w, theta), loss(w + draws[0], theta))
+    torch.testing.assert_close(gap(w, theta), worst(w, theta) - loss(w, theta))
+    mean = perturbed_loss(loss, draws, gap=False)
+    torch.testing.assert_close(mean(w, theta), sum(loss(w + e, theta) for e in draws) / 3)
+    # Danskin: the gradients are those at the perturbed point
+    w, theta = w.requires_grad_(), theta.requires_grad_()
+    found = torch.autograd.grad(gap(w, theta).sum(), (w, theta))
+    factor = theta.detach().exp()
+    torch.testing.assert_close(found[0], factor * 4 * ((w + draws[0]) ** 3 - w**3).detach())
+    torch.testing.assert_close(found[1], factor * ((w + draws[0]) ** 4 - w**4).sum(-1, keepdim=True).detach())
