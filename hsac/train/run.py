@@ -81,6 +81,7 @@ def train_seeds(
     started = time.perf_counter()
     config = cell["config"]
     device = choose_device(settings["device"])
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # the workflow says; sums depend on it
     weight_rule = registry.build("weight rule", config["weights"]["rule"], config["weights"]["parameters"])
@@ -89,17 +90,8 @@ def train_seeds(
     given = {k: v for k, v in config["model"].items() if k != "name"}
     dtype = registry.part("model", model_name).dtype
     like = torch.zeros((), dtype=dtype, device=device)
-    batch = config["training"]["batch"]
-    if "episodes" in variant:
-        task: Any = EpisodeTask(config["dataset"], variant, data, seeds, batch, like)
-        filled = {"inputs": task.inputs, "shot": task.shot}
-    elif variant["recipe"]["recipe"] == "node_split":
-        task = NodeTask(config["dataset"], variant, data, seeds, like)
-        filled = {"inputs": task.inputs, "classes": task.classes}
-    else:
-        task = ImageTask(config["dataset"], variant, data, seeds, batch, like)
-        filled = {"inputs": task.inputs, "classes": task.classes}
-    model = registry.build("model", model_name, given, "model", space=curvature_rule.geometry, **filled)
+    task, sizes = _task(config, variant, data, seeds, like)
+    model = registry.build("model", model_name, given, "model", space=curvature_rule.geometry, **sizes)
 
     curvature = config["curvature"]
     transform = None
@@ -152,6 +144,21 @@ def train_seeds(
         finite(common | {"seed": seed, "embedding": embeddings[i]} | _results(outcome, i, model))
         for i, seed in enumerate(seeds)
     ]
+
+
+def _task(
+    config: dict[str, Any], variant: dict[str, Any], data: Path, seeds: list[int], like: Tensor
+) -> tuple[Any, dict[str, Any]]:
+    """The task that a variant is for, and what its data decide of the model."""
+    dataset, batch = config["dataset"], config["training"]["batch"]
+    if "episodes" in variant:
+        few_shot = EpisodeTask(dataset, variant, data, seeds, batch, like)
+        return few_shot, {"inputs": few_shot.inputs, "shot": few_shot.shot}
+    if variant["recipe"]["recipe"] == "node_split":
+        task: Any = NodeTask(dataset, variant, data, seeds, like)
+    else:
+        task = ImageTask(dataset, variant, data, seeds, batch, like)
+    return task, {"inputs": task.inputs, "classes": task.classes}
 
 
 def _results(outcome: Outcome, i: int, model: Any) -> Record:

@@ -1,0 +1,68 @@
+"""A toy problem for rules: weights (R, P), gradients of a loss given as a function."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from hsac.rules.types import Gradient, Step
+
+F64 = torch.float64
+
+
+def gradient_of(loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Gradient]:
+    """What a weight rule is given, from a loss (R, P) -> (R,)."""
+
+    def gradient(w: Tensor) -> Gradient:
+        w = w.detach().requires_grad_()
+        value = loss(w)
+        return Gradient(value.detach(), torch.autograd.grad(value.sum(), w)[0])
+
+    return gradient
+
+
+def rosenbrock(w: Tensor) -> Tensor:
+    """A curved valley, not the same in every coordinate: (R, P) -> (R,)."""
+    return (5 * (w[:, 1:] - w[:, :-1] ** 2) ** 2 + (1 - w[:, :-1]) ** 2).sum(-1)
+
+
+@pytest.fixture
+def w() -> Tensor:
+    """Start weights of three runs."""
+    return 0.4 * torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
+
+
+def step_at(
+    index: int, total: int, w: Tensor, upper: Callable, lower: Callable | None = None, gradient: Gradient | None = None
+) -> Step:
+    """A training step as a curvature rule sees it; `upper` and `lower` are losses (w, θ) -> (R,)."""
+    generator = torch.Generator().manual_seed(index)
+    given = gradient or Gradient(torch.zeros(len(w), dtype=w.dtype), torch.zeros_like(w))
+    return Step(
+        index,
+        total,
+        w,
+        given,
+        lambda: upper,
+        lambda: lower or upper,
+        lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
+    )
+
+
+@pytest.fixture
+def make_step() -> Callable[..., Step]:
+    """`step_at`."""
+    return step_at
+
+
+@pytest.fixture
+def make_gradient() -> Callable[..., Callable[[Tensor], Gradient]]:
+    """`gradient_of`."""
+    return gradient_of
+
+
+@pytest.fixture
+def valley() -> Callable[[Tensor], Tensor]:
+    """`rosenbrock`."""
+    return rosenbrock

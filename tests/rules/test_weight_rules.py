@@ -1,0 +1,126 @@
+"""Weight rules against torch.optim and a hand-written SAM, all runs of a bundle at once."""
+
+import pytest
+import torch
+
+from hsac.errors import InputError
+from hsac.registry import build
+from hsac.rules.weights.adam import Adam
+from hsac.rules.weights.sam import Sam
+from hsac.rules.weights.sgd import Sgd
+
+RATES = [1.0 - 0.03 * i for i in range(20)]
+
+
+def run(rule, w, gradient):
+    """Twenty steps under a falling schedule."""
+    state = rule.init(w)
+    for rate in RATES:
+        w, state, _ = rule.update(w, state, gradient, rate)
+    return w
+
+
+def torch_run(make, lr, w, loss, ascend=None):
+    """The same with torch.optim, one run at a time."""
+    out = []
+    for row in w:
+        p = row.clone().requires_grad_()
+        optimiser = make([p], lr)
+        for rate in RATES:
+            optimiser.param_groups[0]["lr"] = lr * rate
+            optimiser.zero_grad()
+            loss(p[None]).sum().backward()
+            if ascend is not None:
+                e = ascend(p.detach(), p.grad)
+                with torch.no_grad():
+                    p.add_(e)
+                optimiser.zero_grad()
+                loss(p[None]).sum().backward()
+                with torch.no_grad():
+                    p.sub_(e)
+            optimiser.step()
+        out.append(p.detach())
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd(momentum, w, valley, make_gradient) -> None:
+    want = torch_run(lambda p, lr: torch.optim.SGD(p, lr, momentum=momentum), 0.004, w, valley)
+    torch.testing.assert_close(run(Sgd(0.004, momentum), w, make_gradient(valley)), want, rtol=1e-11, atol=1e-13)
+    assert not torch.allclose(want, w, atol=1e-3)
+
+
+def test_adam(w, valley, make_gradient) -> None:
+    want = torch_run(lambda p, lr: torch.optim.Adam(p, lr, betas=(0.8, 0.95), eps=1e-7), 0.02, w, valley)
+    found = run(Adam(0.02, (0.8, 0.95), 1e-7), w, make_gradient(valley))
+    torch.testing.assert_close(found, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("scope", ["euclidean", "adaptive"])
+def test_sam_with_sgd(scope, w, valley, make_gradient) -> None:
+    def ascend(p, g):
+        t = p.abs() + 0.01 if scope == "adaptive" else torch.ones_like(p)
+        return 0.1 * t * t * g / (t * g).norm()
+
+    want = torch_run(lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), 0.004, w, valley, ascend)
+    rule = Sam(0.1, scope, "sgd", {"lr": 0.004, "momentum": 0.9})
+    torch.testing.assert_close(run(rule, w, make_gradient(valley)), want, rtol=1e-10, atol=1e-12)
+    plain = run(Sgd(0.004, 0.9), w, make_gradient(valley))
+    assert not torch.allclose(want, plain, atol=1e-4)
+
+
+def test_sam_with_adam(w, valley, make_gradient) -> None:
+    want = torch_run(torch.optim.Adam, 0.02, w, valley, lambda p, g: 0.1 * g / g.norm())
+    rule = Sam(0.1, base="adam", base_parameters={"lr": 0.02})
+    torch.testing.assert_close(run(rule, w, make_gradient(valley)), want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "calls"), [(Sgd(), 1), (Adam(), 1), (Sam(), 2)])
+def test_gradient_evaluations(rule, calls, w, valley, make_gradient) -> None:
+    seen = []
+    inner = make_gradient(valley)
+    rule.update(w, rule.init(w), lambda p: seen.append(p) or inner(p), 1.0)
+    assert len(seen) == calls
+
+
+@pytest.mark.parametrize("rule", [Sgd(0.001), Adam(), Sam(base_parameters={"lr": 0.001})])
+def test_a_nan_in_one_run_does_not_touch_the_others(rule, w, valley, make_gradient) -> None:
+    clean = run(rule, w, make_gradient(valley))
+    w[1, 2] = float("nan")
+    found = run(rule, w, make_gradient(valley))
+    assert torch.equal(found[[0, 2]], clean[[0, 2]])
+    assert found[1].isnan().any()
+
+
+def test_rules_leave_their_input_alone(w, valley, make_gradient) -> None:
+    before = w.clone()
+    for rule in (Sgd(), Adam(), Sam()):
+        run(rule, w, make_gradient(lambda w: 0.01 * valley(w)))
+        assert torch.equal(w, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "key"),
+    [
+        ("sgd", {"lr": 0.0}, "lr"),
+        ("sgd", {"lr": float("nan")}, "lr"),
+        ("sgd", {"momentum": 1.0}, "momentum"),
+        ("adam", {"betas": [0.9]}, "betas"),
+        ("adam", {"betas": [0.9, 1.0]}, "betas"),
+        ("adam", {"betas": ["a", "b"]}, "betas"),
+        ("adam", {"eps": 0}, "eps"),
+        ("sam", {"rho": -0.1}, "rho"),
+        ("sam", {"scope": "round"}, "scope"),
+        ("sam", {"base": "sam"}, "base"),
+        ("sam", {"base": "sdg"}, "base"),
+        ("sam", {"base_parameters": {"lr": -1.0}}, "base.lr"),
+        ("sam", {"base_parameters": {"rate": 1.0}}, "base.rate"),
+    ],
+)
+def test_bad_parameters(name, parameters, key) -> None:
+    with pytest.raises(InputError) as caught:
+        build("weight rule", name, parameters, "rules.weights.mine")
+    line = str(caught.value)
+    assert line.startswith(f"rules.weights.mine.{key}: found ")
+    assert "allowed" in line or "did you mean" in line
+    assert "\n" not in line
