@@ -23,17 +23,15 @@ def expected(settings: dict[str, Any], results: Path) -> list[Path]:
 
 def watch(scale: str, override: dict[str, Any], process: int) -> None:
     """Draw a bar on standard error while `process` lives and runs are missing; silent where that is no terminal."""
-    waiting = set(expected(config.load(scale, override), layout.results_root(scale)))
-    with tqdm(total=len(waiting), unit="run", desc=f"hsac {scale}", disable=None, smoothing=0.05) as bar:
+    runs = expected(config.load(scale, override), layout.results_root(scale))
+    waiting = {path for path in runs if not path.exists()}
+    with tqdm(total=len(runs), initial=len(runs) - len(waiting), unit="run", desc=f"hsac {scale}", disable=None) as bar:
         while waiting and _alive(process):
+            time.sleep(INTERVAL_S)
             done = {path for path in waiting if path.exists()}
             waiting -= done
             bar.update(len(done))
-            if bar.n == len(done):
-                bar.reset(len(waiting) + len(done))  # what earlier calls finished says nothing about the pace
-                bar.initial = bar.n = len(done)
             bar.refresh()
-            time.sleep(INTERVAL_S)
 
 
 def _alive(process: int) -> bool:

@@ -11,7 +11,7 @@ from hsac.errors import InputError
 CONFIG = Path(__file__).parent.parent / "config"
 
 
-@pytest.mark.parametrize("scale", ["default", "smoke"])
+@pytest.mark.parametrize("scale", config.SCALES)
 def test_shipped_scales_load(scale):
     settings = config.load(scale, folder=CONFIG)
     assert settings["scale"] == scale
