@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hsac import config
+from hsac.errors import InputError
 
 
 def data_root() -> Path:
@@ -16,6 +17,15 @@ def data_root() -> Path:
 def results_root(scale: str) -> Path:
     """The results folder of a scale."""
     return Path("results") / scale
+
+
+def check_writable(folder: Path) -> None:
+    """Raises InputError naming the folder when nothing can be written there."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder}: found a file at {there}; allowed is a folder that can be written")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: {there} cannot be written; allowed is a folder that can be written")
 
 
 def manifest_path(dataset: str) -> Path:

@@ -13,6 +13,8 @@ try:
     SCALE = config.get("scale", "default")
     OVERRIDE = {key: value for key, value in config.items() if key != "scale"}
     SETTINGS = configuration.load(SCALE, OVERRIDE)
+    for root in (layout.results_root(SCALE), layout.data_root()):
+        layout.check_writable(root)
 except InputError as error:
     print(f"hsac: {error}", file=sys.stderr)
     os._exit(2)  # the line above says it all: no traceback, no second message
@@ -82,3 +84,10 @@ onstart:
 
 onsuccess:
     shell(f"echo 'done: {RESULTS}/tables, {RESULTS}/figures, {RESULTS}/index.html'")
+
+
+onerror:
+    print(
+        f"hsac: the workflow stopped; finished runs are kept and a plain re-run goes on; details: {' '.join(log)}",
+        file=sys.stderr,
+    )
