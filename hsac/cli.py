@@ -19,11 +19,13 @@ def settings_stage(args: argparse.Namespace) -> None:
 
 
 def data_stage(args: argparse.Namespace) -> None:
-    """Put datasets into the data folder."""
+    """Put datasets into the data folder and print what was counted there."""
     from hsac.data import fetch
 
     for name in args.names:
-        print(fetch(name, layout.data_root()))
+        folder = fetch(name, layout.data_root())
+        counts = read_json(folder / "manifest.json")["counts"]
+        print(f"{folder}: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
 
 
 def variant_stage(args: argparse.Namespace) -> None:

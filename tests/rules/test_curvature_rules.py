@@ -180,18 +180,36 @@ def test_hsac_clips_the_hypergradient(make_step) -> None:
     torch.testing.assert_close(state["adam"]["first"].norm(dim=-1), torch.full((3,), 0.2, dtype=F64))
 
 
-def test_a_nan_in_one_run_does_not_touch_the_others(make_step) -> None:
+def run_three(w_at, make_step):
     rule = Hsac(period=1, warm_up=0.0)
+    theta, state, logs, path = THETA, rule.init(THETA), [], []
+    for index in range(4):
+        theta, state, log = rule.update(theta, state, make_step(index, 4, w_at(index), bowl))
+        logs.append(log)
+        path.append(theta)
+    return path, logs
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 1e200])
+def test_a_run_gone_bad_rests_flagged_and_does_not_touch_the_others(bad, make_step) -> None:
+    spoilt = W.clone()
+    spoilt[1, 0] = bad
+    clean, logs = run_three(lambda index: W, make_step)
+    found, bad_logs = run_three(lambda index: spoilt, make_step)
+    assert torch.equal(found[-1][[0, 2]], clean[-1][[0, 2]])
+    assert torch.equal(found[-1][1], THETA[1])
+    assert not any(log["fallback"].any() for log in logs)
+    assert all(log["fallback"].tolist() == [False, True, False] for log in bad_logs)
+
+
+def test_a_run_recovers_from_one_bad_step(make_step) -> None:
+    """What is carried (adversary, power vector, Adam's moments) must not keep the NaN of one overflow."""
     spoilt = W.clone()
     spoilt[1, 0] = float("nan")
-    results = []
-    for w in (W, spoilt):
-        theta, state = THETA, rule.init(THETA)
-        for index in range(4):
-            theta, state, _ = rule.update(theta, state, make_step(index, 4, w, bowl))
-        results.append(theta)
-    assert torch.equal(results[0][[0, 2]], results[1][[0, 2]])
-    assert not results[1][1].isfinite().all()
+    path, logs = run_three(lambda index: spoilt if index == 1 else W, make_step)
+    assert [log["fallback"][1].item() for log in logs] == [False, True, False, False]
+    assert path[-1].isfinite().all()
+    assert not torch.equal(path[3][1], path[2][1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Parts are found by their file, built with their defaults, and refuse what they do not take."""
+
+import dataclasses
+
+import pytest
+
+from hsac import registry
+from hsac.errors import InputError
+
+FILLED = {
+    "mlp": {"inputs": (8, 8), "classes": 3, "space": "hyperbolic"},
+    "hgcn": {"inputs": 5, "classes": 3, "space": "hyperbolic"},
+    "conv4_protonet": {"inputs": (16, 16), "shot": 1, "space": "hyperbolic"},
+    "poincare_mlr": {"dim": 2, "classes": 3},
+}
+PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
+
+
+def test_families_hold_what_the_suite_promises():
+    assert set(registry.names("weight rule")) >= {"sgd", "adam", "sam"}
+    assert set(registry.names("curvature rule")) >= {"euclidean", "fixed", "grid", "learned", "drift", "hsac"}
+    assert set(registry.names("solver")) >= {"identity", "neumann", "cg", "exact"}
+    assert set(registry.names("model")) >= {"mlp", "hgcn", "conv4_protonet"}
+    assert "layers" not in registry.names("model")
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_every_part_builds_with_its_defaults(family, name):
+    part = registry.build(family, name, {}, "key", **FILLED.get(name, {}))
+    assert type(part).__name__ == registry.class_name(name)
+    assert registry.summary(family, name).endswith(".")
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_parameters_read_from_the_source_are_those_of_the_class(family, name):
+    fields = dataclasses.fields(registry.part(family, name))
+    assert set(registry.parameters(family, name)) == {f.name for f in fields if f.default is not dataclasses.MISSING}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        registry.build(family, name, {}, "key", **FILLED.get(name, {})).anything = 1
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_unknown_name(family):
+    known = registry.names(family)[0]
+    with pytest.raises(InputError) as caught:
+        registry.build(family, known + "x", {}, "some.key")
+    line = str(caught.value)
+    assert line.startswith("some.key: found")
+    assert f"did you mean {known!r}" in line
+    assert all(name in line for name in registry.names(family))
+
+
+def test_unknown_parameter():
+    with pytest.raises(InputError, match=r"^here\.momentun: .*did you mean 'momentum'"):
+        registry.build("weight rule", "sgd", {"momentun": 0.5}, "here")
+
+
+@pytest.mark.parametrize("value", [True, False, "0.1", None, [0.1], {}])
+def test_a_number_must_be_a_number(value):
+    with pytest.raises(InputError, match=r"^here\.lr: found .*allowed is float"):
+        registry.build("weight rule", "sgd", {"lr": value}, "here")
+
+
+@pytest.mark.parametrize("value", [True, 2.0, "2", None])
+def test_an_integer_must_be_an_integer(value):
+    with pytest.raises(InputError, match=r"^here\.terms: found .*allowed is int"):
+        registry.build("solver", "neumann", {"terms": value}, "here")
+
+
+@pytest.mark.parametrize("value", [1, 0, "yes", None])
+def test_a_switch_must_be_a_switch(value):
+    with pytest.raises(InputError, match=r"^here\.warm_start: found .*allowed is bool"):
+        registry.build("curvature rule", "hsac", {"warm_start": value}, "here")
+
+
+def test_integers_pass_as_floats_and_lists_as_tuples():
+    assert registry.build("weight rule", "sgd", {"lr": 1}).lr == 1
+    assert registry.build("weight rule", "adam", {"betas": [0.5, 0.6]}).betas == (0.5, 0.6)
+
+
+def test_class_parameters_cannot_be_configured():
+    with pytest.raises(InputError, match="geometry"):
+        registry.build("curvature rule", "fixed", {"geometry": "euclidean"}, "here")
+
+
+def test_values_are_refused_with_the_key_in_front():
+    with pytest.raises(InputError, match=r"^here\.lr: found -1\.0; allowed is a number above 0$"):
+        registry.build("weight rule", "sgd", {"lr": -1.0}, "here")
