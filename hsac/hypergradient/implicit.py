@@ -17,7 +17,7 @@ class Hypergradient:
     """dF/dθ = direct - implicit (R, C) and how it came about.
 
     `value` U (R,), `direct` and `implicit` (R, C), `residual` (R,) of the solve, `fallback` (R,) bool: the implicit
-    term was not finite and was left out, `products` Hessian products spent, `state` the solver's.
+    term was left out, not finite or not trusted by its solver, `products` Hessian products spent, `state` the solver's.
     """
 
     value: Tensor
@@ -47,8 +47,8 @@ def implicit_hypergradient(
 
     dF/dθ = U_θ - (L_θw)ᵀ H⁻¹ U_w at the point (w, θ), w (R, P), θ (R, C), R independent problems. Perturbations inside
     `upper` are constants (Danskin). `solver` None leaves the implicit term out (direct term only). An implicit term
-    longer than `ratio` times the direct one is scaled back to that length; one that is not finite is dropped and
-    flagged: a truncated series at negative curvature can grow without bound.
+    longer than `ratio` times the direct one is scaled back to that length; one that is not finite, or that its solver
+    marks as failed, is dropped and flagged: a truncated series at negative curvature can grow without bound.
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = upper(w, theta)
@@ -60,11 +60,13 @@ def implicit_hypergradient(
     hessian = HessianOperator(lower(w, theta), w, theta)
     solution = solver.solve(hessian, v, state)
     implicit = hessian.mixed(solution.x).detach()
-    finite = implicit.isfinite().all(-1, keepdim=True)
-    implicit = torch.where(finite, implicit, torch.zeros_like(implicit))
+    usable = implicit.isfinite().all(-1, keepdim=True)
+    if solution.failed is not None:
+        usable = usable & ~solution.failed[:, None]
+    implicit = torch.where(usable, implicit, torch.zeros_like(implicit))
     implicit = implicit * (ratio * norm(direct) / norm(implicit)).clamp(max=1.0)
     ones = torch.ones_like(v)
     carried = {k: torch.where(s.isfinite().all(-1, keepdim=True), s, ones).detach() for k, s in solution.state.items()}
     return Hypergradient(
-        value.detach(), direct, implicit, solution.residual.detach(), ~finite.squeeze(-1), hessian.products, carried
+        value.detach(), direct, implicit, solution.residual.detach(), ~usable.squeeze(-1), hessian.products, carried
     )

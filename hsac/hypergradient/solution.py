@@ -10,12 +10,16 @@ from hsac.hypergradient.operator import HessianOperator, norm
 
 @dataclass(frozen=True)
 class Solution:
-    """x ≈ H⁻¹v (R, P), products used, |Hx - v|/|v| per run (R,), and what the solver carries to its next call."""
+    """x ≈ H⁻¹v (R, P), products used, |Hx - v|/|v| per run (R,), and what the solver carries to its next call.
+
+    `failed` (R,) bool marks runs whose x the solver itself does not trust; None where it trusts all.
+    """
 
     x: Tensor
     products: int
     residual: Tensor
     state: dict[str, Tensor] = field(default_factory=dict)
+    failed: Tensor | None = None
 
 
 class Solver(Protocol):

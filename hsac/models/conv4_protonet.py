@@ -35,7 +35,7 @@ class Conv4Protonet:
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", self.width, "an integer from 1")
-        require(self.width % self.groups == 0, "groups", self.groups, "a divisor of width")
+        require(self.groups >= 1 and self.width % self.groups == 0, "groups", self.groups, "a divisor of width")
         for name in ("clip", "temperature", "temperature_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
 

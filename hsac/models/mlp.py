@@ -34,6 +34,7 @@ class Mlp:
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "dim", "pool"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
+        require(self.pool <= min(self.inputs), "pool", self.pool, f"at most the image's side, {min(self.inputs)}")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
 
     def _widths(self) -> list[int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from hsac.hypergradient import HessianOperator, Solution, implicit_hypergradient
 from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
-from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.hypergradient.solvers.neumann import POWER_STEPS, Neumann
 
 F64 = torch.float64
 RUNS, ROWS, SIZE = 3, 20, 5
@@ -95,7 +95,7 @@ def test_without_a_solver_only_the_direct_term() -> None:
 
 def test_products_are_counted() -> None:
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, Neumann(terms=3), {})
-    assert found.products == 3 + 1 + 1  # the terms, the power iteration, the mixed product
+    assert found.products == 3 + POWER_STEPS + 1  # the terms, the power iteration, the mixed product
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hsac.hypergradient import HessianOperator
 from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.identity import Identity
-from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.hypergradient.solvers.neumann import POWER_STEPS, Neumann
 
 F64 = torch.float64
 RUNS, SIZE = 3, 12
@@ -85,7 +85,7 @@ def test_neumann_with_an_adaptive_step(terms: int) -> None:
     a = (0.9 / ELL).clamp(max=1.0)
     bound = (1 - a * MU) ** (terms + 1) * v.norm(dim=-1) / MU
     assert (error(solution.x, h, v) <= bound * (1 + 1e-3)).all()
-    assert solution.products == terms + 1
+    assert solution.products == terms + POWER_STEPS
     identity = torch.eye(SIZE, dtype=F64)
     series = sum(torch.linalg.matrix_power(identity - a[:, None, None] * h, j) for j in range(terms + 1))
     torch.testing.assert_close(
@@ -204,3 +204,14 @@ def test_identity() -> None:
 def test_bad_parameters(make, name: str) -> None:
     with pytest.raises(InputError, match=f"^{name}: found"):
         make()
+
+
+def test_neumann_marks_runs_whose_series_grows() -> None:
+    # One run is convex; in the other the curvature is negative as strongly as positive, so terms grow like 1.9^j.
+    w = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+    spectrum = torch.tensor([[1.0, 0.5], [1.0, -1.0]], dtype=torch.float64)
+    theta = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
+    v = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    found = Neumann(terms=3).solve(HessianOperator((spectrum * w * w).sum(-1) / 2, w, theta), v, {})
+    assert found.failed is not None
+    assert found.failed.tolist() == [False, True]

@@ -44,15 +44,11 @@ def test_fixed_and_euclidean_stand_still(rule, make_step) -> None:
 @pytest.mark.parametrize("make", [lambda **k: Drift(**k), lambda **k: Hsac(**k)])
 @pytest.mark.parametrize(
     ("period", "warm_up", "want"),
-    [(10, 0.1, [19, 29, 39]), (10, 0.0, [9, 19, 29, 39]), (7, 0.5, [20, 27, 34]), (1, 0.9, [36, 37, 38, 39])],
+    [(10, 0.3, [19, 29, 39]), (10, 0.1, [9, 19, 29, 39]), (7, 0.5, [20, 27, 34]), (1, 0.9, [36, 37, 38, 39])],
 )
 def test_moves_when_due(make, period, warm_up, want, make_step) -> None:
-    """Every `period` steps after the warm-up share; step index 9 of 40 is the tenth and lies past 10 % only at 0.225."""
-    total = 40
-    expected = [i for i in range(total) if i >= warm_up * total and (i + 1) % period == 0]
-    found, _ = moves(make(period=period, warm_up=warm_up), make_step, total)
-    assert found == expected
-    assert set(want) <= set(found)
+    """Every `period` steps from the warm-up share on."""
+    assert moves(make(period=period, warm_up=warm_up), make_step, 40)[0] == want
 
 
 def test_drift_and_hsac_are_due_together_by_default(make_step) -> None:
@@ -121,7 +117,7 @@ def test_hsac_follows_the_implicit_term_where_there_is_no_direct_one(make_step) 
 
 
 def test_hsac_equals_the_rule_written_out(make_step) -> None:
-    """Three outer steps of the default rule, spelled out for one run: adversary and power vector carried, Adam(.9, .99)."""
+    """Three outer steps of the default rule, spelled out for one run: adversary, power vector and moments carried."""
     hessian_decay = 0.05
 
     def lower(w, theta):
@@ -143,13 +139,16 @@ def test_hsac_equals_the_rule_written_out(make_step) -> None:
         e = 0.3 * t * t * g / (t * g).norm()
         v, d = torch.func.grad(lambda x, k: one(bowl, x, k), (0, 1))(w0 + e, mine)
         h = torch.func.hessian(lambda x: one(lower, x, mine))(w0)  # noqa: B023
-        u = h @ (v if u is None else u) / (v if u is None else u).norm()
-        a = min(1.0, 0.9 / u.norm().item())
+        u = v if u is None else u
+        for _ in range(3):
+            u = h @ (u / u.norm())
+        a = min(1.0, 0.9 / max(u.norm().item(), ((h @ v).norm() / v.norm()).item()))
+        grown = (torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, 3) @ v).norm() / v.norm()
         q = a * sum(torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, j) @ v for j in range(4))
         mixed = torch.func.jacfwd(torch.func.grad(lambda x, k: one(lower, x, k)), 1)(w0, mine)
-        total = d - mixed.mT @ q
+        total = d if grown > 2 else d - mixed.mT @ q
         torch.testing.assert_close(log["hypergradient"][0], total, rtol=1e-10, atol=1e-12)
-        total = total * min(1.0, 10 / total.norm().item())
+        total = total * min(1.0, 1 / total.norm().item())
         m, s = 0.9 * m + 0.1 * total, 0.99 * s + 0.01 * total**2
         n = index + 1
         mine = mine - 0.25 * m / (1 - 0.9**n) / ((s / (1 - 0.99**n)).sqrt() + 1e-8)

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, norm
 from hsac.hypergradient.solution import Solution, relative_residual
 from hsac.registry import require
+
+GROWTH = 2.0
+POWER_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,9 @@ class Neumann:
     """x = a Σ_{j≤terms} (I - aH)^j v (Lorraine, Vicol, Duvenaud, AISTATS 2020).
 
     The step a must not exceed 1/|H|, which falls by orders of magnitude during training: with `step` 0 it follows
-    a = min(1, safety/|Hu|), u a power-iteration vector carried between calls (one more product). On a μ-strongly
-    convex lower level the error is at most (1 - aμ)^(terms+1)|v|/μ.
+    a = min(1, safety/max(|Hu|, |Hv|/|v|)), u a power-iteration vector carried between calls (POWER_STEPS products a
+    call). Runs whose last term outgrows v by more than GROWTH are marked as failed: the curvature is too negative, or
+    the step still too long. On a μ-strongly convex lower level the error is at most (1 - aμ)^(terms+1)|v|/μ.
     """
 
     terms: int = 3
@@ -28,18 +33,31 @@ class Neumann:
         require(0 < self.safety <= 1, "safety", self.safety, "a number in (0, 1]")
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """`terms` products, one more where the step is adaptive; the last term's residual comes free."""
-        products = self.terms
-        a: Tensor | float = self.step
-        carried: dict[str, Tensor] = {}
-        if not self.step:
-            u = state.get("power", v)
-            hu = hessian(u / norm(u))
-            a = (self.safety / norm(hu)).clamp(max=1.0)
-            carried, products = {"power": hu}, products + 1
+        """`terms` products, POWER_STEPS more where the step is adaptive.
+
+        The residual is |(I - aH)^terms v|/|v|, the last term's, which comes free; it bounds |Hx - v|/|v| while aH ≤ 1.
+        """
+        before = hessian.products
+        a, carried, term_product = self._step(hessian, v, state)
         term, x = v, v
-        for _ in range(self.terms):
-            term = term - a * hessian(term)
+        for j in range(self.terms):
+            product = term_product if j == 0 and term_product is not None else hessian(term)
+            term = term - a * product
             x = x + term
-        # v - H(a x) = (I - aH)^(terms+1) v; the term before it is at hand and bounds it when 0 ≤ aH ≤ 1.
-        return Solution(a * x, products, relative_residual(v + term, v), carried)
+        residual = relative_residual(v + term, v)
+        return Solution(a * x, hessian.products - before, residual, carried, failed=~(residual <= GROWTH))
+
+    def _step(
+        self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]
+    ) -> tuple[Tensor | float, dict[str, Tensor], Tensor | None]:
+        """The step, the power vector to carry, and Hv where it was computed."""
+        if self.step:
+            return self.step, {}, None
+        u = state.get("power", v)
+        for _ in range(POWER_STEPS):
+            u = hessian(u / norm(u))
+        largest = norm(u)
+        hv = hessian(v) if self.terms else None
+        if hv is not None:
+            largest = torch.maximum(largest, norm(hv) / norm(v))
+        return (self.safety / largest).clamp(max=1.0), {"power": u}, hv

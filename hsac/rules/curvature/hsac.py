@@ -23,7 +23,7 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
     loss itself), mean (Gaussian average of `samples` draws). `scope` adaptive or euclidean of `radius`; `ascent_steps`,
-    carried over between outer steps if `warm_start`. `solver` is a name or {name: ..., parameters}; `none` leaves the
+    carried over between outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the
     implicit term out. `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one.
     """
 
@@ -37,7 +37,7 @@ class Hsac:
     period: int = 10
     warm_up: float = 0.1
     step: float = 0.25
-    clip: float = 10.0
+    clip: float = 1.0
     ratio: float = 100.0
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
@@ -56,8 +56,8 @@ class Hsac:
     def linear_solver(self) -> Solver | None:
         """The solver of the implicit term; None for the direct term only."""
         given: dict[str, Any] = dict(self.solver or {"name": "neumann", "terms": 3})
-        name = given.pop("name", None)
-        return None if name == "none" else build("solver", str(name), given, "solver")
+        name = str(given.pop("name", "neumann"))
+        return None if name == "none" else build("solver", name, given, "solver")
 
     @cached_property
     def optimiser(self) -> Adam:
@@ -84,6 +84,8 @@ class Hsac:
         adversary = perturbations[0]
         adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
         moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
+        moved = torch.where(usable, moved, theta)
+        moments = {k: torch.where(usable, adam[k], state["adam"][k]) for k in ("first", "second")}
         log = {
             "value": found.value,
             "hypergradient": found.total,
@@ -91,7 +93,7 @@ class Hsac:
             "fallback": found.fallback | ~usable.squeeze(-1),
             "products": torch.full_like(found.value, found.products),
         }
-        return moved, {"adam": adam, "adversary": adversary, "solver": found.state}, log
+        return moved, {"adam": adam | moments, "adversary": adversary, "solver": found.state}, log
 
     def _perturbations(self, loss: Loss, theta: Tensor, state: State, step: Step) -> list[Tensor]:
         scale = scope_scale(step.w, self.scope)
