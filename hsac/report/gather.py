@@ -41,7 +41,7 @@ RUN_SCHEMA = pa.schema(
     [(name, _TEXT) for name in ("experiment", "setting", "dataset", "variant", "model", "method")]
     + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
-    + [("gradients", _WHOLE), ("products", _WHOLE), ("steps", _WHOLE)]
+    + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
     + [(f"{kind}_{name}", _WHOLE if name == "step" else _REAL) for kind in SELECTIONS for name in METRICS]
     + [(name, _TEXT) for name in ("config_hash", "code", "variant_hash", "record")]
@@ -93,6 +93,8 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
     row = {name: record[name] for name in RUN_SCHEMA.names if name in record}
     row |= {"curvature": geometric_mean(final), "record": path}
     row["curvatures"] = json.dumps(dict(zip(record["curvature"]["names"], final, strict=True)))
+    dropped = (record["outer"] or {}).get("fallback")  # outer steps that left the implicit term out
+    row["dropped_solves"] = math.fsum(dropped) / len(dropped) if dropped else None
     for kind in SELECTIONS:
         metrics = (record["metrics"] or {}).get(kind) or {}
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}

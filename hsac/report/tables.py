@@ -22,6 +22,7 @@ EXTRAS = {
     "selected_middle_accuracy": ("middle_accuracy_percent", "Middle accuracy (%)"),
     "selected_tail_accuracy": ("tail_accuracy_percent", "Tail accuracy (%)"),
     "selected_memorisation": ("memorisation_percent", "Memorised flipped labels (%)"),
+    "dropped_solves": ("dropped_solves_percent", "Outer steps without implicit term (%)"),
 }
 HEADINGS = {
     "method": "Method",
@@ -36,6 +37,7 @@ HEADINGS = {
     "sharpness_nats": "Sharpness (nats)",
     "curvature": "Final curvature c (median)",
     "gradients": "Gradient evaluations",
+    "products": "Hessian products",
     "points_tried": "Points tried",
     "n_ok": "n ok / n",
 }
@@ -79,7 +81,11 @@ def _row(cell: pd.DataFrame, method: str, is_reference: bool, statistics: pd.Dat
     row |= {"p": found.get("p", np.nan), "p_holm": found.get("p_holm", np.nan)}
     row |= {name: 100 * _mean(ok[column]) for column, (name, _) in EXTRAS.items()}
     row |= {"sharpness_nats": _mean(ok["sharpness"]), "curvature": _median(ok["curvature"])}
-    row |= {"gradients": _mean(ok["gradients"]), "points_tried": _median(cell["tried"])}
+    row |= {
+        "gradients": _mean(ok["gradients"]),
+        "products": _mean(ok["products"]),
+        "points_tried": _median(cell["tried"]),
+    }
     return row | {"n_ok": len(ok), "n": len(cell)}
 
 
@@ -111,6 +117,7 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
         "sharpness_nats": _number("{:.3g}"),
         "curvature": _number("{:.3g}"),
         "gradients": _number("{:.0f}"),
+        "products": _number("{:.0f}"),
         "points_tried": _number("{:.0f}"),
     }
     columns: dict[str, list[str]] = {}

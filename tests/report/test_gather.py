@@ -9,7 +9,7 @@ from synthetic_records import diverged, synthetic_record, write_bundle
 
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
-from hsac.report.gather import RUN_SCHEMA, TIMING, check_record, gather, geometric_mean, read_gathered
+from hsac.report.gather import RUN_SCHEMA, TIMING, check_record, gather, geometric_mean, read_gathered, run_row
 
 
 def run_gather(root: Path, indexes: list[Path]) -> pd.DataFrame:
@@ -124,3 +124,9 @@ def test_a_missing_or_damaged_table_is_named(tmp_path):
     (tmp_path / "runs.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(InputError, match=r"runs\.parquet: damaged"):
         read_gathered(tmp_path / "runs.parquet")
+
+
+def test_the_share_of_outer_steps_without_implicit_term():
+    outer = {"step": [10, 20, 30, 40], "fallback": [True, False, False, False]}
+    assert run_row(synthetic_record("digits", "sgd+hsac", 0, outer=outer), "r")["dropped_solves"] == 0.25
+    assert run_row(synthetic_record("digits", "sgd+learned", 0, outer=None), "r")["dropped_solves"] is None
