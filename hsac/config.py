@@ -55,6 +55,16 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
     return settings
 
 
+def retyped(value: Any) -> Any:
+    """The value with texts that read as numbers made numbers: inside a list, Snakemake's --config leaves them text."""
+    if isinstance(value, dict):
+        return {key: retyped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [retyped(inner) for inner in value]
+    read = yaml.safe_load(value) if isinstance(value, str) else value
+    return read if isinstance(read, int | float) else value
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = yaml.safe_load(path.read_text())

@@ -129,3 +129,9 @@ def test_a_grid_trains_the_fixed_candidates_once():
     assert sorted(trained) == sorted(set(trained))
     assert "sgd+fixed@1" in trained
     assert "sgd+grid" not in trained
+
+
+def test_lists_of_the_command_line_are_numbers_again():
+    given = {"seeds": ["0", "10"], "device": "cpu", "experiments": {"a": {"rate": "5.0e-4", "methods": ["sgd+hsac"]}}}
+    wanted = {"seeds": [0, 10], "device": "cpu", "experiments": {"a": {"rate": 5e-4, "methods": ["sgd+hsac"]}}}
+    assert config.retyped(given) == wanted

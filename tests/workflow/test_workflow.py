@@ -40,8 +40,8 @@ def project(tmp_path_factory):
 
 def jobs(folder, *arguments):
     """Rule names of what a dry run would do."""
-    text = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments).stdout
-    lines = [line.split() for line in text.splitlines()]
+    done = snakemake(folder, *arguments, "--dry-run", "--quiet", "rules")
+    lines = [line.split() for line in (done.stdout + done.stderr).splitlines()]
     return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
 
 

@@ -11,7 +11,7 @@ from hsac.errors import InputError
 
 try:
     SCALE = config.get("scale", "default")
-    OVERRIDE = {key: value for key, value in config.items() if key != "scale"}
+    OVERRIDE = configuration.retyped({k: v for k, v in config.items() if k != "scale"})
     SETTINGS = configuration.load(SCALE, OVERRIDE)
     for root in (layout.results_root(SCALE), layout.data_root()):
         layout.check_writable(root)

@@ -20,8 +20,8 @@ CAPTIONS = {
     "seeds, faint dots are single seeds, the dashed line is the reference method's mean.",
     "curvature_trajectories": "Curvature c of each layer during training under the rules that move it: geometric mean "
     "over seeds, band ± 1 standard deviation of log c.",
-    "sharpness_trajectories": "Worst-case loss increase in the adaptive scope during training: mean over seeds, "
-    "band ± 1 standard deviation.",
+    "sharpness_trajectories": "Worst-case loss increase in the adaptive scope during training: geometric mean over the "
+    "seeds where it is above 0, band ± 1 standard deviation of its log.",
     "curvature_sweep": "Final sharpness and generalisation gap (test NLL − train NLL at the last epoch) of the methods "
     "with a fixed curvature, mean and 95 % t interval over seeds. The dotted line is the Euclidean model.",
     "loss_landscape": "Training loss at the end of training along a filter-normalised random direction and along the "

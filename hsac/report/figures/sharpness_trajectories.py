@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hsac.report.figures import style
 from hsac.report.figures.curvature_trajectories import MOVING, finished, series
 
-TITLE = "Sharpness during training (worst-case loss increase in the adaptive scope, mean ± 1 sd over seeds)"
+TITLE = "Sharpness during training (worst-case loss increase; geometric mean over seeds ± 1 sd of its log)"
 
 
 def draw(
@@ -34,11 +34,12 @@ def draw(
         for method in style.ordered(block["method"], order.get(name, ())):
             _, rule, start = style.split(method)
             if rule in (*MOVING, "euclidean") or (rule, start) == kept:
-                style.band(panel, *series(block[block["method"] == method], "sharpness"), method)
+                style.band(panel, *series(block[block["method"] == method], "sharpness"), method, log=True)
                 drawn.append(method)
         panel.set_title(titles[name])
         panel.set_xlabel("training step")
         panel.set_ylabel("sharpness (nats)")
+        panel.set_yscale("log")
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     style.method_legend(figure, style.ordered(drawn, [m for methods in order.values() for m in methods]))
