@@ -17,7 +17,13 @@ from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.files import digest
 
-SETTINGS = ("classification", "long_tailed", "noisy", "few_shot")
+RECIPES = {
+    "classification": ("plain", "node_split"),
+    "long_tailed": ("long_tail",),
+    "noisy": ("label_noise",),
+    "few_shot": ("episodes",),
+}
+SETTINGS = tuple(RECIPES)
 SCALES = ("smoke", "default", "workstation", "paper")
 FOLDER = Path("config")
 
@@ -48,7 +54,10 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
     settings: dict[str, Any] = {}
     for source, layer in layers:
         settings |= layer
-        _check_schema(layer, settings, source)
+        _check_schema(layer, source)
+    for key in schema()["required"]:
+        if key not in settings:
+            raise InputError(f"{layers[0][0]}: {key}: found nothing; this key is required")
     settings["scale"] = scale
     for cell in cells(settings):
         _check_cell(settings, cell, layers)
@@ -75,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_schema(layer: dict[str, Any], settings: dict[str, Any], source: str) -> None:
+def _check_schema(layer: dict[str, Any], source: str) -> None:
     validator = Draft202012Validator({**schema(), "required": []})
     for error in sorted(validator.iter_errors(layer), key=lambda e: [str(p) for p in e.absolute_path]):
         raise InputError(f"{source}: {_sentence(error)}")
@@ -206,6 +215,7 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
     if config["dataset"] not in catalogue.names():
         found = config["dataset"]
         raise InputError(f"{key}.dataset: found {found!r}; {registry.nearest(found, catalogue.names())}")
+    _check_fit(config, key)
     recipe = {k: v for k, v in config["variant"].items() if k != "name"}
     variants.check_recipe(recipe, f"{key}.variant")
     low, high = config["curvature"]["bounds"]
@@ -217,9 +227,27 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
         registry.check_name(family, part["rule"], where)
         registry.check_parameters(family, part["rule"], part["parameters"], where)
     model = dict(config["model"])
-    registry.check_name("model", model["name"], f"{key}.model.name")
     registry.check_parameters("model", model.pop("name"), model, f"{key}.model")
     reference = settings["experiments"][name]["reference"]
     methods = settings["experiments"][name]["methods"]
     if reference not in methods:
         raise InputError(f"{key}.reference: found {reference!r}; {registry.nearest(reference, methods)}")
+
+
+def _check_fit(config: dict[str, Any], key: str) -> None:
+    """Setting, dataset, recipe and model must be for the same kind of data: images, a graph, or episodes."""
+    recipe, model = config["variant"]["recipe"], config["model"]["name"]
+    if recipe in variants.names() and recipe not in RECIPES[config["setting"]]:
+        allowed = " or ".join(RECIPES[config["setting"]])
+        raise InputError(
+            f"{key}.variant.recipe: found {recipe!r}; allowed with setting {config['setting']} is {allowed}"
+        )
+    kind = catalogue.entry(config["dataset"]).kind
+    if (kind == "graph") != (recipe == "node_split"):
+        raise InputError(f"{key}.variant.recipe: found {recipe!r}; {config['dataset']} is of kind {kind}")
+    registry.check_name("model", model, f"{key}.model.name")
+    needs = registry.filled("model", model)
+    takes = "episodes" if "shot" in needs else "graph" if needs["inputs"] == "int" else "images"
+    gives = "episodes" if recipe == "episodes" else kind
+    if takes != gives:
+        raise InputError(f"{key}.model.name: found {model!r}, a model for {takes}; allowed is one for {gives}")

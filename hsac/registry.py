@@ -66,14 +66,23 @@ def check_name(family: str, name: str, key: str) -> None:
 @cache
 def parameters(family: str, name: str) -> dict[str, str]:
     """Parameter name -> annotation of a part, read from its source; fields a caller fills (no default) excluded."""
+    return {field: annotation for field, (annotation, default) in _fields(family, name).items() if default}
+
+
+def filled(family: str, name: str) -> dict[str, str]:
+    """Field name -> annotation of what a part's caller fills in from the data."""
+    return {field: annotation for field, (annotation, default) in _fields(family, name).items() if not default}
+
+
+def _fields(family: str, name: str) -> dict[str, tuple[str, bool]]:
+    """Field name -> annotation and whether it has a default."""
     node = _class(_file(family, name))
     assert node is not None
     return {
-        item.target.id: ast.unparse(item.annotation)
+        item.target.id: (ast.unparse(item.annotation), item.value is not None)
         for item in node.body
         if isinstance(item, ast.AnnAssign)
         and isinstance(item.target, ast.Name)
-        and item.value is not None
         and not ast.unparse(item.annotation).startswith("ClassVar")
     }
 

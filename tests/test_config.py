@@ -75,6 +75,10 @@ def changed(**keys):
         ),
         ({"rules": {"curvature": {"hsac": {"radios": 1}}}}, ["radios", "did you mean 'radius'"]),
         ({"setting": "classify"}, ["setting", "'classify'"]),
+        ({"setting": "noisy"}, ["variant.recipe", "'plain'", "label_noise"]),
+        ({"dataset": "disease"}, ["variant.recipe", "'plain'", "graph"]),
+        ({"model": {"name": "hgcn"}}, ["model.name", "'hgcn'", "a model for graph", "one for images"]),
+        ({"model": {"name": "conv4_protonet"}}, ["model.name", "a model for episodes"]),
     ],
 )
 def test_bad_experiments(keys, words):
@@ -135,3 +139,11 @@ def test_lists_of_the_command_line_are_numbers_again():
     given = {"seeds": ["0", "10"], "device": "cpu", "experiments": {"a": {"rate": "5.0e-4", "methods": ["sgd+hsac"]}}}
     wanted = {"seeds": [0, 10], "device": "cpu", "experiments": {"a": {"rate": 5e-4, "methods": ["sgd+hsac"]}}}
     assert config.retyped(given) == wanted
+
+
+def test_a_missing_top_level_key_is_named(tmp_path):
+    whole = yaml.safe_load((CONFIG / "config.yaml").read_text())
+    del whole["rules"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(whole))
+    with pytest.raises(InputError, match=r"config\.yaml: rules: found nothing"):
+        config.load("default", folder=tmp_path)
