@@ -114,7 +114,7 @@ def list_stage(args: argparse.Namespace) -> None:
         "scales": config.SCALES,
         "datasets": [f"{name:<24}{catalogue.entry(name).about}" for name in catalogue.names()],
         **{
-            f"{family}s": [f"{n:<24}{registry.summary(family, n)}" for n in registry.names(family)]
+            f"{family}s".replace("ys", "ies"): [f"{n:<24}{registry.summary(family, n)}" for n in registry.names(family)]
             for family in registry.FAMILIES
         },
         f"experiments and methods of scale {args.scale}": [

@@ -21,6 +21,8 @@ FAMILIES = {
     "solver": "hypergradient.solvers",
     "model": "models",
     "head": "models.heads",
+    "problem": "theory.problems",
+    "study": "theory.studies",
 }
 ROOT = Path(__file__).parent
 

@@ -1,15 +1,12 @@
 """The implicit hypergradient of a bi-level problem."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.operator import HessianOperator, norm
+from hsac.hypergradient.operator import HessianOperator, Loss, norm
 from hsac.hypergradient.solution import Solver
-
-Loss = Callable[[Tensor, Tensor], Tensor]  # (w (R, P), theta (R, C)) -> (R,)
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,18 @@ def implicit_hypergradient(
         zero = torch.zeros_like(direct)
         nothing = torch.zeros_like(value.detach())
         return Hypergradient(value.detach(), direct, zero, nothing, nothing.bool(), 0, state)
-    hessian = HessianOperator(lower(w, theta), w, theta)
+    hessian = HessianOperator(lower, w, theta)
     solution = solver.solve(hessian, v, state)
-    implicit = hessian.mixed(solution.x).detach()
+    implicit = (hessian.mixed(solution.x) if solution.implicit is None else solution.implicit).detach()
     usable = implicit.isfinite().all(-1, keepdim=True)
     if solution.failed is not None:
         usable = usable & ~solution.failed[:, None]
     implicit = torch.where(usable, implicit, torch.zeros_like(implicit))
     implicit = implicit * (ratio * norm(direct) / norm(implicit)).clamp(max=1.0)
-    ones = torch.ones_like(v)
-    carried = {k: torch.where(s.isfinite().all(-1, keepdim=True), s, ones).detach() for k, s in solution.state.items()}
+    carried = {
+        k: torch.where(s.isfinite().all(-1, keepdim=True), s, torch.ones_like(s)).detach()
+        for k, s in solution.state.items()
+    }
     return Hypergradient(
         value.detach(), direct, implicit, solution.residual.detach(), ~usable.squeeze(-1), hessian.products, carried
     )

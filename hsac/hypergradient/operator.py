@@ -1,7 +1,12 @@
 """Products with the Hessian of the lower level, from one kept gradient graph."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (w (R, P), theta (R, C)) -> (R,)
+POWER_STEPS = 3
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -17,13 +22,14 @@ def norm(a: Tensor) -> Tensor:
 class HessianOperator:
     """H = d²L/dw² and d²L/dθdw of runs' losses at one point; counts its products.
 
-    Args: `loss` (R,), a function of the leaves `w` (R, P) and `theta` (R, C), one independent problem a run. The
-    gradient's graph is built once and serves every product (Pearlmutter 1994), which is what makes a solve cheap.
+    Args: `loss` (w, θ) -> (R,), one independent problem a run; the point w (R, P), θ (R, C), both leaves that require a
+    gradient. The gradient's graph is built once and serves every product (Pearlmutter 1994), which is what makes a
+    solve cheap.
     """
 
-    def __init__(self, loss: Tensor, w: Tensor, theta: Tensor) -> None:
-        self.w, self.theta, self.products = w, theta, 0
-        (self.gradient,) = torch.autograd.grad(loss.sum(), w, create_graph=True)
+    def __init__(self, loss: Loss, w: Tensor, theta: Tensor) -> None:
+        self.loss, self.w, self.theta, self.products = loss, w, theta, 0
+        (self.gradient,) = torch.autograd.grad(loss(w, theta).sum(), w, create_graph=True)
 
     def __call__(self, v: Tensor) -> Tensor:
         """H v: (R, P) -> (R, P)."""
@@ -44,3 +50,9 @@ class HessianOperator:
             for i in range(self.w.shape[1])
         ]
         return torch.stack(rows, 1)
+
+    def power(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """|H| from below (R, 1) and the vector to go on from, by POWER_STEPS power iterations on u (R, P)."""
+        for _ in range(POWER_STEPS):
+            u = self(u / norm(u))
+        return norm(u), u

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from hsac.hypergradient.implicit import Loss
+from hsac.hypergradient.operator import Loss
 
 State = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Step:
     `index` from 0 of `total`; `w` (R, P) after its update; `gradient` the training objective's, at the point where the
     weight rule last took it. `upper()` and `lower()` draw losses (w, θ) -> (R,): the plain training loss and the
     training objective (weight decay included), both on one fresh training batch a step. `normal` draws standard
-    normal tensors of w's shape, one stream a run.
+    normal tensors of w's shape, one stream a run. `layers` are the sizes of the parameter tensors that make up w.
     """
 
     index: int
@@ -47,6 +47,7 @@ class Step:
     upper: Callable[[], Loss]
     lower: Callable[[], Loss]
     normal: Callable[[], Tensor]
+    layers: tuple[int, ...]
 
 
 class CurvatureRule(Protocol):

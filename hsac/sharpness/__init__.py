@@ -2,6 +2,6 @@
 
 from hsac.sharpness.ascent import ascend
 from hsac.sharpness.objective import OBJECTIVES, perturbed_loss
-from hsac.sharpness.scope import SCOPES, scope_scale
+from hsac.sharpness.scope import SCOPES, layer_norm, scope_scale
 
-__all__ = ["OBJECTIVES", "SCOPES", "ascend", "perturbed_loss", "scope_scale"]
+__all__ = ["OBJECTIVES", "SCOPES", "ascend", "layer_norm", "perturbed_loss", "scope_scale"]

@@ -1,11 +1,11 @@
 """The inner maximum over the scope."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.operator import norm
+from hsac.sharpness.scope import layer_norm
 
 
 def ascend(
@@ -15,8 +15,11 @@ def ascend(
     radius: float,
     steps: int = 1,
     start: Tensor | None = None,
+    layers: Sequence[int] = (),
 ) -> Tensor:
     """Perturbation e (R, P), |e/T| = ρ, that approximately maximises the loss at w + e.
+
+    With `layers`, the sizes of the parameter tensors, |e/T| = ρ in each of them: a ball per layer, not one for all.
 
     Each step goes to the scope's maximiser of the loss linearised at the present point, e = ρT²g/|Tg|; of the points
     visited the one with the highest loss is returned, so more steps never find less. From e = 0 one step is SAM's
@@ -31,7 +34,7 @@ def ascend(
         if step > 0:
             best, highest = _higher(e, value, best, highest)
         tg = scale * g
-        e = radius * scale * tg / norm(tg)
+        e = radius * scale * tg / layer_norm(tg, layers)
     if steps > 1:
         best, _ = _higher(e, gradient(w + e)[0], best, highest)
         return best

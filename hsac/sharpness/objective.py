@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.implicit import Loss
+from hsac.hypergradient.operator import Loss
 
 OBJECTIVES = ("worst", "gap", "mean")
 

@@ -29,9 +29,14 @@ class Bundle:
         flat = torch.stack([torch.cat([p.flatten() for p in params.values()]) for params in drawn])
         return cls(model, {k: p.shape for k, p in drawn[0].items()}, device), flat.to(device, model.dtype)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of weights of the parameter tensors, in their order."""
+        return tuple(shape.numel() for shape in self.shapes.values())
+
     def unflatten(self, w: Tensor) -> Params:
         """One run's weights (P,) -> named parameters."""
-        parts = w.split([shape.numel() for shape in self.shapes.values()])
+        parts = w.split(self.sizes)
         return {k: part.view(shape) for (k, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def call(self, method: str, w: Tensor, c: Tensor, x: Any, shared: bool = False) -> Tensor:

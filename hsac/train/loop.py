@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from hsac.ball import Transform
-from hsac.hypergradient.implicit import Loss
-from hsac.hypergradient.operator import norm
+from hsac.hypergradient.operator import Loss, norm
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
 from hsac.train.bundle import Bundle
@@ -135,7 +134,7 @@ def train(
         gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
         w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.rate(index, total))
         fresh = _Fresh(problem, task)
-        step = Step(index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"))
+        step = Step(index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"), bundle.sizes)
         theta, curvature_state, log = curvature_rule.update(theta, curvature_state, step)
         theta = theta if transform is None else transform.clamp(theta)
         for name, value in (("loss", at.loss[:, None]), ("weights", w), ("curvature", theta)):

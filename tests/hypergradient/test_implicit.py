@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from hsac.hypergradient import HessianOperator, Solution, implicit_hypergradient
+from hsac.hypergradient.operator import POWER_STEPS
 from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
-from hsac.hypergradient.solvers.neumann import POWER_STEPS, Neumann
+from hsac.hypergradient.solvers.neumann import Neumann
 
 F64 = torch.float64
 RUNS, ROWS, SIZE = 3, 20, 5
@@ -65,7 +66,7 @@ def test_adjoint_equals_forward_form() -> None:
     adjoint = implicit_hypergradient(held_out, ridge, w, THETA, Exact(), {}).implicit
     w, theta = w.requires_grad_(), THETA.clone().requires_grad_()
     v = torch.autograd.grad(held_out(w, theta).sum(), w)[0]
-    hessian = HessianOperator(ridge(w, theta), w, theta)
+    hessian = HessianOperator(ridge, w, theta)
     columns = []
     for j in range(THETA.shape[1]):
         rows = [

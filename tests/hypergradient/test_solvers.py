@@ -6,10 +6,11 @@ from torch import Tensor
 
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator
+from hsac.hypergradient.operator import POWER_STEPS
 from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.identity import Identity
-from hsac.hypergradient.solvers.neumann import POWER_STEPS, Neumann
+from hsac.hypergradient.solvers.neumann import Neumann
 
 F64 = torch.float64
 RUNS, SIZE = 3, 12
@@ -34,7 +35,10 @@ def operator(h: Tensor) -> HessianOperator:
     g = torch.Generator().manual_seed(2)
     w = torch.randn(h.shape[:2], generator=g, dtype=h.dtype).requires_grad_()
     theta = torch.ones(len(h), 1, dtype=h.dtype, requires_grad=True)
-    loss = 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w) + (theta * w[:, :1]).sum(-1)
+
+    def loss(w: Tensor, theta: Tensor) -> Tensor:
+        return 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w) + (theta * w[:, :1]).sum(-1)
+
     return HessianOperator(loss, w, theta)
 
 
@@ -57,7 +61,7 @@ def test_operator() -> None:
 
 def test_operator_without_a_mixed_term() -> None:
     w, theta = torch.ones(2, 3, dtype=F64, requires_grad=True), torch.ones(2, 1, dtype=F64, requires_grad=True)
-    found = HessianOperator((w**2).sum(-1), w, theta)
+    found = HessianOperator(lambda w, theta: (w**2).sum(-1), w, theta)
     assert torch.equal(found.mixed(torch.ones(2, 3, dtype=F64)), torch.zeros(2, 1, dtype=F64))
 
 
@@ -212,6 +216,6 @@ def test_neumann_marks_runs_whose_series_grows() -> None:
     spectrum = torch.tensor([[1.0, 0.5], [1.0, -1.0]], dtype=torch.float64)
     theta = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
     v = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
-    found = Neumann(terms=3).solve(HessianOperator((spectrum * w * w).sum(-1) / 2, w, theta), v, {})
+    found = Neumann(terms=3).solve(HessianOperator(lambda w, theta: (spectrum * w * w).sum(-1) / 2, w, theta), v, {})
     assert found.failed is not None
     assert found.failed.tolist() == [False, True]

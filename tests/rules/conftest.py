@@ -47,6 +47,7 @@ def step_at(
         lambda: upper,
         lambda: lower or upper,
         lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
+        (2, w.shape[1] - 2),
     )
 
 

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, norm
-from hsac.hypergradient.solution import Solution, relative_residual
+from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
 from hsac.registry import require
-
-GROWTH = 2.0
-POWER_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,7 @@ class Neumann:
         """The step, the power vector to carry, and Hv where it was computed."""
         if self.step:
             return self.step, {}, None
-        u = state.get("power", v)
-        for _ in range(POWER_STEPS):
-            u = hessian(u / norm(u))
-        largest = norm(u)
+        largest, u = hessian.power(state.get("power", v))
         hv = hessian(v) if self.terms else None
         if hv is not None:
             largest = torch.maximum(largest, norm(hv) / norm(v))

@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hsac.hypergradient import Solver, implicit_hypergradient
-from hsac.hypergradient.implicit import Loss
+from hsac.hypergradient import HessianOperator, Loss, Solver, TrackingSolver, implicit_hypergradient
 from hsac.registry import build, require
 from hsac.rules.curvature.drift import due
 from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
-from hsac.sharpness import OBJECTIVES, SCOPES, ascend, perturbed_loss, scope_scale
+from hsac.sharpness import OBJECTIVES, SCOPES, ascend, layer_norm, perturbed_loss, scope_scale
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,16 @@ class Hsac:
 
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
-    loss itself), mean (Gaussian average of `samples` draws). `scope` adaptive or euclidean of `radius`; `ascent_steps`,
-    carried over between outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the
+    loss itself), mean (Gaussian average of `samples` draws). `scope` adaptive or euclidean of `radius`, one for the
+    network or, if `per_layer`, one for each parameter tensor; `ascent_steps`, carried over between outer steps if
+    `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the
     implicit term out. `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one.
     """
 
     objective: str = "worst"
     scope: str = "adaptive"
     radius: float = 0.3
+    per_layer: bool = False
     ascent_steps: int = 1
     warm_start: bool = True
     samples: int = 4
@@ -66,12 +67,12 @@ class Hsac:
 
     def init(self, theta: Tensor) -> State:
         """No adversary yet, the solver's state empty."""
-        return {"adam": self.optimiser.init(theta), "adversary": None, "solver": {}}
+        return {"adam": self.optimiser.init(theta), "adversary": None, "solver": {}, "tracked": 0}
 
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
         if not due(step, self.period, self.warm_up):
-            return theta, state, {}
+            return theta, self._tracked(theta, state, step), {}
         loss = step.upper()
         perturbations = self._perturbations(loss, theta, state, step)
         upper = perturbed_loss(loss, perturbations, gap=self.objective == "gap")
@@ -91,14 +92,24 @@ class Hsac:
             "hypergradient": found.total,
             "residual": found.residual,
             "fallback": found.fallback | ~usable.squeeze(-1),
-            "products": torch.full_like(found.value, found.products),
+            "products": torch.full_like(found.value, found.products + state["tracked"]),
         }
-        return moved, {"adam": adam | moments, "adversary": adversary, "solver": found.state}, log
+        return moved, {"adam": adam | moments, "adversary": adversary, "solver": found.state, "tracked": 0}, log
+
+    def _tracked(self, theta: Tensor, state: State, step: Step) -> State:
+        """The state after a training step without an outer one: a solver that tracks spends a product on it."""
+        if not (isinstance(self.linear_solver, TrackingSolver) and state["solver"]):
+            return state
+        leaves = step.w.detach().requires_grad_(), theta.detach().requires_grad_()
+        hessian = HessianOperator(step.lower(), *leaves)
+        solver = self.linear_solver.track(hessian, state["solver"])
+        return state | {"solver": solver, "tracked": state["tracked"] + hessian.products}
 
     def _perturbations(self, loss: Loss, theta: Tensor, state: State, step: Step) -> list[Tensor]:
-        scale = scope_scale(step.w, self.scope)
+        scale, layers = scope_scale(step.w, self.scope), step.layers if self.per_layer else ()
         if self.objective == "mean":
-            return [self.radius * scale * step.normal() / scale.shape[1] ** 0.5 for _ in range(self.samples)]
+            spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)  # |e/T|² is ρ² on average
+            return [spread * step.normal() for _ in range(self.samples)]
 
         def gradient(w: Tensor) -> tuple[Tensor, Tensor]:
             w = w.detach().requires_grad_()
@@ -106,4 +117,4 @@ class Hsac:
             return value.detach(), torch.autograd.grad(value.sum(), w)[0]
 
         start = state["adversary"] if self.warm_start else None
-        return [ascend(gradient, step.w, scale, self.radius, self.ascent_steps, start)]
+        return [ascend(gradient, step.w, scale, self.radius, self.ascent_steps, start, layers)]

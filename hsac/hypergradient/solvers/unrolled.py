@@ -1,0 +1,49 @@
+"""Reverse-mode differentiation through training steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hsac.hypergradient.operator import HessianOperator
+from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
+from hsac.registry import require
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The implicit term as -(dw_T/dθ)ᵀ v through `terms` gradient steps on from w (Franceschi et al., ICML 2017).
+
+    At a minimiser these steps stay where they are, and the result is Neumann's with terms - 1; memory grows with
+    `terms`. `step` 0 takes a = min(1, safety/|H|) from a power iteration carried between calls.
+    """
+
+    terms: int = 4
+    step: float = 0.0
+    safety: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self.terms >= 1, "terms", self.terms, "an integer from 1")
+        require(self.step >= 0, "step", self.step, "0 (adaptive) or a number above 0")
+        require(0 < self.safety <= 1, "safety", self.safety, "a number in (0, 1]")
+
+    def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
+        """`terms` products in the reverse pass, one for the residual, and those of the power iteration."""
+        before = hessian.products
+        a: Tensor | float = self.step
+        carried: dict[str, Tensor] = {}
+        if not self.step:
+            largest, power = hessian.power(state.get("power", v))
+            a, carried = (self.safety / largest).clamp(max=1.0), {"power": power}
+        # a shift of the inner gradient: w_T's derivative in it is -x, as its derivative in θ is minus the implicit term
+        shift = torch.zeros_like(v).requires_grad_()
+        w = hessian.w.detach().requires_grad_()
+        for _ in range(self.terms):
+            (g,) = torch.autograd.grad(hessian.loss(w, hessian.theta).sum(), w, create_graph=True)
+            w = w - a * (g + shift)
+        x, implicit = torch.autograd.grad(w, (shift, hessian.theta), -v, allow_unused=True)
+        hessian.products += self.terms
+        implicit = torch.zeros_like(hessian.theta) if implicit is None else implicit
+        residual = relative_residual(hessian(x), v)
+        used = hessian.products - before
+        return Solution(x, used, residual, carried, failed=~(residual <= GROWTH), implicit=implicit)

@@ -1,0 +1,1 @@
+"""Bi-level problems whose hypergradient is known, one file each."""
