@@ -1,1 +1,23 @@
-"""hsac: hyperbolic sharpness-aware curvature learning."""
+"""Hyperbolic sharpness-aware curvature learning: a benchmark and reproducibility suite, and the method as a library."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hsac.ball import Curvature
+    from hsac.learner import CurvatureLearner, weights
+
+__version__ = "0.1.0"
+__all__ = ["Curvature", "CurvatureLearner", "weights"]
+
+
+def __getattr__(name: str) -> Any:
+    # only who uses the library waits for torch; the workflow imports hsac for every job
+    if name == "Curvature":
+        from hsac.ball import Curvature
+
+        return Curvature
+    if name in __all__:
+        from hsac import learner
+
+        return getattr(learner, name)
+    raise AttributeError(f"module 'hsac' has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Hyperbolic sharpness-aware curvature learning."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -72,13 +73,23 @@ class Hsac:
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
         if not due(step, self.period, self.warm_up):
-            return theta, self._tracked(theta, state, step), {}
-        loss = step.upper()
-        perturbations = self._perturbations(loss, theta, state, step)
+            return theta, self.between(theta, state, step.w, step.lower), {}
+        return self.outer(theta, state, step.w, step.upper(), step.lower(), step.normal, step.layers)
+
+    def outer(
+        self,
+        theta: Tensor,
+        state: State,
+        w: Tensor,
+        loss: Loss,
+        objective: Loss,
+        normal: Callable[[], Tensor],
+        layers: Sequence[int],
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """One outer step at weights w (R, P): the scope is taken of `loss`, the implicit term of `objective`."""
+        perturbations = self._perturbations(loss, theta, state, w, normal, layers)
         upper = perturbed_loss(loss, perturbations, gap=self.objective == "gap")
-        found = implicit_hypergradient(
-            upper, step.lower(), step.w, theta, self.linear_solver, state["solver"], self.ratio
-        )
+        found = implicit_hypergradient(upper, objective, w, theta, self.linear_solver, state["solver"], self.ratio)
         size = found.total.norm(dim=-1, keepdim=True)
         usable = size.isfinite()  # the adversary's loss can overflow where the loss itself does not: then c rests
         bounded = torch.where(usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size))
@@ -96,20 +107,22 @@ class Hsac:
         }
         return moved, {"adam": adam | moments, "adversary": adversary, "solver": found.state, "tracked": 0}, log
 
-    def _tracked(self, theta: Tensor, state: State, step: Step) -> State:
+    def between(self, theta: Tensor, state: State, w: Tensor, objective: Callable[[], Loss]) -> State:
         """The state after a training step without an outer one: a solver that tracks spends a product on it."""
         if not (isinstance(self.linear_solver, TrackingSolver) and state["solver"]):
             return state
-        leaves = step.w.detach().requires_grad_(), theta.detach().requires_grad_()
-        hessian = HessianOperator(step.lower(), *leaves)
+        leaves = w.detach().requires_grad_(), theta.detach().requires_grad_()
+        hessian = HessianOperator(objective(), *leaves)
         solver = self.linear_solver.track(hessian, state["solver"])
         return state | {"solver": solver, "tracked": state["tracked"] + hessian.products}
 
-    def _perturbations(self, loss: Loss, theta: Tensor, state: State, step: Step) -> list[Tensor]:
-        scale, layers = scope_scale(step.w, self.scope), step.layers if self.per_layer else ()
+    def _perturbations(
+        self, loss: Loss, theta: Tensor, state: State, w: Tensor, normal: Callable[[], Tensor], layers: Sequence[int]
+    ) -> list[Tensor]:
+        scale, layers = scope_scale(w, self.scope), layers if self.per_layer else ()
         if self.objective == "mean":
             spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)  # |e/T|² is ρ² on average
-            return [spread * step.normal() for _ in range(self.samples)]
+            return [spread * normal() for _ in range(self.samples)]
 
         def gradient(w: Tensor) -> tuple[Tensor, Tensor]:
             w = w.detach().requires_grad_()
@@ -117,4 +130,4 @@ class Hsac:
             return value.detach(), torch.autograd.grad(value.sum(), w)[0]
 
         start = state["adversary"] if self.warm_start else None
-        return [ascend(gradient, step.w, scale, self.radius, self.ascent_steps, start, layers)]
+        return [ascend(gradient, w, scale, self.radius, self.ascent_steps, start, layers)]
