@@ -1,0 +1,118 @@
+"""Bi-level problems whose hypergradient is known, and what is known of them."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hsac.hypergradient.operator import HessianOperator, Loss, dot, norm
+
+STEP = 2e-3  # of the differences: truncation h⁴F⁽⁵⁾/480 and rounding are both about 1e-13 there
+TOLERANCE = 1e-11  # of |∇L| against ℓ(1 + |w|), before Newton's last, quadratically convergent step
+HALVINGS = 40
+
+
+class Problem(Protocol):
+    """A lower level that can be solved to machine precision; float64, w (R, P), θ (R, C), R independent problems."""
+
+    @property
+    def start(self) -> Tensor:
+        """θ (R, C) to begin with."""
+        ...
+
+    @property
+    def initial(self) -> Tensor:
+        """w (R, P) to begin descents on the lower level with."""
+        ...
+
+    def lower(self, w: Tensor, theta: Tensor) -> Tensor:
+        """L (R,)."""
+        ...
+
+    def upper(self, w: Tensor, theta: Tensor) -> Tensor:
+        """U (R,)."""
+        ...
+
+    def solve(self, theta: Tensor) -> Tensor:
+        """w*(θ) (R, P); raises ArithmeticError where it is not found to machine precision."""
+        ...
+
+
+def operator(loss: Loss, w: Tensor, theta: Tensor) -> HessianOperator:
+    """The Hessian operator at a point, w (R, P), θ (R, C), detached first."""
+    return HessianOperator(loss, w.detach().requires_grad_(), theta.detach().requires_grad_())
+
+
+def dense(hessian: HessianOperator) -> Tensor:
+    """The whole Hessian (R, P, P) in one batched product, which counts for P."""
+    runs, size = hessian.w.shape
+    basis = torch.eye(size, dtype=hessian.w.dtype)[:, None].expand(-1, runs, -1)
+    rows = torch.autograd.grad(hessian.gradient, hessian.w, basis, retain_graph=True, is_grads_batched=True)[0]
+    hessian.products += size
+    return rows.movedim(0, 1)
+
+
+def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """dU/dw (R, P) and dU/dθ (R, C) of a loss at a point; 0 where it does not depend on one."""
+    w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
+    found = torch.autograd.grad(loss(w, theta).sum(), (w, theta), allow_unused=True, materialize_grads=True)
+    return found[0], found[1]
+
+
+def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """μ and ℓ (R,): the extreme eigenvalues of the dense Hessian of the lower level at its solution."""
+    values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.solve(theta), theta)))
+    return values[:, 0], values[:, -1]
+
+
+def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
+    """dF/dθ (R, C) by central differences of the re-solved problem, extrapolated once (Richardson).
+
+    Nothing of the implicit function theorem is in it: F(θ) = U(w*(θ), θ) is evaluated four times a hyper-parameter.
+    """
+    columns = []
+    for j in range(theta.shape[1]):
+        wide, narrow = (_difference(problem, theta, j, h) for h in (step, step / 2))
+        columns.append((4 * narrow - wide) / 3)
+    return torch.stack(columns, -1)
+
+
+def _difference(problem: Problem, theta: Tensor, j: int, h: float) -> Tensor:
+    shift = torch.zeros_like(theta)
+    shift[:, j] = h
+    up, down = (problem.upper(problem.solve(t), t).detach() for t in (theta + shift, theta - shift))
+    return (up - down) / (2 * h)
+
+
+def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
+    """A minimiser (R, P) of L(·, θ) near w (R, P), to machine precision, by Newton's method with backtracking.
+
+    Negative eigenvalues change sign, so that every step descends. Raises ArithmeticError where the gradient does not
+    vanish within `steps` or the Hessian at its zero is not positive definite.
+    """
+    for _ in range(steps):
+        hessian = operator(loss, w, theta)
+        g = hessian.gradient.detach()
+        values, basis = torch.linalg.eigh(dense(hessian))
+        ell = values.abs().amax(-1, keepdim=True)
+        scaled = (basis.mT @ g[..., None]).squeeze(-1) / values.abs().clamp(min=1e-8 * ell)
+        descent = -(basis @ scaled[..., None]).squeeze(-1)
+        if (norm(g) <= TOLERANCE * ell * (1 + norm(w))).all():
+            if (values <= 0).any():
+                raise ArithmeticError(f"stationary point is no minimum: smallest eigenvalue {values.min():.3g}")
+            return (w + descent).detach()
+        w = _backtrack(loss, w, theta, descent, dot(g, descent))
+    raise ArithmeticError(f"no minimum within {steps} Newton steps: |gradient| {norm(g).max():.3g}")
+
+
+def _backtrack(loss: Loss, w: Tensor, theta: Tensor, descent: Tensor, slope: Tensor) -> Tensor:
+    value = loss(w, theta).detach()[:, None]
+    slack = 10 * torch.finfo(w.dtype).eps * (1 + value.abs())
+    length = torch.ones_like(slope)
+    for _ in range(HALVINGS):
+        reached = loss(w + length * descent, theta).detach()[:, None]
+        enough = reached <= value + 1e-4 * length * slope + slack
+        if enough.all():
+            break
+        length = torch.where(enough, length, length / 2)
+    return w + length * descent
