@@ -1,0 +1,113 @@
+"""What a fixed curvature does: sharpness, the Hessian, the certificate and the generalisation gap against c."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hsac.report.figures import style
+from hsac.report.statistics import Mean, mean_interval
+
+TITLE = "What curvature does at the end of training (mean and 95 % interval over seeds)"
+QUANTITIES = {
+    "sharpness": "sharpness (nats)",
+    "top_eigenvalue": "top Hessian\neigenvalue (nats)",
+    "trace": "Hessian trace (nats)",
+    "bound": "certified\n0–1 risk",
+    "gap": "test − train NLL\n(nats)",
+}
+POSITIVE = ("sharpness", "top_eigenvalue", "trace")  # on a log axis where means are above 0 and span a decade
+DECADE = 10.0
+APART = 1.04  # factor of c between the rules' markers and the value itself, so that intervals do not hide each other
+
+
+def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
+    """A column an experiment, a row a quantity, c on a log axis; the dotted line is the Euclidean model.
+
+    ``rows``: a row a run at a fixed curvature, with columns experiment, setting, weight_rule, seed, curvature and
+    those of ``QUANTITIES``, NaN where unknown; a quantity known nowhere has no panels. ``flat``: the Euclidean runs,
+    the same columns but for the curvature; may have no rows.
+    """
+    quantities = [name for name in QUANTITIES if name in rows and rows[name].notna().any()]
+    if not quantities:
+        return style.nothing(TITLE, "No finished run with a fixed curvature at this scale.")
+    names = list(dict.fromkeys(rows["experiment"]))
+    rules = sorted(set(rows["weight_rule"]), key=lambda rule: (rule == "sam", rule))
+    figure, axes = style.grid(len(quantities), len(names), 3.0, 1.75, TITLE, sharex="col")
+    titles = style.titles(rows)
+    logarithmic = [name for name in quantities if name in POSITIVE and _spans_a_decade(rows, name)]
+    has_flat = False
+    for column, name in enumerate(names):
+        block, euclidean = rows[rows["experiment"] == name], flat[flat["experiment"] == name]
+        for row, quantity in enumerate(quantities):
+            panel = axes[row, column]
+            curves = {rule: _curve(block[block["weight_rule"] == rule], quantity) for rule in rules}
+            level = mean_interval(euclidean.loc[euclidean["weight_rule"] != "sam", quantity]).mean
+            _panel(panel, curves, level)
+            if quantity in logarithmic:
+                panel.set_yscale("log", nonpositive="clip")
+            has_flat |= bool(np.isfinite(level))
+            if column == 0:
+                panel.set_ylabel(QUANTITIES[quantity])
+        low, high = block["curvature"].min(), block["curvature"].max()
+        for panel in axes[:, column]:
+            panel.set_xscale("log")
+            panel.set_xlim(low / 1.5, high * 1.5)
+            style.log_curvature(panel.xaxis)
+        axes[0, column].set_title(titles[name].replace(" (", "\n("))
+        axes[-1, column].set_xlabel("fixed curvature c")
+    figure.align_ylabels()
+    _legend(figure, rules, has_flat)
+    return figure
+
+
+def _curve(cells: pd.DataFrame, quantity: str) -> dict[float, Mean]:
+    means = {c: mean_interval(cells.loc[cells["curvature"] == c, quantity]) for c in sorted(set(cells["curvature"]))}
+    return {c: m for c, m in means.items() if m.n}
+
+
+def _spans_a_decade(rows: pd.DataFrame, quantity: str) -> bool:
+    means = rows.groupby(["experiment", "weight_rule", "curvature"])[quantity].mean().dropna()
+    return bool(means.min() > 0 and means.max() > DECADE * means.min())
+
+
+def _panel(axes: Axes, curves: dict[str, dict[float, Mean]], level: float) -> None:
+    if not any(curves.values()):
+        axes.text(0.5, 0.5, "not computed", ha="center", va="center", color="#777777", transform=axes.transAxes)
+        axes.set_yticks([])
+        return
+    for rule, curve in curves.items():
+        method = f"{rule}+fixed"
+        axes.errorbar(
+            [c * (APART if rule == "sam" else 1 / APART) for c in curve],
+            [m.mean for m in curve.values()],
+            yerr=[0.0 if m.n < 2 else (m.high - m.low) / 2 for m in curve.values()],
+            color=style.colour(method),
+            linestyle=style.line(method),
+            marker=style.marker(method),
+            markerfacecolor=_face(rule),
+            markersize=4,
+            capsize=2.5,
+        )
+    if np.isfinite(level):
+        axes.axhline(level, color=style.COLOURS["euclidean"], linestyle=":", linewidth=1.4)
+
+
+def _legend(figure: Figure, rules: list[str], has_flat: bool) -> None:
+    plain = [rule for rule in rules if rule != "sam"]
+    handles = [_handle(" or ".join(plain) + ", fixed c", plain[0])] if plain else []
+    handles += [_handle("sam, fixed c", "sam")] * ("sam" in rules)
+    if has_flat:
+        handles.append(Line2D([], [], color=style.COLOURS["euclidean"], linestyle=":", label="euclidean, plain rule"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+
+
+def _face(rule: str) -> str:
+    return "white" if rule == "sam" else style.colour(f"{rule}+fixed")
+
+
+def _handle(label: str, rule: str) -> Line2D:
+    method = f"{rule}+fixed"
+    return Line2D([], [], color=style.colour(method), linestyle=style.line(method), marker=style.marker(method),
+                  markerfacecolor=_face(rule), label=label)  # fmt: skip

@@ -1,0 +1,100 @@
+"""The figures of the curvature sweep: what is drawn where, and what is said when there is nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from hsac.report.curvature_role import correlations
+from hsac.report.figures import rank_correlations, role_of_curvature, style
+
+CURVATURES = (0.1, 0.3, 1.0, 3.0)
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    """Two experiments, two weight rules, three seeds; no certificate for the second experiment."""
+    rng, runs = np.random.default_rng(0), []
+    for experiment, setting in (("digits", "label_noise"), ("disease", "plain")):
+        for weight in ("sgd", "sam"):
+            for seed in range(3):
+                for c in CURVATURES:
+                    a, b, d = rng.normal(size=3)
+                    bound = 0.5 + 0.01 * a if experiment == "digits" else np.nan
+                    runs.append(
+                        {"experiment": experiment, "setting": setting, "weight_rule": weight, "seed": seed}
+                        | {"method": f"{weight}+fixed@{c}", "curvature": c, "sharpness": c**2 * np.exp(0.1 * a)}
+                        | {"top_eigenvalue": 5 + b, "trace": 3 * d, "bound": bound, "gap": c + a, "test_error": b}
+                    )
+    return pd.DataFrame(runs)
+
+
+@pytest.fixture
+def flat(rows: pd.DataFrame) -> pd.DataFrame:
+    runs = rows[(rows["curvature"] == 1.0) & (rows["weight_rule"] == "sgd")].drop(columns="curvature")
+    return runs.assign(method="sgd+euclidean")
+
+
+def texts(figure: Figure) -> str:
+    drawn = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return " ".join(drawn + [text.get_text() for legend in figure.legends for text in legend.get_texts()])
+
+
+def test_means_and_intervals(rows, flat) -> None:
+    figure = role_of_curvature.draw(rows, flat)
+    panels = np.array(figure.axes).reshape(5, 2)
+    (plain, sam) = panels[4, 0].containers
+    block = rows[(rows["experiment"] == "digits") & (rows["weight_rule"] == "sgd")]
+    np.testing.assert_allclose(plain.lines[0].get_ydata().astype(float), block.groupby("curvature")["gap"].mean())
+    assert sam.lines[0].get_linestyle() == "--"
+    spread = block[block["curvature"] == 0.1]["gap"].std() / 3**0.5 * 4.302653
+    low, high = plain.lines[2][0].get_segments()[0][:, 1]
+    assert (high - low) / 2 == pytest.approx(spread)
+    level = [line for line in panels[4, 1].lines if line.get_linestyle() == ":"]
+    assert level[0].get_ydata()[0] == pytest.approx(flat[flat["experiment"] == "disease"]["gap"].mean())
+    assert panels[0, 0].get_title() == "digits\n(label noise)"
+
+
+def test_axes_are_logarithmic_where_that_hides_nothing(rows, flat) -> None:
+    panels = np.array(role_of_curvature.draw(rows, flat).axes).reshape(5, 2)
+    assert {panel.get_xscale() for panel in panels.flat} == {"log"}
+    assert [panel.get_yscale() for panel in panels[:, 0]] == ["log", "linear", "linear", "linear", "linear"]
+
+
+def test_what_is_unknown_is_said(rows, flat) -> None:
+    figure = role_of_curvature.draw(rows, flat)
+    assert texts(figure).count("not computed") == 1
+    assert "euclidean" in texts(figure)
+    without = role_of_curvature.draw(rows.drop(columns="bound"), flat.iloc[:0])
+    assert len(without.axes) == 8
+    assert "euclidean" not in texts(without)
+    assert "No finished run" in texts(role_of_curvature.draw(rows.iloc[:0], flat))
+
+
+def test_one_seed_has_points_without_intervals(rows, flat, tmp_path) -> None:
+    figure = role_of_curvature.draw(rows[rows["seed"] == 0], flat.iloc[:0])
+    style.save(figure, tmp_path / "role")
+    segments = figure.axes[0].containers[0].lines[2][0].get_segments()
+    assert all(segment[0, 1] == segment[1, 1] for segment in segments)
+
+
+def test_correlations_stand_at_their_values(rows, tmp_path) -> None:
+    table = correlations(rows)
+    figure = rank_correlations.draw(table)
+    first, second = figure.axes
+    plain, sam = first.containers
+    block = table[(table["experiment"] == "digits") & (table["weight_rule"] == "sgd")]
+    np.testing.assert_allclose(plain.lines[0].get_xdata(), block["rho"])
+    ends = [segment[:, 0] for segment in plain.lines[2][0].get_segments()]
+    np.testing.assert_allclose(np.array(ends), block[["low", "high"]])
+    assert len(sam.lines[0].get_xdata()) == 14
+    assert len(second.containers[0].lines[0].get_xdata()) == 11  # without the certificate's three
+    labels = [text.get_text() for text in first.get_yticklabels()]
+    assert labels.count("certificate") == 3
+    assert {"with c", "with the gap", "with test error"} <= set(labels)
+    style.save(figure, tmp_path / "rank")
+
+
+def test_no_correlations(rows) -> None:
+    assert "No seed with three" in texts(rank_correlations.draw(correlations(rows[rows["curvature"] > 0.5])))
+    assert "No seed with three" in texts(rank_correlations.draw(correlations(rows.iloc[:0])))
