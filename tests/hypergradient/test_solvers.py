@@ -7,10 +7,13 @@ from torch import Tensor
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator
 from hsac.hypergradient.operator import POWER_STEPS
+from hsac.hypergradient.solvers.amortised import Amortised
 from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.identity import Identity
 from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.hypergradient.solvers.nystrom import Nystrom
+from hsac.hypergradient.solvers.unrolled import Unrolled
 
 F64 = torch.float64
 RUNS, SIZE = 3, 12
@@ -219,3 +222,284 @@ def test_neumann_marks_runs_whose_series_grows() -> None:
     found = Neumann(terms=3).solve(HessianOperator(lambda w, theta: (spectrum * w * w).sum(-1) / 2, w, theta), v, {})
     assert found.failed is not None
     assert found.failed.tolist() == [False, True]
+
+
+def run_of(h: Tensor, run: int) -> HessianOperator:
+    return operator(h[run : run + 1])
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.5, 2.0])
+def test_identity_bound(scale: float) -> None:
+    h, v = matrices(spectra()), right_hand_side()
+    found = error(Identity(scale=scale).solve(operator(h), v, {}).x, h, v)
+    bound = torch.maximum((scale - 1 / MU).abs(), (scale - 1 / ELL).abs()) * v.norm(dim=-1)
+    assert (found <= bound * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("terms", [1, 2, 5, 10, 20, 50])
+@pytest.mark.parametrize("damping", [0.01, 0.1, 1.0])
+def test_damped_cg_bound(terms: int, damping: float) -> None:
+    """Krylov's error for the damped spectrum, in the Euclidean norm, and the damping's own."""
+    h, v = matrices(spectra()), right_hand_side()
+    found = error(Cg(terms=terms, damping=damping).solve(operator(h), v, {}).x, h, v)
+    low, high = MU + damping, ELL + damping
+    root = (high / low).sqrt()
+    krylov = 2 * root * ((root - 1) / (root + 1)) ** terms * v.norm(dim=-1) / low
+    assert (found <= krylov + damping / (MU * low) * v.norm(dim=-1) + 1e-10).all()
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 6, 11, 21, 51])
+def test_unrolled_is_a_shorter_neumann_series(terms: int) -> None:
+    """On a quadratic at any point: x is Neumann's, so is its bound; the implicit term is the mixed product with it."""
+    h, v = matrices(spectra()), right_hand_side()
+    for run in range(RUNS):
+        a = 1 / ELL[run].item()
+        hessian = run_of(h, run)
+        found = Unrolled(terms=terms, step=a).solve(hessian, v[run : run + 1], {})
+        assert found.products == hessian.products == terms + 1
+        series = Neumann(terms=terms - 1, step=a).solve(run_of(h, run), v[run : run + 1], {})
+        torch.testing.assert_close(found.x, series.x, rtol=1e-9, atol=1e-12)
+        assert found.implicit is not None
+        torch.testing.assert_close(found.implicit, hessian.mixed(found.x), rtol=1e-9, atol=1e-12)
+        bound = (1 - a * MU[run]) ** terms * v[run].norm() / MU[run]
+        assert error(found.x, h[run], v[run]) <= bound * (1 + 1e-10)
+        true = (torch.einsum("pq,q->p", h[run], found.x[0]) - v[run]).norm() / v[run].norm()
+        torch.testing.assert_close(found.residual[0], true)
+
+
+def bent(w: Tensor, theta: Tensor) -> Tensor:
+    """A lower level whose Hessian and mixed derivative change along a descent."""
+    return (w.exp() + 0.5 * w**2 + (w * theta[:, :1]).sin() + theta[:, 1:] * w**3 / 10).sum(-1)
+
+
+@pytest.mark.parametrize("terms", [1, 4, 15])
+def test_unrolled_off_the_minimiser_is_autograd_through_the_steps(terms: int) -> None:
+    step, v = 0.1, right_hand_side(2, 3)
+    w = torch.tensor([[0.3, -1.0, 0.7], [1.0, 0.2, -0.4]], dtype=F64, requires_grad=True)
+    theta = torch.tensor([[0.5, 1.0], [-0.3, 0.2]], dtype=F64, requires_grad=True)
+    found = Unrolled(terms=terms, step=step).solve(HessianOperator(bent, w, theta), v, {})
+    at = w.detach().requires_grad_()
+    for _ in range(terms):
+        (g,) = torch.autograd.grad(bent(at, theta).sum(), at, create_graph=True)
+        at = at - step * g
+    (truth,) = torch.autograd.grad((at * v).sum(), theta)
+    torch.testing.assert_close(found.implicit, -truth, rtol=1e-12, atol=1e-14)
+    series = Neumann(terms=terms - 1, step=step).solve(HessianOperator(bent, w, theta), v, {})
+    assert torch.allclose(found.x, series.x) == (terms == 1)  # the Hessian moves with the steps
+
+
+def test_unrolled_where_theta_does_not_enter() -> None:
+    w, theta = torch.ones(2, 3, dtype=F64, requires_grad=True), torch.ones(2, 1, dtype=F64, requires_grad=True)
+    found = Unrolled(terms=3, step=0.1).solve(
+        HessianOperator(lambda w, theta: (w**2).sum(-1), w, theta), w.detach(), {}
+    )
+    assert torch.equal(found.implicit, torch.zeros(2, 1, dtype=F64))
+
+
+def test_unrolled_with_an_adaptive_step_uses_the_carried_power_vector() -> None:
+    h, v = matrices(spectra()), right_hand_side()
+    state: dict[str, Tensor] = {}
+    for _ in range(60):
+        solution = Unrolled(terms=3).solve(operator(h), v, state)
+        state = solution.state
+    assert solution.products == 3 + 1 + POWER_STEPS
+    a = (0.9 / ELL).clamp(max=1.0)
+    for run in range(RUNS):
+        series = Neumann(terms=2, step=a[run].item()).solve(run_of(h, run), v[run : run + 1], {})
+        torch.testing.assert_close(solution.x[run : run + 1], series.x, rtol=1e-4, atol=1e-6)
+
+
+def low_rank_part(h: Tensor, rank: int) -> Tensor:
+    """H_k = (HΩ)(ΩᵀHΩ)⁺(HΩ)ᵀ, densely, of the solver's sketch."""
+    g = torch.Generator().manual_seed(0)
+    sketch = torch.linalg.qr(torch.randn(h.shape[-1], rank, generator=g, dtype=F64))[0]
+    image = h @ sketch
+    return image @ torch.linalg.pinv(sketch.mT @ image, hermitian=True) @ image.mT
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5, 10])
+@pytest.mark.parametrize("damping", [0.01, 0.1, 1.0])
+def test_nystrom_bound(rank: int, damping: float) -> None:
+    h, v = matrices(spectra()), right_hand_side()
+    solution = Nystrom(rank=rank, damping=damping).solve(operator(h), v, {})
+    damped = torch.linalg.solve(h + damping * torch.eye(SIZE, dtype=F64), v)
+    rest = h - low_rank_part(h, rank)
+    size = torch.linalg.matrix_norm(rest, 2)
+    assert (torch.linalg.eigvalsh(rest) >= -1e-9 * ELL[:, None]).all()
+    gap = (solution.x - damped).norm(dim=-1)
+    assert (gap <= size / (damping * (damping + size)) * v.norm(dim=-1) * (1 + 1e-6)).all()
+    assert (error(solution.x, h, v) <= gap + damping / (MU * (MU + damping)) * v.norm(dim=-1)).all()
+    residual = torch.einsum("rpq,rq->rp", h, solution.x) + damping * solution.x - v
+    torch.testing.assert_close(solution.residual, residual.norm(dim=-1) / v.norm(dim=-1))
+    assert solution.products == rank + 1
+    assert solution.failed is not None
+    assert torch.equal(solution.failed, solution.residual > 2)
+
+
+@pytest.mark.parametrize("rank", [SIZE, SIZE + 30])
+def test_nystrom_of_full_rank_is_exact(rank: int) -> None:
+    h, v = matrices(spectra()), right_hand_side()
+    solution = Nystrom(rank=rank, damping=0.1).solve(operator(h), v, {})
+    damped = torch.linalg.solve(h + 0.1 * torch.eye(SIZE, dtype=F64), v)
+    torch.testing.assert_close(solution.x, damped, rtol=1e-6, atol=1e-8)
+    assert solution.products == SIZE + 1
+    assert not solution.failed.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("true_rank", [1, 3])
+def test_nystrom_sketches_more_than_there_is(dtype: torch.dtype, true_rank: int) -> None:
+    """A Hessian of lower rank than the sketch leaves the core singular: the answer is still the damped solution."""
+    spectrum = torch.zeros(RUNS, SIZE, dtype=F64)
+    spectrum[:, :true_rank] = torch.tensor([30.0, 4.0, 1.0], dtype=F64)[:true_rank]
+    h, v = matrices(spectrum).to(dtype), right_hand_side().to(dtype)
+    solution = Nystrom(rank=8, damping=0.1).solve(operator(h), v, {})
+    damped = torch.linalg.solve(h.double() + 0.1 * torch.eye(SIZE, dtype=F64), v.double())
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-9
+    assert not solution.failed.any()
+    assert ((solution.x.double() - damped).norm(dim=-1) <= tolerance * damped.norm(dim=-1)).all()
+
+
+def test_nystrom_fails_without_any_curvature_in_that_run_only() -> None:
+    h = matrices(torch.stack([torch.zeros(SIZE, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)]))
+    v = right_hand_side(2)
+    solution = Nystrom(rank=6, damping=0.1).solve(operator(h), v, {})
+    assert solution.failed.tolist() == [True, False]
+    assert solution.x[1].isfinite().all()
+
+
+def test_nystrom_fails_on_a_flat_large_spectrum_in_that_run_only() -> None:
+    flat = torch.stack([torch.full((SIZE,), 50.0, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)])
+    h, v = matrices(flat), right_hand_side(2)
+    solution = Nystrom(rank=6, damping=0.1).solve(operator(h), v, {})
+    assert solution.failed.tolist() == [True, False]
+
+
+def test_nystrom_on_an_indefinite_matrix_says_what_it_left_over() -> None:
+    spectrum = torch.tensor([[-3.0, -1.0, *[0.0] * 8, 2.0, 9.0]], dtype=F64)
+    h, v = matrices(spectrum), right_hand_side(1)
+    full = Nystrom(rank=SIZE, damping=0.1).solve(operator(h), v, {})
+    damped = torch.linalg.solve(h + 0.1 * torch.eye(SIZE, dtype=F64), v)
+    torch.testing.assert_close(full.x, damped, rtol=1e-6, atol=1e-8)
+    for rank in (1, 2, 3):
+        part = Nystrom(rank=rank, damping=0.1).solve(operator(h), v, {})
+        assert part.x.isfinite().all()
+        true = (torch.einsum("rpq,rq->rp", h, part.x) + 0.1 * part.x - v).norm() / v.norm()
+        torch.testing.assert_close(part.residual[0], true)
+        assert part.failed.item() == (true > 2).item()
+
+
+def test_amortised_converges_at_its_rate() -> None:
+    """Each product shrinks the error by the step it took: max |1 - aλ| over the spectrum, 1 - aμ once a ≤ 1/ℓ."""
+    h, v = matrices(spectra()), right_hand_side()
+    state: dict[str, Tensor] = {}
+    truth = torch.linalg.solve(h, v)
+    before = bound = torch.full((RUNS,), torch.inf, dtype=F64)
+    for _ in range(400):
+        solution = Amortised().solve(operator(h), v, state)
+        assert solution.products == 1 + POWER_STEPS
+        a = solution.state["step"].squeeze(-1)
+        after = (solution.x - truth).norm(dim=-1)
+        factor = torch.maximum((1 - a * MU).abs(), (1 - a * ELL).abs())
+        assert (after <= factor * before * (1 + 1e-9) + 1e-9).all()
+        # from the first call on whose step is short enough, the rate that the solver states
+        bound = torch.where(a * ELL <= 1, torch.minimum(bound * (1 - a * MU), after), torch.inf)
+        assert (after <= bound * (1 + 1e-9) + 1e-9).all()
+        before, state = after, solution.state
+    torch.testing.assert_close(a, (0.9 / ELL).clamp(max=1.0), rtol=1e-3, atol=0)
+    assert after[1] < 1e-6 * truth[1].norm()
+
+
+def test_amortised_residual_is_that_of_the_start_and_track_spends_one_product() -> None:
+    h, v = matrices(spectra()), right_hand_side()
+    first = Amortised().solve(operator(h), v, {})
+    again = Amortised().solve(operator(h), v, first.state)
+    true = (torch.einsum("rpq,rq->rp", h, first.x) - v).norm(dim=-1) / v.norm(dim=-1)
+    torch.testing.assert_close(again.residual, true)
+    hessian = operator(h)
+    tracked = Amortised().track(hessian, first.state)
+    assert hessian.products == 1
+    torch.testing.assert_close(tracked["x"], first.x - first.state["step"] * (operator(h)(first.x) - v))
+    assert all(torch.equal(tracked[k], first.state[k]) for k in ("v", "step", "power"))
+
+
+def test_amortised_tracks_to_the_solution_between_outer_steps() -> None:
+    h = matrices(torch.linspace(0.5, 1.0, SIZE, dtype=F64).expand(RUNS, -1))
+    v = right_hand_side()
+    solution = Amortised().solve(operator(h), v, {})
+    state, first = solution.state, error(solution.x, h, v)
+    a = state["step"].squeeze(-1)
+    for n in range(1, 41):
+        state = Amortised().track(operator(h), state)
+        assert (error(state["x"], h, v) <= (1 - 0.5 * a) ** n * first * (1 + 1e-9) + 1e-12).all()
+
+
+def test_amortised_starts_afresh_where_it_went_wrong() -> None:
+    h, v = matrices(spectra()), right_hand_side()
+    state = Amortised().solve(operator(h), v, {}).state
+    state["x"] = state["x"].clone()
+    state["x"][1] = 1e6
+    solution = Amortised().solve(operator(h), v, state)
+    assert solution.failed.tolist()[1]
+    torch.testing.assert_close(solution.state["x"][1], solution.state["step"][1] * v[1])
+    for _ in range(200):
+        solution = Amortised().solve(operator(h), v, solution.state)
+    assert not solution.failed.any()
+    assert error(solution.x, h, v)[1] < 1e-4 * v[1].norm() / MU[1]
+
+
+def test_amortised_on_negative_curvature_stays_finite() -> None:
+    """Where no step converges it keeps restarting and says so; the convex run does not notice."""
+    h = torch.diag_embed(torch.tensor([[1.0, -1.0], [1.0, 0.5]], dtype=F64))
+    v = torch.ones(2, 2, dtype=F64)
+    state: dict[str, Tensor] = {}
+    failures = torch.zeros(2, dtype=torch.long)
+    for _ in range(300):
+        solution = Amortised().solve(operator(h), v, state)
+        state = solution.state
+        failures += solution.failed
+        assert solution.x.abs().max() < 20
+    assert failures[0] > 30
+    assert failures[1] == 0
+    torch.testing.assert_close(solution.x[1], torch.tensor([1.0, 2.0], dtype=F64))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: Nystrom(rank=0), "rank"),
+        (lambda: Nystrom(damping=0.0), "damping"),
+        (lambda: Amortised(safety=0.0), "safety"),
+        (lambda: Unrolled(terms=0), "terms"),
+        (lambda: Unrolled(step=-1.0), "step"),
+        (lambda: Unrolled(safety=1.1), "safety"),
+    ],
+)
+def test_bad_parameters_of_the_others(make, name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name}: found"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [Identity(), Neumann(), Cg(), Exact(), Nystrom(rank=2), Amortised(), Unrolled()],
+    ids=lambda solver: type(solver).__name__,
+)
+def test_what_a_solver_says_of_itself(solver) -> None:
+    """Products are those the operator counted, residuals and shapes a number a run, v and the point untouched."""
+    h, v = matrices(spectra()), right_hand_side()
+    hessian, before = operator(h), v.clone()
+    point = hessian.w.detach().clone()
+    state: dict[str, Tensor] = {}
+    for _ in range(2):
+        counted = hessian.products
+        solution = solver.solve(hessian, v, state)
+        state = solution.state
+        assert solution.products == hessian.products - counted
+        assert solution.x.shape == v.shape
+        assert solution.residual.shape == (RUNS,)
+        assert not solution.x.requires_grad
+        assert solution.failed is None or solution.failed.shape == (RUNS,)
+        assert all(len(kept) == RUNS and not kept.requires_grad for kept in solution.state.values())
+    assert torch.equal(v, before)
+    assert torch.equal(hessian.w, point)
