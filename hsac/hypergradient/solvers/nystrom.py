@@ -14,7 +14,7 @@ from hsac.registry import require
 class Nystrom:
     """x = (H_k + damping·I)⁻¹ v with H_k = (HΩ)(ΩᵀHΩ)⁻¹(HΩ)ᵀ of rank `rank` (Hataya and Yamada, AISTATS 2023).
 
-    Ω is an orthonormal Gaussian sketch, the same at every call. With E = H - H_k ⪰ 0 the error against the damped
+    Ω is an orthonormal Gaussian sketch. With E = H - H_k ⪰ 0 the error against the damped
     solution is at most |E||v|/(d(d + |E|)): useless where the spectrum is not of low rank. Such runs, whose residual
     passes GROWTH, and those with a singular core are marked as failed.
     """
@@ -28,15 +28,18 @@ class Nystrom:
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
         """min(rank, P) products and one for the residual, which is of the damped system."""
-        size = v.shape[1]
-        rank = min(self.rank, size)
-        drawn = torch.randn(size, rank, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        sketch = torch.linalg.qr(drawn)[0].to(v)  # (P, k)
-        image = torch.stack([hessian(column.expand_as(v)) for column in sketch.mT], -1)  # HΩ (R, P, k)
-        core = sketch.mT @ image
+        omega = sketch(v.shape[1], self.rank).to(v)
+        image = torch.stack([hessian(column.expand_as(v)) for column in omega.mT], -1)  # HΩ (R, P, k)
+        core = omega.mT @ image
         inner = self.damping * (core + core.mT) / 2 + image.mT @ image
         # Woodbury: (Y C⁻¹ Yᵀ + dI)⁻¹ = (I - Y (dC + YᵀY)⁻¹ Yᵀ)/d
         found, info = torch.linalg.solve_ex(inner, image.mT @ v[..., None])
         x = (v - (image @ found).squeeze(-1)) / self.damping
         residual = relative_residual(hessian(x) + self.damping * x, v)
-        return Solution(x, rank + 1, residual, failed=(info != 0) | ~(residual <= GROWTH))
+        return Solution(x, omega.shape[1] + 1, residual, failed=(info != 0) | ~(residual <= GROWTH))
+
+
+def sketch(size: int, rank: int) -> Tensor:
+    """Ω (P, min(rank, P)): orthonormal columns of a Gaussian matrix, the same at every call."""
+    drawn = torch.randn(size, min(rank, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.linalg.qr(drawn)[0]
