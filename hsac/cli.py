@@ -10,7 +10,7 @@ from typing import Any
 from hsac import config, layout, registry
 from hsac.data import catalogue
 from hsac.errors import InputError
-from hsac.files import read_json, write_json
+from hsac.files import read_json, write_json, write_rows
 
 
 def settings_stage(args: argparse.Namespace) -> None:
@@ -58,6 +58,54 @@ def select_stage(args: argparse.Namespace) -> None:
     select_bundle(cell, config.candidates(settings, cell), args.candidates, args.seeds, args.index)
 
 
+def theory_stage(args: argparse.Namespace) -> None:
+    """Run a study of the theory and write its rows as CSV."""
+    from tqdm import tqdm
+
+    studies = read_json(args.settings)["theory"]["studies"]
+    if args.study not in studies:
+        raise InputError(f"study: found {args.study!r}; in these settings {registry.nearest(args.study, studies)}")
+    study = registry.build("study", args.study, studies[args.study] or {})
+    with tqdm(desc=args.study, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
+        write_rows(args.output, study.rows(bar.set_postfix_str))
+
+
+def measure_stage(args: argparse.Namespace) -> None:
+    """Measure an experiment's trained networks: Hessian spectrum, certificate of the risk."""
+    from tqdm import tqdm
+
+    from hsac.fingerprint import of_modules
+    from hsac.theory.landscape import measure
+
+    settings = read_json(args.settings)
+    _experiment(settings, args.experiment)
+    bundles = {i: config.cell(settings, args.experiment, read_json(i)["method"]) for i in args.indexes}
+    kept, code = args.output.parent / args.experiment, of_modules(["hsac.theory.landscape"])
+    with tqdm(desc=args.experiment, unit="run", disable=None) as bar:
+
+        def progress(text: str) -> None:
+            bar.set_postfix_str(text)
+            bar.update()
+
+        rows = measure(settings, bundles, args.variant, layout.data_root(), kept, code, progress)
+    write_rows(args.output, rows)
+
+
+def certify_stage(args: argparse.Namespace) -> None:
+    """Certify an experiment's methods with a prior trained on a part of the examples."""
+    from tqdm import tqdm
+
+    from hsac.theory.informed import informed
+
+    settings = read_json(args.settings)
+    methods = _experiment(settings, args.experiment).get("informed", [])
+    seeds, rows = config.seeds(settings, args.experiment), []
+    for method in tqdm(methods, unit="method", disable=None):
+        cell = config.cell(settings, args.experiment, method)
+        rows += informed(settings, cell, seeds, args.variant, layout.data_root())
+    write_rows(args.output, rows)
+
+
 def gather_stage(args: argparse.Namespace) -> None:
     """Gather the run records of a scale into runs.parquet and trajectories.parquet."""
     from hsac.report.gather import gather
@@ -77,8 +125,11 @@ def claims_stage(args: argparse.Namespace) -> None:
 def tables_stage(args: argparse.Namespace) -> None:
     """Write the tables as CSV, Markdown and LaTeX."""
     from hsac.report.tables import write_tables
+    from hsac.report.theory import write_theory_tables
 
-    write_tables(args.runs, *_order(read_json(args.settings)), args.output)
+    order, references = _order(read_json(args.settings))
+    write_tables(args.runs, order, references, args.output)
+    write_theory_tables(args.runs, order, args.output)
 
 
 def figures_stage(args: argparse.Namespace) -> None:
@@ -181,6 +232,11 @@ def parser() -> argparse.ArgumentParser:
     stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index)
     candidates = ("--candidates", {"type": Path, "nargs": "+", "required": True, "help": "the candidates' indexes"})
     stage("select", select_stage, settings, experiment, method, seeds, candidates, index)
+    stage("theory", theory_stage, ("study", {"help": "a study of `hsac list`"}), settings, path("--output", "CSV file"))
+    variant = path("--variant", "variant file")
+    indexes = ("--indexes", {"type": Path, "nargs": "+", "required": True, "help": "the measured bundles' indexes"})
+    stage("measure", measure_stage, settings, experiment, variant, indexes, path("--output", "CSV file"))
+    stage("certify", certify_stage, settings, experiment, variant, path("--output", "CSV file"))
     stage("gather", gather_stage, settings, results)
     stage("claims", claims_stage, path("--claims", "claims.yaml"), runs, path("--output", "file to write"))
     stage("tables", tables_stage, settings, runs, path("--output", "folder to write"))

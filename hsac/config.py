@@ -61,6 +61,7 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
     settings["scale"] = scale
     for cell in cells(settings):
         _check_cell(settings, cell, layers)
+    _check_theory(settings, layers)
     return settings
 
 
@@ -198,6 +199,16 @@ def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
+    """The experiment's trained cells whose networks are measured: curvature rules of `theory.measured`, the reference's
+    weight rule."""
+    weight = settings["experiments"][experiment]["reference"].partition("+")[0]
+    names = {f"{weight}+{rule}" for rule in settings["theory"]["measured"]}
+    return [
+        c for c in trained_cells(settings) if c["experiment"] == experiment and c["method"].partition("@")[0] in names
+    ]
+
+
 def seeds(settings: dict[str, Any], experiment: str) -> list[int]:
     """The experiment's own seeds, or everybody's."""
     return settings["experiments"][experiment].get("seeds", settings["seeds"])
@@ -232,6 +243,27 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
     methods = settings["experiments"][name]["methods"]
     if reference not in methods:
         raise InputError(f"{key}.reference: found {reference!r}; {registry.nearest(reference, methods)}")
+
+
+def _check_theory(settings: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:
+    source = next(source for source, layer in reversed(layers) if "theory" in layer)
+    for name, parameters in settings["theory"]["studies"].items():
+        key = f"{source}: theory.studies"
+        registry.check_name("study", name, key)
+        registry.check_parameters("study", name, parameters or {}, f"{key}.{name}")
+    for rule in settings["theory"]["measured"]:
+        if rule not in settings["rules"]["curvature"]:
+            known = registry.nearest(rule, settings["rules"]["curvature"])
+            raise InputError(f"{source}: theory.measured: found {rule!r}; curvature rules {known}")
+    for name, experiment in settings["experiments"].items():
+        for method in experiment.get("informed", []):
+            key = f"experiments.{name}.informed"
+            the_cell = cell(settings, name, method)
+            if experiment["variant"]["recipe"] in ("node_split", "episodes") or derived(the_cell):
+                allowed = "methods that train, of experiments that classify images"
+                raise InputError(
+                    f"{key}: found {method!r} of recipe {experiment['variant']['recipe']!r}; allowed are {allowed}"
+                )
 
 
 def _check_fit(config: dict[str, Any], key: str) -> None:

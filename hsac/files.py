@@ -1,6 +1,8 @@
 """Files written whole or not at all, and the digests that name them."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -8,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hsac.errors import InputError
 
@@ -49,6 +53,32 @@ def canonical(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as canonical JSON, atomically."""
     write_bytes(path, (canonical(value) + "\n").encode())
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows of the same keys as CSV, atomically; floats keep all their digits, None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as .npy, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array in a .npy file, without pickle. Raises InputError when it is missing, unreadable or cut short."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read ({error}); move it away and run again to remake it") from None
 
 
 def read_json(path: Path) -> Any:

@@ -34,7 +34,8 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             node.body = body[1:]  # type: ignore[attr-defined]
-    own = tuple(sorted({m for m in imported if m.split(".")[0] == "hsac" and _path(m)}))
+    # the package itself only hands on the library's names, on demand: nothing depends on it
+    own = tuple(sorted({m for m in imported if m.startswith("hsac.") and _path(m)}))
     return digest(ast.dump(tree)), own
 
 

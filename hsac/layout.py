@@ -48,10 +48,30 @@ def index_path(results: Path, cell: dict[str, Any], block: int) -> Path:
     return results / "runs" / cell["experiment"] / cell["method"] / cell["hash"] / f"block{block}.json"
 
 
-def indexes(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> list[Path]:
-    """The indexes of all bundles of the cells."""
-    return [
-        index_path(results, cell, block)
+def bundles(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> dict[Path, dict[str, Any]]:
+    """Index and cell of every bundle of the cells."""
+    return {
+        index_path(results, cell, block): cell
         for cell in cells
         for block in blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])
-    ]
+    }
+
+
+def indexes(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> list[Path]:
+    """The indexes of all bundles of the cells."""
+    return list(bundles(settings, results, cells))
+
+
+def study_path(results: Path, study: str) -> Path:
+    """The rows of a study."""
+    return results / "theory" / f"{study}.csv"
+
+
+def landscape_path(results: Path, experiment: str) -> Path:
+    """What was measured of an experiment's trained networks."""
+    return results / "theory" / "landscape" / f"{experiment}.csv"
+
+
+def informed_path(results: Path, experiment: str) -> Path:
+    """The certificates of an experiment's methods with a prior trained on a part of the examples."""
+    return results / "theory" / "informed" / f"{experiment}.csv"

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
-from hsac.report import tables
+from hsac.report import curvature_role, tables, theory
 from hsac.report.claims import SETTINGS
 from hsac.report.figures import CAPTIONS
 from hsac.report.gather import read_gathered
@@ -41,7 +41,8 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
 
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
-    known = {heading: name for name, heading in (tables.HEADINGS | tables.FAILURE_HEADINGS).items()}
+    printed = tables.HEADINGS | tables.FAILURE_HEADINGS | theory.CERTIFICATES | theory.COVERAGE
+    known = {heading: name for name, heading in printed.items()}
     known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
     return {h: known[h] for h in headings if known.get(h) in numbers}
 
@@ -150,6 +151,9 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> No
                 }
             )
     failures = _read_table(root / "tables" / "failures.csv")
+    certificates, coverage, ranks = (
+        _read_table(root / "tables" / f"{name}.csv") for name in ("certificates", "coverage", "rank_correlations")
+    )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8"))
     statuses = runs["status"].value_counts()
@@ -162,6 +166,12 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> No
         overview=sortable(overview, tables.overview_displayed(overview)),
         overview_note=tables.overview_note(runs, order),
         table_note=tables.RECONSTRUCTED,
+        certificates=sortable(certificates, theory.certificates_displayed(certificates)),
+        certificate_note=theory.CERTIFICATE_NOTE,
+        coverage=sortable(coverage, theory.coverage_displayed(coverage)),
+        coverage_note=theory.COVERAGE_NOTE,
+        ranks=sortable(ranks, curvature_role.displayed(ranks)),
+        rank_note=curvature_role.NOTE,
         failures=sortable(failures, tables.failures_displayed(failures)),
         figures=[
             {"name": name, "caption": text, "image": image(root / "figures" / f"{name}.png")}

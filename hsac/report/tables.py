@@ -244,7 +244,8 @@ def latex(shown: pd.DataFrame, note: str) -> str:
     return text
 
 
-def _write(out_dir: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
+def write(out_dir: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
+    """Write a table under ``out_dir``: full numbers as .csv, what is printed with its note as .md and .tex."""
     write_bytes(out_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n").encode())
     write_bytes(out_dir / f"{name}.md", markdown(shown, note).encode())
     write_bytes(out_dir / f"{name}.tex", latex(shown, note).encode())
@@ -262,8 +263,8 @@ def write_tables(
     for experiment in [*order, *sorted(set(runs["experiment"]) - set(order))]:
         reference = references.get(experiment, "")
         numbers = experiment_table(runs, experiment, order.get(experiment, ()), reference)
-        _write(out, experiment, numbers, displayed(numbers), f"Reference: {reference or 'none'}. {RECONSTRUCTED}")
+        write(out, experiment, numbers, displayed(numbers), f"Reference: {reference or 'none'}. {RECONSTRUCTED}")
     numbers = overview_table(runs, order)
-    _write(out, "overview", numbers, overview_displayed(numbers), overview_note(runs, order))
+    write(out, "overview", numbers, overview_displayed(numbers), overview_note(runs, order))
     numbers = failures_table(runs)
-    _write(out, "failures", numbers, failures_displayed(numbers), "Runs that did not finish; tables count them in n.")
+    write(out, "failures", numbers, failures_displayed(numbers), "Runs that did not finish; tables count them in n.")

@@ -21,7 +21,10 @@ SLICE = torch.linspace(-1, 1, 21)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how: epochs, weight decay, learning-rate schedule, number of evaluations, the measured scope."""
+    """How long and how: epochs, weight decay, learning-rate schedule, number of evaluations, the measured scope.
+
+    `rate` is a factor on the learning rate, beside the schedule's.
+    """
 
     epochs: int
     weight_decay: float
@@ -29,17 +32,19 @@ class Plan:
     evaluations: int
     radius: float
     ascent_steps: int
+    rate: float = 1.0
 
-    def rate(self, step: int, total: int) -> float:
-        """The schedule's factor on the learning rate."""
-        return 0.5 * (1 + math.cos(math.pi * step / total)) if self.schedule == "cosine" else 1.0
+    def factor(self, step: int, total: int) -> float:
+        """The factor on the learning rate at a step."""
+        return self.rate * (0.5 * (1 + math.cos(math.pi * step / total)) if self.schedule == "cosine" else 1.0)
 
 
 @dataclass
 class Outcome:
-    """What training R runs gave: final w and c, evaluations, hsac's log, first bad step and quantity, cost."""
+    """What training R runs gave: final w, θ and c, evaluations, hsac's log, first bad step and quantity, cost."""
 
     w: Tensor
+    theta: Tensor
     c: Tensor
     steps: list[int] = field(default_factory=list)
     curvature: list[Tensor] = field(default_factory=list)
@@ -127,12 +132,14 @@ def train(
     when = {round(total * (i + 1) / plan.evaluations) for i in range(plan.evaluations)}
     weight_state, curvature_state = weight_rule.init(w), curvature_rule.init(theta)
     never = torch.full((len(w),), -1, device=w.device)
-    out = Outcome(w, tau(theta), bad={name: never.clone() for name in ("loss", "weights", "curvature")}, total=total)
+    out = Outcome(
+        w, theta, tau(theta), bad={name: never.clone() for name in ("loss", "weights", "curvature")}, total=total
+    )
     probe = task.probe()
 
     for index in range(total):
         gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
-        w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.rate(index, total))
+        w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.factor(index, total))
         fresh = _Fresh(problem, task)
         step = Step(index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"), bundle.sizes)
         theta, curvature_state, log = curvature_rule.update(theta, curvature_state, step)
@@ -149,7 +156,7 @@ def train(
             out.steps.append(index + 1)
             out.curvature.append(tau(theta).detach())
             out.sharpness.append(problem.sharpness(probe, w, theta, plan)[0])
-    out.w, out.c, out.gradients = w, tau(theta).detach(), problem.gradients
+    out.w, out.theta, out.c, out.gradients = w, theta, tau(theta).detach(), problem.gradients
     out.landscape = _slices(problem, probe, w, theta, normal("landscape"), plan)
     return out
 

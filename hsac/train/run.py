@@ -5,10 +5,13 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +19,8 @@ from hsac import fingerprint, registry
 from hsac.ball import Transform, exp0
 from hsac.data import load_variant
 from hsac.errors import InputError
-from hsac.files import digest, file_sha256, read_json, write_json
+from hsac.files import digest, file_sha256, read_json, write_array, write_json
+from hsac.rules.types import CurvatureRule, WeightRule
 from hsac.train.bundle import Bundle
 from hsac.train.loop import SLICE, Outcome, Plan, train
 from hsac.train.seeds import generator
@@ -44,8 +48,9 @@ def run_bundle(
 ) -> None:
     """Train the seeds of a cell whose records are not there yet, write a record each, then the bundle's index.
 
-    A record counts as there when its configuration, code and variant are the present ones. Records lie beside the
-    index as `seed<k>.json` and are never deleted, so a bundle that was cut short resumes.
+    A record counts as there when its configuration, code and variant are the present ones and its weights lie beside
+    it. Records lie beside the index as `seed<k>.json`, final weights as `seed<k>.npy`; neither is ever deleted, so a
+    bundle that was cut short resumes.
     """
     chosen = load_variant(variant)
     code = fingerprint.of_training(cell["config"])
@@ -55,8 +60,10 @@ def run_bundle(
     if missing:
         together = registry.part("model", cell["config"]["model"]["name"]).vmapped
         for group in [missing] if together else [[seed] for seed in missing]:
-            for record in train_seeds(settings, cell, group, chosen, data):
-                write_json(paths[record["seed"]], record | identity)
+            for record, weights in train_seeds(settings, cell, group, chosen, data):
+                path = paths[record["seed"]]
+                write_array(path.with_suffix(".npy"), weights)
+                write_json(path, record | identity | {"weights": file_sha256(path.with_suffix(".npy"))})
     write_index(index, cell, paths)
 
 
@@ -71,14 +78,30 @@ def _is_done(path: Path, identity: dict[str, str]) -> bool:
         record = read_json(path)
     except InputError:
         return False
-    return isinstance(record, dict) and all(record.get(k) == v for k, v in identity.items())
+    same = isinstance(record, dict) and all(record.get(k) == v for k, v in identity.items())
+    weights = path.with_suffix(".npy")
+    return same and weights.is_file() and file_sha256(weights) == record["weights"]
 
 
-def train_seeds(
+@dataclass(frozen=True)
+class Prepared:
+    """A cell and its seeds made ready: task, model, bundle, rules, plan, start weights (R, P) and start θ (R, C)."""
+
+    task: Any
+    model: Any
+    bundle: Bundle
+    weight_rule: WeightRule
+    curvature_rule: CurvatureRule
+    transform: Transform | None
+    plan: Plan
+    w: Tensor
+    theta: Tensor
+
+
+def prepare(
     settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
-) -> list[Record]:
-    """Train the seeds of a cell in one process and return their records, without the identity fields."""
-    started = time.perf_counter()
+) -> Prepared:
+    """Build what trains the seeds of a cell, in deterministic mode on the device of the settings."""
     config = cell["config"]
     device = choose_device(settings["device"])
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
@@ -110,14 +133,28 @@ def train_seeds(
         radius=config["measure"]["radius"],
         ascent_steps=config["measure"]["ascent_steps"],
     )
-    streams: dict[str, list[torch.Generator]] = {}
+    return Prepared(task, model, bundle, weight_rule, curvature_rule, transform, plan, w, theta)
 
-    def normal(purpose: str) -> Tensor:
-        streams.setdefault(purpose, [generator(seed, f"normal {purpose}") for seed in seeds])
-        drawn = [torch.randn(w.shape[1], generator=g, dtype=torch.float64) for g in streams[purpose]]
-        return torch.stack(drawn).to(w)
 
-    outcome = train(task, bundle, w, theta, weight_rule, curvature_rule, transform, plan, normal)
+def train_seeds(
+    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
+) -> list[tuple[Record, np.ndarray]]:
+    """Train the seeds of a cell in one process: their records, without the identity fields, and final weights (P,)."""
+    started = time.perf_counter()
+    config = cell["config"]
+    made = prepare(settings, cell, seeds, variant, data)
+    task, model, bundle, w = made.task, made.model, made.bundle, made.w
+    outcome = train(
+        task,
+        bundle,
+        w,
+        made.theta,
+        made.weight_rule,
+        made.curvature_rule,
+        made.transform,
+        made.plan,
+        normals(seeds, w),
+    )
     embeddings = _embeddings(task, bundle, outcome, model)
     seconds = (time.perf_counter() - started) / len(seeds)
     common = {
@@ -125,25 +162,40 @@ def train_seeds(
         "experiment": cell["experiment"],
         **{k: config[k] for k in ("setting", "dataset")},
         "variant": config["variant"]["name"],
-        "model": model_name,
+        "model": config["model"]["name"],
         "method": cell["method"],
         "weight_rule": config["weights"]["rule"],
         "curvature_rule": config["rule"]["rule"],
-        "start": None if transform is None else curvature["start"],
+        "start": None if made.transform is None else config["curvature"]["start"],
         "config": config,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "host": platform.node(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "dtype": str(dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(w.device) if w.device.type == "cuda" else "cpu",
+        "dtype": str(w.dtype).removeprefix("torch."),
         "tried": 1,
         "chosen": None,
         "seconds": seconds,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     return [
-        finite(common | {"seed": seed, "embedding": embeddings[i]} | _results(outcome, i, model))
+        (
+            finite(common | {"seed": seed, "embedding": embeddings[i]} | _results(outcome, i, model)),
+            outcome.w[i].numpy(force=True),
+        )
         for i, seed in enumerate(seeds)
     ]
+
+
+def normals(seeds: Sequence[int], w: Tensor) -> Callable[[str], Tensor]:
+    """Standard normals of w's shape (R, P) by purpose, one stream a run."""
+    streams: dict[str, list[torch.Generator]] = {}
+
+    def normal(purpose: str) -> Tensor:
+        streams.setdefault(purpose, [generator(seed, f"normal {purpose}") for seed in seeds])
+        drawn = [torch.randn(w.shape[1], generator=g, dtype=torch.float64) for g in streams[purpose]]
+        return torch.stack(drawn).to(w)
+
+    return normal
 
 
 def _task(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -78,6 +79,10 @@ class ImageTask:
         self.y = {part: given.get(part, labels[index]) for part, index in rows.items()}
         self.clean = labels[rows["train"]]
         n = len(rows["train"])
+        group = images.group[rows["train"].cpu()]
+        self.single = torch.as_tensor(np.unique(group, return_index=True)[1]).to(like.device)
+        self.examples = len(self.single)
+        self.chance = _chance(self.y["train"][self.single])
         self.spread = torch.linspace(0, n - 1, min(n, self.EVALUATED_TRAIN)).long().to(like.device)
         self.thirds = (
             _thirds(self.y["train"], len(images.classes)) if variant["recipe"]["recipe"] == "long_tail" else {}
@@ -123,9 +128,31 @@ class ImageTask:
             out["memorisation"] = accuracy_and_nll(logits["train"][:, flipped], given[flipped])[0]
         return out
 
+    def risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Training error (R,) on `examples` rows, one of each group of near copies: these are independent."""
+        x, y = (values["train"][self.single] for values in (self.x, self.y))
+        return self._wrong(bundle, w, c, x, y).mean(-1)
+
+    def held_out_risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Error (R,) on validation under the training distribution: its labels are as noisy, its classes reweighted."""
+        classes = [torch.bincount(self.y[part], minlength=self.classes) for part in ("train", "validation")]
+        share = (classes[0] / len(self.y["train"]) / classes[1].clamp(min=1))[self.y["validation"]]
+        wrong = self._wrong(bundle, w, c, self.x["validation"], self.y["validation"])
+        return (wrong * share / share.sum()).sum(-1)
+
+    def _wrong(self, bundle: Bundle, w: Tensor, c: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Errors (R, N) as 0 and 1."""
+        chunks = [bundle.call("forward", w, c, rows, shared=True).argmax(-1) for rows in x.split(CHUNK)]
+        return (torch.cat(chunks, 1) != y).double()
+
     def embedding(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent features (R, N, d) of the test images, and their labels (N,)."""
         return bundle.call("embed", w, c, self.x["test"], shared=True), self.y["test"]
+
+
+def _chance(labels: Tensor) -> float:
+    """Error of always predicting the most frequent label."""
+    return 1 - float(torch.bincount(labels).max()) / len(labels)
 
 
 def _thirds(labels: Tensor, classes: int) -> dict[str, Tensor]:
@@ -150,6 +177,7 @@ class NodeTask:
         self.y = graph.y.long().to(like.device)
         self.rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}
         self.inputs, self.classes = x.shape[1], int(graph.y.max()) + 1
+        self.examples, self.chance = len(self.rows["train"]), _chance(self.y[self.rows["train"]])
 
     def batch(self, stream: str) -> None:
         """Every batch is all training nodes."""
@@ -169,6 +197,18 @@ class NodeTask:
         for part, rows in self.rows.items():
             out[f"{part}_accuracy"], out[f"{part}_nll"] = accuracy_and_nll(logits[:, rows], self.y[rows])
         return out
+
+    def risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Error (R,) on the training nodes, `examples` draws without replacement from the graph's."""
+        return self._error(bundle, w, c, "train")
+
+    def held_out_risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Error (R,) on the validation nodes."""
+        return self._error(bundle, w, c, "validation")
+
+    def _error(self, bundle: Bundle, w: Tensor, c: Tensor, part: str) -> Tensor:
+        logits = bundle.call("forward", w, c, self.graph, shared=True)[:, self.rows[part]]
+        return (logits.argmax(-1) != self.y[self.rows[part]]).double().mean(-1)
 
     def embedding(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent features (R, N, d) of the test nodes, and their labels (N,)."""

@@ -13,6 +13,7 @@ from hsac.report.claims import write_claims
 from hsac.report.figures import rule_graph, style, write_figures
 from hsac.report.page import duration, write_page
 from hsac.report.tables import write_tables
+from hsac.report.theory import write_theory_tables
 
 CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
 
@@ -43,6 +44,7 @@ def html(results: Path, variant_file: Path, tmp_path_factory: pytest.TempPathFac
     write_figures(*files, "", ORDER, REFERENCES, root / "figures")
     order = {e: ORDER[e] for e in ("digits", "glyphs_long_tailed")}
     write_tables(root / "runs.parquet", order, REFERENCES, root / "tables")
+    write_theory_tables(root / "runs.parquet", order, root / "tables")
     write_page(root, {"digits": variant_file}, root / "index.html")
     return (root / "index.html").read_text()
 
@@ -98,6 +100,7 @@ def test_missing_pieces_are_named(results, tmp_path):
     with pytest.raises(InputError, match=r"overview\.csv: missing"):
         write_page(tmp_path / "r", {}, tmp_path / "index.html")
     write_tables(tmp_path / "r" / "runs.parquet", ORDER, REFERENCES, tmp_path / "r" / "tables")
+    write_theory_tables(tmp_path / "r" / "runs.parquet", ORDER, tmp_path / "r" / "tables")
     with pytest.raises(InputError, match=r"accuracy_by_method\.png: cannot be read"):
         write_page(tmp_path / "r", {}, tmp_path / "index.html")
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hsac.rules.curvature.hsac import Hsac
 from hsac.sharpness import ascend, perturbed_loss, scope_scale
 
 F64 = torch.float64
@@ -111,6 +112,52 @@ def test_many_steps_reach_the_closed_form_maximum_of_a_convex_quadratic() -> Non
     want = torch.einsum("rpq,rq->rp", vectors, coordinates / (high - values))
     found = ascend(oracle(loss), w, torch.ones_like(w), radius, 500)
     torch.testing.assert_close(loss(w + found), loss(w + want), rtol=1e-9, atol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["euclidean", "adaptive"]), st.floats(0.01, 3), st.booleans())
+def test_a_radius_per_layer_holds_in_every_layer(seed: int, scope: str, radius: float, warm: bool) -> None:
+    loss, layers = quadratic(seed)[0], (1, 3, 2)
+    w = start(seed)
+    scale = scope_scale(w, scope)
+    earlier = 0.1 * radius * scale if warm else None
+    reached = None
+    for steps in (1, 2, 4, 8):
+        e = ascend(oracle(loss), w, scale, radius, steps, earlier, layers)
+        lengths = torch.stack([part.norm(dim=-1) for part in (e / scale).split(layers, -1)])
+        torch.testing.assert_close(lengths, torch.full_like(lengths, radius), rtol=1e-9, atol=0)
+        value = loss(w + e)
+        assert reached is None or (value >= reached - 1e-12 * reached.abs()).all()
+        reached = value
+
+
+def test_layers_that_do_not_interact_are_searched_as_if_alone() -> None:
+    layers = (2, 4)
+    h = torch.stack([torch.block_diag(*(quadratic(i, convex=True)[1][0, :n, :n] for n in layers)) for i in range(RUNS)])
+    loss = lambda w: 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w)  # noqa: E731
+    w = start(5)
+    together = ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200, layers=layers)
+    for part in (slice(0, 2), slice(2, 6)):
+        alone = lambda x, part=part: 0.5 * torch.einsum("rp,rpq,rq->r", x, h[:, part, part], x)  # noqa: E731
+        e = ascend(oracle(alone), w[:, part], torch.ones_like(w[:, part]), 0.4, 200)
+        torch.testing.assert_close(together[:, part], e, rtol=1e-6, atol=1e-9)
+    assert (loss(w + together) > loss(w + ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200))).all()
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_the_gaussian_mean_is_the_closed_form_of_a_quadratic(per_layer: bool) -> None:
+    """E L(w + e) = L(w) + ½ Σ H_ii σ_i², with |e/T|² = ρ² on average, in the network or in each layer."""
+    loss, h, _ = quadratic(6, convex=True)
+    w, layers, radius, samples = start(6), (2, 4), 0.5, 20_000
+    generator = torch.Generator().manual_seed(0)
+    rule = Hsac(objective="mean", radius=radius, samples=samples, per_layer=per_layer)
+    normal = lambda: torch.randn(w.shape, generator=generator, dtype=F64)  # noqa: E731
+    draws = rule._perturbations(lambda w, theta: loss(w), torch.zeros(RUNS, 1, dtype=F64), {}, w, normal, layers)
+    scale = scope_scale(w, "adaptive")
+    sizes = torch.tensor([2, 2, 4, 4, 4, 4] if per_layer else [6] * 6, dtype=F64)
+    want = loss(w) + 0.5 * (h.diagonal(dim1=-2, dim2=-1) * (radius * scale) ** 2 / sizes).sum(-1)
+    values = torch.stack([loss(w + e) for e in draws])
+    assert ((values.mean(0) - want).abs() < 4 * values.std(0) / samples**0.5).all()
 
 
 def test_a_warm_start_leaves_the_degenerate_direction() -> None:

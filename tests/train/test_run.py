@@ -1,11 +1,13 @@
 """Records: complete, resumable, the same whichever way the seeds were trained."""
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
@@ -38,7 +40,8 @@ def variants(settings, data_folder, tmp_path_factory):
 
 def records(settings, experiment, method, seeds, variants, data_folder):
     cell = config.cell(settings, experiment, method)
-    return run.train_seeds(settings, cell, seeds, load_variant(variants[experiment]), data_folder)
+    trained = run.train_seeds(settings, cell, seeds, load_variant(variants[experiment]), data_folder)
+    return [record for record, _ in trained]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,44 @@ def test_a_bundle_keeps_finished_runs(settings, variants, data_folder, tmp_path)
     assert both[0].stat().st_mtime_ns == before
     assert read_json(both[1])["status"] == "ok"
     assert [r["seed"] for r in read_json(tmp_path / "block0.json")["runs"]] == [0, 1]
+
+
+def test_weights_lie_beside_the_record_and_a_lost_one_is_trained_again(settings, variants, data_folder, tmp_path):
+    path = bundle(settings, variants, data_folder, tmp_path, [0])[0]
+    weights, record = path.with_suffix(".npy"), path.read_bytes()
+    kept = weights.read_bytes()
+    assert read_json(path)["weights"] == hashlib.sha256(kept).hexdigest()
+    for spoil in (weights.unlink, lambda: weights.write_bytes(kept[:-8])):
+        spoil()
+        bundle(settings, variants, data_folder, tmp_path, [0])
+        assert weights.read_bytes() == kept
+    timing = ("seconds", "peak_memory_mib")
+    assert {k: v for k, v in read_json(path).items() if k not in timing} == {
+        k: v for k, v in json.loads(record).items() if k not in timing
+    }
+
+
+def test_training_error_counts_near_copies_once(settings, variants, data_folder):
+    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    made = run.prepare(settings, cell, [0, 1], load_variant(variants["digits"]), data_folder)
+    task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
+    logits = made.bundle.call("forward", made.w, c, task.x["train"], shared=True)
+    wrong = (logits.argmax(-1) != task.y["train"]).double()
+    assert task.examples == len(task.y["train"])  # every digit is a group of its own
+    torch.testing.assert_close(task.risk(made.bundle, made.w, c), wrong.mean(-1))
+    task.single = torch.arange(0, 900, 3)
+    torch.testing.assert_close(task.risk(made.bundle, made.w, c), wrong[:, :900:3].mean(-1))
+
+
+def test_held_out_error_is_of_the_training_distribution(settings, variants, data_folder):
+    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    made = run.prepare(settings, cell, [0, 1], load_variant(variants["digits"]), data_folder)
+    task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
+    logits = made.bundle.call("forward", made.w, c, task.x["validation"], shared=True)
+    wrong = (logits.argmax(-1) != task.y["validation"]).double()
+    task.y["train"] = torch.tensor([0] * 75 + [1] * 25)  # a long tail: three quarters class 0
+    want = 0.75 * wrong[:, task.y["validation"] == 0].mean(-1) + 0.25 * wrong[:, task.y["validation"] == 1].mean(-1)
+    torch.testing.assert_close(task.held_out_risk(made.bundle, made.w, c), want)
 
 
 def test_another_configuration_is_trained_again(settings, variants, data_folder, tmp_path):

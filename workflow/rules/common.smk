@@ -54,6 +54,37 @@ def recipe_code(recipe):
     return fingerprint.of_modules([f"hsac.data.variants.{recipe}"])
 
 
+def measured(experiment):
+    cells = configuration.measured_cells(SETTINGS, experiment)
+    found = layout.indexes(SETTINGS, layout.results_root(SCALE), cells)
+    return [path.as_posix() for path in found]
+
+
+def informed_cells(experiment):
+    """Configuration and code of the cells trained again on parts of the examples."""
+    methods = SETTINGS["experiments"][experiment]["informed"]
+    cells = [configuration.cell(SETTINGS, experiment, method) for method in methods]
+    return [
+        f"{cell['hash']} {fingerprint.of_training(cell['config'])}" for cell in cells
+    ]
+
+
+ROOT = layout.results_root(SCALE)
+THEORY = [
+    *(
+        layout.informed_path(ROOT, name).as_posix()
+        for name, experiment in SETTINGS["experiments"].items()
+        if "informed" in experiment
+    ),
+    *(layout.study_path(ROOT, s).as_posix() for s in SETTINGS["theory"]["studies"]),
+    *(
+        layout.landscape_path(ROOT, name).as_posix()
+        for name in SETTINGS["experiments"]
+        if configuration.measured_cells(SETTINGS, name)
+    ),
+]
+
+
 def candidates(wildcards):
     cell = DERIVED[folder(wildcards)]
     methods = configuration.candidates(SETTINGS, cell)
@@ -73,6 +104,7 @@ wildcard_constraints:
     method=r"[^/]+",
     hash="[0-9a-f]{16}",
     block="[0-9]+",
+    study="[a-z0-9_]+",
 
 
 onstart:

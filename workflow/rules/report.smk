@@ -43,6 +43,7 @@ rule tables:
     input:
         settings=SETTINGS_FILE,
         runs=rules.gather.output.runs,
+        theory=THEORY,
     output:
         directory(f"{RESULTS}/tables"),
     log:
@@ -50,7 +51,7 @@ rule tables:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.report.tables"]),
+        code=fingerprint.of_modules(["hsac.report.tables", "hsac.report.theory"]),
     shell:
         "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
@@ -76,6 +77,7 @@ rule figures:
         runs=rules.gather.output.runs,
         trajectories=rules.gather.output.trajectories,
         rulegraph=rules.rule_graph.output,
+        theory=THEORY,
     output:
         directory(f"{RESULTS}/figures"),
     log:

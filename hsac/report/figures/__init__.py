@@ -2,32 +2,54 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from matplotlib.figure import Figure
+
+from hsac.report import theory
+from hsac.report.curvature_role import correlations
 from hsac.report.figures import (
     accuracy_by_method,
-    curvature_sweep,
+    coverage,
     curvature_trajectories,
+    lipschitz,
     loss_landscape,
     poincare_embedding,
+    rank_correlations,
+    role_of_curvature,
     rule_graph,
     sharpness_trajectories,
 )
-from hsac.report.figures.style import save
+from hsac.report.figures.style import nothing, save
 from hsac.report.gather import read_gathered
 
+STUDIES = (lipschitz, coverage)
 CAPTIONS = {
     "accuracy_by_method": "Validation-selected test accuracy by method. Points are means with 95 % t intervals over "
     "seeds, faint dots are single seeds, the dashed line is the reference method's mean.",
-    "curvature_trajectories": "Curvature c of each layer during training under the rules that move it: geometric mean "
-    "over seeds, band ± 1 standard deviation of log c.",
-    "sharpness_trajectories": "Worst-case loss increase in the adaptive scope during training: geometric mean over the "
-    "seeds where it is above 0, band ± 1 standard deviation of its log.",
-    "curvature_sweep": "Final sharpness and generalisation gap (test NLL − train NLL at the last epoch) of the methods "
-    "with a fixed curvature, mean and 95 % t interval over seeds. The dotted line is the Euclidean model.",
+    "curvature_trajectories": "Curvature c of each layer during training under the rules that move it: geometric "
+    "mean over seeds, band ± 1 standard deviation of log c.",
+    "sharpness_trajectories": "Worst-case loss increase in the adaptive scope during training: geometric mean over "
+    "the seeds where it is above 0, band ± 1 standard deviation of its log.",
+    "role_of_curvature": "Runs with a fixed curvature at the end of training: sharpness in the adaptive scope, "
+    "largest eigenvalue and trace of the training loss's Hessian, PAC-Bayes certificate of the 0–1 risk (prior at "
+    "the start weights), and generalisation gap. Mean and 95 % t interval over seeds, the weight rules drawn "
+    "slightly apart; the dotted line is the Euclidean model under the plain rule.",
+    "rank_correlations": "Spearman's rank correlation across fixed curvatures within a seed, averaged over seeds, "
+    "with 95 % percentile bootstrap intervals over seeds. Quantities that both follow c correlate without one "
+    "explaining the other; the intervals say nothing about other curvatures.",
     "loss_landscape": "Training loss at the end of training along a filter-normalised random direction and along the "
     "worst-case direction: mean over the seeds that stored a slice, band ± 1 standard deviation.",
     "poincare_embedding": "Test points of the models with a two-dimensional ball, scaled by √c to the unit disk, one "
     "seed each. The circle is the boundary at infinity.",
+    "lipschitz": "Largest derivative of the ball's maps found by search (markers) and analytic bounds (lines; solid "
+    "where attained, dashed where not tight) against curvature, for points within the tangent radius of the models' "
+    "clip. Constants of maps between points and vectors go to 1 as c → 0, the squared distance's and the logit's to "
+    "their Euclidean values; those in c hold the points fixed. Scales differ between panels.",
+    "coverage": "Top: share of independent samples in which the bound held, with 95 % Clopper–Pearson intervals; "
+    "dashed, the share promised. Bottom: bound minus true risk, median and 5–95 % range. A linear classifier whose "
+    "true risk is known to quadrature. Without its complexity term the bound is only the Monte Carlo limit on the "
+    "training error.",
     "rule_graph": "The workflow's rules and what they feed, left to right. Arrows implied by longer ways are left out.",
 }
 
@@ -43,18 +65,31 @@ def write_figures(
     """Draw every figure of ``CAPTIONS`` as ``<name>.png`` and ``<name>.pdf`` under ``out_dir``.
 
     ``rulegraph``: the text ``snakemake --rulegraph`` prints (dot); ``order`` and ``references`` as in
-    ``hsac.report.tables.write_tables``. Records named by ``runs_parquet`` are read for landscapes and embeddings.
+    ``hsac.report.tables.write_tables``. Records named by ``runs_parquet`` are read for landscapes and embeddings; the
+    studies' rows lie under ``theory`` beside it.
     """
     runs, trajectories = read_gathered(runs_parquet), read_gathered(trajectories_parquet)
     root = Path(runs_parquet).parent
+    sweep = theory.sweep(theory.landscape(root / "theory", runs, order))
     figures = {
         "accuracy_by_method": accuracy_by_method.draw(runs, order, references),
         "curvature_trajectories": curvature_trajectories.draw(runs, trajectories, order),
         "sharpness_trajectories": sharpness_trajectories.draw(runs, trajectories, order, references),
-        "curvature_sweep": curvature_sweep.draw(runs, order),
+        "role_of_curvature": role_of_curvature.draw(*sweep),
+        "rank_correlations": rank_correlations.draw(correlations(sweep[0])),
         "loss_landscape": loss_landscape.draw(runs, root, order, references),
         "poincare_embedding": poincare_embedding.draw(runs, root, order, references),
+        **{module.__name__.rpartition(".")[2]: _study(module, root / "theory") for module in STUDIES},
         "rule_graph": rule_graph.draw(rulegraph),
     }
     for name, figure in figures.items():
         save(figure, Path(out_dir) / name)
+
+
+def _study(module: Any, folder: Path) -> Figure:
+    """The figure of a study, or one that says that it was not run."""
+    name = module.__name__.rpartition(".")[2]
+    rows = theory.study(folder, name)
+    return (
+        nothing(module.TITLE, "The scale leaves this study out (theory.studies).") if rows.empty else module.draw(rows)
+    )

@@ -1,0 +1,192 @@
+"""What was measured of trained networks, joined with their runs, and the tables of certificates and coverage."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hsac.errors import InputError
+from hsac.report import curvature_role
+from hsac.report.gather import read_gathered
+from hsac.report.statistics import mean_interval
+from hsac.report.tables import MISSING, with_half_width, write
+
+CERTIFICATES = {
+    "experiment": "Experiment",
+    "method": "Method",
+    "prior": "Prior",
+    "examples": "Examples n",
+    "empirical_percent": "Gibbs error on them (%)",
+    "empirical_upper_percent": "… with Monte Carlo slack (%)",
+    "kl_nats": "KL (nats)",
+    "slack": "Slack (KL + ln …)/n",
+    "bound_percent": "Certificate: risk at most (%)",
+    "chance_percent": "Error of the most frequent class (%)",
+    "test_percent": "Test error (%)",
+    "vacuous": "Vacuous runs",
+}
+SHARES = {
+    "empirical_percent": "empirical",
+    "empirical_upper_percent": "empirical_upper",
+    "bound_percent": "bound",
+    "chance_percent": "chance",
+    "test_percent": "test_error",
+}
+PRIORS = {
+    "start": "start weights",
+    "prior": "part of the examples; certified as it is",
+    "trained on": "part of the examples; trained on from there",
+}
+CERTIFICATE_NOTE = (
+    "A PAC-Bayes certificate bounds the error of the network with Gaussian noise on its weights (Gibbs classifier) on "
+    "new examples drawn as the training ones were: as noisy, as long-tailed. Each holds with the probability that the "
+    "configuration states (1 − theory.certificate.delta), not all of them together. Means and 95 % t intervals are "
+    "over seeds, of the network at the last epoch. Vacuous: no better than always predicting the most frequent class. "
+    "Test error is the network's own without noise, on the test set, whatever its distribution. Near copies of an "
+    "image count as one example. Where c was learned on the same examples it is rounded to a grid fixed beforehand "
+    "and the choice is paid for. A prior trained on a part of the examples, curvature included, is certified on the "
+    "others: as it is, which is a held-out bound, and after training on from there on all examples. Few-shot runs have "
+    "no certificate: their episodes share images and classes."
+)
+COVERAGE_NOTE = (
+    "Over many samples of a problem whose true risk is known: how often the certificate held (it must at least 1 − δ "
+    "of the time), with the exact 95 % interval. Without the complexity term it is no bound: the control that shows "
+    "that the simulation can fail."
+)
+COVERAGE = {
+    "n": "Examples n",
+    "delta": "δ",
+    "bound": "Bound",
+    "coverage_percent": "Held (%) [95 % interval]",
+    "required_percent": "Required (%)",
+    "mean_bound_percent": "Mean bound (%)",
+    "mean_risk_percent": "Mean true risk (%)",
+    "samples": "Samples",
+}
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A study's rows; an empty frame where it had none. Raises InputError when the file is missing or cut short."""
+    try:
+        return pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); move it away and run again to remake it") from None
+
+
+MEASURED = ("top_eigenvalue", "trace", "bound")
+
+
+def study(folder: Path, name: str) -> pd.DataFrame:
+    """A study's rows; an empty frame where the configuration leaves it out."""
+    path = Path(folder) / f"{name}.csv"
+    return read_rows(path) if path.is_file() else pd.DataFrame()
+
+
+def _of_experiments(folder: Path, kind: str, names: Iterable[str]) -> pd.DataFrame:
+    paths = [Path(folder) / kind / f"{name}.csv" for name in names]
+    found = [rows for rows in (read_rows(path) for path in paths if path.is_file()) if len(rows)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The finished `runs` of the experiments in `order`, one row a run, with what was measured of their networks beside
+    them (NaN where nothing was), `gap` (test − train NLL, nats) and `test_error` (a share), both at the last epoch."""
+    keys = ["experiment", "method", "seed"]
+    ok = runs[(runs["status"] == "ok") & runs["experiment"].isin(list(order))]
+    ok = ok.sort_values("experiment", key=lambda names: names.map(list(order).index), kind="stable")
+    found = _of_experiments(folder, "landscape", order)
+    found = found if len(found) else pd.DataFrame(columns=[*keys, *MEASURED])
+    found = found.astype({"experiment": str, "method": str, "seed": "int64"})
+    joined = ok.merge(found, on=keys, how="left", validate="one_to_one")
+    return joined.assign(
+        gap=joined["last_test_nll"] - joined["last_train_nll"], test_error=1 - joined["last_test_accuracy"]
+    )
+
+
+def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs with a fixed curvature among `landscape` rows, and the Euclidean ones."""
+    return rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)], rows[rows["curvature_rule"] == "euclidean"]
+
+
+def informed(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The certificates with an informed prior of the experiments in `order`; empty when there is none."""
+    return _of_experiments(folder, "informed", order)
+
+
+def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame:
+    """Full numbers of the certificates of `landscape` and of `informed` rows: one row an experiment, method and prior,
+    means over seeds and half widths of 95 % t intervals; risks in %, KL in nats. Empty when no run has one."""
+    kinds = [(PRIORS["start"], measured.assign(posterior="start"))] if "bound" in measured else []
+    if len(informed):
+        kinds += [(PRIORS[str(name)], rows) for name, rows in informed.groupby("posterior", sort=False)]
+    out = []
+    for prior, rows in kinds:
+        known = rows[rows["bound"].notna()]
+        for (experiment, method), cell in known.groupby(["experiment", "method"], sort=False):
+            row: dict[str, object] = {"experiment": experiment, "method": method, "prior": prior}
+            row |= {"examples": int(cell["examples"].iloc[0]), "kl_nats": cell["kl"].mean()}
+            row |= {"slack": cell["slack"].mean(), "sigma": cell["sigma"].median()}
+            for name, column in SHARES.items():
+                m = mean_interval(100 * cell[column])
+                row |= {name: m.mean, name.replace("_percent", "_half_width_percent"): (m.high - m.low) / 2}
+            out.append(row | {"vacuous": int(cell["vacuous"].astype(bool).sum()), "n": len(cell)})
+    return pd.DataFrame(out) if out else pd.DataFrame(columns=list(CERTIFICATES))
+
+
+def certificates_displayed(table: pd.DataFrame) -> pd.DataFrame:
+    """The certificates as text to print; one row saying none when there is none."""
+    if table.empty:
+        return pd.DataFrame([dict.fromkeys(CERTIFICATES.values(), MISSING) | {"Experiment": "none"}])
+    shown: dict[str, Sequence[str]] = {}
+    for name, heading in CERTIFICATES.items():
+        if name == "chance_percent":
+            shown[heading] = [f"{value:.1f}" for value in table[name]]
+        elif name.endswith("_percent"):
+            shown[heading] = with_half_width(table[name], table[name.replace("_percent", "_half_width_percent")])
+        elif name in ("kl_nats", "slack"):
+            shown[heading] = [f"{value:.3g}" for value in table[name]]
+        elif name == "vacuous":
+            shown[heading] = [f"{k} / {n}" for k, n in zip(table["vacuous"], table["n"], strict=True)]
+        else:
+            shown[heading] = [str(value) for value in table[name]]
+    return pd.DataFrame(shown)
+
+
+def coverage_displayed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the study `coverage` as text to print; one row saying none when it was not run."""
+    if rows.empty:
+        return pd.DataFrame([dict.fromkeys(COVERAGE.values(), MISSING) | {"Bound": "none"}])
+    shown = {
+        "n": rows["n"].map("{:.0f}".format),
+        "delta": rows["delta"].map("{:g}".format),
+        "bound": rows["bound"],
+        "coverage_percent": [
+            f"{100 * held:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+            for held, low, high in rows[["coverage", "coverage_low", "coverage_high"]].to_numpy()
+        ],
+        "required_percent": (100 * (1 - rows["delta"])).map("{:g}".format),
+        "mean_bound_percent": (100 * rows["mean_bound"]).map("{:.1f}".format),
+        "mean_risk_percent": (100 * rows["mean_risk"]).map("{:.1f}".format),
+        "samples": rows["samples"].map("{:.0f}".format),
+    }
+    return pd.DataFrame({COVERAGE[name]: values for name, values in shown.items()})
+
+
+def write_theory_tables(runs_parquet: Path, order: Mapping[str, Sequence[str]], out_dir: Path) -> None:
+    """Write ``certificates``, ``coverage`` and ``rank_correlations`` as .csv, .md and .tex under ``out_dir``.
+
+    The studies' rows lie under ``theory`` beside the runs; ``order`` as in ``hsac.report.tables.write_tables``.
+    """
+    out, folder = Path(out_dir), Path(runs_parquet).parent / "theory"
+    measured = landscape(folder, read_gathered(runs_parquet), order)
+    numbers = certificates(measured, informed(folder, order))
+    write(out, "certificates", numbers, certificates_displayed(numbers), CERTIFICATE_NOTE)
+    numbers = study(folder, "coverage")
+    numbers = numbers if len(numbers) else pd.DataFrame(columns=list(COVERAGE))
+    write(out, "coverage", numbers, coverage_displayed(numbers), COVERAGE_NOTE)
+    numbers = curvature_role.correlations(sweep(measured)[0])
+    write(out, "rank_correlations", numbers, curvature_role.displayed(numbers), curvature_role.NOTE)

@@ -1,0 +1,62 @@
+rule study:
+    input:
+        settings=ancient(SETTINGS_FILE),
+    output:
+        f"{RESULTS}/theory/{{study}}.csv",
+    log:
+        f"{RESULTS}/logs/theory/{{study}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        parameters=lambda wildcards: json.dumps(
+            SETTINGS["theory"]["studies"][wildcards.study]
+        ),
+        code=lambda wildcards: fingerprint.of_modules(
+            [f"hsac.theory.studies.{wildcards.study}"]
+        ),
+    shell:
+        "hsac theory {wildcards.study} --settings {input.settings:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+rule measure:
+    input:
+        settings=ancient(SETTINGS_FILE),
+        variant=lambda wildcards: variant(wildcards.experiment),
+        indexes=lambda wildcards: measured(wildcards.experiment),
+    output:
+        f"{RESULTS}/theory/landscape/{{experiment}}.csv",
+    log:
+        f"{RESULTS}/logs/theory/landscape_{{experiment}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        theory=lambda wildcards: json.dumps(
+            {k: v for k, v in SETTINGS["theory"].items() if k != "studies"}
+        ),
+        code=fingerprint.of_modules(["hsac.theory.landscape"]),
+    shell:
+        "hsac measure --settings {input.settings:q} --experiment {wildcards.experiment} --variant {input.variant:q} "
+        "--indexes {input.indexes:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+rule certify:
+    input:
+        settings=ancient(SETTINGS_FILE),
+        variant=lambda wildcards: variant(wildcards.experiment),
+    output:
+        f"{RESULTS}/theory/informed/{{experiment}}.csv",
+    log:
+        f"{RESULTS}/logs/theory/informed_{{experiment}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        cells=lambda wildcards: informed_cells(wildcards.experiment),
+        seeds=lambda wildcards: configuration.seeds(SETTINGS, wildcards.experiment),
+        options=json.dumps([SETTINGS["theory"][k] for k in ("informed", "certificate")]),
+        code=fingerprint.of_modules(["hsac.theory.informed"]),
+    shell:
+        "hsac certify --settings {input.settings:q} --experiment {wildcards.experiment} "
+        "--variant {input.variant:q} --output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
