@@ -1,0 +1,79 @@
+"""Theory tables from the studies' rows, present or not."""
+
+import pandas as pd
+import pytest
+from synthetic_records import ORDER
+
+from hsac.errors import InputError
+from hsac.files import write_rows
+from hsac.report import theory
+from hsac.report.theory import write_theory_tables
+
+ROW = {"top_eigenvalue": 3.0, "bottom_eigenvalue": -0.1, "trace": 9.0, "trace_standard_error": 1.0, "sigma": 0.1}
+ROW |= {"alpha": 1.0, "empirical": 0.2, "empirical_upper": 0.25, "kl": 30.0, "slack": 0.1, "bound": 0.4, "chance": 0.9}
+ROW |= {"vacuous": False, "held_out_error": 0.1, "examples": 500}
+
+
+@pytest.fixture
+def folder(results, tmp_path):
+    """Synthetic results with rows of a measured experiment and of one without a certificate."""
+    runs = pd.read_parquet(results / "runs.parquet")
+    runs.to_parquet(tmp_path / "runs.parquet")
+    for name, certified in (("digits", True), ("glyphs_long_tailed", False)):
+        cells = runs[(runs["experiment"] == name) & (runs["curvature_rule"] == "fixed")]
+        rows = []
+        for k, (method, seed) in enumerate(zip(cells["method"], cells["seed"], strict=True)):
+            row = {"experiment": name, "method": method, "seed": seed, **ROW, "top_eigenvalue": 3.0 + k}
+            rows.append(row if certified else row | dict.fromkeys(("bound", "chance", "empirical", "vacuous")))
+        write_rows(tmp_path / "theory" / "landscape" / f"{name}.csv", rows)
+    informed = [
+        {"experiment": "digits", "method": "sgd+hsac", "seed": seed, "posterior": kind, **ROW, "test_error": 0.1}
+        | {"bound": bound + 0.01 * seed, "vacuous": bound > 0.8}
+        for seed in (0, 1)
+        for kind, bound in (("prior", 0.3), ("trained on", 0.95))
+    ]
+    write_rows(tmp_path / "theory" / "informed" / "digits.csv", informed)
+    return tmp_path
+
+
+def test_tables_of_certificates_and_correlations(folder):
+    write_theory_tables(folder / "runs.parquet", ORDER, folder / "tables")
+    table = pd.read_csv(folder / "tables" / "certificates.csv")
+    assert set(table["experiment"]) == {"digits"}  # what has no certificate has no row
+    start = table[table["prior"] == "start weights"]
+    assert len(start) > 1
+    assert (abs(start["bound_percent"] - 40) < 1e-9).all()
+    informed = table[table["prior"] != "start weights"].set_index("prior")
+    assert list(informed["bound_percent"].round(6)) == [30.5, 95.5]
+    assert list(informed["vacuous"]) == [0, 2]
+    printed = (folder / "tables" / "certificates.md").read_text()
+    assert "0 / 2" in printed
+    assert "2 / 2" in printed
+    ranks = pd.read_csv(folder / "tables" / "rank_correlations.csv")
+    known = ranks[ranks["rho"].notna()]
+    assert {"digits", "glyphs_long_tailed"} == set(known["experiment"])
+    assert not ((known["experiment"] == "glyphs_long_tailed") & (known["x"] == "bound")).any()
+
+
+def test_runs_that_were_not_measured_keep_their_sharpness(folder):
+    runs = pd.read_parquet(folder / "runs.parquet")
+    rows = theory.landscape(folder / "theory", runs, ORDER)
+    assert len(rows) == (runs["status"] == "ok").sum()
+    assert rows.loc[rows["curvature_rule"] == "learned", "top_eigenvalue"].isna().all()
+    fixed, flat = theory.sweep(rows)
+    assert set(fixed["curvature_rule"]) == {"fixed"}
+    assert set(flat["curvature_rule"]) <= {"euclidean"}
+    assert fixed["gap"].equals(fixed["last_test_nll"] - fixed["last_train_nll"])
+
+
+def test_nothing_measured_gives_tables_that_say_so(results, tmp_path):
+    pd.read_parquet(results / "runs.parquet").to_parquet(tmp_path / "runs.parquet")
+    write_theory_tables(tmp_path / "runs.parquet", ORDER, tmp_path / "tables")
+    for name in ("certificates", "coverage"):
+        assert "none" in (tmp_path / "tables" / f"{name}.md").read_text()
+
+
+def test_a_damaged_study_is_named(tmp_path):
+    (tmp_path / "coverage.csv").write_text('a,b\n1,2,3\n4,"')
+    with pytest.raises(InputError, match=r"coverage\.csv cannot be read"):
+        theory.study(tmp_path, "coverage")
