@@ -59,6 +59,12 @@ def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
+def linearised(loss: Loss, w: Tensor, theta: Tensor) -> Loss:
+    """A loss with the same gradients at a point, whose adversary, say, is thus found once for many hypergradients."""
+    v, direct = gradients(loss, w, theta)
+    return lambda at, hyper: (v * at).sum(-1) + (direct * hyper).sum(-1)
+
+
 def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
     """μ and ℓ (R,): the extreme eigenvalues of the dense Hessian of the lower level at its solution."""
     values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.solve(theta), theta)))

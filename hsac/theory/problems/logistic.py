@@ -43,8 +43,8 @@ class Logistic:
 
     @property
     def start(self) -> Tensor:
-        """θ = log 0.03 (R, 1)."""
-        return torch.full((self.runs, 1), 0.03, dtype=torch.float64).log()
+        """θ = log 0.01 (R, 1)."""
+        return torch.full((self.runs, 1), 0.01, dtype=torch.float64).log()
 
     @property
     def initial(self) -> Tensor:

@@ -1,0 +1,56 @@
+"""Error of the hypergradient against the distance of the lower level from its solution."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hsac.report.figures import style
+
+TITLE = "An unfinished lower level: error of the hypergradient against the distance from the solution"
+SOLVERS = {  # label, colour, marker
+    "unrolled": ("unrolled", style.CLASSES[4], "x"),
+    "neumann": ("neumann", style.CLASSES[0], "o"),
+    "cg": ("cg", style.CLASSES[5], "D"),
+    "exact": ("exact solve", style.CLASSES[7], "."),
+}
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """A panel a problem, log-log, time runs to the left; the dashed line has slope 1.
+
+    ``rows``: the study's, columns problem, solver, step, distance, gradient, relative.
+    """
+    if rows.empty:
+        return style.nothing(TITLE, "The study has no rows.")
+    problems = list(dict.fromkeys(rows["problem"]))
+    figure, axes = style.grid(1, len(problems), 2.7, 2.7, TITLE)
+    for panel, problem in zip(axes.flat, problems, strict=True):
+        cells = rows[rows["problem"] == problem]
+        for solver, (_, colour, marker) in SOLVERS.items():
+            one = cells[cells["solver"] == solver]
+            panel.plot(one["distance"], one["relative"], color=colour, marker=marker, markersize=4, linewidth=1.2)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        _slope(panel, cells[cells["solver"] == "exact"])
+        panel.invert_xaxis()
+        panel.set_title(problem)
+        panel.set_xlabel("|w − w*| (units of w)")
+    axes[0, 0].set_ylabel("|g − g*| / |g*|")
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
+        for label, colour, marker in SOLVERS.values()
+    ]
+    handles.append(Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="slope 1: O(|w − w*|)"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _slope(axes: Axes, cells: pd.DataFrame) -> None:
+    """A line of slope 1 above the exact solve's errors, through the largest of their ratios to the distance."""
+    cells = cells[(cells["relative"] > 1e-9) & (cells["distance"] > 0)]
+    if len(cells) < 2:
+        return
+    ends = np.array([cells["distance"].min(), cells["distance"].max()])
+    axes.plot(ends, (cells["relative"] / cells["distance"]).max() * ends, color="#4d4d4d", linestyle="--", linewidth=1)

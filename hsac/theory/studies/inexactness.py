@@ -1,0 +1,76 @@
+"""Inexactness: what an unfinished lower level does to the hypergradient."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hsac.hypergradient import Solver, implicit_hypergradient
+from hsac.hypergradient.solvers.cg import Cg
+from hsac.hypergradient.solvers.exact import Exact
+from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.hypergradient.solvers.unrolled import Unrolled
+from hsac.registry import build, check_name, require
+from hsac.theory.ground_truth import Problem, extremes, gradients, linearised, reference
+
+Row = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Inexactness:
+    """Error of the hypergradient against the distance of the lower level from its solution.
+
+    From each problem's start a gradient descent with step 2/(μ + ℓ) is stopped at `checks` steps evenly in the
+    logarithm up to `steps`, and the hypergradient taken there: by exact solve, by `terms` products of cg and of
+    neumann (step 1/ℓ), and by unrolling terms + 1 steps on. Rows: problem, solver, step, distance |w - w*|,
+    gradient |∇L|, relative |g - g*|/|g*|, g* by finite differences of the re-solved problem. With an exact solve the
+    error is O(|w - w*|) (Pedregosa, ICML 2016); a truncated one keeps its own.
+    """
+
+    problems: tuple[str, ...] = ("quadratic", "ridge", "logistic", "hyperbolic")
+    steps: int = 1500
+    checks: int = 16
+    terms: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.problems:
+            check_name("problem", name, "problems")
+        for name in ("steps", "checks", "terms"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
+
+    def rows(self, progress: Callable[[str], None]) -> list[Row]:
+        """Rows by problem, then step, then solver."""
+        found: list[Row] = []
+        for name in self.problems:
+            progress(name)
+            problem = build("problem", name, {"seed": self.seed})
+            found.extend({"problem": name, **row} for row in self._problem(problem))
+        return found
+
+    def _stops(self) -> list[int]:
+        spread = (round((self.steps + 1) ** (k / max(self.checks - 1, 1))) - 1 for k in range(self.checks))
+        return sorted(set(spread))
+
+    def _problem(self, problem: Problem) -> Iterator[Row]:
+        theta, w = problem.start, problem.initial
+        solution, truth = problem.solve(theta), reference(problem, theta)
+        mu, ell = (float(value) for value in extremes(problem, theta))
+        solvers: dict[str, Solver] = {
+            "exact": Exact(),
+            "cg": Cg(terms=self.terms, damping=0.0),
+            "neumann": Neumann(terms=self.terms, step=1 / ell),
+            "unrolled": Unrolled(terms=self.terms + 1, step=1 / ell),
+        }
+        done = 0
+        for stop in self._stops():
+            for _ in range(stop - done):
+                w = w - 2 / (mu + ell) * gradients(problem.lower, w, theta)[0]
+            done = stop
+            at = {
+                "step": stop,
+                "distance": float((w - solution).norm()),
+                "gradient": float(gradients(problem.lower, w, theta)[0].norm()),
+            }
+            upper = linearised(problem.upper, w, theta)
+            for label, solver in solvers.items():
+                found = implicit_hypergradient(upper, problem.lower, w, theta, solver, {})
+                yield {"solver": label, **at, "relative": float((found.total - truth).norm() / truth.norm())}

@@ -1,0 +1,104 @@
+"""Negative curvature: how Neumann's series grows, and what its safeguards make of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import inf, nan
+
+import torch
+from torch import Tensor
+
+from hsac.hypergradient import HessianOperator, Solution, implicit_hypergradient
+from hsac.hypergradient.solvers.cg import Cg
+from hsac.hypergradient.solvers.exact import Exact
+from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.registry import require
+from hsac.theory.ground_truth import dense, gradients, operator
+from hsac.theory.problems.quadratic import Quadratic
+
+Row = dict[str, float | int | str]
+DIRECT = 20.0  # makes the direct term, all that is left by the fall-back, a tenth to a fifth of the implicit one
+
+
+@dataclass(frozen=True)
+class NegativeCurvature:
+    """Growth of Neumann's series with the negative curvature of the lower level, and the safeguards against it.
+
+    The quadratic problem with its smallest eigenvalue μ turned into -m, for each m of `curvatures` (0: left as it is),
+    at its stationary point, whose own hypergradient (dense solve) is the reference. Solvers: neumann with step 1/ℓ, cg
+    with `damping`, which stops at negative curvature but does not notice when damping and m all but cancel. Each with
+    guard 0 and 1: runs marked as failed keep the direct term alone, and the implicit term is at most `ratio` times it.
+    Rows: curvature (m), solver, terms (J), guarded, products, length |x|, theory: ((1 + m/ℓ)^(J + 1) - 1)/m·|v_m|, at
+    most neumann's |x|, v_m the part of v along that direction (NaN for m = 0 and cg), failed, implicit
+    |implicit|/|direct|, relative |g - g*|/|g*|.
+    """
+
+    curvatures: tuple[float, ...] = (0.0, 0.09, 0.5, 2.0)
+    terms: tuple[int, ...] = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+    ratio: float = 100.0
+    damping: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(bool(self.curvatures) and min(self.curvatures) >= 0, "curvatures", self.curvatures, "numbers from 0")
+        require(bool(self.terms) and min(self.terms) >= 0, "terms", self.terms, "integers from 0")
+        require(self.ratio > 0, "ratio", self.ratio, "a number above 0")
+        require(self.damping >= 0, "damping", self.damping, "a number from 0")
+
+    def rows(self, progress: Callable[[str], None]) -> list[Row]:
+        """Rows by curvature, then terms, solver, guard."""
+        found: list[Row] = []
+        for m in self.curvatures:
+            progress(f"curvature -{m:g}")
+            found.extend(self._curvature(m))
+        return found
+
+    def _curvature(self, m: float) -> Iterator[Row]:
+        problem = Quadratic(direct=DIRECT, seed=self.seed)
+        theta = problem.start
+        h = dense(operator(problem.lower, problem.initial, theta))[0]
+        values, basis = torch.linalg.eigh(h)
+        along, turn = basis[:, 0], (float(values[0]) + m) if m else 0.0
+
+        def lower(w: Tensor, hyper: Tensor) -> Tensor:
+            return problem.lower(w, hyper) - 0.5 * turn * (w @ along).square()
+
+        # the stationary point: Newton's step from anywhere, the level being quadratic
+        turned = h - turn * torch.outer(along, along)
+        w = problem.initial - torch.linalg.solve(turned, gradients(lower, problem.initial, theta)[0][0])
+        truth = implicit_hypergradient(problem.upper, lower, w, theta, Exact(), {})
+        v = gradients(problem.upper, w, theta)[0]
+        part, ell = abs(float(v[0] @ along)), float(values[-1])
+        for terms in self.terms:
+            series = Neumann(terms=terms, step=1 / ell).solve(operator(lower, w, theta), v, {})
+            solutions = {"neumann": series}
+            if terms:
+                solutions["cg"] = Cg(terms=terms, damping=self.damping).solve(operator(lower, w, theta), v, {})
+            for solver, solution in solutions.items():
+                for guarded in (0, 1):
+                    given = _Given(solution if guarded else replace(solution, failed=None))
+                    ratio = self.ratio if guarded else inf
+                    found = implicit_hypergradient(problem.upper, lower, w, theta, given, {}, ratio)
+                    grown = ((1 + m / ell) ** (terms + 1) - 1) / m * part if m else nan
+                    yield {
+                        "curvature": m,
+                        "solver": solver,
+                        "terms": terms,
+                        "guarded": guarded,
+                        "products": solution.products + 1,
+                        "length": float(solution.x.norm()),
+                        "theory": grown if solver == "neumann" else nan,
+                        "failed": int(found.fallback.item()),
+                        "implicit": float(found.implicit.norm() / found.direct.norm()),
+                        "relative": float((found.total - truth.total).norm() / truth.total.norm()),
+                    }
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A solver that has its solution already."""
+
+    solution: Solution
+
+    def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
+        """The solution given."""
+        return self.solution

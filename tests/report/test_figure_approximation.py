@@ -1,0 +1,29 @@
+"""The figure of the study draws every panel, the same each time, and says when there is nothing to draw."""
+
+import pandas as pd
+
+from hsac.report.figures import approximation, style
+from hsac.theory.studies.approximation import Approximation
+
+ROWS = pd.DataFrame(Approximation(problems=("quadratic", "ridge"), terms=(0, 1, 5)).rows(lambda text: None))
+
+
+def test_every_panel_has_its_title_its_lines_and_its_labels() -> None:
+    figure = approximation.draw(ROWS)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["quadratic", "ridge"]
+    assert all(axes.lines for axes in figure.axes)
+    assert figure.axes[0].get_ylabel()
+    assert all(axes.get_yscale() == "log" for axes in figure.axes)
+    assert figure.legends[0].get_texts()
+
+
+def test_saved_twice_the_bytes_are_the_same(tmp_path) -> None:
+    for name in ("a", "b"):
+        style.save(approximation.draw(ROWS), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_without_rows_it_says_so() -> None:
+    figure = approximation.draw(ROWS.iloc[:0])
+    assert "no rows" in figure.axes[0].texts[0].get_text()
