@@ -44,12 +44,14 @@ def implicit_hypergradient(
 
     dF/dθ = U_θ - (L_θw)ᵀ H⁻¹ U_w at the point (w, θ), w (R, P), θ (R, C), R independent problems. Perturbations inside
     `upper` are constants (Danskin). `solver` None leaves the implicit term out (direct term only). An implicit term
-    longer than `ratio` times the direct one is scaled back to that length; one that is not finite, or that its solver
-    marks as failed, is dropped and flagged: a truncated series at negative curvature can grow without bound.
+    longer than `ratio` times the direct one, where there is one, is scaled back to that length; one that is not finite,
+    or that its solver marks as failed, is dropped and flagged: a truncated series at negative curvature can grow
+    without bound.
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = upper(w, theta)
-    v, direct = torch.autograd.grad(value.sum(), (w, theta))
+    v, direct = torch.autograd.grad(value.sum(), (w, theta), allow_unused=True)
+    v, direct = (torch.zeros_like(x) if g is None else g for g, x in ((v, w), (direct, theta)))
     if solver is None:
         zero = torch.zeros_like(direct)
         nothing = torch.zeros_like(value.detach())
@@ -61,7 +63,8 @@ def implicit_hypergradient(
     if solution.failed is not None:
         usable = usable & ~solution.failed[:, None]
     implicit = torch.where(usable, implicit, torch.zeros_like(implicit))
-    implicit = implicit * (ratio * norm(direct) / norm(implicit)).clamp(max=1.0)
+    limit = torch.where(direct.any(-1, keepdim=True), ratio * norm(direct), torch.inf)
+    implicit = implicit * (limit / norm(implicit)).clamp(max=1.0)
     carried = {
         k: torch.where(s.isfinite().all(-1, keepdim=True), s, torch.ones_like(s)).detach()
         for k, s in solution.state.items()

@@ -152,6 +152,15 @@ def test_ratio_bounds_the_implicit_term(ratio: float) -> None:
     torch.testing.assert_close(cosine, torch.ones_like(cosine))
 
 
+def test_an_upper_level_without_theta_has_only_the_implicit_term() -> None:
+    found = implicit_hypergradient(
+        lambda w, theta: error(HELD, HELD_Y, w), ridge, solve(THETA), THETA, Exact(), {}, 3.0
+    )
+    want = finite_differences() - 0.1 * THETA.cos()
+    torch.testing.assert_close(found.total, want, rtol=1e-6, atol=1e-9)
+    assert torch.equal(found.direct, torch.zeros_like(THETA))
+
+
 def test_leaves_what_it_is_given_untouched() -> None:
     w, theta = solve(THETA), THETA.clone()
     before = w.clone()

@@ -213,6 +213,15 @@ def test_bad_parameters(make, name: str) -> None:
         make()
 
 
+def test_cg_marks_a_long_step_along_almost_no_curvature() -> None:
+    # vᵀHv is barely positive in the first run: one long step, whose residual gives it away
+    h = torch.diag_embed(torch.tensor([[2.0, -1.999], [2.0, 1.0]], dtype=F64))
+    solution = Cg(terms=1, damping=0.0).solve(operator(h), torch.ones(2, 2, dtype=F64), {})
+    assert solution.x[0].norm() > 1000
+    assert solution.failed is not None
+    assert solution.failed.tolist() == [True, False]
+
+
 def test_neumann_marks_runs_whose_series_grows() -> None:
     # One run is convex; in the other the curvature is negative as strongly as positive, so terms grow like 1.9^j.
     w = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)

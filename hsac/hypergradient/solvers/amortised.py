@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.operator import HessianOperator
+from hsac.hypergradient.operator import HessianOperator, norm
 from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
 from hsac.registry import require
 
@@ -29,7 +29,8 @@ class Amortised:
         before = hessian.products
         largest, power = hessian.power(state.get("power", v))
         a = (self.safety / largest).clamp(max=1.0)
-        return self._advance(hessian, v, state.get("x", a * v), a, power, before)
+        x = state["x"] * (norm(v) / norm(state["v"])) if "x" in state else a * v  # v shrinks as training goes on
+        return self._advance(hessian, v, x, a, power, before)
 
     def track(self, hessian: HessianOperator, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """One product towards the last outer step's v, with the step that was safe there."""

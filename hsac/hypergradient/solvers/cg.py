@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, dot, norm
-from hsac.hypergradient.solution import Solution, relative_residual
+from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
 from hsac.registry import require
 
 
@@ -14,7 +14,8 @@ from hsac.registry import require
 class Cg:
     """`terms` conjugate-gradient steps on (H + damping·I) x = v (Pedregosa, ICML 2016).
 
-    A run whose direction has no positive curvature, or whose residual is at rounding, keeps the iterate it has.
+    A run whose direction has no positive curvature, or whose residual is at rounding, keeps the iterate it has; one
+    whose residual passes GROWTH, after a step along almost no curvature, is marked as failed.
     Damping d adds at most d/(μ(μ+d))|v| to the error on a μ-strongly convex lower level.
     """
 
@@ -40,4 +41,5 @@ class Cg:
             fresh = dot(r, r)
             p = torch.where(going, r + fresh / torch.where(going, rr, torch.ones_like(rr)) * p, p)
             rr = fresh
-        return Solution(x, self.terms, relative_residual(v - r, v))
+        residual = relative_residual(v - r, v)
+        return Solution(x, self.terms, residual, failed=~(residual <= GROWTH))
