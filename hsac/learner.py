@@ -1,27 +1,38 @@
 """Sharpness-aware curvature learning for a training loop of your own."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import geoopt
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hsac.ball import Curvature
 from hsac.errors import InputError
-from hsac.registry import build
+from hsac.hypergradient import HessianOperator, Loss
+from hsac.hypergradient.operator import norm
+from hsac.registry import build, require
 from hsac.rules.curvature.hsac import Hsac
 
+NO_HOOKS = "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not use it"
 
-def _named_curvatures(model: nn.Module) -> dict[str, Curvature]:
-    """Name of θ -> module, each module once."""
-    return {f"{name}.theta".lstrip("."): m for name, m in model.named_modules() if isinstance(m, Curvature)}
+
+def _curvatures(model: nn.Module) -> dict[str, Curvature]:
+    """Name of θ -> module; one for each θ, however many modules or names share it."""
+    found: dict[int, tuple[str, Curvature]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Curvature):
+            found.setdefault(id(module.theta), (f"{name}.theta".lstrip("."), module))
+    return dict(found.values())
 
 
 def weights(model: nn.Module) -> list[nn.Parameter]:
     """The model's parameters but its curvatures: what the optimiser of the weights is for."""
-    curvatures = {id(module.theta) for module in _named_curvatures(model).values()}
-    return [p for p in model.parameters() if id(p) not in curvatures]
+    thetas = {id(module.theta) for module in _curvatures(model).values()}
+    return [p for p in model.parameters() if id(p) not in thetas]
 
 
 class CurvatureLearner:
@@ -32,8 +43,9 @@ class CurvatureLearner:
 
     Args:
         model: any module with `hsac.Curvature` submodules (one scalar curvature each).
-        optimizer: the weights' torch or geoopt optimiser. Its parameters are the lower level's variables and its
-            `weight_decay` part of the lower level's objective; curvatures must not be among them (`hsac.weights`).
+        optimizer: the weights' torch or geoopt optimiser. Those of its parameters that require a gradient are the lower
+            level's variables, and its `weight_decay` is part of the lower level's objective (not where it is decoupled,
+            as in AdamW: it is then no gradient of an objective). Curvatures must not be in it (`hsac.weights`).
         loss: batch -> scalar loss of the model, plain (no weight decay), as a mean over the batch. It may autocast.
         warm_up: calls before the first outer step.
         seed: of the Gaussian draws of the objective `mean`.
@@ -41,9 +53,14 @@ class CurvatureLearner:
             ({"name": "neumann", "terms": 3}), period, step, clip, ratio.
 
     geoopt's manifold parameters are perturbed along a retraction at where they are, and differentiated in its
-    coordinates; every other weight is a vector. Buffers (BatchNorm's statistics) and the random number stream (dropout)
-    are the same before and after, and all evaluations of one outer step see the same ones. Operations need second
-    derivatives. Raises InputError for a model without curvatures, an optimiser that holds one, or bad parameters.
+    coordinates; every other weight is a vector. Points on a ball whose c is learned are not kept inside as c grows:
+    give them as tangent vectors at the origin. Buffers (BatchNorm's statistics) and torch's random number stream
+    (dropout) are the same before and after, and all evaluations of one outer step see the same ones; other randomness
+    inside `loss` differs between them. A frozen curvature (`requires_grad_(False)`) stays where it is.
+
+    The loss needs true second derivatives: a compiled model, gradient checkpointing and cuDNN's recurrent layers have
+    none (use the module that was compiled, which shares its parameters); a custom autograd function that lacks them is
+    warned about. Raises InputError for a model without curvatures, an optimiser that holds one, or bad parameters.
     """
 
     def __init__(
@@ -57,50 +74,67 @@ class CurvatureLearner:
         **parameters: Any,
     ) -> None:
         self.rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
+        for name, value in (("warm_up", warm_up), ("seed", seed)):
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            require(whole, f"CurvatureLearner.{name}", value, "an integer from 0")
         self.model, self.optimizer, self.loss, self.warm_up = model, optimizer, loss, warm_up
-        self.curvatures = _named_curvatures(model)
+        self.curvatures = _curvatures(model)
         if not self.curvatures:
             raise InputError("model: found no hsac.Curvature in it; allowed is a module with one or more")
-        names = {id(p): name for name, p in model.named_parameters()}
-        self.parameters: dict[str, nn.Parameter] = {}
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                name = names.get(id(p))
-                if name is None:
-                    raise InputError(f"optimizer: found a parameter of shape {tuple(p.shape)} that is not the model's")
-                if name in self.curvatures:
-                    raise InputError(f"optimizer: found the curvature {name!r}; allowed are hsac.weights(model)")
-                self.parameters[name] = p
         self.count = 0
         self.state = self.rule.init(self._theta())
         self.generator = torch.Generator().manual_seed(seed)
         self._called = _Called(model, loss)
+        self._names = list(self._weights())
+        self._checked = False
+
+    @property
+    def due(self) -> bool:
+        """Whether the next `step` takes an outer step, and so needs a batch."""
+        return self.count + 1 > self.warm_up and (self.count + 1) % self.rule.period == 0
 
     def step(self, batch: Any) -> dict[str, Any]:
         """Count one training step; take an outer one on `batch` when it is due.
 
         `batch` is best a fresh one, not the one just trained on. Returns {} when idle, else the objective's `value`,
         `hypergradient` and `curvature` by name of θ, the solve's relative `residual`, `fallback` (the implicit term was
-        left out) and `products` (Hessian products spent).
+        left out) and `products` (Hessian products spent). Raises InputError for a loss that is no scalar.
         """
+        if torch.is_inference_mode_enabled():
+            raise InputError("CurvatureLearner.step: found inference mode; allowed is outside of it")
+        due = self.due
         self.count += 1
-        theta, w = self._theta(), self._flat()
-        if self.count <= self.warm_up or self.count % self.rule.period:
-            self.state = self.rule.between(theta, self.state, w, lambda: self._objective(batch, decay=True))
+        for module in self.curvatures.values():
+            module.theta.grad = None  # the weights' backward passes pile up there
+        if not due and not self.rule.tracks(self.state):
             return {}
-        theta, self.state, log = self.rule.outer(
-            theta,
-            self.state,
-            w,
-            self._objective(batch, decay=False),
-            self._objective(batch, decay=True),
-            lambda: torch.randn(w.shape, generator=self.generator, dtype=torch.float64).to(w),
-            [p.numel() for p in self.parameters.values()],
-        )
+        found = self._weights()
+        if list(found) != self._names:  # a layer was frozen or added: what was carried over is of other weights
+            self._names = list(found)
+            self.state = self.state | {"adversary": None, "solver": {}}
+        theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
+        loss, objective = (self._objective(found, batch, decay) for decay in (False, True))
+        with (
+            torch.enable_grad(),
+            torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            if not due:
+                self.state = self.rule.between(theta, self.state, w, lambda: objective)
+                return {}
+            if not self._checked:
+                _check_second_derivatives(objective, w, theta)
+                self._checked = True
+
+            def normal() -> Tensor:
+                return torch.randn(w.shape, generator=self.generator, dtype=torch.float64).to(w)
+
+            sizes = [p.numel() for p in found.values()]
+            theta, self.state, log = self.rule.outer(theta, self.state, w, loss, objective, normal, sizes)
         with torch.no_grad():
             for module, moved in zip(self.curvatures.values(), theta[0], strict=True):
-                module.theta.copy_(module.transform.clamp(moved))
-                module.theta.grad = None  # the weights' backward passes pile up there
+                if module.theta.requires_grad:
+                    module.theta.copy_(module.transform.clamp(moved))
         return {
             "value": float(log["value"][0]),
             "hypergradient": dict(zip(self.curvatures, log["hypergradient"][0].tolist(), strict=True)),
@@ -112,16 +146,22 @@ class CurvatureLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed learner needs besides the model's and the optimiser's own states."""
-        return {"count": self.count, "rule": self.state, "generator": self.generator.get_state()}
+        return {
+            "count": self.count,
+            "rule": self.state,
+            "generator": self.generator.get_state(),
+            "curvatures": list(self.curvatures),
+            "weights": self._names,
+            "solver": type(self.rule.linear_solver).__name__,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, on whatever device the model is now. Raises InputError for another model's."""
-        size = state["rule"]["adam"]["first"].shape[-1]
-        if size != len(self.curvatures):
-            raise InputError(f"state_dict: found {size} curvatures; allowed is {len(self.curvatures)}, the model's")
-        adversary, size = state["rule"]["adversary"], sum(p.numel() for p in self.parameters.values())
-        if adversary is not None and adversary.shape[-1] != size:
-            raise InputError(f"state_dict: found {adversary.shape[-1]} weights; allowed is {size}, the optimiser's")
+        """Go on from a `state_dict`, on whatever device the model is now. Raises InputError for that of another model,
+        optimiser or solver."""
+        own = self.state_dict()
+        for key in ("curvatures", "weights", "solver"):
+            if state[key] != own[key]:
+                raise InputError(f"state_dict: {key}: found {state[key]}; allowed is {own[key]}, as in this learner")
         self.count = state["count"]
         self.state = _moved(state["rule"], self._theta().device)
         self.generator.set_state(state["generator"].cpu())
@@ -130,37 +170,62 @@ class CurvatureLearner:
         """θ of every curvature, (1, C)."""
         return torch.stack([module.theta.detach() for module in self.curvatures.values()])[None]
 
-    def _flat(self) -> Tensor:
-        """The weights as one vector, (1, P)."""
-        return torch.cat([p.detach().flatten() for p in self.parameters.values()])[None]
+    def _weights(self) -> dict[str, nn.Parameter]:
+        """The optimiser's parameters that require a gradient, by name. Raises InputError for one it must not hold."""
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        thetas = {id(module.theta) for module in self.curvatures.values()}
+        found = {}
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                if id(p) in thetas:
+                    raise InputError(
+                        f"optimizer: found the curvature {names[id(p)]!r}; allowed are hsac.weights(model)"
+                    )
+                if id(p) not in names:
+                    raise InputError(f"optimizer: found a parameter of shape {tuple(p.shape)} that is not the model's")
+                if p.requires_grad:
+                    found[names[id(p)]] = p
+        if not found:
+            raise InputError("optimizer: found no parameter that requires a gradient; allowed is one or more")
+        return found
 
-    def _objective(self, batch: Any, decay: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def _objective(self, found: dict[str, nn.Parameter], batch: Any, decay: bool) -> Loss:
         """(w (1, P), θ (1, C)) -> (1,): the loss on the batch, with weight decay or without."""
-        devices = {p.device for p in self.parameters.values() if p.device.type == "cuda"}
+        devices = list({p.device for p in found.values() if p.device.type == "cuda"})
+        slots = [
+            (f"model.{name}.{key}".replace("..", "."), value)
+            for name, module in self.model.named_modules()  # each module once, so that each slot is swapped once
+            for own in (module._parameters, module._buffers)
+            for key, value in own.items()
+            if value is not None
+        ]
 
         def objective(w: Tensor, theta: Tensor) -> Tensor:
-            parts = w[0].split([p.numel() for p in self.parameters.values()])
+            parts = w[0].split([p.numel() for p in found.values()])
             points = {
-                name: _point(p, part.view(p.shape).to(p.dtype))
-                for (name, p), part in zip(self.parameters.items(), parts, strict=True)
+                id(p): _point(p, part.view(p.shape).to(p.dtype)) for p, part in zip(found.values(), parts, strict=True)
             }
-            curvatures = dict(zip(self.curvatures, theta[0], strict=True))
-            buffers = {name: b.clone() for name, b in self.model.named_buffers()}
-            swapped = {f"model.{name}": t for name, t in (points | curvatures | buffers).items()}
-            with torch.random.fork_rng(list(devices)):
-                value = torch.func.functional_call(self._called, swapped, (batch,))
+            thetas = {id(m.theta): t for m, t in zip(self.curvatures.values(), theta[0], strict=True)}
+            buffers = {id(b): b.clone() for b in self.model.buffers()}
+            swapped = points | thetas | buffers
+            given = {name: swapped[id(value)] for name, value in slots if id(value) in swapped}
+            with torch.random.fork_rng(devices):
+                value = torch.func.functional_call(self._called, given, (batch,), tie_weights=False)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                said = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise InputError(f"loss: found {said}; allowed is a tensor with one value, the mean over the batch")
             return (value + self._decay(points) if decay else value).reshape(1)
 
         return objective
 
-    def _decay(self, points: dict[str, Tensor]) -> Tensor | float:
+    def _decay(self, points: dict[int, Tensor]) -> Tensor | float:
         """Σ weight decay/2·|w|², as the optimiser's groups say."""
-        names = {id(p): name for name, p in self.parameters.items()}
         return sum(
-            group["weight_decay"] / 2 * points[names[id(p)]].square().sum()
+            group["weight_decay"] / 2 * points[id(p)].square().sum()
             for group in self.optimizer.param_groups
-            if group.get("weight_decay")
+            if group.get("weight_decay") and not group.get("decoupled_weight_decay")
             for p in group["params"]
+            if id(p) in points
         )
 
 
@@ -169,10 +234,11 @@ class _Called(nn.Module):
 
     def __init__(self, model: nn.Module, loss: Callable[[Any], Tensor]) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model = model
+        self.call = (loss,)  # in a tuple: a loss that is a module itself is no part of the tree
 
     def forward(self, batch: Any) -> Tensor:
-        return self.loss(batch)
+        return self.call[0](batch)
 
 
 def _point(p: nn.Parameter, x: Tensor) -> Tensor:
@@ -181,9 +247,46 @@ def _point(p: nn.Parameter, x: Tensor) -> Tensor:
     if manifold is None:
         return x
     here = p.detach().as_subclass(Tensor)
-    point = manifold.retr(here, manifold.proju(here, x - here)).as_subclass(geoopt.ManifoldTensor)
+    # EuclideanStiefel's retraction works in place, which autograd does not take
+    move = manifold.expmap if isinstance(manifold, geoopt.EuclideanStiefel) else manifold.retr
+    point = move(here, manifold.proju(here, x - here)).as_subclass(geoopt.ManifoldTensor)
     point.manifold = manifold  # code that asks the parameter for its manifold finds it
     return point
+
+
+def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None:
+    """Warn where the loss uses custom autograd functions and its Hessian disagrees with differences of its gradient."""
+    w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
+    value = objective(w, theta)
+    custom = _custom_functions(value.grad_fn)
+    if not custom:
+        return
+    hessian = HessianOperator(objective, w, theta)
+    v = hessian.gradient.detach()
+    h = 1e-3 * norm(w.detach()) / norm(v)
+    ends = [torch.autograd.grad(objective(w + s * h * v, theta).sum(), w)[0] for s in (1, -1)]
+    differences = (ends[0] - ends[1]) / (2 * h)
+    error = float(norm(hessian(v) - differences) / norm(differences))
+    if error > 0.1:
+        warnings.warn(
+            f"hsac.CurvatureLearner: the loss uses {', '.join(sorted(custom))}, and its second derivatives are off by "
+            f"{error:.0%} of what differences of its gradient say; custom autograd functions often lack them",
+            stacklevel=3,
+        )
+
+
+def _custom_functions(node: Any) -> set[str]:
+    """Names of the custom autograd functions in a graph."""
+    found, seen, waiting = set(), set(), [node]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, BackwardCFunction):
+            found.add(type(node).__name__.removesuffix("Backward"))
+        waiting += [following for following, _ in node.next_functions]
+    return found
 
 
 def _moved(value: Any, device: torch.device) -> Any:

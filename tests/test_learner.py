@@ -247,6 +247,241 @@ def test_amortised_spends_a_product_between_outer_steps() -> None:
     assert products[1:] == [products[0] + 3] * 2
 
 
+def slots(model: nn.Module) -> list[tuple[int, str, int]]:
+    """Every parameter and buffer slot of the model, with the identity of what is in it."""
+    found = []
+    for module in model.modules():
+        for own in (module._parameters, module._buffers):
+            found += [(id(module), name, id(value)) for name, value in own.items()]
+    return found
+
+
+class Shared(nn.Module):
+    """A layer, a BatchNorm, a curvature and a tensor that are each reached by two ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm, self.c = nn.Linear(4, 4, dtype=F64), nn.BatchNorm1d(4, dtype=F64), hsac.Curvature(0.3)
+        self.again, self.same_norm, self.same_c = self.first, self.norm, self.c
+        self.tied = nn.Linear(4, 4, dtype=F64)
+        self.tied.weight = self.first.weight
+        self.head = hsac.Curvature(0.3)
+        self.head.theta = self.c.theta
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.tied(self.same_norm(self.again(self.norm(self.first(x)).tanh()).tanh()))
+        return mlr_logits_tangent(u, u.new_ones(3, 4).tril(), u.new_zeros(3), self.same_c() + self.head())
+
+
+def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
+    x, y = data()
+    model = Shared()
+    before, state = slots(model), {k: v.clone() for k, v in model.state_dict().items() if "theta" not in k}
+    loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1, ascent_steps=2)
+    assert list(learner.curvatures) == ["c.theta"]
+    log = learner.step((x, y))
+    assert slots(model) == before
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in state.items())
+    assert set(log["hypergradient"]) == {"c.theta"}
+    assert all(p.is_leaf for p in model.parameters())
+
+    def at(theta: float) -> Tensor:  # both curvatures move: the direct derivative is that of the two together
+        with torch.no_grad():
+            model.c.theta.fill_(theta)
+        return loss((x, y)).detach()
+
+    direct = hsac.CurvatureLearner(model, sgd(model), loss, period=1, solver={"name": "none"}, radius=1e-9)
+    theta = float(model.c.theta.detach())
+    want = float(at(theta + 1e-5) - at(theta - 1e-5)) / 2e-5
+    at(theta)
+    assert direct.step((x, y))["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
+
+
+def test_a_loss_that_is_a_module_holding_the_model() -> None:
+    class Loss(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, batch: Any) -> Tensor:
+            return cross_entropy(self.model(batch[0]), batch[1])
+
+    one, other = Net(), Net()
+    logs = [
+        hsac.CurvatureLearner(m, sgd(m), f, period=1).step(data())
+        for m, f in ((one, Loss(one)), (other, loss_of(other)))
+    ]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("solver", ["neumann", "amortised", "unrolled", "nystrom", "cg"])
+@pytest.mark.parametrize("factor", [0.0, float("nan")])
+def test_a_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
+    """After a batch without a gradient, or one that is not a number, the solves are as they would have been."""
+    found = []
+    for bad in (False, True):
+        model = Net(nn.Tanh())
+        scale = [1.0]
+        loss = lambda batch, model=model, scale=scale: scale[0] * cross_entropy(model(batch[0]), batch[1])  # noqa: E731
+        learner = hsac.CurvatureLearner(
+            model, sgd(model, 30.0), loss, period=1, step=1e-9, warm_start=False, solver={"name": solver}
+        )
+        for k in range(40):
+            scale[0] = factor if bad and k in (0, 1) else 1.0
+            log = learner.step(data())
+        found.append(log)
+    assert found[1]["fallback"] == found[0]["fallback"]
+    assert found[1]["residual"] == pytest.approx(found[0]["residual"], rel=0.01, abs=1e-3)
+    assert found[1]["hypergradient"]["c.0.theta"] == pytest.approx(found[0]["hypergradient"]["c.0.theta"], rel=0.01)
+
+
+def test_skipped_steps_do_not_count() -> None:
+    moved = []
+    for skipped in (0, 20):
+        model = Net()
+        scale = [1.0]
+        loss = lambda batch, model=model, scale=scale: scale[0] * cross_entropy(model(batch[0]), batch[1])  # noqa: E731
+        learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1, warm_start=False)
+        scale[0] = float("nan")
+        for _ in range(skipped):
+            learner.step(data())
+        assert float(model.c[0]().detach()) == pytest.approx(0.1)
+        scale[0] = 1.0
+        moved.append(learner.step(data())["curvature"]["c.0.theta"])
+    assert moved[1] == pytest.approx(moved[0], rel=1e-9)
+
+
+def test_frozen_weights_and_curvatures_stay() -> None:
+    model = Net(nn.Linear(4, 4, dtype=F64), curvatures=2)
+    optimizer = sgd(model)
+    seen: list[Tensor] = []
+    model.features[0].register_forward_hook(lambda module, *_: seen.append(module.weight.detach().clone()))
+    learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=1)
+    learner.step(data())
+    assert any(not torch.equal(w, model.features[0].weight) for w in seen)
+    model.features[0].requires_grad_(False)
+    model.c[1].theta.requires_grad_(False)
+    seen.clear()
+    before = float(model.c[1]().detach())
+    learner.step(data())
+    assert all(torch.equal(w, model.features[0].weight) for w in seen)
+    assert float(model.c[1]().detach()) == before
+
+
+def test_a_layer_added_to_the_optimiser_is_perturbed() -> None:
+    model = Net(nn.Linear(4, 4, dtype=F64))
+    optimizer = torch.optim.SGD([model.z, model.r], lr=0.1)
+    learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=1)
+    learner.step(data())
+    optimizer.add_param_group({"params": list(model.features.parameters()), "weight_decay": 0.1})
+    learner.step(data())
+    assert learner.state["adversary"].shape[1] == sum(p.numel() for p in hsac.weights(model))
+
+
+def test_decoupled_decay_is_no_part_of_the_objective() -> None:
+    found = []
+    for decay in (0.0, 0.5):
+        model = Net()
+        optimizer = torch.optim.AdamW(hsac.weights(model), lr=0.1, weight_decay=decay)
+        found.append(hsac.CurvatureLearner(model, optimizer, loss_of(model), period=1).step(data()))
+    assert found[0] == found[1]
+
+
+def test_gradients_of_the_curvature_do_not_pile_up() -> None:
+    model = Net()
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), warm_up=100)
+    for _ in range(5):
+        learner.loss(data()).backward()
+        learner.step(data())
+        assert model.c[0].theta.grad is None
+
+
+def test_due_says_when_a_batch_is_needed() -> None:
+    model = Net()
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=3, warm_up=3)
+    for _ in range(9):
+        due = learner.due
+        assert bool(learner.step(data() if due else None)) == due
+
+
+def test_checkpointing_is_refused_and_no_grad_is_not() -> None:
+    model = Net(nn.Tanh())
+    features = model.features
+    checkpointed = lambda batch: cross_entropy(  # noqa: E731
+        mlr_logits_tangent(
+            torch.utils.checkpoint.checkpoint(features, batch[0], use_reentrant=False), model.z, model.r, model.c[0]()
+        ),
+        batch[1],
+    )
+    with pytest.raises(RuntimeError, match="gradient checkpointing recomputes at other weights"):
+        hsac.CurvatureLearner(model, sgd(model), checkpointed, period=1).step(data())
+    with torch.no_grad():
+        log = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1).step(data())
+    other = Net(nn.Tanh())
+    assert log == hsac.CurvatureLearner(other, sgd(other), loss_of(other), period=1).step(data())
+    with torch.inference_mode(), pytest.raises(InputError, match="inference mode"):
+        hsac.CurvatureLearner(other, sgd(other), loss_of(other), period=1).step(data())
+
+
+def test_custom_functions_without_second_derivatives_are_warned_about(recwarn: pytest.WarningsRecorder) -> None:
+    class Sine(torch.autograd.Function):
+        """Whose derivative is right and, as it saves one, has none of its own; `honest` has."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, honest: bool) -> Tensor:
+            ctx.save_for_backward(x if honest else x.cos())
+            ctx.honest = honest
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            (saved,) = ctx.saved_tensors
+            return g * (saved.cos() if ctx.honest else saved.detach()), None
+
+    for honest in (True, False):
+        model = Net()
+        loss = lambda batch, model=model, honest=honest: cross_entropy(  # noqa: E731
+            mlr_logits_tangent(Sine.apply(model.features(batch[0]), honest), model.z, model.r, model.c[0]()), batch[1]
+        )
+        learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1)
+        learner.step(data())
+        learner.step(data())
+        said = [str(w.message) for w in recwarn.list if "second derivatives" in str(w.message)]
+        assert len(said) == (0 if honest else 1)  # once is enough
+    assert "Sine" in said[0]
+
+
+def test_attention() -> None:
+    torch.manual_seed(0)
+    model = Net(nn.Unflatten(1, (2, 2)), nn.TransformerEncoderLayer(2, 1, 4, batch_first=True, dtype=F64), nn.Flatten())
+    assert learner_log(model)["fallback"] in (False, True)
+
+
+def learner_log(model: nn.Module) -> dict[str, Any]:
+    return hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1).step(data())
+
+
+@pytest.mark.parametrize("name", ["Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite"])
+def test_other_manifolds(name: str) -> None:
+    kinds = {"Stiefel": geoopt.CanonicalStiefel, "EuclideanStiefel": geoopt.EuclideanStiefel}
+    manifold = kinds.get(name, getattr(geoopt, name, None))()
+    manifold = manifold.double()
+    draw = manifold.random_normal if name == "Lorentz" else manifold.random
+    torch.manual_seed(0)
+    model = Net()
+    model.p = geoopt.ManifoldParameter(draw(4, 4, dtype=F64), manifold=manifold)
+    loss = lambda batch: cross_entropy(  # noqa: E731
+        mlr_logits_tangent(model.features(batch[0]) @ model.p, model.z, model.r, model.c[0]()), batch[1]
+    )
+    optimizer = geoopt.optim.RiemannianAdam(hsac.weights(model), lr=0.01)
+    learner = hsac.CurvatureLearner(model, optimizer, loss, period=1, ascent_steps=2, radius=0.1)
+    for log in train(model, optimizer, learner, 3, data()):
+        assert torch.isfinite(torch.tensor(log["value"]))
+        assert torch.isfinite(torch.tensor(log["hypergradient"]["c.0.theta"]))
+
+
 def test_bad_input() -> None:
     model = Net()
     with pytest.raises(InputError, match=r"^model: found no hsac.Curvature"):
@@ -259,10 +494,37 @@ def test_bad_input() -> None:
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), radius=-1)
     with pytest.raises(InputError, match=r"CurvatureLearner.raduis: found an unknown key.*did you mean 'radius'"):
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), raduis=1.0)
+    for given, words in (
+        ({"warm_up": 0.1}, "warm_up: found 0.1; allowed is an integer from 0"),
+        ({"seed": -1}, "seed: found -1"),
+        ({"radius": float("inf")}, "radius: found inf"),
+        ({"period": 0}, "period: found 0"),
+    ):
+        with pytest.raises(InputError, match=f"^CurvatureLearner.{words}"):
+            hsac.CurvatureLearner(model, sgd(model), loss_of(model), **given)
+    for loss, found in (
+        (lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none"), r"shape \[24\]"),
+        (lambda batch: 1.0, "float"),
+    ):
+        with pytest.raises(InputError, match=f"^loss: found {found}; allowed is a tensor with one value"):
+            hsac.CurvatureLearner(model, sgd(model), loss, period=1).step(data())
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (lambda m: hsac.CurvatureLearner(m, sgd(m), loss_of(m), solver={"name": "amortised"}), "solver"),
+        (lambda m: hsac.CurvatureLearner(m, torch.optim.SGD(hsac.weights(m)[::-1], lr=0.1), loss_of(m)), "weights"),
+    ],
+)
+def test_the_state_of_another_learner_is_refused(make: Any, key: str) -> None:
+    model = Net()
+    state = hsac.CurvatureLearner(model, sgd(model), loss_of(model)).state_dict()
+    with pytest.raises(InputError, match=f"^state_dict: {key}: found"):
+        make(model).load_state_dict(state)
     other = Net(curvatures=2)
-    state = hsac.CurvatureLearner(other, sgd(other), loss_of(other)).state_dict()
-    with pytest.raises(InputError, match=r"^state_dict: found 2 curvatures; allowed is 1"):
-        hsac.CurvatureLearner(model, sgd(model), loss_of(model)).load_state_dict(state)
+    with pytest.raises(InputError, match=r"^state_dict: curvatures: found \['c.0.theta'\]"):
+        hsac.CurvatureLearner(other, sgd(other), loss_of(other)).load_state_dict(state)
 
 
 def test_the_example_is_short_and_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ def implicit_hypergradient(
     limit = torch.where(direct.any(-1, keepdim=True), ratio * norm(direct), torch.inf)
     implicit = implicit * (limit / norm(implicit)).clamp(max=1.0)
     carried = {
-        k: torch.where(s.isfinite().all(-1, keepdim=True), s, torch.ones_like(s)).detach()
+        k: torch.where(s.isfinite().all(-1, keepdim=True), s, torch.zeros_like(s)).detach()
         for k, s in solution.state.items()
     }
     return Hypergradient(

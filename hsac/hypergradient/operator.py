@@ -52,7 +52,14 @@ class HessianOperator:
         return torch.stack(rows, 1)
 
     def power(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """|H| from below (R, 1) and the vector to go on from, by POWER_STEPS power iterations on u (R, P)."""
+        """|H| from below (R, 1) and the vector to go on from, by POWER_STEPS power iterations on u (R, P).
+
+        A zero u starts from ones, and none is handed on: H was 0 on one batch, and need not be on the next.
+        """
         for _ in range(POWER_STEPS):
-            u = self(u / norm(u))
-        return norm(u), u
+            u = self(_alive(u) / norm(_alive(u)))
+        return norm(u), _alive(u)
+
+
+def _alive(u: Tensor) -> Tensor:
+    return torch.where((u != 0).any(-1, keepdim=True), u, torch.ones_like(u))

@@ -39,14 +39,15 @@ PRIORS = {
 }
 CERTIFICATE_NOTE = (
     "A PAC-Bayes certificate bounds the error of the network with Gaussian noise on its weights (Gibbs classifier) on "
-    "new examples drawn as the training ones were: as noisy, as long-tailed. Each holds with the probability that the "
-    "configuration states (1 − theory.certificate.delta), not all of them together. Means and 95 % t intervals are "
-    "over seeds, of the network at the last epoch. Vacuous: no better than always predicting the most frequent class. "
-    "Test error is the network's own without noise, on the test set, whatever its distribution. Near copies of an "
-    "image count as one example. Where c was learned on the same examples it is rounded to a grid fixed beforehand "
-    "and the choice is paid for. A prior trained on a part of the examples, curvature included, is certified on the "
-    "others: as it is, which is a held-out bound, and after training on from there on all examples. Few-shot runs have "
-    "no certificate: their episodes share images and classes."
+    "new examples drawn as the training ones were: from the pool that the variant draws from, labels as noisy. Near "
+    "copies of an image count as one example, so the classes have the shares of the distinct images, less long-tailed "
+    "than the training rows. Each holds with the probability that the configuration states "
+    "(1 − theory.certificate.delta), not all of them together. Means and 95 % t intervals are over seeds, of the "
+    "network at the last epoch. Vacuous: no better than always predicting the most frequent class. Test error is the "
+    "network's own without noise, on the test set, whatever its distribution. Where c was learned on the same examples "
+    "it is rounded to a grid fixed beforehand and the choice is paid for. A prior trained on a part of the examples, "
+    "curvature included, is certified on the others: as it is, which is a held-out bound, and after training on from "
+    "there on all examples. Few-shot runs have no certificate: their episodes share images and classes."
 )
 COVERAGE_NOTE = (
     "Over many samples of a problem whose true risk is known: how often the certificate held (it must at least 1 − δ "

@@ -80,7 +80,8 @@ def measured(options: dict[str, Any], cell: dict[str, Any], made: Prepared, weig
 
 
 def certified(options: dict[str, Any], cell: dict[str, Any], made: Prepared, w: Tensor, c: Tensor, seed: int) -> Row:
-    """The certificate's numbers, and the network's own error on held-out examples of the distribution it is about.
+    """The certificate's numbers (of the network with noise on its weights), and the error without noise on held-out
+    examples of the distribution that the certificate is about.
 
     Episodes share images and classes, so they are no independent sample: few-shot runs get no certificate.
     """

@@ -1,5 +1,7 @@
 """The Hessian's spectrum by products alone: its two ends by Lanczos, its trace by Hutchinson's estimate."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
@@ -16,11 +18,12 @@ def extreme_eigenvalues(
 ) -> tuple[Tensor, Tensor]:
     """The largest and the smallest (most negative) eigenvalue of each run's Hessian, each (R,).
 
-    Implicitly restarted Lanczos (ARPACK) to relative accuracy `tolerance`, at most `restarts` times 20 products,
-    from the same start vector on every call. The ends are searched one after the other: the largest of a network
-    stands off the bulk and comes first, the smallest may not come at all. An end that does not converge, or a Hessian
-    that is not finite, is NaN for that run. Runs go one by one although a product evaluates all R of them, so a solve
-    costs R times what an operator of that single run would: hand in single runs (R = 1) where P is large.
+    Implicitly restarted Lanczos (ARPACK), at most `restarts` times 20 products an end, from the same start vector on
+    every call. First the eigenvalue λ of largest magnitude, to relative accuracy `tolerance`; then the other end as
+    that of |λ|I ∓ H, which is positive semi-definite, to absolute accuracy `tolerance`·|λ|: ARPACK starts in the range
+    of what it is given, and would not see that a singular Hessian has an eigenvalue 0. An end that does not converge,
+    or a Hessian that is not finite, is NaN for that run. Runs go one by one although a product evaluates all R of them,
+    so a solve costs R times what an operator of that single run would: hand in single runs (R = 1) where P is large.
     """
     require(0 < tolerance < 1, "tolerance", tolerance, "a number in (0, 1)")
     require(restarts >= 1, "restarts", restarts, "an integer from 1")
@@ -31,34 +34,42 @@ def extreme_eigenvalues(
         values = torch.linalg.eigvalsh(torch.where(usable[:, None, None], dense, torch.zeros_like(dense)))
         values = torch.where(usable[:, None], values, torch.full_like(values, torch.nan))
         return values[:, -1], values[:, 0]
-    ends = [[_end(hessian, run, which, tolerance, restarts) for run in range(runs)] for which in ("LA", "SA")]
-    largest, smallest = torch.tensor(ends, dtype=hessian.w.dtype, device=hessian.w.device)
+    ends = [_ends(hessian, run, tolerance, restarts) for run in range(runs)]
+    smallest, largest = torch.tensor(ends, dtype=hessian.w.dtype, device=hessian.w.device).mT
     return largest, smallest
 
 
-def _end(hessian: HessianOperator, run: int, which: str, tolerance: float, restarts: int) -> float:
+def _ends(hessian: HessianOperator, run: int, tolerance: float, restarts: int) -> tuple[float, float]:
+    """Smallest and largest eigenvalue of one run."""
     w = hessian.w
+    dtype = np.dtype(str(w.dtype).removeprefix("torch."))
 
     def product(v: np.ndarray) -> np.ndarray:
         all_runs = torch.zeros_like(w)
         all_runs[run] = torch.from_numpy(v.ravel()).to(w)
-        return hessian(all_runs)[run].detach().cpu().numpy().astype(v.dtype)
+        return hessian(all_runs)[run].detach().cpu().numpy().astype(dtype)
 
-    dtype = np.dtype(str(w.dtype).removeprefix("torch."))
     start = np.random.default_rng(0).standard_normal(w.shape[1]).astype(dtype)
+
+    def end(matvec: Callable[[np.ndarray], np.ndarray]) -> float:
+        operator = LinearOperator((w.shape[1],) * 2, matvec=matvec, dtype=dtype)
+        options = {"ncv": DENSE, "tol": tolerance, "maxiter": restarts, "return_eigenvectors": False}
+        try:
+            return float(eigsh(operator, k=1, which="LM", v0=start, **options)[0])
+        except ArpackError:  # not converged (ArpackNoConvergence), or not finite on the way
+            return np.nan
+
     image = product(start)
     if not np.isfinite(image).all():
-        return np.nan
+        return np.nan, np.nan
     if not image.any():  # a vector in general position has no image but in a Hessian of 0, which ARPACK refuses
-        return 0.0
-    operator = LinearOperator((w.shape[1],) * 2, matvec=product, dtype=dtype)
-    try:
-        found = eigsh(
-            operator, k=1, which=which, v0=start, ncv=DENSE, tol=tolerance, maxiter=restarts, return_eigenvectors=False
-        )
-    except ArpackError:  # not converged (ArpackNoConvergence), or not finite on the way
-        return np.nan
-    return float(found[0])
+        return 0.0, 0.0
+    first = end(product)
+    if np.isnan(first):
+        return np.nan, np.nan
+    sign = np.sign(first)
+    other = sign * (abs(first) - end(lambda v: abs(first) * v.ravel() - sign * product(v)))
+    return (other, first) if sign > 0 else (first, other)
 
 
 def trace(hessian: HessianOperator, probes: int, generator: Generator) -> tuple[Tensor, Tensor]:

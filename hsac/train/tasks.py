@@ -134,9 +134,10 @@ class ImageTask:
         return self._wrong(bundle, w, c, x, y).mean(-1)
 
     def held_out_risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
-        """Error (R,) on validation under the training distribution: its labels are as noisy, its classes reweighted."""
-        classes = [torch.bincount(self.y[part], minlength=self.classes) for part in ("train", "validation")]
-        share = (classes[0] / len(self.y["train"]) / classes[1].clamp(min=1))[self.y["validation"]]
+        """Error (R,) on validation under the distribution `risk` is of: labels as noisy, classes reweighted."""
+        given = (self.y["train"][self.single], self.y["validation"])
+        classes = [torch.bincount(labels, minlength=self.classes) for labels in given]
+        share = (classes[0] / classes[1].clamp(min=1))[self.y["validation"]]
         wrong = self._wrong(bundle, w, c, self.x["validation"], self.y["validation"])
         return (wrong * share / share.sum()).sum(-1)
 

@@ -368,12 +368,50 @@ def test_nystrom_sketches_more_than_there_is(dtype: torch.dtype, true_rank: int)
     assert ((solution.x.double() - damped).norm(dim=-1) <= tolerance * damped.norm(dim=-1)).all()
 
 
-def test_nystrom_fails_without_any_curvature_in_that_run_only() -> None:
+def test_nystrom_without_any_curvature_leaves_all_to_the_damping() -> None:
     h = matrices(torch.stack([torch.zeros(SIZE, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)]))
     v = right_hand_side(2)
     solution = Nystrom(rank=6, damping=0.1).solve(operator(h), v, {})
+    assert solution.failed.tolist() == [False, False]
+    torch.testing.assert_close(solution.x[0], v[0] / 0.1)
+
+
+def test_nystrom_fails_where_the_hessian_is_not_finite_and_there_only() -> None:
+    h = matrices(torch.logspace(1, -4, SIZE, dtype=F64).repeat(2, 1))
+    alone = Nystrom(rank=6, damping=0.1).solve(operator(h[1:]), right_hand_side(2)[1:], {})
+    h[0, 0, 0] = torch.nan
+    solution = Nystrom(rank=6, damping=0.1).solve(operator(h), right_hand_side(2), {})
     assert solution.failed.tolist() == [True, False]
-    assert solution.x[1].isfinite().all()
+    torch.testing.assert_close(solution.x[1:], alone.x)
+
+
+@pytest.mark.parametrize(("top", "damping", "tolerance"), [(1e3, 0.1, 0.02), (1e4, 0.1, 0.06)])
+def test_nystrom_in_float32_is_about_as_good_as_in_float64(top: float, damping: float, tolerance: float) -> None:
+    h = matrices((top * 2.0 ** -torch.arange(60, dtype=F64))[None])
+    v = right_hand_side(1, 60)
+    want = torch.linalg.solve(h + damping * torch.eye(60, dtype=F64), v)
+    errors = [
+        float((Nystrom(rank=20, damping=damping).solve(operator(h.to(d)), v.to(d), {}).x - want).norm() / want.norm())
+        for d in (F64, torch.float32)
+    ]
+    assert errors[1] < errors[0] + tolerance
+
+
+def test_cg_that_cannot_take_a_step_is_marked() -> None:
+    h = torch.diag_embed(torch.tensor([[-1.0, -1.0], [1.0, 2.0], [-1.0, -1.0]], dtype=F64))
+    v = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]], dtype=F64)
+    solution = Cg(terms=5, damping=0.0).solve(operator(h), v, {})
+    assert solution.failed is not None
+    assert solution.failed.tolist() == [True, False, False]  # nothing to solve for is no failure
+
+
+def test_a_power_vector_is_never_lost() -> None:
+    """On a batch without curvature the iteration finds nothing, and the next one starts from something."""
+    zero, h = torch.zeros(2, 3, 3, dtype=F64), torch.diag_embed(torch.tensor([[1.0, 5.0, 2.0]] * 2, dtype=F64))
+    _, u = operator(zero).power(torch.randn(2, 3, dtype=F64))
+    for _ in range(20):
+        largest, u = operator(h).power(u)
+    torch.testing.assert_close(largest.squeeze(-1), torch.full((2,), 5.0, dtype=F64))
 
 
 def test_nystrom_fails_on_a_flat_large_spectrum_in_that_run_only() -> None:

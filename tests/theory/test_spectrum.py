@@ -99,6 +99,16 @@ def test_what_cannot_be_found_is_nan_for_that_run_alone(size: int) -> None:
         assert values[2] == 0
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("zeros", [1, 10, 370])
+def test_a_singular_hessian_has_an_eigenvalue_of_zero(sign: float, zeros: int) -> None:
+    """As with dead units: Lanczos alone starts in the range of H and does not see its kernel."""
+    spectrum = sign * torch.cat((torch.linspace(0.5, 1.5, 400 - zeros, dtype=F64), torch.zeros(zeros, dtype=F64)))
+    largest, smallest = extreme_eigenvalues(quadratic(torch.diag(spectrum)[None]))
+    ends = (smallest.item(), largest.item()) if sign > 0 else (largest.item(), smallest.item())
+    assert ends == (pytest.approx(0.0, abs=2e-4), pytest.approx(1.5 * sign, rel=1e-3))
+
+
 def test_an_end_that_does_not_converge_is_nan() -> None:
     # the upper end stands alone, the lower one is crowded to a part in 10¹⁰
     spectrum = torch.cat((torch.linspace(1, 1 + 1e-7, 999, dtype=F64), torch.tensor([50.0], dtype=F64)))

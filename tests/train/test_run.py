@@ -150,7 +150,8 @@ def test_held_out_error_is_of_the_training_distribution(settings, variants, data
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
     logits = made.bundle.call("forward", made.w, c, task.x["validation"], shared=True)
     wrong = (logits.argmax(-1) != task.y["validation"]).double()
-    task.y["train"] = torch.tensor([0] * 75 + [1] * 25)  # a long tail: three quarters class 0
+    task.y["train"] = torch.tensor([0] * 75 + [1] * 25 + [2] * 99)
+    task.single = torch.arange(100)  # a long tail: three quarters class 0, the copies do not count
     want = 0.75 * wrong[:, task.y["validation"] == 0].mean(-1) + 0.25 * wrong[:, task.y["validation"] == 1].mean(-1)
     torch.testing.assert_close(task.held_out_risk(made.bundle, made.w, c), want)
 

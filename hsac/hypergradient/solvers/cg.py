@@ -15,7 +15,8 @@ class Cg:
     """`terms` conjugate-gradient steps on (H + damping·I) x = v (Pedregosa, ICML 2016).
 
     A run whose direction has no positive curvature, or whose residual is at rounding, keeps the iterate it has; one
-    whose residual passes GROWTH, after a step along almost no curvature, is marked as failed.
+    that so takes no step at all, or whose residual passes GROWTH after a step along almost no curvature, is marked as
+    failed.
     Damping d adds at most d/(μ(μ+d))|v| to the error on a μ-strongly convex lower level.
     """
 
@@ -42,4 +43,5 @@ class Cg:
             p = torch.where(going, r + fresh / torch.where(going, rr, torch.ones_like(rr)) * p, p)
             rr = fresh
         residual = relative_residual(v - r, v)
-        return Solution(x, self.terms, residual, failed=~(residual <= GROWTH))
+        stuck = (v != 0).any(-1) & ~(x != 0).any(-1)
+        return Solution(x, self.terms, residual, failed=~(residual <= GROWTH) | stuck)

@@ -32,7 +32,8 @@ class Neumann:
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
         """`terms` products, POWER_STEPS more where the step is adaptive.
 
-        The residual is |(I - aH)^terms v|/|v|, the last term's, which comes free; it bounds |Hx - v|/|v| while aH ≤ 1.
+        The residual is |(I - aH)^terms v|/|v|, the last term's, which comes free; it bounds |Hx - v|/|v| while
+        0 ≤ aH ≤ 1.
         """
         before = hessian.products
         a, carried, term_product = self._step(hessian, v, state)

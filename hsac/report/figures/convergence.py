@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
-TITLE = "Outer descent by an inexact hypergradient, and its floor against the length J of Neumann's series"
+TITLE = "Outer descent by an inexact hypergradient, and its floor against Neumann's length J"
 COLOURS = (style.CLASSES[9], style.CLASSES[4], style.CLASSES[0], style.CLASSES[2], style.CLASSES[1], style.CLASSES[5])
 SMALLEST = 1e-16
 

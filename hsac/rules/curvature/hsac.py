@@ -1,5 +1,6 @@
 """Hyperbolic sharpness-aware curvature learning."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +24,10 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
     loss itself), mean (Gaussian average of `samples` draws). `scope` adaptive or euclidean of `radius`, one for the
-    network or, if `per_layer`, one for each parameter tensor; `ascent_steps`, carried over between outer steps if
-    `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the
-    implicit term out. `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one.
+    network or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer
+    step, so its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between
+    outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out.
+    `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one.
     """
 
     objective: str = "worst"
@@ -47,8 +49,10 @@ class Hsac:
     def __post_init__(self) -> None:
         require(self.objective in OBJECTIVES, "objective", self.objective, ", ".join(OBJECTIVES))
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
-        for name in ("radius", "step", "clip", "ratio"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
+        for name in ("radius", "step"):
+            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
+        for name in ("clip", "ratio"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
@@ -67,8 +71,9 @@ class Hsac:
         return Adam(lr=self.step, betas=(0.9, 0.99))
 
     def init(self, theta: Tensor) -> State:
-        """No adversary yet, the solver's state empty."""
-        return {"adam": self.optimiser.init(theta), "adversary": None, "solver": {}, "tracked": 0}
+        """No adversary yet, the solver's state empty. Adam counts its steps per run, as some may be skipped."""
+        adam = self.optimiser.init(theta) | {"count": torch.zeros_like(theta[:, :1])}
+        return {"adam": adam, "adversary": None, "solver": {}, "tracked": 0}
 
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
@@ -97,7 +102,7 @@ class Hsac:
         adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
         moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
         moved = torch.where(usable, moved, theta)
-        moments = {k: torch.where(usable, adam[k], state["adam"][k]) for k in ("first", "second")}
+        adam = {k: torch.where(usable, adam[k], state["adam"][k]) for k in adam}
         log = {
             "value": found.value,
             "hypergradient": found.total,
@@ -105,11 +110,15 @@ class Hsac:
             "fallback": found.fallback | ~usable.squeeze(-1),
             "products": torch.full_like(found.value, found.products + state["tracked"]),
         }
-        return moved, {"adam": adam | moments, "adversary": adversary, "solver": found.state, "tracked": 0}, log
+        return moved, {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}, log
+
+    def tracks(self, state: State) -> bool:
+        """Whether the solver works between outer steps, and has something to work on."""
+        return isinstance(self.linear_solver, TrackingSolver) and bool(state["solver"])
 
     def between(self, theta: Tensor, state: State, w: Tensor, objective: Callable[[], Loss]) -> State:
         """The state after a training step without an outer one: a solver that tracks spends a product on it."""
-        if not (isinstance(self.linear_solver, TrackingSolver) and state["solver"]):
+        if not (isinstance(self.linear_solver, TrackingSolver) and self.tracks(state)):
             return state
         leaves = w.detach().requires_grad_(), theta.detach().requires_grad_()
         hessian = HessianOperator(objective(), *leaves)
