@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
 from hsac.report import curvature_role, tables, theory
 from hsac.report.claims import SETTINGS
-from hsac.report.figures import CAPTIONS
+from hsac.report.figures import CAPTIONS, THEORY
+from hsac.report.figures.style import COLOURS, OTHER
 from hsac.report.gather import read_gathered
 
 SETTING_TITLES = {
@@ -22,19 +24,32 @@ SETTING_TITLES = {
     "noisy": "Label noise",
     "few_shot": "Few-shot classification",
 }
+QUANTITIES = {
+    "sharpness (nats)": "sharpness",
+    "training NLL (nats)": "train_nll",
+    "validation accuracy": "validation_accuracy",
+    "test accuracy": "test_accuracy",
+}
 COUNT_WORDS = ("train", "validation", "test")
 
 
 def sortable(numbers: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
-    """Headings and rows of a printed table; each cell is (text, sort key), the key a number where there is one."""
+    """Headings and rows of a printed table; each cell is (text, sort key, interval).
+
+    The key is a number where there is one. The interval of an accuracy is (low, mean, high), from 0 to 100 over the
+    span of its column; None elsewhere.
+    """
     headings = list(shown.columns)
-    keys = {heading: numbers[name] for heading, name in _sources(numbers, headings).items()}
+    sources = _sources(numbers, headings)
+    keys = {heading: numbers[name] for heading, name in sources.items()}
+    plots = {heading: _intervals(numbers, name) for heading, name in sources.items()}
     rows = []
     for position, texts in enumerate(shown.itertuples(index=False)):
         row = []
         for heading, text in zip(headings, texts, strict=True):
             key = keys[heading].iloc[position] if heading in keys and len(numbers) else text
-            row.append((text, "" if pd.isna(key) else key))
+            plot = plots[heading][position] if heading in plots and len(numbers) else None
+            row.append((text, "" if pd.isna(key) else key, plot))
         rows.append(row)
     reference = [bool(r) for r in numbers["reference"]] if "reference" in numbers else [False] * len(rows)
     return {"headings": headings, "rows": list(zip(rows, reference, strict=True))}
@@ -45,6 +60,42 @@ def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
     known = {heading: name for name, heading in printed.items()}
     known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
     return {h: known[h] for h in headings if known.get(h) in numbers}
+
+
+def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, float] | None]:
+    """(low, mean, high) of a column's means and half widths, as percentages of the span of them all."""
+    half = name.replace("_percent", "_half_width_percent")
+    if half == name or half not in numbers:
+        return [None] * len(numbers)
+    means, halves = numbers[name].astype(float), numbers[half].astype(float).fillna(0)
+    low, high = (means - halves).min(), (means + halves).max()
+    if not high > low:
+        return [None] * len(numbers)
+    scaled = [100 * (values - low) / (high - low) for values in (means - halves, means, means + halves)]
+    return [None if pd.isna(m) else (a, m, b) for a, m, b in zip(*scaled, strict=True)]
+
+
+def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What the page draws of ``trajectories.parquet``: experiment → method → seed → steps and series, four digits each.
+
+    Series are the curvature of each layer (``c: <layer>``) and the logged quantities of ``QUANTITIES``.
+    """
+    found: dict[str, Any] = {}
+    for name, methods in order.items():
+        block = rows[rows["experiment"] == name]
+        for method in methods:
+            for seed, run in block[block["method"] == method].groupby("seed", sort=True):
+                layers = {f"c: {layer}": part for layer, part in run.groupby("layer", sort=False)}
+                first = next(iter(layers.values()))
+                series = {key: _digits(part["curvature"]) for key, part in layers.items()}
+                series |= {key: _digits(first[column]) for key, column in QUANTITIES.items()}
+                one = {"step": first["step"].tolist(), "series": series}
+                found.setdefault(name, {}).setdefault(method, {})[str(seed)] = one
+    return found
+
+
+def _digits(values: pd.Series) -> list[float | None]:
+    return [None if pd.isna(v) else float(f"{v:.4g}") for v in values]
 
 
 def image(path: Path) -> tuple[str, int]:
@@ -122,12 +173,22 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     return shown
 
 
+def _figure(root: Path, name: str) -> dict[str, Any]:
+    return {"name": name, "caption": CAPTIONS[name], "image": image(root / "figures" / f"{name}.png")}
+
+
+def _citations(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Name, citation and licence of the datasets that were used."""
+    used = [name for name in catalogue.names() if name in set(runs["dataset"])]
+    return [{"name": n, "citation": catalogue.entry(n).citation, "licence": catalogue.entry(n).licence} for n in used]
+
+
 def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> None:
     """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is opened.
 
-    Reads ``runs.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png`` and the records under ``results_dir``,
-    and for the words of their recipes the ``variants`` files, one an experiment. Raises InputError naming the one that
-    is missing.
+    Reads ``runs.parquet``, ``trajectories.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png`` and the
+    records under ``results_dir``, and for the words of their recipes the ``variants`` files, one an experiment. Raises
+    InputError naming the one that is missing.
     """
     root = Path(results_dir)
     runs = read_gathered(root / "runs.parquet")
@@ -173,10 +234,12 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> No
         ranks=sortable(ranks, curvature_role.displayed(ranks)),
         rank_note=curvature_role.NOTE,
         failures=sortable(failures, tables.failures_displayed(failures)),
-        figures=[
-            {"name": name, "caption": text, "image": image(root / "figures" / f"{name}.png")}
-            for name, text in CAPTIONS.items()
-        ],
+        figures=[_figure(root, name) for name in CAPTIONS if name not in THEORY],
+        theory_figures=[_figure(root, name) for name in CAPTIONS if name in THEORY],
+        trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),
+        colours=COLOURS | {"": OTHER},
+        references={name: str(t.loc[t["reference"], "method"].iloc[0]) for name, t in numbers.items()},
+        citations=_citations(runs),
         variants=_variants(variants),
         data=runs.drop_duplicates(["dataset", "variant", "variant_hash"]).to_dict("records"),
         environment=_environment(runs, root),

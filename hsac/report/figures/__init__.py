@@ -28,6 +28,7 @@ from hsac.report.figures.style import nothing, save
 from hsac.report.gather import read_gathered
 
 STUDIES = (approximation, inexactness, convergence, negative_curvature, lipschitz, coverage)
+THEORY = ("role_of_curvature", "rank_correlations", *(module.__name__.rpartition(".")[2] for module in STUDIES))
 CAPTIONS = {
     "accuracy_by_method": "Validation-selected test accuracy by method. Points are means with 95 % t intervals over "
     "seeds, faint dots are single seeds, the dashed line is the reference method's mean.",

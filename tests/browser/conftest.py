@@ -1,0 +1,31 @@
+"""A page of synthetic results."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
+from synthetic_records import ORDER, REFERENCES, synthetic_results
+
+from hsac.report.claims import write_claims
+from hsac.report.figures import write_figures
+from hsac.report.page import write_page
+from hsac.report.tables import write_tables
+from hsac.report.theory import write_theory_tables
+
+CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of synthetic results of two experiments with four seeds each."""
+    root = synthetic_results(tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4)
+    order = {name: ORDER[name] for name in ("digits", "glyphs_long_tailed")}
+    runs = root / "runs.parquet"
+    write_claims(CLAIMS, runs, root / "claims.json")
+    write_figures(runs, root / "trajectories.parquet", "", order, REFERENCES, root / "figures")
+    write_tables(runs, order, REFERENCES, root / "tables")
+    write_theory_tables(runs, order, root / "tables")
+    write_page(root, {}, root / "index.html")
+    return root / "index.html"

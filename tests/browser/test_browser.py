@@ -1,0 +1,72 @@
+"""The page as a reader meets it, in headless Chromium: no console error, nothing fetched, sorting, the trajectories."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+
+# what a reader does, done by a script; what came of it is left in the document's title
+READER = """
+const report = { errors: window.seenErrors };
+const tables = [...document.querySelectorAll("table.sortable.numbers")];
+const table = tables.find(t => t.caption.textContent.includes("every method"));
+const column = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith("Test accuracy (%), validation"));
+const cells = () => [...table.tBodies[0].rows].map(r => r.cells[column].dataset.key).filter(k => k !== "").map(Number);
+const button = table.tHead.rows[0].cells[column].firstElementChild;
+button.focus();
+report.focused = document.activeElement === button;
+button.click(); report.up = cells(); report.sortUp = table.tHead.rows[0].cells[column].ariaSort;
+button.click(); report.down = cells();
+const lines = () => document.querySelectorAll("#chart polyline").length;
+report.lines = lines();
+const seed = document.getElementById("t-seed");
+seed.value = seed.options[1].value; seed.dispatchEvent(new Event("change"));
+report.oneSeed = lines();
+const experiment = document.getElementById("t-experiment");
+report.experiments = experiment.options.length;
+experiment.selectedIndex = experiment.options.length - 1; experiment.dispatchEvent(new Event("change"));
+report.label = document.getElementById("chart").getAttribute("aria-label");
+report.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
+report.wide = document.documentElement.scrollWidth > window.innerWidth;
+document.title = JSON.stringify(report);
+"""
+FIRST = '<script>window.seenErrors = []; addEventListener("error", e => seenErrors.push(e.message));</script>'
+
+
+def visit(page: Path, folder: Path, width: int) -> dict:
+    html = page.read_text()
+    probe = folder / f"probe{width}.html"
+    probe.write_text(html.replace("<head>", f"<head>{FIRST}").replace("</body>", f"<script>{READER}</script></body>"))
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--enable-logging=stderr"]
+    command += [f"--window-size={width},900", "--dump-dom", probe.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)})
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
+    assert title is not None, done.stderr[-2000:]
+    return {**json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&")), "console": said}
+
+
+@pytest.mark.parametrize("width", [1300, 500])
+def test_a_reader_sorts_and_browses(page: Path, tmp_path: Path, width: int) -> None:
+    report = visit(page, tmp_path, width)
+    assert report["errors"] == []
+    assert report["console"] == []
+    assert report["fetched"] == []
+    assert report["focused"]
+    assert report["up"] == sorted(report["up"])
+    assert len(set(report["up"])) > 2
+    assert report["down"] == report["up"][::-1]
+    assert report["sortUp"] == "ascending"
+    assert report["lines"] > report["oneSeed"] > 0
+    assert report["experiments"] == 2
+    assert "against training step" in report["label"]
+    assert not report["wide"]  # tables scroll in their frames, the page itself does not
