@@ -111,8 +111,10 @@ def gather_stage(args: argparse.Namespace) -> None:
     from hsac.report.gather import gather
 
     settings = read_json(args.settings)
-    indexes = layout.indexes(settings, args.results, config.cells(settings))
-    gather(indexes, args.results / "runs.parquet", args.results / "trajectories.parquet")
+    shown, trained = config.cells(settings), config.trained_cells(settings)
+    indexes, candidates = (layout.indexes(settings, args.results, some) for some in (shown, trained))
+    others = [index for index in candidates if index not in indexes]
+    gather(indexes, args.results / "runs.parquet", args.results / "trajectories.parquet", others)
 
 
 def claims_stage(args: argparse.Namespace) -> None:

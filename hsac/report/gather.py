@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from hsac.errors import InputError
-from hsac.files import atomic, file_sha256, read_json
+from hsac.files import atomic
+from hsac.records import read_records
 
 SELECTIONS = ("selected", "last", "oracle")
 METRICS = (
@@ -80,9 +81,9 @@ def check_record(record: Any, path: Path) -> None:
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:
-    """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing."""
+    """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing or there is none."""
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    if not known or len(known) < len(values):
         return None
     return 0.0 if min(known) == 0 else math.exp(math.fsum(map(math.log, known)) / len(known))
 
@@ -115,25 +116,10 @@ def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The checked records that one bundle index names, with their paths.
 
     Raises InputError naming the record when it is missing, differs from the index's SHA-256, does not obey the schema,
-    or belongs to another cell than the index says.
+    or belongs to another cell than the index says, and naming the weights beside it when they are not its own.
     """
-    content = read_json(index)
-    try:
-        experiment, method = content["experiment"], content["method"]
-        listed = [(run["seed"], index.parent / run["path"], run["sha256"]) for run in content["runs"]]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{index}: not a bundle index ({error}); delete it and run `snakemake` again") from None
-    for seed, path, sha256 in listed:
-        if not path.is_file():
-            raise InputError(f"{path}: missing, though {index} lists it; delete that index and run `snakemake` again")
-        if file_sha256(path) != sha256:
-            raise InputError(f"{path}: edited or damaged since its run (SHA-256 differs from {index}); "
-                             "delete that index and run `snakemake` again")  # fmt: skip
-        record = read_json(path)
+    for path, record in read_records(index):
         check_record(record, path)
-        found = (record["experiment"], record["method"], record["seed"])
-        if found != (experiment, method, seed):
-            raise InputError(f"{path}: is {found}, while {index} lists it as {(experiment, method, seed)}")
         yield path, record
 
 
@@ -155,8 +141,10 @@ def read_gathered(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def gather(indexes: Sequence[Path], runs: Path, trajectories: Path) -> None:
+def gather(indexes: Sequence[Path], runs: Path, trajectories: Path, candidates: Sequence[Path] = ()) -> None:
     """Check every record that the bundle ``indexes`` name; write ``runs`` and ``trajectories`` (both Parquet).
+
+    ``candidates``: indexes of runs that only a grid chooses from; they are checked too, and not written.
 
     ``runs``: one row a run sorted by experiment, method, seed, timing columns last; its ``record`` column is relative
     to the folder of ``runs``. ``trajectories``: one row a run, logged step and layer. The same records give the same
@@ -170,6 +158,9 @@ def gather(indexes: Sequence[Path], runs: Path, trajectories: Path) -> None:
             if key in records:
                 raise InputError(f"{path}: the run {key} is listed a second time, first as {records[key][0]}")
             records[key] = (Path(os.path.relpath(path.resolve(), root)).as_posix(), record)
+    for index in candidates:
+        for _ in read_bundle(Path(index)):
+            pass
     ordered = [records[key] for key in sorted(records)]
     _write([run_row(record, path) for path, record in ordered], RUN_SCHEMA, Path(runs))
     _write([row for _, record in ordered for row in trajectory_rows(record)], TRAJECTORY_SCHEMA, Path(trajectories))

@@ -12,6 +12,7 @@ from torch import Tensor
 from hsac.data import load_variant
 from hsac.files import digest, read_array, read_json, write_json
 from hsac.hypergradient import HessianOperator
+from hsac.records import read_records
 from hsac.theory.pac_bayes import Certificate, certify, round_curvature
 from hsac.theory.spectrum import extreme_eigenvalues, trace
 from hsac.train.run import Prepared, prepare
@@ -39,15 +40,14 @@ def measure(
     options = {k: v for k, v in settings["theory"].items() if k != "studies"}
     rows = []
     for index, cell in cells.items():
-        for run in read_json(index)["runs"]:
-            record = read_json(index.parent / run["path"])
+        for source, record in read_records(index):
             if record["status"] != "ok":
                 continue
             key = digest([code, record["weights"], cell["hash"], options, chosen["hash"]])
             path = kept / f"{key}.json"
             if not path.is_file():
                 progress(f"{cell['method']} seed {record['seed']}")
-                weights = torch.from_numpy(read_array((index.parent / run["path"]).with_suffix(".npy")))
+                weights = torch.from_numpy(read_array(source.with_suffix(".npy")))
                 made = prepare(settings, cell, [record["seed"]], chosen, data)
                 write_json(path, _finite(measured(options, cell, made, weights, record)))
             rows.append(read_json(path))

@@ -1,6 +1,7 @@
 """The training loop: one for every task, model and method."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -56,6 +57,10 @@ class Outcome:
     total: int = 0
     gradients: int = 0
     products: int = 0
+
+
+class TimeLimitError(Exception):
+    """Training took longer than it may; the message says after which step."""
 
 
 class Problem:
@@ -116,11 +121,13 @@ def train(
     transform: Transform | None,
     plan: Plan,
     normal: Callable[[str], Tensor],
+    deadline: float = math.inf,
 ) -> Outcome:
     """Train R runs from w (R, P) and θ (R, C) to the end of the plan; a run that diverges does not stop the others.
 
     `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape. Divergence is noted with its
-    first step and quantity (loss, weights, curvature).
+    first step and quantity (loss, weights, curvature). Raises TimeLimitError when a step would begin after `deadline`
+    (on the clock of `time.perf_counter`, s).
     """
 
     def tau(theta: Tensor) -> Tensor:
@@ -138,6 +145,8 @@ def train(
     probe = task.probe()
 
     for index in range(total):
+        if time.perf_counter() > deadline:
+            raise TimeLimitError(f"stopped after step {index} of {total}")
         gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
         w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.factor(index, total))
         fresh = _Fresh(problem, task)

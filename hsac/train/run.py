@@ -1,10 +1,14 @@
 """From a cell and its seeds to one record a run."""
 
+import gc
 import json
+import math
 import os
 import platform
 import resource
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,13 +24,15 @@ from hsac.ball import Transform, exp0
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json, write_array, write_json
+from hsac.records import FINAL, read_records, same_cell, whole, write_index
 from hsac.rules.types import CurvatureRule, WeightRule
 from hsac.train.bundle import Bundle
-from hsac.train.loop import SLICE, Outcome, Plan, train
+from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
 from hsac.train.seeds import generator
 from hsac.train.tasks import EpisodeTask, ImageTask, NodeTask
 
 Record = dict[str, Any]
+Trained = list[tuple[Record, np.ndarray | None]]
 PACKAGES = ("torch", "geoopt", "torch-geometric", "learn2learn", "datasets", "numpy", "scipy", "pillow", "matplotlib")
 
 
@@ -48,9 +54,10 @@ def run_bundle(
 ) -> None:
     """Train the seeds of a cell whose records are not there yet, write a record each, then the bundle's index.
 
-    A record counts as there when its configuration, code and variant are the present ones and its weights lie beside
-    it. Records lie beside the index as `seed<k>.json`, final weights as `seed<k>.npy`; neither is ever deleted, so a
-    bundle that was cut short resumes.
+    A record counts as there when its configuration, code and variant are the present ones, its status is final and its
+    weights lie beside it. Records lie beside the index as `seed<k>.json`, final weights as `seed<k>.npy`; no finished
+    one is ever deleted, so a bundle that was cut short resumes. What goes wrong in training some seeds is their
+    records' status; the others go on. Raises InputError for what the user can mend (data, device).
     """
     chosen = load_variant(variant)
     code = fingerprint.of_training(cell["config"])
@@ -60,17 +67,15 @@ def run_bundle(
     if missing:
         together = registry.part("model", cell["config"]["model"]["name"]).vmapped
         for group in [missing] if together else [[seed] for seed in missing]:
-            for record, weights in train_seeds(settings, cell, group, chosen, data):
+            for record, weights in attempt(settings, cell, group, chosen, data):
                 path = paths[record["seed"]]
-                write_array(path.with_suffix(".npy"), weights)
-                write_json(path, record | identity | {"weights": file_sha256(path.with_suffix(".npy"))})
+                kept = path.with_suffix(".npy")
+                if weights is None:
+                    kept.unlink(missing_ok=True)  # of an older run, which the record no longer tells of
+                else:
+                    write_array(kept, weights)
+                write_json(path, record | identity | {"weights": None if weights is None else file_sha256(kept)})
     write_index(index, cell, paths)
-
-
-def write_index(index: Path, cell: dict[str, Any], paths: dict[int, Path]) -> None:
-    """The bundle's index: each run's record and the digest of its bytes."""
-    runs = [{"seed": seed, "path": path.name, "sha256": file_sha256(path)} for seed, path in sorted(paths.items())]
-    write_json(index, {"schema": 1, "experiment": cell["experiment"], "method": cell["method"], "runs": runs})
 
 
 def _is_done(path: Path, identity: dict[str, str]) -> bool:
@@ -78,9 +83,58 @@ def _is_done(path: Path, identity: dict[str, str]) -> bool:
         record = read_json(path)
     except InputError:
         return False
-    same = isinstance(record, dict) and all(record.get(k) == v for k, v in identity.items())
-    weights = path.with_suffix(".npy")
-    return same and weights.is_file() and file_sha256(weights) == record["weights"]
+    return same_cell(record, identity) and record.get("status") in FINAL and whole(path, record)
+
+
+def attempt(
+    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
+) -> Trained:
+    """Train the seeds together; what goes wrong becomes a record a seed without metrics (weights None).
+
+    Seeds that do not fit into memory together are halved until they do. Raises InputError: the user can mend that.
+    """
+    started = time.perf_counter()
+    try:
+        return [*train_seeds(settings, cell, seeds, variant, data)]
+    except InputError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        status, reason = failure(error)
+        if status == "timeout":
+            reason += f"; allowed are {settings['time_limit']:g} s a run"
+    gc.collect()  # what the traceback held, before the next attempt
+    torch.cuda.empty_cache()
+    if status == "out_of_memory" and len(seeds) > 1:
+        half = len(seeds) // 2
+        parts = (seeds[:half], seeds[half:])
+        return [run for part in parts for run in attempt(settings, cell, part, variant, data)]
+    names = ", ".join(map(str, seeds))
+    print(f"hsac: {cell['experiment']} {cell['method']} seeds {names}: {status}: {reason}", file=sys.stderr)
+    common = _common(settings, cell, seeds, started)
+    return [(common | NOTHING | {"seed": seed, "status": status, "reason": reason}, None) for seed in seeds]
+
+
+NOTHING: Record = {
+    **dict.fromkeys(["steps", "gradients", "products", "metrics", "sharpness", "outer", "landscape", "embedding"]),
+    "curvature": {"names": [], "final": []},
+    "trajectory": {
+        key: [] for key in ("step", "curvature", "sharpness", "train_nll", "validation_accuracy", "test_accuracy")
+    },
+}
+
+
+def failure(error: Exception) -> tuple[str, str]:
+    """Status and one-line reason of what ended a training."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, TimeLimitError):
+        return "timeout", text
+    # the CPU's allocator and cuBLAS raise plain RuntimeErrors that only their words tell apart
+    words = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if memory or (isinstance(error, RuntimeError) and any(word in text for word in words)):
+        return "out_of_memory", text or type(error).__name__
+    return "error", f"{type(error).__name__}: {text}"
 
 
 @dataclass(frozen=True)
@@ -139,9 +193,12 @@ def prepare(
 def train_seeds(
     settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
 ) -> list[tuple[Record, np.ndarray]]:
-    """Train the seeds of a cell in one process: their records, without the identity fields, and final weights (P,)."""
+    """Train the seeds of a cell in one process: their records, without the identity fields, and final weights (P,).
+
+    Raises TimeLimitError when they take longer than the settings' `time_limit` (s a run) times their number.
+    """
     started = time.perf_counter()
-    config = cell["config"]
+    limit = settings["time_limit"]
     made = prepare(settings, cell, seeds, variant, data)
     task, model, bundle, w = made.task, made.model, made.bundle, made.w
     outcome = train(
@@ -154,10 +211,25 @@ def train_seeds(
         made.transform,
         made.plan,
         normals(seeds, w),
+        math.inf if limit is None else started + limit * len(seeds),
     )
     embeddings = _embeddings(task, bundle, outcome, model)
-    seconds = (time.perf_counter() - started) / len(seeds)
-    common = {
+    common = _common(settings, cell, seeds, started)
+    return [
+        (
+            finite(common | {"seed": seed} | _results(outcome, i, model) | {"embedding": embeddings[i]}),
+            outcome.w[i].numpy(force=True),
+        )
+        for i, seed in enumerate(seeds)
+    ]
+
+
+def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], started: float) -> Record:
+    """What the records of seeds trained together share, whatever came of them; `started` as by perf_counter."""
+    config = cell["config"]
+    device = choose_device(settings["device"])
+    hyperbolic = registry.part("curvature rule", config["rule"]["rule"]).geometry == "hyperbolic"
+    return {
         "schema": 1,
         "experiment": cell["experiment"],
         **{k: config[k] for k in ("setting", "dataset")},
@@ -166,24 +238,19 @@ def train_seeds(
         "method": cell["method"],
         "weight_rule": config["weights"]["rule"],
         "curvature_rule": config["rule"]["rule"],
-        "start": None if made.transform is None else config["curvature"]["start"],
+        "start": config["curvature"]["start"] if hyperbolic else None,
         "config": config,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "host": platform.node(),
-        "device": torch.cuda.get_device_name(w.device) if w.device.type == "cuda" else "cpu",
-        "dtype": str(w.dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "dtype": str(registry.part("model", config["model"]["name"]).dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "together": seeds,
         "tried": 1,
         "chosen": None,
-        "seconds": seconds,
+        "seconds": (time.perf_counter() - started) / len(seeds),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    return [
-        (
-            finite(common | {"seed": seed, "embedding": embeddings[i]} | _results(outcome, i, model)),
-            outcome.w[i].numpy(force=True),
-        )
-        for i, seed in enumerate(seeds)
-    ]
 
 
 def normals(seeds: Sequence[int], w: Tensor) -> Callable[[str], Tensor]:
@@ -266,7 +333,11 @@ def _embeddings(task: Any, bundle: Bundle, outcome: Outcome, model: Any) -> list
     with torch.no_grad():
         u, labels = task.embedding(bundle, outcome.w, outcome.c)
     c = outcome.c[:, -1]
-    return [{"x": exp0(u[i], c[i]).tolist(), "label": labels.tolist(), "c": float(c[i])} for i in range(len(outcome.w))]
+    found = []
+    for i, x in enumerate(exp0(u[i], c[i]) for i in range(len(u))):
+        point = {"x": x.tolist(), "label": labels.tolist(), "c": float(c[i])}
+        found.append(point if x.isfinite().all() else None)  # a diverged run has no picture
+    return found
 
 
 def finite(value: Any) -> Any:
@@ -275,12 +346,16 @@ def finite(value: Any) -> Any:
 
 
 def select_bundle(cell: dict[str, Any], methods: list[str], indexes: list[Path], seeds: list[int], index: Path) -> None:
-    """The runs of a derived cell: per seed the candidate that is best on validation, the cost of all of them summed."""
+    """The runs of a derived cell: per seed the candidate that is best on validation, the cost of all of them summed.
+
+    A candidate that did not finish leaves nothing to choose: its status is the run's. Raises InputError naming a
+    candidate's record that was edited or is missing.
+    """
     found: dict[int, list[tuple[str, Record]]] = {seed: [] for seed in seeds}
     for method, source in zip(methods, indexes, strict=True):
-        for run in read_json(source)["runs"]:
-            if run["seed"] in found:
-                found[run["seed"]].append((method, read_json(source.parent / run["path"])))
+        for _, record in read_records(source):
+            if record["seed"] in found:
+                found[record["seed"]].append((method, record))
     paths = {}
     for seed, records in found.items():
         paths[seed] = index.parent / f"seed{seed}.json"
@@ -297,14 +372,20 @@ def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
         nll = selected["validation_nll"]
         return (record["status"] == "ok", selected["validation_accuracy"], -nll if nll is not None else float("-inf"))
 
-    chosen, record = max(records, key=score)
+    unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
+    chosen, record = unfinished[0] if unfinished else max(records, key=score)
+    summed = ("gradients", "products", "steps", "seconds")
+    costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
+    if unfinished:
+        record = record | {"reason": f"candidate {chosen}: {record['reason']}"}
+        costs["seconds"] = sum(r["seconds"] for _, r in records)
     return record | {
         "method": cell["method"],
         "curvature_rule": cell["config"]["rule"]["rule"],
         "config": cell["config"],
         "config_hash": cell["hash"],
         "code": digest([r["code"] for _, r in records]),
-        "chosen": chosen,
+        "chosen": None if unfinished else chosen,
         "tried": len(records),
-        **{k: sum(r[k] for _, r in records) for k in ("gradients", "products", "steps", "seconds")},
+        **costs,
     }

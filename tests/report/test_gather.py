@@ -91,11 +91,50 @@ def test_a_run_listed_twice_is_refused(tmp_path):
         ({"seed": -1}, "seed"),
         ({"status": "fine"}, "status"),
         ({"curvature": {"names": ["a", "b"], "final": [1.0]}}, "curvature.final"),
+        ({"curvature": {"names": [], "final": []}}, "curvature.names"),
+        ({"status": "diverged", "reason": "at some step"}, "reason"),
+        ({"status": "timeout", "reason": "after step 3 of 9"}, "(weights|metrics)"),
+        ({"reason": "late"}, "reason"),
+        ({"gradients": None}, "gradients"),
     ],
 )
 def test_a_record_that_does_not_fit_the_schema_names_its_key(changes, key):
     with pytest.raises(InputError, match=f"r.json: {key}"):
         check_record(synthetic_record("digits", "sgd+hsac", 0) | changes, Path("r.json"))
+
+
+@pytest.mark.parametrize("block", ["", "metrics", "metrics.last", "curvature", "trajectory", "landscape", "embedding"])
+def test_a_misspelt_key_is_refused_at_every_level(block):
+    record = json.loads(json.dumps(synthetic_record("digits", "sgd+hsac", 0)))
+    inner = record
+    for part in filter(None, block.split(".")):
+        inner = inner[part]
+    check_record(record, Path("r.json"))
+    inner["secondss"] = []
+    with pytest.raises(InputError, match=f"r.json: {block or 'the record'}: .*secondss"):
+        check_record(record, Path("r.json"))
+
+
+def test_a_run_that_did_not_finish_fits_the_schema_and_has_a_row():
+    record = synthetic_record("digits", "sgd+hsac", 0, status="out_of_memory", reason="too large", weights=None)
+    record |= dict.fromkeys(["metrics", "steps", "gradients", "products", "sharpness", "landscape", "embedding"])
+    record |= {"curvature": {"names": [], "final": []}, "trajectory": {key: [] for key in record["trajectory"]}}
+    check_record(record, Path("r.json"))
+    row = run_row(record, "r.json")
+    assert (row["status"], row["curvature"], row["selected_test_accuracy"]) == ("out_of_memory", None, None)
+
+
+def test_an_edited_candidate_of_a_grid_is_detected(tmp_path):
+    shown, candidate = write_bundle(
+        tmp_path, [synthetic_record("digits", method, 0) for method in ("sgd+grid", "sgd+fixed@3")]
+    )
+    tables = tmp_path / "runs.parquet", tmp_path / "trajectories.parquet"
+    gather([shown], *tables, [candidate])
+    assert len(pd.read_parquet(tables[0])) == 1
+    path = candidate.parent / "0.json"
+    path.write_text(path.read_text().replace("0.", "0.9", 1))
+    with pytest.raises(InputError, match=r"fixed@3/0\.json: edited or damaged"):
+        gather([shown], *tables, [candidate])
 
 
 def test_a_missing_key_is_named():

@@ -13,6 +13,10 @@ from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
+from hsac.models.mlp import Mlp
+from hsac.records import write_index
+from hsac.report.gather import gather, read_gathered
+from hsac.report.tables import experiment_table, failures_table
 from hsac.train import run
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
@@ -173,10 +177,11 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
         validation, test = scores[method]
         metrics = {"validation_accuracy": validation, "validation_nll": 1.0, "test_accuracy": test}
         record = {"seed": 0, "status": "ok", "code": "a", "metrics": {"selected": metrics}, "method": method}
+        record |= {"experiment": "digits"}
         record |= {"gradients": 10, "products": 1, "steps": 5, "seconds": 2.0}
         folder = tmp_path / method
         write_json(folder / "seed0.json", record)
-        run.write_index(folder / "block0.json", config.cell(settings, "digits", method), {0: folder / "seed0.json"})
+        write_index(folder / "block0.json", config.cell(settings, "digits", method), {0: folder / "seed0.json"})
         indexes.append(folder / "block0.json")
     run.select_bundle(cell, methods, indexes, [0], tmp_path / "grid" / "block0.json")
     chosen = read_json(tmp_path / "grid" / "seed0.json")
@@ -194,3 +199,133 @@ def test_a_missing_variant_file_is_named(settings, data_folder, tmp_path):
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     with pytest.raises(InputError, match=r"nowhere\.json"):
         run.run_bundle(settings, cell, [0], tmp_path / "nowhere.json", data_folder, tmp_path / "block0.json")
+
+
+@pytest.fixture
+def trouble(monkeypatch):
+    """Seeds one at a time, and a way to let training raise: `trouble(when, error)` with `when` of the seeds."""
+    monkeypatch.setattr(Mlp, "vmapped", False)
+    train_seeds = run.train_seeds
+
+    def set_up(when, error):
+        def raising(settings, cell, seeds, *rest):
+            if when(seeds):
+                raise error
+            return train_seeds(settings, cell, seeds, *rest)
+
+        monkeypatch.setattr(run, "train_seeds", raising)
+
+    return set_up
+
+
+def gathered(folder):
+    """The runs of the one bundle in `folder`, every record checked against the schema."""
+    gather([folder / "block0.json"], folder / "runs.parquet", folder / "trajectories.parquet")
+    return read_gathered(folder / "runs.parquet")
+
+
+def test_an_exception_is_its_runs_status_and_the_others_go_on(settings, variants, data_folder, tmp_path, trouble):
+    trouble(lambda seeds: 1 in seeds, ValueError("no\n  such thing"))
+    bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
+    runs = gathered(tmp_path)
+    assert runs.status.tolist() == ["ok", "error", "ok"]
+    assert runs.reason[1] == "ValueError: no such thing"
+    (row,) = experiment_table(runs, "digits", ["sgd+fixed@0.3"], "sgd+fixed@0.3")[["n_ok", "n"]].to_numpy().tolist()
+    assert row == [2, 3]
+    assert failures_table(runs)[["seed", "status"]].to_numpy().tolist() == [[1, "error"]]
+    assert not (tmp_path / "seed1.npy").exists()
+
+
+def test_a_failed_run_is_tried_again_and_a_finished_one_is_not(settings, variants, data_folder, tmp_path, trouble):
+    trouble(lambda seeds: 1 in seeds, ValueError("no"))
+    paths = bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    before = paths[0].stat().st_mtime_ns
+    trouble(lambda seeds: False, None)
+    bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    assert gathered(tmp_path).status.tolist() == ["ok", "ok"]
+    assert paths[0].stat().st_mtime_ns == before
+
+
+def test_a_diverged_run_is_final_and_fits_the_schema(settings, variants, data_folder, tmp_path):
+    wild = copy.deepcopy(settings)
+    wild["rules"]["weights"]["sgd"]["lr"] = 1e6
+    path = bundle(wild, variants, data_folder, tmp_path, [0])[0]
+    before = path.stat().st_mtime_ns
+    bundle(wild, variants, data_folder, tmp_path, [0])
+    assert path.stat().st_mtime_ns == before
+    assert gathered(tmp_path).status.tolist() == ["diverged"]
+
+
+@pytest.mark.parametrize("error", [InputError("data: damaged"), KeyboardInterrupt(), SystemExit(3)])
+def test_what_the_user_mends_or_stops_is_no_status(settings, variants, data_folder, tmp_path, trouble, error):
+    trouble(lambda seeds: True, error)
+    with pytest.raises(type(error)):
+        bundle(settings, variants, data_folder, tmp_path, [0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_that_do_not_fit_together_are_trained_in_parts(
+    settings, variants, data_folder, tmp_path, trouble, monkeypatch
+):
+    trouble(lambda seeds: len(seeds) > 2 or 4 in seeds, torch.OutOfMemoryError("CUDA out of memory. Tried"))
+    monkeypatch.setattr(Mlp, "vmapped", True)
+    paths = bundle(settings, variants, data_folder, tmp_path, [0, 1, 2, 3, 4])
+    assert gathered(tmp_path).status.tolist() == ["ok"] * 4 + ["out_of_memory"]
+    assert [read_json(path)["together"] for path in paths.values()] == [[0, 1], [0, 1], [2], [3], [4]]
+
+
+def test_the_allocators_own_errors_are_out_of_memory():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert run.failure(raised.value)[0] == "out_of_memory"
+    assert run.failure(MemoryError()) == ("out_of_memory", "MemoryError")
+    assert run.failure(RuntimeError("shapes differ")) == ("error", "RuntimeError: shapes differ")
+
+
+def test_a_run_over_its_time_says_the_step_it_reached(settings, variants, data_folder, tmp_path):
+    path = bundle(settings | {"time_limit": 1e-9}, variants, data_folder, tmp_path, [0, 1])[1]
+    assert gathered(tmp_path).status.tolist() == ["timeout"] * 2
+    assert read_json(path)["reason"] == "stopped after step 0 of 28; allowed are 1e-09 s a run"
+    bundle(settings | {"time_limit": 600}, variants, data_folder, tmp_path, [0, 1])
+    assert gathered(tmp_path).status.tolist() == ["ok"] * 2
+
+
+def grid_of_two(settings, variants, data_folder, folder):
+    """A grid's cell, its candidates' methods and their indexes, trained with seed 0."""
+    cell = config.cell(settings, "digits", "sgd+grid")
+    methods = config.candidates(settings, cell)
+    indexes = [folder / method / "block0.json" for method in methods]
+    for method, index in zip(methods, indexes, strict=True):
+        candidate = config.cell(settings, "digits", method)
+        run.run_bundle(settings, candidate, [0], variants["digits"], data_folder, index)
+    return cell, methods, indexes
+
+
+def test_a_grid_with_an_unfinished_candidate_is_unfinished(settings, variants, data_folder, tmp_path, trouble):
+    trouble(lambda seeds: False, None)
+    given = grid_of_two(settings, variants, data_folder, tmp_path)
+    index = tmp_path / "grid" / "block0.json"
+    run.select_bundle(*given, [0], index)
+    assert gathered(index.parent).status.tolist() == ["ok"]
+    (tmp_path / "sgd+fixed@1" / "seed0.json").unlink()
+    trouble(lambda seeds: True, ValueError("no"))
+    given = grid_of_two(settings, variants, data_folder, tmp_path)
+    run.select_bundle(*given, [0], index)
+    assert gathered(index.parent).reason.tolist() == ["candidate sgd+fixed@1: ValueError: no"]
+
+
+def test_a_candidate_edited_by_hand_is_not_chosen_from(settings, variants, data_folder, tmp_path):
+    given = grid_of_two(settings, variants, data_folder, tmp_path)
+    path = tmp_path / "sgd+fixed@1" / "seed0.json"
+    path.write_text(path.read_text().replace('"validation_accuracy":0.', '"validation_accuracy":0.9'))
+    with pytest.raises(InputError, match=r"fixed@1/seed0\.json: edited or damaged"):
+        run.select_bundle(*given, [0], tmp_path / "grid" / "block0.json")
+
+
+def test_weights_edited_by_hand_are_detected(settings, variants, data_folder, tmp_path):
+    weights = bundle(settings, variants, data_folder, tmp_path, [0])[0].with_suffix(".npy")
+    changed = np.load(weights)
+    changed[0] += 1e-9
+    np.save(weights, changed)
+    with pytest.raises(InputError, match=r"seed0\.npy: edited or damaged"):
+        gathered(tmp_path)
