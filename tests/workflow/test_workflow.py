@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -30,8 +31,10 @@ def project(tmp_path_factory):
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["experiments"]
     digits = smoke["digits"] | {"training": TINY, "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"]}
+    digits |= {"informed": ["sgd+fixed@0.3"]}
     disease = smoke["disease"] | {"training": TINY | {"epochs": 3}, "methods": ["adam+fixed@0.3"]}
-    tiny = {"seeds": [0, 1], "experiments": {"digits": digits, "disease": disease}}
+    theory = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["theory"]
+    tiny = {"seeds": [0, 1], "theory": theory, "experiments": {"digits": digits, "disease": disease}}
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -66,6 +69,25 @@ def test_outputs(project):
     assert len(runs) == 8
     claims = json.loads((results / "claims.json").read_text())
     assert all({"setting", "claim", "verdict"} <= set(claim) for claim in claims)
+
+
+def test_theory_is_part_of_it(project):
+    theory = project / "results/tiny/theory"
+    rows = pd.read_csv(theory / "landscape/digits.csv")
+    assert set(rows["method"]) == {"sgd+fixed@0.3", "sgd+fixed@1"}  # the grid's candidates are measured, too
+    assert rows["top_eigenvalue"].gt(0).all()
+    assert set(pd.read_csv(theory / "informed/digits.csv")["posterior"]) == {"prior", "trained on"}
+    for study in ("approximation", "convergence", "coverage", "lipschitz"):
+        assert len(pd.read_csv(theory / f"{study}.csv")) > 3
+    assert (project / "results/tiny/tables/certificates.csv").stat().st_size > 0
+
+
+def test_snakemakes_own_report(project, tmp_path):
+    done = snakemake(project, "--report", str(tmp_path / "report.zip"))
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "report.zip") as report:
+        names = {Path(name).name for name in report.namelist()}
+    assert {"digits.csv", "accuracy_by_method.png", "approximation.png", "index.html"} <= names
 
 
 def test_a_second_run_does_nothing(project):

@@ -43,17 +43,27 @@ rule tables:
     input:
         settings=SETTINGS_FILE,
         runs=rules.gather.output.runs,
+        published="config/published.yaml",
         theory=THEORY,
     output:
-        directory(f"{RESULTS}/tables"),
+        report(
+            directory(f"{RESULTS}/tables"),
+            patterns=["{name}.csv"],
+            category="Tables",
+            labels={"table": "{name}"},
+            caption="../report/tables.rst",
+        ),
     log:
         f"{RESULTS}/logs/tables.log",
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.report.tables", "hsac.report.theory"]),
+        code=fingerprint.of_modules(
+            ["hsac.report.tables", "hsac.report.theory", "hsac.report.published"]
+        ),
     shell:
-        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --output {output:q}"
+        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
+        "--output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -79,7 +89,13 @@ rule figures:
         rulegraph=rules.rule_graph.output,
         theory=THEORY,
     output:
-        directory(f"{RESULTS}/figures"),
+        report(
+            directory(f"{RESULTS}/figures"),
+            patterns=["{name}.png"],
+            category="Figures",
+            labels={"figure": "{name}"},
+            caption="../report/figures.rst",
+        ),
     log:
         f"{RESULTS}/logs/figures.log",
     conda:
@@ -100,7 +116,12 @@ rule page:
         tables=rules.tables.output,
         figures=rules.figures.output,
     output:
-        f"{RESULTS}/index.html",
+        report(
+            f"{RESULTS}/index.html",
+            category="Page",
+            labels={"page": "everything"},
+            caption="../report/page.rst",
+        ),
     log:
         f"{RESULTS}/logs/page.log",
     conda:
