@@ -178,6 +178,24 @@ def list_stage(args: argparse.Namespace) -> None:
         for line in lines:
             print(f"  {line}")
 
+def stale_stage(args: argparse.Namespace) -> None:
+    """Say which runs the present code or configuration would compute again, why, and about how long that takes."""
+    from hsac import stale
+
+    settings = config.load(args.scale, _json(args.override, "--override"))
+    for line in stale.report(settings, layout.results_root(args.scale)):
+        print(line)
+
+
+def why_stage(args: argparse.Namespace) -> int:
+    """Show what lies behind a table's cell and how to compute it again; exit status 1 when something was changed."""
+    from hsac.report.why import explain
+
+    text, sound = explain(layout.results_root(args.scale), args.table, args.row, args.column)
+    print(text)
+    return int(not sound)
+
+
 
 def _json(text: str, option: str) -> dict[str, Any]:
     try:
@@ -265,3 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+    stage("stale", stale_stage, scale, override)
+    names = [("table", "a table"), ("row", "a row of it"), ("column", "a column, by its CSV name or printed heading")]
+    cell = [(name, {"metavar": name.upper(), "help": f"{text}, or an unambiguous part"}) for name, text in names]
+    stage("why", why_stage, *cell, scale)

@@ -75,3 +75,13 @@ def landscape_path(results: Path, experiment: str) -> Path:
 def informed_path(results: Path, experiment: str) -> Path:
     """The certificates of an experiment's methods with a prior trained on a part of the examples."""
     return results / "theory" / "informed" / f"{experiment}.csv"
+
+
+def theory_paths(settings: dict[str, Any], results: Path) -> list[Path]:
+    """Every file of the theory: certificates with an informed prior, studies, measured networks."""
+    experiments = settings["experiments"]
+    return [
+        *(informed_path(results, name) for name, experiment in experiments.items() if "informed" in experiment),
+        *(study_path(results, study) for study in settings["theory"]["studies"]),
+        *(landscape_path(results, name) for name in experiments if config.measured_cells(settings, name)),
+    ]

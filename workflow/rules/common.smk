@@ -69,19 +69,9 @@ def informed_cells(experiment):
     ]
 
 
-ROOT = layout.results_root(SCALE)
 THEORY = [
-    *(
-        layout.informed_path(ROOT, name).as_posix()
-        for name, experiment in SETTINGS["experiments"].items()
-        if "informed" in experiment
-    ),
-    *(layout.study_path(ROOT, s).as_posix() for s in SETTINGS["theory"]["studies"]),
-    *(
-        layout.landscape_path(ROOT, name).as_posix()
-        for name in SETTINGS["experiments"]
-        if configuration.measured_cells(SETTINGS, name)
-    ),
+    path.as_posix()
+    for path in layout.theory_paths(SETTINGS, layout.results_root(SCALE))
 ]
 
 

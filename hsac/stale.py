@@ -1,0 +1,161 @@
+"""What the present code and configuration would compute again, why, and about how long that takes.
+
+The same fingerprints and paths as the workflow's, so nothing is listed that a plain `snakemake` would leave. No torch
+here: it answers in a second or two, before anything runs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from hsac import config, fingerprint, layout
+from hsac.errors import InputError
+from hsac.files import digest, file_sha256, read_json
+from hsac.records import FINAL, read_index, same_cell, whole
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A run to compute again: its cell and seed, why, and the seconds it is likely to take (None: nothing like it is
+    finished; 0: it is chosen among other runs, not trained)."""
+
+    experiment: str
+    method: str
+    seed: int
+    reason: str
+    seconds: float | None
+
+
+def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
+    """The runs of the settings that `results` has no finished record of, made by the present code from the present
+    variant and unedited since; in the order of the configuration.
+
+    A variant whose file is missing is taken as unchanged: a run is trained again only when it comes out different.
+    """
+    found = []
+    seen: set[Path] = set()
+    for cell in [*config.trained_cells(settings), *filter(config.derived, config.cells(settings))]:
+        identity = {"config_hash": cell["hash"], "code": code(settings, cell)}
+        variant = layout.variant_path(settings["experiments"][cell["experiment"]])
+        if variant.is_file():
+            identity["variant_hash"] = read_json(variant)["hash"]
+        for block, seeds in layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"]).items():
+            index = layout.index_path(results, cell, block)
+            if index in seen:
+                continue
+            seen.add(index)
+            digests = _digests(index)
+            for seed in seeds:
+                path = index.parent / f"seed{seed}.json"
+                reason = _reason(path, identity, digests.get(path), config.derived(cell))
+                if reason is not None:
+                    seconds = 0.0 if config.derived(cell) else expected_seconds(results, cell)
+                    found.append(Stale(cell["experiment"], cell["method"], seed, reason, seconds))
+    return found
+
+
+def code(settings: dict[str, Any], cell: dict[str, Any]) -> str:
+    """Fingerprint that a record of the cell made now would carry; a grid's is that of its candidates."""
+    if not config.derived(cell):
+        return fingerprint.of_training(cell["config"])
+    cells = [config.cell(settings, cell["experiment"], method) for method in config.candidates(settings, cell)]
+    return digest([fingerprint.of_training(one["config"]) for one in cells])
+
+
+def _digests(index: Path) -> dict[Path, str]:
+    try:
+        return {path: sha256 for _, path, sha256 in read_index(index)[1]}
+    except InputError:
+        return {}
+
+
+def _reason(path: Path, identity: dict[str, str], sha256: str | None, derived: bool) -> str | None:
+    """Why the run of the record at `path` is computed again; None when it is not."""
+    if not path.is_file():
+        others = path.parent.parent.glob(f"*/{path.name}")
+        return "configuration changed" if any(others) else "never run"
+    try:
+        record = read_json(path)
+    except InputError:
+        return "record cut short"
+    if sha256 is not None and file_sha256(path) != sha256:
+        return "record edited since its run; delete it and its index"
+    for key, what in (("config_hash", "configuration"), ("code", "code"), ("variant_hash", "variant")):
+        if key in identity and not same_cell(record, {key: identity[key]}):
+            return f"{what} changed"
+    if record.get("status") not in FINAL:
+        return f"{record.get('status')}: {record.get('reason')}; delete the index to try again"
+    return None if derived or whole(path, record) else "weights missing or edited"
+
+
+def expected_seconds(results: Path, cell: dict[str, Any]) -> float | None:
+    """Mean seconds a run of the finished runs most like the cell: of its configuration, else of its method, else of its
+    experiment; None when there is none."""
+    folder = results / "runs" / cell["experiment"]
+    for pattern in (f"{cell['method']}/{cell['hash']}", f"{cell['method']}/*", "*/*"):
+        seconds = _seconds(folder, pattern)
+        if seconds:
+            return fmean(seconds)
+    return None
+
+
+@cache
+def _seconds(folder: Path, pattern: str) -> list[float]:
+    """Seconds of the finished runs that were trained (not chosen)."""
+    found = []
+    for path in sorted(folder.glob(f"{pattern}/seed*.json")):
+        try:
+            record = read_json(path)
+            if record["status"] in FINAL and record["chosen"] is None:
+                found.append(record["seconds"])
+        except (InputError, KeyError, TypeError):
+            continue
+    return found
+
+
+def stale_theory(settings: dict[str, Any], results: Path, runs: list[Stale]) -> dict[Path, str]:
+    """Files of the theory that are missing, or that stand on one of the stale `runs`, and which of the two.
+
+    A change of a study's own code or parameters is the workflow's to see: a study's rows carry no fingerprint.
+    """
+    found = {path: "missing" for path in layout.theory_paths(settings, results) if not path.is_file()}
+    changed = {(run.experiment, run.method) for run in runs}
+    for name, experiment in settings["experiments"].items():
+        measured = [cell["method"] for cell in config.measured_cells(settings, name)]
+        certified = experiment.get("informed", [])
+        for path, methods in (
+            (layout.informed_path(results, name), certified),
+            (layout.landscape_path(results, name), measured),
+        ):
+            if any((name, method) in changed for method in methods):
+                found.setdefault(path, "its runs change")
+    return found
+
+
+def report(settings: dict[str, Any], results: Path) -> Iterator[str]:
+    """Lines to print: one a cell and reason, one a missing file, and the sum."""
+    runs = stale_runs(settings, results)
+    theory = stale_theory(settings, results, runs)
+    if not runs and not theory:
+        yield "nothing to recompute"
+        return
+    for (experiment, method, reason), group in groupby(runs, lambda run: (run.experiment, run.method, run.reason)):
+        members = list(group)
+        seeds = " ".join(str(run.seed) for run in members)
+        yield f"{experiment} {method} seeds {seeds}: {reason}; {_length(members)}"
+    yield from (f"{path}: {reason}" for path, reason in theory.items())
+    yield f"{len(runs)} runs, {_length(runs)} on one core; {len(theory)} theory files"
+
+
+def _length(runs: list[Stale]) -> str:
+    known = [run.seconds for run in runs if run.seconds is not None]
+    unknown = len(runs) - len(known)
+    total = sum(known)
+    text = f"{total:.0f} s" if total < 120 else f"{total / 60:.0f} min" if total < 7200 else f"{total / 3600:.1f} h"
+    if unknown:
+        return f"about {text} and {unknown} runs of unknown length" if known else "unknown length"
+    return f"about {text}"
