@@ -1,0 +1,573 @@
+"""What lies behind every cell of every table, written beside the tables as ``<table>.provenance.json``.
+
+A table of the results is in ``table(name)``: what names a row, how each column is computed, and which runs and files a
+row takes. From these the sidecars are written, `hsac why` explains a cell, and a cell is computed again from nothing
+but what its sidecar lists (``hsac.report.why.again``), which is how the tests know that the list is complete.
+
+A sidecar is one JSON object:
+
+- ``schema`` 1, ``table``, ``key`` (CSV columns whose values, joined by `` / ``, name a row), ``sha256`` of the CSV;
+- ``code``, ``versions``: fingerprint of the code and packages that made the table;
+- ``headings``: printed heading -> CSV column;
+- ``columns``: CSV column -> ``Column``, whose ``uses`` are roles;
+- ``rows``: row -> role -> position in ``lists``; a list holds cells (``experiment/method``), single runs
+  (``experiment/method#seed``) and files (relative to the results folder);
+- ``cells``: cell -> ``Cell``; ``environments``: what ``Cell.runs`` refer to; ``files``: path -> SHA-256.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hsac import config, layout
+from hsac.errors import InputError
+from hsac.files import file_sha256, read_json, write_json
+from hsac.fingerprint import of_modules
+from hsac.records import read_index, read_records
+from hsac.report import curvature_role, published, tables, theory
+from hsac.report.gather import read_gathered
+
+SUFFIX = ".provenance.json"
+CODE = ("hsac.report.tables", "hsac.report.theory", "hsac.report.published")
+PACKAGES = ("numpy", "scipy", "statsmodels", "pandas")
+Roles = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column's numbers come about.
+
+    ``field``: of the run records, or of the files' rows; ``how``: what is done with it; ``function``: which function
+    does it; ``uses``: the roles whose records and files go in; ``finished``: whether runs that are not ok are left out.
+    """
+
+    field: str
+    how: str
+    function: str
+    uses: tuple[str, ...] = ("own",)
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One experiment × method: its runs, and what was measured of their networks.
+
+    ``folder``: of the records, relative to the results folder; ``config``: configuration hash; ``code``, ``variant``:
+    the fingerprints and variant hashes of its records, one each unless they differ; ``indexes``: bundle index ->
+    seeds; ``runs``: [seed, record's file name, status, SHA-256, position in ``environments``]; ``made_from``: the cells
+    that a grid chose from; ``measured``: [seed, file of the measured row, its SHA-256].
+    """
+
+    experiment: str
+    method: str
+    folder: str
+    config: str
+    code: list[str] = field(default_factory=list)
+    variant: list[str] = field(default_factory=list)
+    indexes: dict[str, list[int]] = field(default_factory=dict)
+    runs: list[list[Any]] = field(default_factory=list)
+    made_from: list[str] = field(default_factory=list)
+    measured: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder as the tables see it: resolved settings, folder, the gathered runs or some of them, and the
+    ledger of published numbers."""
+
+    settings: Mapping[str, Any]
+    root: Path
+    runs: pd.DataFrame
+    ledger: Path | None = None
+
+    @cached_property
+    def order(self) -> dict[str, list[str]]:
+        """The methods of each experiment, in the tables' order."""
+        return {name: experiment["methods"] for name, experiment in self.settings["experiments"].items()}
+
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """The finished runs with what was measured of their networks."""
+        return theory.landscape(self.root / "theory", self.runs, self.order)
+
+    def cells(self, experiment: str) -> list[str]:
+        """Identifiers of the experiment's cells that were run."""
+        block = self.runs[self.runs["experiment"] == experiment]
+        return [f"{experiment}/{method}" for method in block["method"].drop_duplicates()]
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a table of the results is made and what its cells come from.
+
+    ``key``: CSV columns that name a row; ``headings``: from the numbers, printed heading -> CSV column; ``column``: a
+    CSV column's `Column`, None for one it does not know; ``roles``: of a row (a dict of its CSV cells), the cells, runs
+    and files in each role; ``numbers``, ``shown``: the table's functions, full numbers and text to print.
+    """
+
+    key: tuple[str, ...]
+    headings: Callable[[pd.DataFrame], dict[str, str]]
+    column: Callable[[str], Column | None]
+    roles: Callable[[Results, dict[str, Any]], Roles]
+    numbers: Callable[[Results], pd.DataFrame]
+    shown: Callable[[pd.DataFrame], pd.DataFrame]
+
+
+STATISTICS = "hsac.report.statistics"
+MEAN = f"{STATISTICS}.mean_interval"
+OVER_SEEDS = "mean over seeds"
+HALF_WIDTH = "half the width of the 95 % t interval over seeds"
+SETTINGS = "the settings"
+
+
+def _accuracies(kind: str, name: str) -> dict[str, Column]:
+    """Mean and half width of an accuracy, in per cent."""
+    source = f"metrics.{kind}.test_accuracy"
+    return {
+        f"{name}_percent": Column(source, f"100 × {OVER_SEEDS}", MEAN),
+        f"{name}_half_width_percent": Column(source, f"100 × {HALF_WIDTH}", MEAN),
+    }
+
+
+def _compared(how: str, function: str, *others: str) -> Column:
+    """A column that compares a method with the reference; ``others``: further roles that go in."""
+    return Column(ACCURACY, how, f"{STATISTICS}.{function}", ("own", "reference", *others))
+
+
+ACCURACY = "metrics.selected.test_accuracy"
+DIFFERENCE = "of own minus the reference's, paired by seed"
+TABLE = "hsac.report.tables.experiment_table"
+EXPERIMENT = {
+    "method": Column("method", "name of the row", SETTINGS, finished=False),
+    "reference": Column("method", "whether the row is the method that the others are compared with", SETTINGS, ()),
+    **_accuracies("selected", "test_accuracy"),
+    **_accuracies("last", "last_test_accuracy"),
+    **_accuracies("oracle", "oracle_test_accuracy"),
+    "test_nll_nats": Column("metrics.selected.test_nll", OVER_SEEDS, MEAN),
+    "test_accuracy_iqm_percent": Column(ACCURACY, "100 × interquartile mean over seeds", f"{STATISTICS}.iqm"),
+    **{
+        f"test_accuracy_hierarchical_{end}_percent": Column(
+            ACCURACY, f"100 × {end} end of the 95 % hierarchical bootstrap interval of the mean, over seeds and items",
+            f"{STATISTICS}.hierarchical_interval",
+        )
+        for end in ("low", "high")
+    },
+    "difference_points": _compared(f"100 × mean difference {DIFFERENCE}", "paired_difference"),
+    **{
+        f"difference_{end}_points": _compared(
+            f"100 × {end} end of the 95 % t interval of the mean difference {DIFFERENCE}", "paired_difference"
+        )
+        for end in ("low", "high")
+    },
+    **{
+        f"difference_hierarchical_{end}_points": _compared(
+            f"100 × {end} end of the 95 % hierarchical bootstrap interval of the mean difference {DIFFERENCE}",
+            "hierarchical_interval",
+        )
+        for end in ("low", "high")
+    },
+    "p": _compared(f"two-sided test, named in the column test, of the difference {DIFFERENCE}", "paired_difference"),
+    "p_holm": _compared(
+        "the p of every method of the table against the reference, corrected by Holm", "holm", "family"
+    ),
+    "test": _compared("the test that p is of: t under 12 pairs, permutation from there on", "paired_difference"),
+    "p_permutation": _compared(f"sign-flip test of the difference {DIFFERENCE}", "permutation_p"),
+    "improvement": _compared("probability that an own run beats one of the reference", "probability_of_improvement"),
+    "effect": _compared(f"Hedges' g of the difference {DIFFERENCE}", "effect_size"),
+    **{
+        f"effect_{end}": _compared(f"{end} end of the 95 % interval of Hedges' g", "effect_size")
+        for end in ("low", "high")
+    },
+    "more_seeds": _compared(
+        "seeds to add for 80 % power at 0.05 over the number of comparisons, where p Holm is 0.05 or more",
+        "more_seeds", "family",
+    ),
+    **{
+        f"{part}_accuracy_percent": Column(f"metrics.selected.{part}_accuracy", f"100 × {OVER_SEEDS}", MEAN)
+        for part in ("head", "middle", "tail")
+    },
+    "memorisation_percent": Column("metrics.selected.memorisation", f"100 × {OVER_SEEDS}", MEAN),
+    "dropped_solves_percent": Column("outer.fallback", f"100 × mean over outer steps, then {OVER_SEEDS}", MEAN),
+    "sharpness_nats": Column("sharpness", OVER_SEEDS, MEAN),
+    "curvature": Column("curvature.final", "geometric mean over layers, then median over seeds", TABLE),
+    "gradients": Column("gradients", OVER_SEEDS, MEAN),
+    "products": Column("products", OVER_SEEDS, MEAN),
+    "points_tried": Column("tried", "median over seeds", TABLE, finished=False),
+    "n_ok": Column("status", "number of runs with status ok", TABLE, finished=False),
+    "n": Column("status", "number of runs", TABLE, finished=False),
+}  # fmt: skip
+FAILURES = {
+    name: Column(name, "as the record says", "hsac.report.tables.failures_table", finished=False)
+    for name in tables.FAILURE_HEADINGS
+}
+WITH_ROWS = ("own", "rows")
+CERTIFICATE = "hsac.report.theory.certificates"
+CERTIFICATES = {
+    "experiment": Column("experiment", "name of the row", SETTINGS, WITH_ROWS),
+    "method": Column("method", "name of the row", SETTINGS, WITH_ROWS),
+    "prior": Column("posterior", "what the prior of the certificate was", CERTIFICATE, WITH_ROWS),
+    "examples": Column("examples", "the same for every seed", CERTIFICATE, WITH_ROWS),
+    "kl_nats": Column("kl", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
+    "slack": Column("slack", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
+    "sigma": Column("sigma", "median over seeds", CERTIFICATE, WITH_ROWS),
+    **{
+        name.replace("_percent", ending): Column(
+            source if source != "test_error" else "1 − metrics.last.test_accuracy, or the row's test_error",
+            f"100 × {how}", MEAN, WITH_ROWS,
+        )
+        for name, source in theory.SHARES.items()
+        for ending, how in (("_percent", OVER_SEEDS), ("_half_width_percent", HALF_WIDTH))
+    },
+    "vacuous": Column("vacuous", "number of seeds whose certificate is vacuous", CERTIFICATE, WITH_ROWS),
+    "n": Column("bound", "number of seeds with a certificate", CERTIFICATE, WITH_ROWS),
+}  # fmt: skip
+BOOTSTRAP = "hsac.report.curvature_role.mean_over_seeds"
+RANKS = {
+    **{name: Column(name, "name of the row", SETTINGS, WITH_ROWS) for name in ("experiment", "setting", "weight_rule")},
+    **{
+        name: Column(name, "quantity of the row", "hsac.report.curvature_role.correlations", WITH_ROWS) for name in "xy"
+    },
+    **{
+        column: Column("x and y", f"{rank} across fixed curvatures within a seed; {how}", BOOTSTRAP, WITH_ROWS)
+        for rank, ends in (
+            ("Spearman's rho", ("rho", "low", "high")),
+            ("Kendall's tau-b", ("tau", "tau_low", "tau_high")),
+        )
+        for column, how in zip(
+            ends,
+            (OVER_SEEDS, *(f"{end} end of the 95 % bootstrap interval over seeds" for end in ("low", "high"))),
+            strict=True,
+        )
+    },
+    "seeds": Column("x and y", "number of seeds with at least three usable curvatures", BOOTSTRAP, WITH_ROWS),
+    "curvatures": Column("x and y", "number of different curvatures of these seeds", BOOTSTRAP, WITH_ROWS),
+}
+
+
+def _coverage_column(name: str) -> Column:
+    return Column(name, "as the study's row says", "hsac.theory.studies.coverage.Coverage.rows", ("rows",))
+
+
+def _overview_column(name: str) -> Column | None:
+    if name == "method":
+        return Column("method", "name of the row; base is each experiment's plain weight rule", SETTINGS, ())
+    experiment = name.removesuffix("_percent").removesuffix("_half_width")
+    how = HALF_WIDTH if name.endswith("_half_width_percent") else OVER_SEEDS
+    return Column(ACCURACY, f"100 × {how}", MEAN, (experiment,)) if name.endswith("_percent") else None
+
+
+def _experiment_roles(results: Results, experiment: str, row: dict[str, Any]) -> Roles:
+    run = results.cells(experiment)
+    reference = f"{experiment}/{results.settings['experiments'][experiment]['reference']}"
+    named = {"own": [f"{experiment}/{row['method']}"], "reference": [reference], "family": run}
+    return {role: [name for name in names if name in run] for role, names in named.items()}
+
+
+def _overview_roles(results: Results, row: dict[str, Any]) -> Roles:
+    labels = tables.overview_labels(results.runs, results.order)
+    run = {name for experiment in results.order for name in results.cells(experiment)}
+    own = {e: f"{e}/{m}" for (e, m), label in labels.items() if label == row["method"]}
+    return {experiment: [own[experiment]] if own.get(experiment) in run else [] for experiment in results.order}
+
+
+def _file(results: Results, path: Path) -> list[str]:
+    return [path.relative_to(results.root).as_posix()] if path.is_file() else []
+
+
+def _certificate_roles(results: Results, row: dict[str, Any]) -> Roles:
+    cell = f"{row['experiment']}/{row['method']}"
+    if row["prior"] == theory.PRIORS["start"]:
+        path = layout.landscape_path(results.root, row["experiment"])
+        return {"own": [cell], "rows": _file(results, path)}
+    # trained again on parts of the examples: no run of the tables goes in, its configuration does
+    path = layout.informed_path(results.root, row["experiment"])
+    return {"own": [], "rows": _file(results, path), "configuration": [cell]}
+
+
+def _rank_roles(results: Results, row: dict[str, Any]) -> Roles:
+    runs = theory.sweep(results.runs)[0]
+    runs = runs[(runs["experiment"] == row["experiment"]) & (runs["weight_rule"] == row["weight_rule"])]
+    own = [f"{row['experiment']}/{method}" for method in runs["method"].drop_duplicates()]
+    measured = {row["x"], row["y"]} & set(theory.MEASURED)
+    path = layout.landscape_path(results.root, row["experiment"])
+    return {"own": own, "rows": _file(results, path) if measured else []}
+
+
+def _coverage(results: Results) -> pd.DataFrame:
+    rows = theory.study(results.root / "theory", "coverage")
+    return rows if len(rows) else pd.DataFrame(columns=list(theory.COVERAGE))
+
+
+def _published_column(name: str) -> Column:
+    ledger = name in (
+        "id",
+        "source",
+        "table",
+        "dataset",
+        "metric",
+        "published",
+        "interval",
+        "sd",
+        "n",
+        "over",
+        "margin",
+    )
+    how = "as the ledger says" if ledger else "our cell of the same protocol, or else the nearest, beside the ledger's"
+    function = "hsac.report.published." + ("read_published" if ledger else "judge")
+    return Column(name if ledger else "config, metrics", how, function, ("own", "ledger"))
+
+
+def _published_roles(results: Results, row: dict[str, Any]) -> Roles:
+    ours = [f"{row['experiment']}/{row['method']}"] if isinstance(row["experiment"], str) else []
+    return {"own": ours, "ledger": [] if results.ledger is None else [os.path.relpath(results.ledger, results.root)]}
+
+
+def _published(results: Results) -> pd.DataFrame:
+    ledger = [] if results.ledger is None else published.read_published(results.ledger)
+    return published.judge(ledger, results.runs, results.root)
+
+
+COVERAGE_SHOWN = {"coverage_percent": "coverage", "required_percent": "delta"}
+COVERAGE_SHOWN |= {f"mean_{name}_percent": f"mean_{name}" for name in ("bound", "risk")}
+
+
+def _named(headings: Mapping[str, str], csv: Mapping[str, str] | None = None) -> Callable[..., dict[str, str]]:
+    """Heading -> CSV column for column -> heading; ``csv`` names the columns that the CSV calls otherwise."""
+    found = {heading: (csv or {}).get(column, column) for column, heading in headings.items()}
+    return lambda numbers: {heading: column for heading, column in found.items() if column in numbers}
+
+
+def _overview_headings(numbers: pd.DataFrame) -> dict[str, str]:
+    return {"Method": "method"} | {f"{c.removesuffix('_percent')} (%)": c for c in numbers.columns[1::2]}
+
+
+TABLES = {
+    "overview": Table(
+        ("method",), _overview_headings, _overview_column, _overview_roles,
+        lambda results: tables.overview_table(results.runs, results.order), tables.overview_displayed,
+    ),
+    "failures": Table(
+        ("experiment", "method", "seed"), _named(tables.FAILURE_HEADINGS), FAILURES.get,
+        lambda _, row: {"own": ["{experiment}/{method}#{seed}".format(**row)]},
+        lambda results: tables.failures_table(results.runs), tables.failures_displayed,
+    ),
+    "certificates": Table(
+        ("experiment", "method", "prior"), _named(theory.CERTIFICATES), CERTIFICATES.get, _certificate_roles,
+        lambda results: theory.certificates(
+            results.measured, theory.informed(results.root / "theory", results.order)
+        ), theory.certificates_displayed,
+    ),
+    "coverage": Table(
+        ("n", "delta", "bound"), _named(theory.COVERAGE, COVERAGE_SHOWN), _coverage_column,
+        lambda results, _: {"rows": _file(results, layout.study_path(results.root, "coverage"))},
+        _coverage, theory.coverage_displayed,
+    ),
+    "published": Table(
+        ("id", "experiment", "method"), _named(published.COLUMNS, {"cell": "method"}), _published_column,
+        _published_roles, _published, published.displayed,
+    ),
+    "rank_correlations": Table(
+        ("experiment", "weight_rule", "x", "y"), _named(curvature_role.HEADINGS), RANKS.get, _rank_roles,
+        lambda results: curvature_role.correlations(theory.sweep(results.measured)[0]), curvature_role.displayed,
+    ),
+}  # fmt: skip
+
+
+def table(name: str, experiments: Iterable[str]) -> Table | None:
+    """How the table ``name`` is made: one of ``TABLES``, or that of an experiment; None when it is neither."""
+    if name in TABLES or name not in experiments:
+        return TABLES.get(name)
+    return Table(
+        ("method",),
+        _named(tables.HEADINGS),
+        EXPERIMENT.get,
+        lambda results, row: _experiment_roles(results, name, row),
+        lambda results: tables.experiment_table(
+            results.runs, name, results.order[name], results.settings["experiments"][name]["reference"]
+        ),
+        tables.displayed,
+    )
+
+
+def label(key: Sequence[str], row: Mapping[str, Any]) -> str:
+    """The name of a row: its key cells, joined."""
+    return " / ".join(tables.MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
+
+
+def records(numbers: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as dicts."""
+    return [{str(name): value for name, value in row.items()} for row in numbers.to_dict("records")]
+
+
+def read_numbers(path: Path) -> pd.DataFrame:
+    """A table's CSV with every digit. Raises InputError when it is missing or cut short."""
+    try:
+        return pd.read_csv(path, float_precision="round_trip")
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); a plain `snakemake` run makes it again") from None
+
+
+def _environment(record: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("versions", "host", "device", "dtype", "threads")
+    return {name: record[name] for name in names if name in record}
+
+
+def position(shared: list[Any], value: Any) -> int:
+    """Where ``value`` is in ``shared``; it is put at the end when it is not there yet."""
+    if value not in shared:
+        shared.append(value)
+    return shared.index(value)
+
+
+class Catalogue:
+    """The cells of a results folder as their bundle indexes list them, each read once."""
+
+    def __init__(self, settings: dict[str, Any], root: Path) -> None:
+        self.settings, self.root = settings, root
+        self.environments: list[dict[str, Any]] = []
+        self._cells: dict[str, Cell] = {}
+        self._rows: dict[str, dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]]] = {}
+
+    def cell(self, name: str) -> Cell:
+        """The cell ``experiment/method``, its records checked against its indexes."""
+        if name not in self._cells:
+            self._cells[name] = self._read(*name.split("/", 1))
+        return self._cells[name]
+
+    def _read(self, experiment: str, method: str) -> Cell:
+        made = config.cell(self.settings, experiment, method)
+        folder = layout.index_path(self.root, made, 0).parent
+        found = Cell(experiment, method, folder.relative_to(self.root).as_posix(), made["hash"])
+        for path in layout.indexes(self.settings, self.root, [made]):
+            listed = read_index(path)[1]
+            found.indexes[path.name] = [seed for seed, _, _ in listed]
+            for (seed, file, sha256), (_, record) in zip(listed, read_records(path), strict=True):
+                place = position(self.environments, _environment(record))
+                found.runs.append([seed, file.name, record["status"], sha256, place])
+                position(found.code, record["code"])
+                position(found.variant, record["variant_hash"])
+        found.made_from.extend(f"{experiment}/{name}" for name in config.candidates(self.settings, made))
+        found.measured.extend(self._measured(experiment, method))
+        return found
+
+    def _measured(self, experiment: str, method: str) -> list[list[Any]]:
+        """The kept rows that the experiment's CSV of measurements holds; rows of earlier code or weights lie there
+        too, so they are told apart by their numbers."""
+        path = layout.landscape_path(self.root, experiment)
+        if experiment not in self._rows:
+            kept: dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]] = {}
+            for file in sorted(path.with_suffix("").glob("*.json")):
+                row = read_json(file)
+                kept.setdefault((row["method"], row["seed"]), []).append((file, row))
+            self._rows[experiment] = kept
+        rows = read_numbers(path) if path.is_file() else pd.DataFrame(columns=["method"])
+        out = []
+        for row in rows[rows["method"] == method].to_dict("records"):
+            for file, other in self._rows[experiment].get((method, row["seed"]), []):
+                if all(other[name] == row[name] for name in ("top_eigenvalue", "trace")):
+                    out.append([row["seed"], file.relative_to(self.root).as_posix(), file_sha256(file)])
+        return out
+
+
+def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv: Path) -> dict[str, Any]:
+    """The provenance of the table ``name``, whose numbers lie in ``csv``."""
+    numbers = read_numbers(csv)
+    columns = {c: made.column(c) for c in numbers.columns}
+    lists: list[list[str]] = []
+    rows: dict[str, dict[str, int]] = {}
+    for row in records(numbers):
+        roles = made.roles(results, row)
+        rows[label(made.key, row)] = {role: position(lists, names) for role, names in roles.items()}
+    named = dict.fromkeys(item for names in lists for item in names)
+    files = [item for item in named if (results.root / item).is_file()]
+    waiting = [item.partition("#")[0] for item in named if item not in files]
+    cells: dict[str, Cell] = {}
+    while waiting:  # a grid's cells bring the cells that it chose from
+        cells[waiting[0]] = catalogue.cell(waiting[0])
+        waiting = [c for c in [*waiting[1:], *cells[waiting[0]].made_from] if c not in cells]
+    return {
+        "schema": 1,
+        "table": name,
+        "key": list(made.key),
+        "sha256": file_sha256(csv),
+        "code": of_modules(CODE),
+        "versions": {package: version(package) for package in PACKAGES},
+        "headings": made.headings(numbers),
+        "columns": {c: asdict(column) for c, column in columns.items() if column is not None},
+        "rows": rows,
+        "lists": lists,
+        "cells": {c: asdict(cell) | ({} if files else {"measured": []}) for c, cell in cells.items()},
+        "environments": catalogue.environments,
+        "files": {item: file_sha256(results.root / item) for item in files},
+    }
+
+
+def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path | None, folder: Path) -> None:
+    """Write a sidecar beside each table (CSV) of ``folder`` that ``table`` knows; ``ledger``: of published numbers.
+
+    Raises InputError naming the record that is missing or differs from what its bundle's index says.
+    """
+    root = Path(runs_parquet).parent
+    results = Results(settings, root, read_gathered(runs_parquet), ledger)
+    catalogue = Catalogue(settings, root)
+    for csv in sorted(Path(folder).glob("*.csv")):
+        made = table(csv.stem, settings["experiments"])
+        if made is not None:
+            write_json(csv.with_name(csv.stem + SUFFIX), sidecar(csv.stem, made, results, catalogue, csv))
+
+
+def read_sidecars(folder: Path) -> dict[str, dict[str, Any]]:
+    """The sidecars of a folder of tables, by table. Raises InputError when one cannot be read."""
+    paths = sorted(Path(folder).glob(f"*{SUFFIX}"))
+    return {path.name.removesuffix(SUFFIX): read_json(path) for path in paths}
+
+
+def page_data(results: Path) -> dict[str, Any]:
+    """What a click on a cell of the page opens: the sidecars of ``results``/tables joined, shared parts once.
+
+    - ``tables``: table -> ``key``, ``headings`` (printed heading -> CSV column), ``columns`` (CSV column -> position in
+      ``columns``), ``rows`` (row's name, as `label` makes it of the CSV's row -> role -> position in ``lists``);
+    - ``columns``: field, how, function, uses (roles), finished; ``lists``: cells, single runs (``cell#seed``), files;
+    - ``cells``: as ``Cell``, with ``configuration`` (top-level key -> position in ``parts``), ``variant_file`` and
+      without ``measured``; ``parts``: the distinct parts of all configurations;
+    - ``environments`` (``Cell.runs`` refer to these); ``files``: path -> SHA-256.
+
+    The records, variant, configuration and environment of a cell are those of ``lists[i]`` for i in the row's roles
+    that the column ``uses``. Raises InputError when a sidecar or the settings cannot be read.
+    """
+    root = Path(results)
+    settings = read_json(root / "settings.json")
+    columns: list[Any] = []
+    lists: list[Any] = []
+    parts: list[Any] = []
+    environments: list[Any] = []
+    out: dict[str, Any] = {"tables": {}, "cells": {}, "files": {}}
+
+    for name, content in read_sidecars(root / "tables").items():
+        places = [position(lists, names) for names in content["lists"]]
+        out["tables"][name] = {
+            "key": content["key"],
+            "headings": content["headings"],
+            "columns": {c: position(columns, column) for c, column in content["columns"].items()},
+            "rows": {row: {role: places[i] for role, i in roles.items()} for row, roles in content["rows"].items()},
+        }
+        out["files"] |= content["files"]
+        for c, cell in content["cells"].items():
+            if c in out["cells"]:
+                continue
+            made = config.cell(settings, cell["experiment"], cell["method"])["config"]
+            runs = [[*run[:-1], position(environments, content["environments"][run[-1]])] for run in cell["runs"]]
+            kept = {key: value for key, value in cell.items() if key != "measured"}
+            shared = {"configuration": {key: position(parts, value) for key, value in made.items()}}
+            experiment = settings["experiments"][cell["experiment"]]
+            out["cells"][c] = kept | {"runs": runs} | shared
+            out["cells"][c]["variant_file"] = layout.variant_path(experiment).as_posix()
+    return out | {"columns": columns, "lists": lists, "parts": parts, "environments": environments}
