@@ -126,12 +126,14 @@ def claims_stage(args: argparse.Namespace) -> None:
 
 def tables_stage(args: argparse.Namespace) -> None:
     """Write the tables as CSV, Markdown and LaTeX."""
+    from hsac.report.published import write_published
     from hsac.report.tables import write_tables
     from hsac.report.theory import write_theory_tables
 
     order, references = _order(read_json(args.settings))
     write_tables(args.runs, order, references, args.output)
     write_theory_tables(args.runs, order, args.output)
+    write_published(args.published, args.runs, args.output)
 
 
 def figures_stage(args: argparse.Namespace) -> None:
@@ -150,6 +152,15 @@ def page_stage(args: argparse.Namespace) -> None:
     variants = {name: layout.variant_path(e) for name, e in settings["experiments"].items()}
     write_page(args.results, variants, args.results / "index.html")
     print(f"tables  {args.results}/tables\nfigures {args.results}/figures\npage    {args.results}/index.html")
+
+
+def compare_stage(args: argparse.Namespace) -> int:
+    """Show two results folders side by side as Markdown; exit status 1 when something moved beyond noise."""
+    from hsac.report.compare import compare
+
+    text, moved = compare(args.a, args.b)
+    print(text)
+    return int(moved)
 
 
 def progress_stage(args: argparse.Namespace) -> None:
@@ -178,6 +189,7 @@ def list_stage(args: argparse.Namespace) -> None:
         for line in lines:
             print(f"  {line}")
 
+
 def stale_stage(args: argparse.Namespace) -> None:
     """Say which runs the present code or configuration would compute again, why, and about how long that takes."""
     from hsac import stale
@@ -194,7 +206,6 @@ def why_stage(args: argparse.Namespace) -> int:
     text, sound = explain(layout.results_root(args.scale), args.table, args.row, args.column)
     print(text)
     return int(not sound)
-
 
 
 def _json(text: str, option: str) -> dict[str, Any]:
@@ -223,7 +234,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hsac", description=__doc__)
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
 
-    def stage(name: str, run: Callable[[argparse.Namespace], None], *options: tuple[str, dict[str, Any]]) -> None:
+    def stage(name: str, run: Callable[[argparse.Namespace], int | None], *options: tuple[str, dict[str, Any]]) -> None:
         sub = stages.add_parser(name, help=run.__doc__, description=run.__doc__)
         sub.set_defaults(run=run)
         for flag, keywords in options:
@@ -259,21 +270,29 @@ def parser() -> argparse.ArgumentParser:
     stage("certify", certify_stage, settings, experiment, variant, path("--output", "CSV file"))
     stage("gather", gather_stage, settings, results)
     stage("claims", claims_stage, path("--claims", "claims.yaml"), runs, path("--output", "file to write"))
-    stage("tables", tables_stage, settings, runs, path("--output", "folder to write"))
+    published = path("--published", "published.yaml")
+    stage("tables", tables_stage, settings, runs, published, path("--output", "folder to write"))
     graph = path("--rulegraph", "what `snakemake --rulegraph` prints")
     trajectories = path("--trajectories", "trajectories.parquet")
     stage("figures", figures_stage, settings, runs, trajectories, graph, path("--output", "folder to write"))
     stage("page", page_stage, settings, results)
+    folders = [(name, {"type": Path, "metavar": name.upper(), "help": "a results folder"}) for name in ("a", "b")]
+    stage("compare", compare_stage, *folders)
     process = ("--process", {"type": int, "required": True, "help": "the process to follow"})
     stage("progress", progress_stage, scale, override, process)
+    stage("stale", stale_stage, scale, override)
+    names = [("table", "a table"), ("row", "a row of it"), ("column", "a column, by its CSV name or printed heading")]
+    cell = [(name, {"metavar": name.upper(), "help": f"{text}, or an unambiguous part"}) for name, text in names]
+    stage("why", why_stage, *cell, scale)
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a stage; exit status 0, or 2 with one line on standard error for anything the user can mend."""
+    """Run a stage; exit status 0 or what the stage says, or 2 with one line on standard error for anything the user can
+    mend."""
     args = parser().parse_args(argv)
     try:
-        args.run(args)
+        status: int | None = args.run(args)
     except InputError as error:
         print(f"hsac: {error}", file=sys.stderr)
         return 2
@@ -282,8 +301,4 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
-    stage("stale", stale_stage, scale, override)
-    names = [("table", "a table"), ("row", "a row of it"), ("column", "a column, by its CSV name or printed heading")]
-    cell = [(name, {"metavar": name.upper(), "help": f"{text}, or an unambiguous part"}) for name, text in names]
-    stage("why", why_stage, *cell, scale)
+    return status or 0
