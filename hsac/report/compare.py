@@ -129,20 +129,19 @@ def _metric(
     m, k = mean_interval(ours), mean_interval(theirs)
     row: dict[str, Any] = {"n_a": m.n, "mean_a": m.mean, "low_a": m.low, "high_a": m.high}
     row |= {"n_b": k.n, "mean_b": k.mean, "low_b": k.low, "high_b": k.high}
-    x, y = (values.values[values.values.index.isin(seeds)] for values in (ours, theirs))
-    common = x.index.intersection(y.index)
-    if len(common) >= 2:
-        d, how = paired_difference(_of(b, key, metric, scale, seeds), _of(a, key, metric, scale, seeds)), "paired"
+    common = ours.values.index.intersection(theirs.values.index)
+    agree = common[common.isin(seeds)]
+    if len(agree) >= 2:
+        # the seeds that are in both and no pairs, should there be any, are left out of one side
+        kept = a if len(agree) == len(common) else a[a["seed"].isin(agree)]
+        base = ours if kept is a else Replicates(kept, *key, metric, scale)
+        d, how = paired_difference(theirs, base), "paired"
     else:
         d, how = welch(ours, theirs), "Welch"
     pairs = d.n if how == "paired" else 0
-    same = how == "paired" and bool((x[common] == y[common]).all())
+    same = how == "paired" and bool((ours.values[agree] == theirs.values[agree]).all())
     row |= {"how": how, "pairs": pairs, "difference": d.difference, "low": d.low, "high": d.high, "p": d.p}
     return row | {"verdict": "same" if same else ""}
-
-
-def _of(runs: pd.DataFrame, key: tuple[str, str], metric: str, scale: float, seeds: pd.Series) -> Replicates:
-    return Replicates(runs[runs["seed"].isin(seeds)], *key, metric, scale)
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

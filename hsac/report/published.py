@@ -46,7 +46,8 @@ NOTE = (
     "the difference inside the margin, as does its 90 % interval. Drifted: a one-sided t test at 5 % finds it outside. "
     "Undecided: neither. Not comparable: the tags in brackets differ from those of the nearest of our methods, which "
     "is shown with its own value; the CSV says how they differ. Not run: no run on that dataset. Where a source states "
-    "no spread its value is taken as it is printed. Verdicts are not corrected for their number."
+    "no spread its value is taken as it is printed; a spread over episodes is of a single model. Verdicts are not "
+    "corrected for their number."
 )
 
 

@@ -88,6 +88,7 @@ def test_holm_is_over_all_rows_that_are_not_the_same():
     assert table["p_holm"].notna().sum() == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_false_alarms_are_as_rare_as_stated(paired):
     """Two sets of the same truth: at most 5 % of comparisons of a whole table find something moved."""
