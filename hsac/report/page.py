@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
-from hsac.report import curvature_role, tables, theory
+from hsac.report import curvature_role, provenance, published, tables, theory
 from hsac.report.claims import SETTINGS
 from hsac.report.figures import CAPTIONS, THEORY
 from hsac.report.figures.style import COLOURS, OTHER
@@ -33,8 +33,8 @@ QUANTITIES = {
 COUNT_WORDS = ("train", "validation", "test")
 
 
-def sortable(numbers: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
-    """Headings and rows of a printed table; each cell is (text, sort key, interval).
+def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict[str, Any]:
+    """Headings and rows of the printed table `name`; each cell is (text, sort key, interval).
 
     The key is a number where there is one. The interval of an accuracy is (low, mean, high), from 0 to 100 over the
     span of its column; None elsewhere.
@@ -52,7 +52,16 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Any]:
             row.append((text, "" if pd.isna(key) else key, plot))
         rows.append(row)
     reference = [bool(r) for r in numbers["reference"]] if "reference" in numbers else [False] * len(rows)
-    return {"headings": headings, "rows": list(zip(rows, reference, strict=True))}
+    labels = _labels(numbers, name) if len(numbers) else [""] * len(rows)
+    return {"name": name, "headings": headings, "rows": list(zip(rows, reference, labels, strict=True))}
+
+
+def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
+    """The names that provenance gives the rows; empty for a table without provenance."""
+    made = provenance.table(name, [name])
+    if made is None or not set(made.key) <= set(numbers.columns):
+        return [""] * len(numbers)
+    return [provenance.label(made.key, row) for row in provenance.records(numbers)]
 
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
@@ -141,7 +150,7 @@ def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> dict[st
     return {
         "name": name,
         "cell": {key: str(cell[key]) for key in ("dataset", "variant", "model", "variant_hash")},
-        "table": sortable(numbers, tables.displayed(numbers)),
+        "table": sortable(numbers, tables.displayed(numbers), name),
         "reference": next(iter(numbers.loc[numbers["reference"], "method"]), ""),
     }
 
@@ -183,12 +192,22 @@ def _citations(runs: pd.DataFrame) -> list[dict[str, str]]:
     return [{"name": n, "citation": catalogue.entry(n).citation, "licence": catalogue.entry(n).licence} for n in used]
 
 
-def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> None:
+def _verification(path: Path) -> str:
+    """What `hsac verify` found, in a sentence; empty when it was not asked."""
+    if not path.is_file():
+        return ""
+    certificate = read_json(path)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in certificate["counts"].items())
+    return f"{certificate['checked']} finished runs, drawn at random, were trained again: {counts}."
+
+
+def write_page(results_dir: Path, variants: Mapping[str, Path], behind: Mapping[str, Any], out: Path) -> None:
     """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is opened.
 
     Reads ``runs.parquet``, ``trajectories.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png`` and the
-    records under ``results_dir``, and for the words of their recipes the ``variants`` files, one an experiment. Raises
-    InputError naming the one that is missing.
+    records under ``results_dir``, and for the words of their recipes the ``variants`` files, one an experiment;
+    ``behind`` is what a click on a cell opens (``hsac.report.provenance.page_data``), ``verification.json`` is shown
+    where it is there. Raises InputError naming the file that is missing.
     """
     root = Path(results_dir)
     runs = read_gathered(root / "runs.parquet")
@@ -212,8 +231,9 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> No
                 }
             )
     failures = _read_table(root / "tables" / "failures.csv")
-    certificates, coverage, ranks = (
-        _read_table(root / "tables" / f"{name}.csv") for name in ("certificates", "coverage", "rank_correlations")
+    certificates, coverage, ranks, ledger = (
+        _read_table(root / "tables" / f"{name}.csv")
+        for name in ("certificates", "coverage", "rank_correlations", "published")
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8"))
@@ -224,16 +244,20 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], out: Path) -> No
         ok=int(statuses.get("ok", 0)),
         claims=claims,
         sections=sections,
-        overview=sortable(overview, tables.overview_displayed(overview)),
+        overview=sortable(overview, tables.overview_displayed(overview), "overview"),
         overview_note=tables.overview_note(runs, order),
         table_note=tables.RECONSTRUCTED,
-        certificates=sortable(certificates, theory.certificates_displayed(certificates)),
+        certificates=sortable(certificates, theory.certificates_displayed(certificates), "certificates"),
         certificate_note=theory.CERTIFICATE_NOTE,
-        coverage=sortable(coverage, theory.coverage_displayed(coverage)),
+        coverage=sortable(coverage, theory.coverage_displayed(coverage), "coverage"),
         coverage_note=theory.COVERAGE_NOTE,
-        ranks=sortable(ranks, curvature_role.displayed(ranks)),
+        ranks=sortable(ranks, curvature_role.displayed(ranks), "rank_correlations"),
         rank_note=curvature_role.NOTE,
-        failures=sortable(failures, tables.failures_displayed(failures)),
+        published=sortable(ledger, published.displayed(ledger), "published"),
+        published_note=published.NOTE,
+        behind=behind,
+        verification=_verification(root / "verification.json"),
+        failures=sortable(failures, tables.failures_displayed(failures), "failures"),
         figures=[_figure(root, name) for name in CAPTIONS if name not in THEORY],
         theory_figures=[_figure(root, name) for name in CAPTIONS if name in THEORY],
         trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),

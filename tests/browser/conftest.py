@@ -11,9 +11,36 @@ from synthetic_records import ORDER, REFERENCES, synthetic_results
 from hsac.report.claims import write_claims
 from hsac.report.figures import write_figures
 from hsac.report.page import write_page
+from hsac.report.published import write_published
 from hsac.report.tables import write_tables
 from hsac.report.theory import write_theory_tables
 
+HEADING = "Test accuracy (%), validation-selected"
+CELL = {
+    "experiment": "digits",
+    "method": "sgd+hsac",
+    "folder": "runs/digits/sgd+hsac/abc",
+    "config": "abc",
+    "code": ["c0de"],
+}
+CELL |= {"variant": ["fa11"], "variant_file": "data/variants/digits/plain.json", "made_from": [], "indexes": {}}
+CELL |= {"runs": [[seed, f"seed{seed}.json", "ok", "5ea1" * 16, 0] for seed in range(4)], "configuration": {"model": 0}}
+BEHIND = {
+    "tables": {
+        "digits": {
+            "key": ["method"],
+            "headings": {HEADING: "test_accuracy_percent"},
+            "columns": {"test_accuracy_percent": 0},
+            "rows": {"sgd+hsac": {"own": 0}},
+        }
+    },
+    "columns": [{"field": "a field", "how": "mean over seeds", "function": "f", "uses": ["own"], "finished": True}],
+    "lists": [["digits/sgd+hsac"]],
+    "cells": {"digits/sgd+hsac": CELL},
+    "parts": [{"name": "mlp"}],
+    "environments": [{"torch": "2"}],
+    "files": {},
+}
 CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
 
 
@@ -27,5 +54,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_figures(runs, root / "trajectories.parquet", "", order, REFERENCES, root / "figures")
     write_tables(runs, order, REFERENCES, root / "tables")
     write_theory_tables(runs, order, root / "tables")
-    write_page(root, {}, root / "index.html")
+    write_published(CLAIMS.with_name("published.yaml"), runs, root / "tables")
+    write_page(root, {}, BEHIND, root / "index.html")
     return root / "index.html"

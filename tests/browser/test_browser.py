@@ -1,5 +1,6 @@
 """The page as a reader meets it, in headless Chromium: no console error, nothing fetched, sorting, the trajectories."""
 
+import html as html_module
 import json
 import os
 import re
@@ -33,6 +34,15 @@ const experiment = document.getElementById("t-experiment");
 report.experiments = experiment.options.length;
 experiment.selectedIndex = experiment.options.length - 1; experiment.dispatchEvent(new Event("change"));
 report.label = document.getElementById("chart").getAttribute("aria-label");
+const known = [...table.tBodies[0].rows].find(r => r.dataset.row === "sgd+hsac");
+known.cells[column].focus();
+known.cells[column].dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+report.open = document.getElementById("why").open;
+report.why = document.getElementById("why").textContent;
+document.getElementById("why").close();
+const unknown = [...table.tBodies[0].rows].find(r => r.dataset.row !== "sgd+hsac");
+unknown.cells[column].click();
+report.openUnknown = document.getElementById("why").open;
 report.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
 report.wide = document.documentElement.scrollWidth > window.innerWidth;
 document.title = JSON.stringify(report);
@@ -43,7 +53,12 @@ FIRST = '<script>window.seenErrors = []; addEventListener("error", e => seenErro
 def visit(page: Path, folder: Path, width: int) -> dict:
     html = page.read_text()
     probe = folder / f"probe{width}.html"
-    probe.write_text(html.replace("<head>", f"<head>{FIRST}").replace("</body>", f"<script>{READER}</script></body>"))
+    probe.write_text(
+        html.replace("<head>", f"<head>{FIRST}").replace(
+            "</body>",
+            f"<script>try {{ {READER} }} catch (e) {{ document.title = JSON.stringify(String(e)); }}</script></body>",
+        )
+    )
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--enable-logging=stderr"]
@@ -52,7 +67,9 @@ def visit(page: Path, folder: Path, width: int) -> dict:
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
     assert title is not None, done.stderr[-2000:]
-    return {**json.loads(title[1].replace("&quot;", '"').replace("&amp;", "&")), "console": said}
+    report = json.loads(html_module.unescape(title[1]))
+    assert isinstance(report, dict), report
+    return {**report, "console": said}
 
 
 @pytest.mark.parametrize("width", [1300, 500])
@@ -69,4 +86,8 @@ def test_a_reader_sorts_and_browses(page: Path, tmp_path: Path, width: int) -> N
     assert report["lines"] > report["oneSeed"] > 0
     assert report["experiments"] == 2
     assert "against training step" in report["label"]
+    assert report["open"]
+    for words in ("digits: sgd+hsac: Test accuracy", "hsac why", "test_accuracy_percent", "4 records", "5ea1", "mlp"):
+        assert words in report["why"]
+    assert not report["openUnknown"]
     assert not report["wide"]  # tables scroll in their frames, the page itself does not

@@ -12,10 +12,13 @@ from hsac.errors import InputError
 from hsac.report.claims import write_claims
 from hsac.report.figures import rule_graph, style, write_figures
 from hsac.report.page import duration, write_page
+from hsac.report.published import write_published
 from hsac.report.tables import write_tables
 from hsac.report.theory import write_theory_tables
 
 CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
+LEDGER = CLAIMS_FILE.with_name("published.yaml")
+NOTHING_BEHIND = {"tables": {}, "columns": [], "lists": [], "cells": {}, "parts": [], "environments": [], "files": {}}
 
 
 class Tags(HTMLParser):
@@ -45,7 +48,8 @@ def html(results: Path, variant_file: Path, tmp_path_factory: pytest.TempPathFac
     order = {e: ORDER[e] for e in ("digits", "glyphs_long_tailed")}
     write_tables(root / "runs.parquet", order, REFERENCES, root / "tables")
     write_theory_tables(root / "runs.parquet", order, root / "tables")
-    write_page(root, {"digits": variant_file}, root / "index.html")
+    write_published(LEDGER, root / "runs.parquet", root / "tables")
+    write_page(root, {"digits": variant_file}, NOTHING_BEHIND, root / "index.html")
     return (root / "index.html").read_text()
 
 
@@ -93,16 +97,17 @@ def test_cells_sort_by_their_numbers(html):
 
 def test_missing_pieces_are_named(results, tmp_path):
     with pytest.raises(InputError, match=r"runs\.parquet: missing"):
-        write_page(tmp_path, {}, tmp_path / "index.html")
+        write_page(tmp_path, {}, NOTHING_BEHIND, tmp_path / "index.html")
     shutil.copytree(results, tmp_path / "r")
     write_claims(CLAIMS_FILE, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "claims.json")
     style.save(rule_graph.draw(""), tmp_path / "r" / "figures" / "rule_graph")
     with pytest.raises(InputError, match=r"overview\.csv: missing"):
-        write_page(tmp_path / "r", {}, tmp_path / "index.html")
+        write_page(tmp_path / "r", {}, NOTHING_BEHIND, tmp_path / "index.html")
     write_tables(tmp_path / "r" / "runs.parquet", ORDER, REFERENCES, tmp_path / "r" / "tables")
     write_theory_tables(tmp_path / "r" / "runs.parquet", ORDER, tmp_path / "r" / "tables")
+    write_published(LEDGER, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "tables")
     with pytest.raises(InputError, match=r"accuracy_by_method\.png: cannot be read"):
-        write_page(tmp_path / "r", {}, tmp_path / "index.html")
+        write_page(tmp_path / "r", {}, NOTHING_BEHIND, tmp_path / "index.html")
 
 
 def test_duration():
