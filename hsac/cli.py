@@ -170,6 +170,40 @@ def progress_stage(args: argparse.Namespace) -> None:
     watch(args.scale, _json(args.override, "--override"), args.process)
 
 
+def stale_stage(args: argparse.Namespace) -> None:
+    """Say which runs the present code or configuration would compute again, why, and about how long that takes."""
+    from hsac import stale
+
+    settings = config.load(args.scale, _json(args.override, "--override"))
+    for line in stale.report(settings, layout.results_root(args.scale)):
+        print(line)
+
+
+def why_stage(args: argparse.Namespace) -> int:
+    """Show what lies behind a table's cell and how to compute it again; exit status 1 when something was changed."""
+    from hsac.report.why import explain
+
+    text, sound = explain(layout.results_root(args.scale), args.table, args.row, args.column)
+    print(text)
+    return int(not sound)
+
+
+def verify_stage(args: argparse.Namespace) -> int:
+    """Train random finished runs again and compare; exit status 1 when one is outside its learned tolerance."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from hsac import verify
+
+    settings, results = config.load(args.scale, _json(args.override, "--override")), layout.results_root(args.scale)
+    track = partial(tqdm, unit="group", disable=None)
+    certificate = verify.verify(settings, results, layout.data_root(), args.sample, args.seed, track)
+    verify.write_certificate(results / "verification.json", certificate)
+    print("\n".join(verify.lines(certificate)))
+    return int(certificate["counts"]["outside"] > 0)
+
+
 def list_stage(args: argparse.Namespace) -> None:
     """List settings, datasets, models, rules and methods."""
     settings = config.load(args.scale)
@@ -188,24 +222,6 @@ def list_stage(args: argparse.Namespace) -> None:
         print(title)
         for line in lines:
             print(f"  {line}")
-
-
-def stale_stage(args: argparse.Namespace) -> None:
-    """Say which runs the present code or configuration would compute again, why, and about how long that takes."""
-    from hsac import stale
-
-    settings = config.load(args.scale, _json(args.override, "--override"))
-    for line in stale.report(settings, layout.results_root(args.scale)):
-        print(line)
-
-
-def why_stage(args: argparse.Namespace) -> int:
-    """Show what lies behind a table's cell and how to compute it again; exit status 1 when something was changed."""
-    from hsac.report.why import explain
-
-    text, sound = explain(layout.results_root(args.scale), args.table, args.row, args.column)
-    print(text)
-    return int(not sound)
 
 
 def _json(text: str, option: str) -> dict[str, Any]:
@@ -281,6 +297,9 @@ def parser() -> argparse.ArgumentParser:
     process = ("--process", {"type": int, "required": True, "help": "the process to follow"})
     stage("progress", progress_stage, scale, override, process)
     stage("stale", stale_stage, scale, override)
+    sample = ("--sample", {"default": "5%", "help": "a share of the finished runs like 5%%, or their number"})
+    draw = ("--seed", {"type": int, "default": 0, "help": "of the draw"})
+    stage("verify", verify_stage, scale, override, sample, draw)
     names = [("table", "a table"), ("row", "a row of it"), ("column", "a column, by its CSV name or printed heading")]
     cell = [(name, {"metavar": name.upper(), "help": f"{text}, or an unambiguous part"}) for name, text in names]
     stage("why", why_stage, *cell, scale)

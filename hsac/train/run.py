@@ -191,15 +191,21 @@ def prepare(
 
 
 def train_seeds(
-    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    variant: dict[str, Any],
+    data: Path,
+    change: Callable[[Prepared], Prepared] = lambda made: made,
 ) -> list[tuple[Record, np.ndarray]]:
     """Train the seeds of a cell in one process: their records, without the identity fields, and final weights (P,).
 
-    Raises TimeLimitError when they take longer than the settings' `time_limit` (s a run) times their number.
+    `change` what was prepared to train something else than the cell says. Raises TimeLimitError when they take longer
+    than the settings' `time_limit` (s a run) times their number.
     """
     started = time.perf_counter()
     limit = settings["time_limit"]
-    made = prepare(settings, cell, seeds, variant, data)
+    made = change(prepare(settings, cell, seeds, variant, data))
     task, model, bundle, w = made.task, made.model, made.bundle, made.w
     outcome = train(
         task,
