@@ -118,10 +118,15 @@ def gather_stage(args: argparse.Namespace) -> None:
 
 
 def claims_stage(args: argparse.Namespace) -> None:
-    """Judge the claims."""
-    from hsac.report.claims import write_claims
+    """Judge the claims and print the verdicts; with --strict, end with status 1 when one is contradicted."""
+    from hsac.report.claims import contradicted, lines, write_claims
 
-    write_claims(args.claims, args.runs, args.output)
+    results = layout.results_root(args.scale)
+    entries = write_claims(args.claims, args.runs or results / "runs.parquet", args.output or results / "claims.json")
+    print("\n".join(lines(entries)))
+    if args.strict and contradicted(entries):
+        print(f"hsac: contradicted: {', '.join(contradicted(entries))}", file=sys.stderr)
+        sys.exit(1)
 
 
 def tables_stage(args: argparse.Namespace) -> None:
@@ -285,7 +290,13 @@ def parser() -> argparse.ArgumentParser:
     stage("measure", measure_stage, settings, experiment, variant, indexes, path("--output", "CSV file"))
     stage("certify", certify_stage, settings, experiment, variant, path("--output", "CSV file"))
     stage("gather", gather_stage, settings, results)
-    stage("claims", claims_stage, path("--claims", "claims.yaml"), runs, path("--output", "file to write"))
+    claimed = ("--claims", {"type": Path, "default": Path("config/claims.yaml"), "help": "claims.yaml"})
+    judged = (
+        ("--runs", {"type": Path, "help": "runs.parquet, by default the scale's; studies lie in theory beside it"}),
+        ("--output", {"type": Path, "help": "file to write, by default the scale's claims.json"}),
+        ("--strict", {"action": "store_true", "help": "exit status 1 when a claim is contradicted"}),
+    )
+    stage("claims", claims_stage, scale, claimed, *judged)
     published = path("--published", "published.yaml")
     stage("tables", tables_stage, settings, runs, published, path("--output", "folder to write"))
     graph = path("--rulegraph", "what `snakemake --rulegraph` prints")

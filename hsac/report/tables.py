@@ -8,13 +8,15 @@ import pandas as pd
 
 from hsac.files import write_bytes
 from hsac.report.gather import read_gathered
-from hsac.report.statistics import mean_interval, summarise
+from hsac.report.statistics import Replicates, mean_interval, summarise
 
 RECONSTRUCTED = (
     "Curvature rules implement the method as reconstructed in this project, not the paper's code. "
     "Selection was on validation only; the oracle column (best test epoch) is not a fair result. "
-    "Means and 95 % t intervals are over seeds, differences are paired by seed, p is the paired t test's, "
-    "Holm's correction is over the table; accuracy in %, differences in points, NLL and sharpness in nats. "
+    "Means and 95 % t intervals are over seeds, differences are paired by seed, p is the paired t test's or, from 12 "
+    "pairs on, the sign-flip test's, Holm's correction is over the table; accuracy in %, differences in points, NLL "
+    "and sharpness in nats. The CSV file also has the interquartile mean, intervals of the hierarchical bootstrap over "
+    "seeds and test items, the probability of improvement, Hedges' g and the seeds that would decide. "
     "A run that did not finish counts in n and in no mean."
 )
 EXTRAS = {
@@ -41,6 +43,17 @@ HEADINGS = {
     "points_tried": "Points tried",
     "n_ok": "n ok / n",
 }
+IN_PERCENT = {  # columns of full numbers -> of hsac.report.statistics.summarise, as shares
+    "test_accuracy_iqm_percent": "iqm",
+    "test_accuracy_hierarchical_low_percent": "hierarchical_low",
+    "test_accuracy_hierarchical_high_percent": "hierarchical_high",
+    "difference_points": "difference",
+    "difference_low_points": "difference_low",
+    "difference_high_points": "difference_high",
+    "difference_hierarchical_low_points": "difference_hierarchical_low",
+    "difference_hierarchical_high_points": "difference_hierarchical_high",
+}
+COMPARED = ("p", "p_holm", "test", "p_permutation", "improvement", "effect", "effect_low", "effect_high", "more_seeds")
 FAILURE_HEADINGS = {
     "experiment": "Experiment",
     "method": "Method",
@@ -61,24 +74,27 @@ def experiment_table(runs: pd.DataFrame, experiment: str, order: Sequence[str], 
     block = runs[runs["experiment"] == experiment]
     statistics = summarise(block, reference=reference).set_index("method") if len(block) else pd.DataFrame()
     methods = [*order, *sorted(set(block["method"]) - set(order))]
-    rows = [_row(block[block["method"] == method], method, method == reference, statistics) for method in methods]
+    rows = [_row(block, experiment, method, method == reference, statistics) for method in methods]
     table = pd.DataFrame(rows)
     absent = [name for name, _ in EXTRAS.values() if table[name].isna().all()]
     return table.drop(columns=absent)
 
 
-def _row(cell: pd.DataFrame, method: str, is_reference: bool, statistics: pd.DataFrame) -> dict[str, object]:
+def _row(
+    block: pd.DataFrame, experiment: str, method: str, is_reference: bool, statistics: pd.DataFrame
+) -> dict[str, object]:
+    cell = block[block["method"] == method]
     ok = cell[cell["status"] == "ok"]
     row: dict[str, object] = {"method": method, "reference": is_reference}
     for kind in ("selected", "last", "oracle"):
-        m = mean_interval(100 * ok[f"{kind}_test_accuracy"])
+        m = mean_interval(Replicates(cell, experiment, method, f"{kind}_test_accuracy", scale=100))
         name = "test_accuracy" if kind == "selected" else f"{kind}_test_accuracy"
         row |= {f"{name}_percent": m.mean, f"{name}_half_width_percent": (m.high - m.low) / 2}
     row["test_nll_nats"] = _mean(ok["selected_test_nll"])
     found = statistics.loc[method] if method in statistics.index else pd.Series(dtype=float)
-    for name in ("difference", "difference_low", "difference_high"):
-        row[f"{name}_points"] = 100 * found.get(name, np.nan)
-    row |= {"p": found.get("p", np.nan), "p_holm": found.get("p_holm", np.nan)}
+    for name, column in IN_PERCENT.items():
+        row[name] = 100 * found.get(column, np.nan)
+    row |= {name: found.get(name, np.nan) for name in COMPARED}
     row |= {name: 100 * _mean(ok[column]) for column, (name, _) in EXTRAS.items()}
     row |= {"sharpness_nats": _mean(ok["sharpness"]), "curvature": _median(ok["curvature"])}
     row |= {
@@ -90,7 +106,8 @@ def _row(cell: pd.DataFrame, method: str, is_reference: bool, statistics: pd.Dat
 
 
 def _mean(values: pd.Series) -> float:
-    return mean_interval(values).mean
+    known = values.dropna()
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _median(values: pd.Series) -> float:
@@ -182,11 +199,10 @@ def overview_table(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd
     rows = list(dict.fromkeys(sequence + [labels[key] for key in sorted(labels)]))
     experiments = [*order, *sorted(set(runs["experiment"]) - set(order))]
     table = pd.DataFrame({"method": rows})
-    ok = runs[runs["status"] == "ok"]
     for experiment in experiments:
         by_label = {labels[e, m]: m for e, m in labels if e == experiment}
-        cells = [ok[(ok["experiment"] == experiment) & (ok["method"] == by_label.get(row))] for row in rows]
-        means = [mean_interval(100 * cell["selected_test_accuracy"]) for cell in cells]
+        cells = [Replicates(runs, experiment, by_label.get(row, ""), scale=100) for row in rows]
+        means = [mean_interval(cell) for cell in cells]
         table[f"{experiment}_percent"] = [m.mean for m in means]
         table[f"{experiment}_half_width_percent"] = [(m.high - m.low) / 2 for m in means]
     return table

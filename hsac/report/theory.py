@@ -8,7 +8,7 @@ import pandas as pd
 from hsac.errors import InputError
 from hsac.report import curvature_role
 from hsac.report.gather import read_gathered
-from hsac.report.statistics import mean_interval
+from hsac.report.statistics import Replicates, mean_interval
 from hsac.report.tables import MISSING, with_half_width, write
 
 CERTIFICATES = {
@@ -132,7 +132,7 @@ def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame
             row |= {"examples": int(cell["examples"].iloc[0]), "kl_nats": cell["kl"].mean()}
             row |= {"slack": cell["slack"].mean(), "sigma": cell["sigma"].median()}
             for name, column in SHARES.items():
-                m = mean_interval(100 * cell[column])
+                m = mean_interval(Replicates(cell, str(experiment), str(method), column, scale=100))
                 row |= {name: m.mean, name.replace("_percent", "_half_width_percent"): (m.high - m.low) / 2}
             out.append(row | {"vacuous": int(cell["vacuous"].astype(bool).sum()), "n": len(cell)})
     return pd.DataFrame(out) if out else pd.DataFrame(columns=list(CERTIFICATES))

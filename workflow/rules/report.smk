@@ -26,6 +26,10 @@ rule claims:
     input:
         claims="config/claims.yaml",
         runs=rules.gather.output.runs,
+        theory=[
+            layout.study_path(ROOT, study).as_posix()
+            for study in SETTINGS["theory"]["studies"]
+        ],
     output:
         f"{RESULTS}/claims.json",
     log:

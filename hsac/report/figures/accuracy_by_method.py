@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hsac.report.figures import style
-from hsac.report.statistics import by_seed, mean_interval
+from hsac.report.statistics import Replicates, mean_interval
 
 TITLE = "Test accuracy by method (selected on validation, 95 % intervals over seeds)"
 
@@ -26,19 +26,20 @@ def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]], references: Map
     titles = style.titles(runs)
     for panel, name in zip(axes.flat, names, strict=False):
         block = runs[runs["experiment"] == name]
-        _panel(panel, block, style.ordered(block["method"], order.get(name, ())), references.get(name, ""))
+        _panel(panel, block, name, style.ordered(block["method"], order.get(name, ())), references.get(name, ""))
         panel.set_title(titles[name])
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     return figure
 
 
-def _panel(axes: Axes, block: pd.DataFrame, methods: list[str], reference: str) -> None:
+def _panel(axes: Axes, block: pd.DataFrame, experiment: str, methods: list[str], reference: str) -> None:
     labels = []
     for row, method in enumerate(methods):
         cell = block[block["method"] == method]
-        values = 100 * by_seed(cell, "selected_test_accuracy").to_numpy()
-        m, shade = mean_interval(values), style.colour(method)
+        replicates = Replicates(cell, experiment, method, scale=100)
+        values = replicates.values.to_numpy()
+        m, shade = mean_interval(replicates), style.colour(method)
         # a fixed vertical spread keeps equal accuracies of different seeds apart
         offsets = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
         axes.scatter(values, row + offsets, s=9, color=shade, alpha=0.4, linewidths=0)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
-from hsac.report.statistics import Mean, mean_interval
+from hsac.report.statistics import Mean, Replicates, mean_interval
 
 TITLE = "What curvature does at the end of training (mean and 95 % interval over seeds)"
 QUANTITIES = {
@@ -43,7 +43,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
         for row, quantity in enumerate(quantities):
             panel = axes[row, column]
             curves = {rule: _curve(block[block["weight_rule"] == rule], quantity) for rule in rules}
-            level = mean_interval(euclidean.loc[euclidean["weight_rule"] != "sam", quantity]).mean
+            level = _mean(euclidean[euclidean["weight_rule"] != "sam"], quantity).mean
             _panel(panel, curves, level)
             if quantity in logarithmic:
                 panel.set_yscale("log", nonpositive="clip")
@@ -63,8 +63,14 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
 
 
 def _curve(cells: pd.DataFrame, quantity: str) -> dict[float, Mean]:
-    means = {c: mean_interval(cells.loc[cells["curvature"] == c, quantity]) for c in sorted(set(cells["curvature"]))}
+    means = {c: _mean(cells[cells["curvature"] == c], quantity) for c in sorted(set(cells["curvature"]))}
     return {c: m for c, m in means.items() if m.n}
+
+
+def _mean(cell: pd.DataFrame, quantity: str) -> Mean:
+    """The mean over the runs of one experiment and method; without runs, of nothing."""
+    experiment, method = cell[["experiment", "method"]].iloc[0] if len(cell) else ("", "")
+    return mean_interval(Replicates(cell, experiment, method, quantity))
 
 
 def _spans_a_decade(rows: pd.DataFrame, quantity: str) -> bool:
