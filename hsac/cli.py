@@ -130,15 +130,18 @@ def claims_stage(args: argparse.Namespace) -> None:
 
 
 def tables_stage(args: argparse.Namespace) -> None:
-    """Write the tables as CSV, Markdown and LaTeX."""
+    """Write the tables as CSV, Markdown and LaTeX, and beside each what lies behind its cells."""
+    from hsac.report.provenance import write_provenance
     from hsac.report.published import write_published
     from hsac.report.tables import write_tables
     from hsac.report.theory import write_theory_tables
 
-    order, references = _order(read_json(args.settings))
+    settings = read_json(args.settings)
+    order, references = _order(settings)
     write_tables(args.runs, order, references, args.output)
     write_theory_tables(args.runs, order, args.output)
     write_published(args.published, args.runs, args.output)
+    write_provenance(settings, args.runs, args.published, args.output)
 
 
 def figures_stage(args: argparse.Namespace) -> None:

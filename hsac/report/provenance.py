@@ -2,7 +2,7 @@
 
 A table of the results is in ``table(name)``: what names a row, how each column is computed, and which runs and files a
 row takes. From these the sidecars are written, `hsac why` explains a cell, and a cell is computed again from nothing
-but what its sidecar lists (``hsac.report.why.again``), which is how the tests know that the list is complete.
+but what its sidecar lists (``hsac.report.why.Answer.recomputed``), which is how tests know that the list is complete.
 
 A sidecar is one JSON object:
 
@@ -15,6 +15,7 @@ A sidecar is one JSON object:
 - ``cells``: cell -> ``Cell``; ``environments``: what ``Cell.runs`` refer to; ``files``: path -> SHA-256.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -406,9 +407,9 @@ def records(numbers: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
-    """A table's CSV with every digit. Raises InputError when it is missing or cut short."""
+    """A table's CSV. Raises InputError when it is missing or cut short."""
     try:
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:
@@ -472,7 +473,7 @@ class Catalogue:
         out = []
         for row in rows[rows["method"] == method].to_dict("records"):
             for file, other in self._rows[experiment].get((method, row["seed"]), []):
-                if all(other[name] == row[name] for name in ("top_eigenvalue", "trace")):
+                if all(math.isclose(other[name], row[name], rel_tol=1e-12) for name in ("top_eigenvalue", "trace")):
                     out.append([row["seed"], file.relative_to(self.root).as_posix(), file_sha256(file)])
         return out
 

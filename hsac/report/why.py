@@ -1,5 +1,6 @@
 """`hsac why`: what lies behind one cell of a table, whether it is unchanged, and how to compute it again."""
 
+import contextlib
 import difflib
 import json
 import math
@@ -39,6 +40,7 @@ def pick(what: str, found: str, allowed: Mapping[str, Iterable[str]]) -> str:
     fits = [
         lambda name: name == found,
         lambda name: name.casefold() == found.casefold(),
+        lambda name: found.casefold() in name.casefold().split(" / "),
         lambda name: found.casefold() in name.casefold(),
         lambda name: bool(words) and all(word in name.casefold() for word in words),
     ]
@@ -56,14 +58,6 @@ def _listed(names: Sequence[str], found: str) -> str:
         return ", ".join(map(repr, names))
     near = difflib.get_close_matches(found, names, n=5, cutoff=0.0)
     return f"{', '.join(map(repr, near))} and {len(names) - len(near)} more"
-
-
-def again(results: Results, made: Table, row: str, column: str) -> Any:
-    """The value of a cell computed from ``results`` alone; None where they give no such row or column."""
-    for found in provenance.records(made.numbers(results)):
-        if provenance.label(made.key, found) == row:
-            return found.get(column)
-    return None
 
 
 def same(value: Any, other: Any) -> bool:
@@ -139,6 +133,17 @@ class Answer:
                     out[name] = [run for run in runs if not single or run[0] == int(seed)]
         return out
 
+    @cached_property
+    def chosen_among(self) -> dict[str, list[list[Any]]]:
+        """As `cells`, of the cells that the grids among them chose from."""
+        cells = self.sidecar["cells"]
+        out: dict[str, list[list[Any]]] = {}
+        for name, runs in self.cells.items():
+            seeds = {run[0] for run in runs}
+            for source in cells[name]["made_from"]:
+                out[source] = [run for run in cells[source]["runs"] if run[0] in seeds]
+        return out
+
     def path(self, cell: str, run: Sequence[Any]) -> Path:
         """Where the record of a run lies."""
         return self.root / self.sidecar["cells"][cell]["folder"] / run[1]
@@ -147,7 +152,7 @@ class Answer:
     def changed(self) -> dict[Path, str]:
         """Files that are not what they were when the table was written, and what became of them."""
         out = {}
-        for cell, runs in self.cells.items():
+        for cell, runs in [*self.cells.items(), *self.chosen_among.items()]:
             for run in runs:
                 path = self.path(cell, run)
                 now = _sha256(path)
@@ -184,16 +189,19 @@ class Answer:
 
     @cached_property
     def records(self) -> dict[Path, dict[str, Any]]:
-        """The records that are there, by path."""
-        paths = [self.path(cell, run) for cell, runs in self.cells.items() for run in runs]
-        return {path: read_json(path) for path in paths if self.changed.get(path) != "MISSING"}
+        """The records that are there and can be read, by path."""
+        out = {}
+        for path in (self.path(cell, run) for cell, runs in self.cells.items() for run in runs):
+            with contextlib.suppress(InputError):  # `changed` says it
+                out[path] = read_json(path)
+        return out
 
-    def computed(self) -> Any:
-        """The cell computed now from the listed records and files alone."""
+    def recomputed(self) -> dict[str, dict[str, Any]]:
+        """Row -> column -> value of the table computed now from the listed records and files alone."""
         rows = [(path.relative_to(self.root).as_posix(), record) for path, record in self.records.items()]
         ledger = [self.root / item for item in self.roles.get("ledger", [])]
-        results = Results(self.settings, self.root, gathered(rows), *ledger)
-        return again(results, self.made, self.row, self.column)
+        numbers = self.made.numbers(Results(self.settings, self.root, gathered(rows), *ledger))
+        return {provenance.label(self.made.key, row): row for row in provenance.records(numbers)}
 
     @cached_property
     def stated(self) -> tuple[Any, str | None]:
@@ -274,11 +282,15 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
     of = " of the finished runs" if how["finished"] and answer.cells else ""
     lines.append(_line("from", f"{how['field']}{of}" + f" ({len(left_out)} did not finish)" * bool(left_out)))
     sound = not changed
-    if "MISSING" not in changed.values():
-        value_now = answer.computed()
+    try:
+        value_now = answer.recomputed().get(answer.row, {}).get(answer.column)
         agrees = same(value, value_now)
         sound &= agrees
         lines.append(_line("now", f"{_text(value_now)}, {'the same' if agrees else 'DIFFERENT'}, from what is listed"))
+    except (InputError, LookupError, TypeError, ValueError) as error:
+        if not changed:
+            raise
+        lines.append(_line("now", f"NOT COMPUTED: what is listed was changed so that it cannot be used ({error!r})"))
     csv = answer.root / "tables" / f"{answer.table}.csv"
     packages = ", ".join(f"{name} {version}" for name, version in answer.sidecar["versions"].items())
     lines.append(_line("table", f"{csv}, {_state(csv, changed)}"))
@@ -287,7 +299,7 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
         for item in items:
             lines += _file(answer, item) if item in answer.files else _cell(answer, role, item)
     if not answer.cells and not answer.files:
-        lines.append(_line("", "no run and no file goes in" + "; there is no such run" * (value is None)))
+        lines.append(_line("", "no run and no file goes in" + "; there is no such run" * same(value, None)))
     lines += _commands(answer)
     if not sound:
         lines += ["", "NOT as it was when the table was written; see the words in capitals"]
@@ -323,10 +335,7 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
     lines = ["", f"{cell['method']} on {cell['experiment']} ({role})"]
     if role == "configuration":
         lines.append(_line("runs", "trained again on parts of the examples; the rows above are all that is kept"))
-    for run in runs:
-        path = answer.path(name, run)
-        lines.append(_line("record", f"{path}"))
-        lines.append(_line("", f"seed {run[0]}, {run[2]}, SHA-256 {run[3]}, {_state(path, answer.changed)}"))
+    lines += _records(answer, "record", name, runs)
     seeds = {run[0] for run in runs}
     for seed, file, sha256 in cell["measured"] if answer.files else []:
         if seed in seeds:
@@ -337,6 +346,8 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         lines.append(_line("chosen among", ", ".join(cell["made_from"])))
         chosen = {r["seed"]: r["chosen"] for r in answer.records.values() if r["method"] == cell["method"]}
         lines.append(_line("", ", ".join(f"seed {seed}: {method}" for seed, method in sorted(chosen.items()))))
+        for source in cell["made_from"]:
+            lines += _records(answer, "", source, answer.chosen_among.get(source, []))
     made = config.cell(answer.settings, cell["experiment"], cell["method"])
     if made["hash"] == cell["config"]:
         now = "" if cell["made_from"] else of_training(made["config"])
@@ -353,6 +364,15 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         places = dict.fromkeys(run[4] for run in runs)
         for place in places:
             lines += _environment(answer.sidecar["environments"][place])
+    return lines
+
+
+def _records(answer: Answer, title: str, cell: str, runs: Iterable[Sequence[Any]]) -> list[str]:
+    lines = []
+    for run in runs:
+        path = answer.path(cell, run)
+        lines.append(_line(title, f"{path}"))
+        lines.append(_line("", f"seed {run[0]}, {run[2]}, SHA-256 {run[3]}, {_state(path, answer.changed)}"))
     return lines
 
 
@@ -395,13 +415,13 @@ def _commands(answer: Answer) -> list[str]:
         *lines,
         "to compute it again in place (runs whose records lie there are kept, even with --force, so they go first):",
         *(f"  {line}" for line in in_place),
+        "  (the last makes the tables and all else that is not up to date, which `hsac stale` lists)",
     ]
 
 
 def _with_candidates(answer: Answer) -> list[str]:
     """The cells behind the cell and those that its grids chose from; the latter first."""
-    cells = answer.sidecar["cells"]
-    return list(dict.fromkeys([c for name in answer.cells for c in (*cells[name]["made_from"], name)]))
+    return list(dict.fromkeys([*answer.chosen_among, *answer.cells]))
 
 
 def _scratch(cell: dict[str, Any], index: str) -> str:

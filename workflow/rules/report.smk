@@ -27,7 +27,7 @@ rule claims:
         claims="config/claims.yaml",
         runs=rules.gather.output.runs,
         theory=[
-            layout.study_path(ROOT, study).as_posix()
+            layout.study_path(layout.results_root(SCALE), study).as_posix()
             for study in SETTINGS["theory"]["studies"]
         ],
     output:
@@ -63,7 +63,10 @@ rule tables:
         "../../environment.yml"
     params:
         code=fingerprint.of_modules(
-            ["hsac.report.tables", "hsac.report.theory", "hsac.report.published"]
+            [
+                f"hsac.report.{name}"
+                for name in ("tables", "theory", "published", "provenance")
+            ]
         ),
     shell:
         "hsac tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "

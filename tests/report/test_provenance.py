@@ -1,0 +1,142 @@
+"""Every cell of every table has its provenance, and is computed again from nothing else."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from smoke_results import small, smoke_results
+
+from hsac.files import file_sha256, read_json
+from hsac.report import provenance, why
+from hsac.report.provenance import SETTINGS, page_data, read_sidecars
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("project"))
+        return smoke_results(Path.cwd(), small(bundle=2)).absolute()
+
+
+def answers(results: Path, name: str, sidecar: dict):
+    """The answer for every cell of a table, with the value that its CSV states."""
+    settings = read_json(results / "settings.json")
+    numbers = provenance.read_numbers(results / "tables" / f"{name}.csv")
+    for row in provenance.records(numbers):
+        for column, value in row.items():
+            label = provenance.label(sidecar["key"], row)
+            yield why.Answer(results, settings, sidecar, label, column), value
+
+
+def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) -> list[str]:
+    """The cells of a table, or of one column, that are not what comes out of the records and files listed for them."""
+    made, out = {}, []
+    for answer, value in answers(results, name, sidecar):
+        if column not in (None, answer.column):
+            continue
+        key = json.dumps(answer.roles)
+        if key not in made:
+            made[key] = answer.recomputed()
+        if not why.same(value, made[key].get(answer.row, {}).get(answer.column)):
+            out.append(f"{answer.row}: {answer.column}")
+    return out
+
+
+def test_every_table_has_a_sidecar(results):
+    tables = {path.stem for path in (results / "tables").glob("*.csv")}
+    assert tables >= {"digits", "disease", "overview", "failures", "certificates", "coverage", "published"}
+    assert set(read_sidecars(results / "tables")) == tables
+
+
+def test_every_cell_is_computed_again_from_what_its_sidecar_lists(results):
+    for name, sidecar in read_sidecars(results / "tables").items():
+        numbers = provenance.read_numbers(results / "tables" / f"{name}.csv")
+        assert set(numbers.columns) <= set(sidecar["columns"]), name
+        assert len(sidecar["rows"]) == len(numbers) > 0, name
+        assert set(sidecar["headings"].values()) <= set(sidecar["columns"]), name
+        assert wrong(results, name, sidecar) == [], name
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "uses"),
+    [
+        ("digits", "p_holm", ["own", "reference"]),
+        ("digits", "difference_points", ["own"]),
+        ("certificates", "test_percent", ["rows"]),
+        ("overview", "digits_percent", ["disease"]),
+    ],
+)
+def test_an_incomplete_list_is_noticed(results, table, column, uses):
+    sidecar = read_sidecars(results / "tables")[table]
+    sidecar["columns"][column]["uses"] = uses
+    assert wrong(results, table, sidecar, column)
+
+
+def test_functions_and_fields_are_real(results):
+    record = read_json(next((results / "runs/digits/sgd+hsac").rglob("seed0.json")))
+    for sidecar in read_sidecars(results / "tables").values():
+        for column in sidecar["columns"].values():
+            if column["function"] != SETTINGS:
+                module, _, name = column["function"].rpartition(".")
+                try:
+                    found = import_module(module)
+                except ModuleNotFoundError:  # a method of a class
+                    module, _, part = module.rpartition(".")
+                    found = getattr(import_module(module), part)
+                assert callable(getattr(found, name))
+    for column in provenance.EXPERIMENT.values():
+        head = column.field.split(".")[0]
+        assert head in record, column.field
+
+
+def test_a_sidecar_lists_records_with_their_digests(results):
+    sidecar = read_sidecars(results / "tables")["digits"]
+    cell = sidecar["cells"]["digits/sgd+hsac"]
+    folder = results / cell["folder"]
+    assert cell["indexes"] == {"block0.json": [0, 1], "block1.json": [2]}
+    assert [run[:3] for run in cell["runs"]] == [[seed, f"seed{seed}.json", "ok"] for seed in (0, 1, 2)]
+    assert [run[3] for run in cell["runs"]] == [file_sha256(folder / f"seed{seed}.json") for seed in (0, 1, 2)]
+    assert cell["config"] == folder.name
+    assert sidecar["environments"][cell["runs"][0][4]]["versions"]["python"] == "3.11.0"
+
+
+def test_a_grid_brings_the_cells_it_chose_from(results):
+    cells = read_sidecars(results / "tables")["digits"]["cells"]
+    assert cells["digits/sgd+grid"]["made_from"] == ["digits/sgd+fixed@0.1", "digits/sgd+fixed@0.3"]
+    assert len(cells["digits/sgd+fixed@0.1"]["runs"]) == 3  # which is in no row of the table
+
+
+def test_only_the_rows_behind_the_measurements_are_listed(results):
+    sidecar = read_sidecars(results / "tables")["certificates"]
+    measured = sidecar["cells"]["digits/sgd+hsac"]["measured"]
+    assert [seed for seed, _, _ in measured] == [0, 1, 2]
+    assert all(read_json(results / file)["trace"] > 1.0 for _, file, _ in measured)
+    assert read_sidecars(results / "tables")["digits"]["cells"]["digits/sgd+hsac"]["measured"] == []
+
+
+def test_page_data_holds_what_a_click_opens(results):
+    data = page_data(results)
+    for name, sidecar in read_sidecars(results / "tables").items():
+        table = data["tables"][name]
+        for row, roles in sidecar["rows"].items():
+            for column, position in table["columns"].items():
+                how = data["columns"][position]
+                assert how == sidecar["columns"][column]
+                for role in how["uses"]:
+                    listed = data["lists"][table["rows"][row][role]] if role in roles else []
+                    assert listed == (sidecar["lists"][roles[role]] if role in roles else [])
+                    assert all(item.partition("#")[0] in data["cells"] or item in data["files"] for item in listed)
+    cell = data["cells"]["digits/sgd+hsac"]
+    shown = {key: data["parts"][position] for key, position in cell["configuration"].items()}
+    assert shown == read_json(results / cell["folder"] / "seed0.json")["config"]
+    assert data["environments"][cell["runs"][0][4]]["host"] == "synthetic"
+    assert len(json.dumps(data)) < 100_000
+
+
+@pytest.mark.slow
+def test_page_data_of_the_default_scale_is_small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = smoke_results(tmp_path, {}, "default")
+    assert len(json.dumps(page_data(results), separators=(",", ":"))) < 300_000
+    assert all(path.stat().st_size < 150_000 for path in (results / "tables").glob("*.provenance.json"))

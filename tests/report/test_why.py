@@ -1,0 +1,301 @@
+"""`hsac why`: names are found, changes are seen, commands name exactly what is behind a cell."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from smoke_results import small, smoke_results, tables
+
+from hsac import cli, layout
+from hsac.errors import InputError
+from hsac.files import read_json, write_json
+from hsac.records import write_index
+from hsac.report.why import Answer, beside_commands, explain, find, in_place_commands, pick, same
+
+CELL = ("digits", "sgd+hsac", "test_accuracy_percent")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder with results, never changed."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        smoke_results(folder, small(bundle=2))
+    return folder
+
+
+@pytest.fixture
+def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy that a test may change, as the working directory; its results folder."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return layout.results_root("smoke")
+
+
+@pytest.fixture
+def results(whole: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The unchanged results, to read."""
+    monkeypatch.chdir(whole)
+    return layout.results_root("smoke")
+
+
+def record(results: Path, method: str = "sgd+hsac", seed: int = 0) -> Path:
+    return next((results / "runs/digits" / method).rglob(f"seed{seed}.json"))
+
+
+def edit(path: Path, **changes) -> None:
+    write_json(path, read_json(path) | changes)
+
+
+def test_a_cell_says_all_that_lies_behind_it(results):
+    text, sound = explain(results, *CELL)
+    assert sound
+    run, variant = (
+        read_json(record(results)),
+        layout.variant_path(read_json(results / "settings.json")["experiments"]["digits"]),
+    )
+    stated = pd.read_csv(results / "tables/digits.csv").set_index("method").loc["sgd+hsac", "test_accuracy_percent"]
+    for word in (
+        str(stated), "the same, from what is listed", "mean_interval", "metrics.selected.test_accuracy",
+        *(str(record(results, seed=seed)) for seed in (0, 1, 2)), run["config_hash"], run["variant_hash"],
+        f"{run['code']}, the present code", str(variant), '"hidden": 32', "content SHA-256", "python 3.11.0",
+        "host synthetic", "hsac train", "snakemake",
+    ):  # fmt: skip
+        assert word in text, word
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (CELL, CELL),
+        (("digits", "sgd+hsac", "Test accuracy (%), validation-selected"), CELL),
+        (("digi", "hsac", "validation-selected"), CELL),
+        (("digits", "sgd+fixed@0.3 (reference)", "n ok"), ("digits", "sgd+fixed@0.3", "n_ok")),
+        (("overview", "base+hsac", "disease"), ("overview", "base+hsac", "disease_percent")),
+        (("overview", "base+hsac", "disease_half"), ("overview", "base+hsac", "disease_half_width_percent")),
+        (("failures", "learned", "reason"), ("failures", "digits / sgd+learned / 1", "reason")),
+        (("cert", "digits hsac start", "risk"), ("certificates", "digits / sgd+hsac / start weights", "bound_percent")),
+        (("coverage", "without", "held (%)"), ("coverage", "50 / 0.05 / without complexity", "coverage")),
+        (
+            ("rank", "digits/sgd/curvature/trace", "Spearman"),
+            ("rank_correlations", "digits / sgd / curvature / trace", "rho"),
+        ),
+    ],
+)  # fmt: skip
+def test_names_and_parts_of_them_are_found(results, asked, found):
+    answer = find(results, *asked)
+    assert (answer.table, answer.row, answer.column) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("digit5", "sgd+hsac", "p"), ["TABLE: found 'digit5'", "'digits'"]),
+        (("digits", "sgd+hasc", "p"), ["ROW: found 'sgd+hasc'", "'sgd+hsac'"]),
+        (("digits", "fixed", "p"), ["ROW: found 'fixed'", "'sgd+fixed@1', 'sgd+fixed@3'"]),
+        (("digits", "sgd+hsac", "acuracy"), ["COLUMN: found 'acuracy'", "_accuracy_percent'", "more"]),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_nearest(results, asked, words, capsys):
+    assert cli.main(["why", *asked, "--scale", "smoke"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hsac: ")
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+
+
+def test_a_scale_without_results_is_named(results, capsys):
+    assert cli.main(["why", *CELL, "--scale", "paper"]) == 2
+    assert "results/paper/tables is missing" in capsys.readouterr().err
+
+
+def test_a_table_without_a_sidecar_is_named(project, capsys):
+    (project / "tables/digits.provenance.json").unlink()
+    assert cli.main(["why", *CELL, "--scale", "smoke"]) == 2
+    assert "digits.provenance.json is missing" in capsys.readouterr().err
+
+
+def test_a_record_edited_by_hand_is_detected(project, capsys):
+    assert cli.main(["why", *CELL, "--scale", "smoke"]) == 0
+    capsys.readouterr()
+    edit(record(project), gradients=7)  # not even a field of the cell's column
+    assert cli.main(["why", *CELL, "--scale", "smoke"]) == 1
+    said = capsys.readouterr().out
+    assert sum("EDITED or damaged" in line for line in said.splitlines()) == 1
+    assert cli.main(["why", "digits", "sgd+learned", "curvature", "--scale", "smoke"]) == 0
+
+
+def test_an_edit_shows_in_every_cell_that_takes_the_record(project):
+    reference = record(project, "sgd+fixed@0.3")
+    metrics = read_json(reference)["metrics"]
+    edit(reference, metrics=metrics | {"selected": metrics["selected"] | {"test_accuracy": 0.1}})
+    text, sound = explain(project, "digits", "sgd+hsac", "difference_points")
+    assert not sound
+    assert "DIFFERENT" in text
+    for row, column, expected in (
+        ("sgd+hsac", "p_holm", False),
+        ("sgd+hsac", "sharpness_nats", True),
+        ("sgd+grid", "curvature", False),  # it was a candidate
+    ):
+        assert explain(project, "digits", row, column)[1] == expected
+
+
+def test_a_run_made_again_is_told_from_an_edit(project):
+    path = record(project)
+    edit(path, seconds=99.0)
+    runs = {run["seed"]: path.parent / run["path"] for run in read_json(path.parent / "block0.json")["runs"]}
+    write_index(path.parent / "block0.json", {"experiment": "digits", "method": "sgd+hsac"}, runs)
+    text, sound = explain(project, *CELL)
+    assert not sound
+    assert "RUN AGAIN since the table was written" in text
+    tables(project)
+    assert explain(project, *CELL)[1]
+
+
+def test_a_missing_record_is_said(project):
+    record(project).unlink()
+    text, sound = explain(project, *CELL)
+    assert not sound
+    assert "MISSING" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        (CELL, "tables/digits.csv"),
+        (("certificates", "digits / sgd+hsac / start weights", "kl_nats"), "theory/landscape/digits.csv"),
+        (("certificates", "digits hsac certified", "kl_nats"), "theory/informed/digits.csv"),
+        (("coverage", "certificate", "held (%)"), "theory/coverage.csv"),
+        (("published", "glyphs", "verdict"), "../../config/published.yaml"),
+    ],
+)
+def test_an_edited_table_or_study_is_detected(project, asked, path):
+    if asked[0] == "published":
+        ids = pd.read_csv(project / "tables/published.csv")["id"]
+        asked = ("published", ids[0], "verdict")
+    assert explain(project, *asked)[1]
+    (project / path).write_text((project / path).read_text().replace("0", "1", 1) + "\n")
+    text, sound = explain(project, *asked)
+    assert not sound
+    assert "CHANGED since the table was written" in text
+
+
+def test_an_edited_cell_of_the_table_differs_from_its_records(project):
+    path = project / "tables/digits.csv"
+    numbers = pd.read_csv(path)
+    numbers.loc[numbers["method"] == "sgd+hsac", "test_accuracy_percent"] = 99.9
+    numbers.to_csv(path, index=False)
+    assert "DIFFERENT" in explain(project, *CELL)[0]
+
+
+def test_an_edited_variant_is_detected(project):
+    edit(layout.variant_path(read_json(project / "settings.json")["experiments"]["digits"]), counts={"train": 1})
+    text, sound = explain(project, *CELL)
+    assert not sound
+    assert "EDITED or made again since the runs" in text
+
+
+def test_an_empty_cell_says_that_nothing_is_behind_it(results):
+    text, sound = explain(results, "overview", "base+learned", "disease")
+    assert sound
+    assert "there is no such run" in text
+    assert "snakemake" not in text
+
+
+def named(lines: list[str]) -> set[str]:
+    """experiment/method of the records that shell lines name."""
+    words = [word.strip("'\"") for line in lines for word in line.split()]
+    return {"/".join(word.split("/")[3:5]) for word in words if word.startswith("results/smoke/runs/")}
+
+
+@pytest.mark.parametrize(
+    ("column", "methods"),
+    [
+        ("test_accuracy_percent", ["hsac"]),
+        ("difference_points", ["hsac", "fixed@0.3"]),
+        ("p_holm", ["fixed@0.1", "fixed@0.3", "fixed@1", "fixed@3", "grid", "learned", "hsac"]),
+    ],
+)
+def test_commands_name_the_runs_of_the_cell_and_no_others(results, column, methods):
+    answer = find(results, "digits", "sgd+hsac", column)
+    place, beside = in_place_commands(answer), beside_commands(answer)
+    assert named(place) == {f"digits/sgd+{method}" for method in methods}
+    trained = {line.split("--method ")[1].split()[0] for line in beside if line.startswith("hsac train")}
+    assert trained == {f"sgd+{method}" for method in methods if method != "grid"}
+    assert sum(line.startswith("hsac train") for line in beside) == 2 * len(trained)  # two bundles each
+    assert not any("results" in line.split("--index")[1] for line in beside if "--index" in line)
+
+
+def test_commands_give_the_settings_that_the_tables_were_made_with(results):
+    force = in_place_commands(find(results, *CELL))[1]
+    assert "--config scale=smoke" in force
+    assert "'seeds=[0,1,2]'" in force
+    assert "bundle=2" in force
+    assert force.endswith("--force")
+
+
+def test_theory_commands(results):
+    def both(*asked):
+        answer = find(results, *asked)
+        return "\n".join(beside_commands(answer)), "\n".join(in_place_commands(answer))
+
+    beside, place = both("certificates", "digits / sgd+hsac / start weights", "bound_percent")
+    assert "hsac measure" in beside
+    assert place.count("theory/landscape/digits/") == 3  # rows kept of three seeds, older ones left alone
+    beside, place = both("certificates", "digits hsac certified", "bound_percent")
+    assert "hsac certify" in beside
+    assert "rm" not in place.split()
+    beside, place = both("coverage", "certificate", "held (%)")
+    assert "hsac theory coverage" in beside
+    assert "results/smoke/theory/coverage.csv" in place
+
+
+@given(
+    st.lists(st.text("abc+@ /", min_size=1, max_size=5).map(str.strip).filter(bool), min_size=1, unique=True), st.data()
+)
+def test_every_name_is_found_by_itself(names, data):
+    name = data.draw(st.sampled_from(names))
+    assert pick("ROW", name, {n: [] for n in names}) == name
+
+
+@given(st.text(min_size=1, max_size=4), st.lists(st.text("xyz/ ", min_size=1), unique=True))
+def test_what_is_picked_fits_or_is_refused(found, names):
+    try:
+        picked = pick("ROW", found, {name: [] for name in names})
+    except InputError:
+        return
+    assert all(word in picked.casefold() for word in found.casefold().replace("/", " ").split())
+
+
+def test_a_record_cut_short_is_said(project):
+    path = record(project)
+    path.write_bytes(path.read_bytes()[:100])
+    text, sound = explain(project, *CELL)
+    assert not sound
+    assert "EDITED or damaged" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "other", "expected"),
+    [
+        (1.0, 1.0 + 1e-12, True), (1.0, 1.001, False), (float("nan"), None, True), (float("nan"), 0.0, False),
+        (True, True, True), (True, False, False), ("ok", "ok", True), ("ok", "no", False), (2, 2.0, True),
+        ("1", 1, False), ("", float("nan"), True),
+    ],
+)  # fmt: skip
+def test_same(value, other, expected):
+    assert same(value, other) == expected
+
+
+def test_sidecars_are_the_same_on_every_writing(project):
+    before = {path: path.read_bytes() for path in (project / "tables").glob("*.provenance.json")}
+    tables(project)
+    assert before == {path: path.read_bytes() for path in (project / "tables").glob("*.provenance.json")}
+    assert all(json.loads(text)["schema"] == 1 for text in before.values())
+    assert isinstance(find(project, *CELL), Answer)
