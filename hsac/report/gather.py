@@ -36,6 +36,7 @@ METRICS = (
 )
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
 TIMING = ("seconds", "peak_memory_mib")
+ROUNDING = 1e-9  # of an accuracy summed in another order
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 RUN_SCHEMA = pa.schema(
@@ -45,6 +46,7 @@ RUN_SCHEMA = pa.schema(
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
     + [(f"{kind}_{name}", _WHOLE if name == "step" else _REAL) for kind in SELECTIONS for name in METRICS]
+    + [("test_right", _TEXT), ("test_answers", _WHOLE)]
     + [(name, _TEXT) for name in ("config_hash", "code", "variant_hash", "record")]
     + [(name, _REAL) for name in TIMING]
 )
@@ -70,6 +72,12 @@ def check_record(record: Any, path: Path) -> None:
     names, final = record["curvature"]["names"], record["curvature"]["final"]
     if len(names) != len(final):
         raise InputError(f"{path}: curvature.final: {len(final)} values, allowed is one for each of {len(names)} names")
+    selected = (record["metrics"] or {}).get("selected", {})
+    if "test_right" in selected:
+        share = sum(selected["test_right"]) / (len(selected["test_right"]) * selected.get("test_answers", 1))
+        if abs(share - selected["test_accuracy"]) > ROUNDING:
+            found = f"{share:g} of the answers, while test_accuracy is {selected['test_accuracy']:g}"
+            raise InputError(f"{path}: metrics.selected.test_right: {found}; allowed is the same")
     trajectory = record["trajectory"]
     steps = len(trajectory["step"])
     for key, values in trajectory.items():
@@ -99,6 +107,9 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
     for kind in SELECTIONS:
         metrics = (record["metrics"] or {}).get(kind) or {}
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
+    selected = (record["metrics"] or {}).get("selected") or {}
+    row["test_right"] = json.dumps(selected["test_right"]) if "test_right" in selected else None
+    row["test_answers"] = selected.get("test_answers")
     return row
 
 

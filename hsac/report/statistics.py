@@ -1,5 +1,6 @@
 """Means and comparisons over seeds. The replication unit is the seed, by type; one seed concludes nothing."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,9 +27,9 @@ class Replicates:
     test items cannot pass for runs. ``table``: the gathered runs, or what was measured of them, with the columns
     experiment, method, seed and ``metric``; where it has ``status``, only rows that are ok count. ``values`` (S,):
     indexed by seed, times ``scale``, finite ones only. ``items`` (S, N): the share that each seed got right of every
-    test item or episode, times ``scale``, where the table stores that (columns test_right and test_answers) and the
-    metric is the selected test accuracy; else None. Raises InputError when a seed has two rows or the metric is not
-    one number a run.
+    test item or episode, times ``scale``, where the table stores that (columns test_right, a JSON list a run, and
+    test_answers) and the metric is the selected test accuracy; else None. Raises InputError when a seed has two rows
+    or the metric is not one number a run.
     """
 
     __slots__ = ("experiment", "items", "method", "metric", "values")
@@ -53,9 +54,12 @@ class Replicates:
 
 
 def _items(rows: pd.DataFrame, scale: float) -> np.ndarray | None:
-    if "test_right" not in rows or rows["test_right"].isna().any() or len({len(r) for r in rows["test_right"]}) != 1:
+    if "test_right" not in rows or rows["test_right"].isna().any():
         return None
-    return scale * np.stack(list(rows["test_right"])) / rows["test_answers"].to_numpy(dtype=float)[:, None]
+    right = [json.loads(text) for text in rows["test_right"]]
+    if len({len(answers) for answers in right}) != 1:
+        return None
+    return scale * np.array(right) / rows["test_answers"].to_numpy(dtype=float)[:, None]
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ def train_seeds(
     common = _common(settings, cell, seeds, started)
     return [
         (
-            finite(common | {"seed": seed} | _results(outcome, i, model) | {"embedding": embeddings[i]}),
+            finite(common | {"seed": seed} | _results(outcome, i, model, task.asked) | {"embedding": embeddings[i]}),
             outcome.w[i].numpy(force=True),
         )
         for i, seed in enumerate(seeds)
@@ -286,14 +286,15 @@ def _task(
     return task, {"inputs": task.inputs, "classes": task.classes}
 
 
-def _results(outcome: Outcome, i: int, model: Any) -> Record:
-    """What run i of a bundle came to."""
+def _results(outcome: Outcome, i: int, model: Any, asked: int) -> Record:
+    """What run i of a bundle came to; `asked`: answers a test item asks for."""
     faults = {name: int(step[i]) for name, step in outcome.bad.items() if step[i] >= 0}
     first = min(faults, key=lambda name: faults[name], default=None)
     end = faults[first] if first else outcome.total + 1
     kept = [k for k, step in enumerate(outcome.steps) if step < end]
-    metrics = [
-        {"step": outcome.steps[k], **{name: float(value[i]) for name, value in outcome.metrics[k].items()}}
+    metrics: list[Record] = [
+        {"step": outcome.steps[k]}
+        | {name: float(value[i]) for name, value in outcome.metrics[k].items() if name != "test_right"}
         for k in kept
     ]
     selection = {
@@ -301,13 +302,17 @@ def _results(outcome: Outcome, i: int, model: Any) -> Record:
         "last": lambda m: m["step"],
         "oracle": lambda m: m["test_accuracy"],
     }
+    chosen = {rule: max(metrics, key=key) for rule, key in selection.items()} if metrics else None
+    if chosen:  # test items or episodes are the second level of the statistics
+        right = outcome.metrics[outcome.steps.index(chosen["selected"]["step"])]["test_right"][i].tolist()
+        chosen["selected"] = chosen["selected"] | {"test_right": right, "test_answers": asked}
     return {
         "status": "diverged" if first else "ok",
         "reason": f"{first} not finite at step {end}" if first else None,
         "steps": outcome.total,
         "gradients": outcome.gradients,
         "products": outcome.products,
-        "metrics": {rule: max(metrics, key=key) for rule, key in selection.items()} if metrics else None,
+        "metrics": chosen,
         "curvature": {"names": list(model.curvature_names), "final": outcome.c[i].tolist()},
         "sharpness": float(outcome.sharpness[-1][i]),
         "trajectory": {

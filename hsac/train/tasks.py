@@ -18,9 +18,11 @@ CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones f
 
 
 class Task(Protocol):
-    """`steps_per_epoch` batches make an epoch. Batches are per run; losses and metrics are (R,)."""
+    """`steps_per_epoch` batches make an epoch. Batches are per run; losses and metrics are (R,), but for test_right:
+    (R, N), how many of the `asked` answers of each of the N test items (or episodes) are right."""
 
     steps_per_epoch: int
+    asked: int
 
     def batch(self, stream: str) -> Any: ...
     def probe(self) -> Any: ...
@@ -65,6 +67,7 @@ class ImageTask:
 
     EVALUATED_TRAIN = 1000
     PROBE = 256
+    asked = 1
 
     def __init__(
         self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], batch: int, like: Tensor
@@ -119,6 +122,7 @@ class ImageTask:
             chunks = [bundle.call("forward", w, c, rows, shared=True) for rows in x.split(CHUNK)]
             logits[part] = torch.cat(chunks, 1)
             out[f"{part}_accuracy"], out[f"{part}_nll"] = accuracy_and_nll(logits[part], y)
+        out["test_right"] = (logits["test"].argmax(-1) == self.y["test"]).int()
         for name, classes in self.thirds.items():
             inside = torch.isin(self.y["test"], classes)
             out[f"{name}_accuracy"] = accuracy_and_nll(logits["test"][:, inside], self.y["test"][inside])[0]
@@ -166,6 +170,7 @@ class NodeTask:
     """Node classification on one graph, full batch."""
 
     steps_per_epoch = 1
+    asked = 1
 
     def __init__(self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], like: Tensor) -> None:
         from torch_geometric.nn.conv.gcn_conv import gcn_norm
@@ -197,6 +202,7 @@ class NodeTask:
         out: Metrics = {}
         for part, rows in self.rows.items():
             out[f"{part}_accuracy"], out[f"{part}_nll"] = accuracy_and_nll(logits[:, rows], self.y[rows])
+        out["test_right"] = (logits[:, self.rows["test"]].argmax(-1) == self.y[self.rows["test"]]).int()
         return out
 
     def risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
@@ -233,6 +239,7 @@ class EpisodeTask:
         self.shot, self.way, self.query = variant["shot"], self.episodes["train"].shape[1], variant["query"]
         self.inputs = tuple(x.shape[1:])
         self.answers = torch.arange(self.way, device=like.device).repeat_interleave(self.query)
+        self.asked = len(self.answers)
         n = len(self.episodes["train"])
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)
@@ -264,8 +271,8 @@ class EpisodeTask:
             right, nll = accuracy_and_nll(logits.flatten(1, 2), self.answers.repeat(len(episodes)))
             out[f"{part}_accuracy"], out[f"{part}_nll"] = right, nll
             if part == "test":
-                each = (logits.argmax(-1) == self.answers).double().mean(-1)
-                out["test_accuracy_episode_sd"] = each.std(-1)
+                out["test_right"] = (logits.argmax(-1) == self.answers).sum(-1)
+                out["test_accuracy_episode_sd"] = (out["test_right"].double() / self.asked).std(-1)
         return out
 
 

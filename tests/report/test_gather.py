@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_records import diverged, synthetic_record, write_bundle
@@ -10,6 +11,7 @@ from synthetic_records import diverged, synthetic_record, write_bundle
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
 from hsac.report.gather import RUN_SCHEMA, TIMING, check_record, gather, geometric_mean, read_gathered, run_row
+from hsac.report.statistics import Replicates
 
 
 def run_gather(root: Path, indexes: list[Path]) -> pd.DataFrame:
@@ -49,6 +51,24 @@ def test_a_column_without_values_keeps_its_type(tmp_path):
     assert str(runs.selected_test_accuracy.dtype) == "float64"
     assert runs.reason.tolist() == ["loss not finite at step 12"]
     assert runs.shape == (1, len(RUN_SCHEMA))
+
+
+def with_items(right: list[int], answers: int) -> dict:
+    record = synthetic_record("digits", "sgd+hsac", 0, accuracy=0.75)
+    record["metrics"]["selected"] |= {"test_right": right, "test_answers": answers}
+    return record
+
+
+def test_the_answers_to_test_items_reach_the_statistics(tmp_path):
+    runs = run_gather(tmp_path, write_bundle(tmp_path, [with_items([5, 2, 3, 5], 5)]))
+    assert Replicates(runs, "digits", "sgd+hsac").items == pytest.approx(np.array([[1, 0.4, 0.6, 1]]))
+
+
+def test_answers_that_are_not_the_accuracy_are_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"0\.json: metrics\.selected\.test_right: 0\.5 of the answers, while .* 0\.75"
+    ):
+        run_gather(tmp_path, write_bundle(tmp_path, [with_items([1, 1, 0, 0], 1)]))
 
 
 def test_an_edited_record_is_detected(tmp_path):

@@ -1,5 +1,6 @@
 """Intervals, paired differences and Holm's correction against hand and library values."""
 
+import json
 import warnings
 from collections.abc import Sequence
 
@@ -45,7 +46,7 @@ def replicates(values: ArrayLike, seeds: Sequence[int] | None = None, items: np.
     """Runs of one cell with these values, by seeds 0, 1, … unless given; ``items`` (S, N): what they are means of."""
     table = pd.DataFrame({"seed": range(len(values)) if seeds is None else seeds, METRIC: values})
     if items is not None:
-        table = table.assign(test_right=list(items), test_answers=1)
+        table = table.assign(test_right=[json.dumps(row.tolist()) for row in items], test_answers=1)
     return Replicates(table.assign(experiment="e", method="m", status="ok"), "e", "m")
 
 
@@ -142,7 +143,7 @@ def test_many_rows_a_seed_are_no_replicates():
 
 
 def test_a_list_of_test_items_is_no_metric():
-    table = pd.DataFrame({"experiment": "e", "method": "m", "seed": [0, 1], "test_right": [[1, 0], [1, 1]]})
+    table = pd.DataFrame({"experiment": "e", "method": "m", "seed": [0, 1], "test_right": ["[1, 0]", "[1, 1]"]})
     with pytest.raises(InputError, match="test_right is not one number a run"):
         Replicates(table, "e", "m", "test_right")
 
@@ -173,8 +174,8 @@ def test_items_need_every_run_and_the_metric_they_are_of():
     right = np.array([[1, 0, 1], [0, 0, 1]])
     assert replicates(right.mean(1), items=right).items == pytest.approx(right)
     table = pd.DataFrame({"experiment": "e", "method": "m", "seed": [0, 1], METRIC: [0.5, 0.5], "test_answers": 2})
-    assert Replicates(table.assign(test_right=[[2, 0], None]), "e", "m").items is None
-    whole = table.assign(test_right=[[2, 0], [1, 1]], other=0.5)
+    assert Replicates(table.assign(test_right=["[2, 0]", None]), "e", "m").items is None
+    whole = table.assign(test_right=["[2, 0]", "[1, 1]"], other=0.5)
     assert Replicates(whole, "e", "m", scale=100).items == pytest.approx(np.array([[100, 0], [50, 50]]))
     assert Replicates(whole, "e", "m", "other").items is None
 

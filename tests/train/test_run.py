@@ -61,6 +61,19 @@ def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experim
         np.testing.assert_allclose(numbers(a["metrics"]["last"]), numbers(b["metrics"]["last"]), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("experiment", "method"), [("digits", "sgd+fixed@0.3"), ("disease", "adam+fixed@0.3")])
+def test_the_answer_to_every_test_item_is_kept_at_the_selected_epoch(
+    settings, variants, data_folder, experiment, method
+):
+    for record in records(settings, experiment, method, [0, 1], variants, data_folder):
+        selected = record["metrics"]["selected"]
+        assert len(selected["test_right"]) == load_variant(variants[experiment])["counts"]["test"]
+        assert set(selected["test_right"]) == {0, 1}
+        assert selected["test_answers"] == 1
+        assert np.mean(selected["test_right"]) == pytest.approx(selected["test_accuracy"], abs=1e-12)
+        assert "test_right" not in record["metrics"]["last"]
+
+
 def numbers(value):
     if isinstance(value, dict):
         return [n for v in value.values() for n in numbers(v)]
