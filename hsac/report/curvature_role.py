@@ -36,13 +36,15 @@ def correlations(sweep: pd.DataFrame) -> pd.DataFrame:
     """One row an experiment, weight rule and pair of `PAIRS`: Spearman's rho and Kendall's tau-b with 95 % intervals.
 
     ``sweep`` has one row a run: experiment, setting, weight_rule, seed, curvature (fixed, above 0) and the columns of
-    ``QUANTITIES``, NaN where unknown. A seed counts where at least three of its curvatures have both quantities and
-    neither is constant; ``seeds`` says how many do, ``curvatures`` how many different ones they have. Columns:
-    ``COLUMNS``; NaN where no seed counts, intervals also where only one does. Weight rules are kept apart, so that a
-    difference between them is not taken for curvature's.
+    ``QUANTITIES``, NaN where unknown. A weight rule with fewer than three curvatures has no rows. A seed counts where
+    at least three of its curvatures have both quantities and neither is constant; ``seeds`` says how many do,
+    ``curvatures`` how many different ones they have. Columns: ``COLUMNS``; NaN where no seed counts, intervals also
+    where only one does. Weight rules are kept apart, so that a difference between them is not taken for curvature's.
     """
     rows = []
     for (experiment, weight), block in sweep.groupby(["experiment", "weight_rule"], sort=False):
+        if block["curvature"].nunique() < FEWEST:
+            continue  # no sweep
         for x, y in PAIRS:
             found, curvatures = _within_seeds(block, x, y)
             rows.append(
