@@ -155,10 +155,11 @@ def figures_stage(args: argparse.Namespace) -> None:
 def page_stage(args: argparse.Namespace) -> None:
     """Write the self-contained page index.html."""
     from hsac.report.page import write_page
+    from hsac.report.provenance import page_data
 
     settings = read_json(args.settings)
     variants = {name: layout.variant_path(e) for name, e in settings["experiments"].items()}
-    write_page(args.results, variants, args.results / "index.html")
+    write_page(args.results, variants, page_data(args.results), args.results / "index.html")
     print(f"tables  {args.results}/tables\nfigures {args.results}/figures\npage    {args.results}/index.html")
 
 

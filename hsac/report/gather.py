@@ -75,8 +75,9 @@ def check_record(record: Any, path: Path) -> None:
     selected = (record["metrics"] or {}).get("selected", {})
     if "test_right" in selected:
         share = sum(selected["test_right"]) / (len(selected["test_right"]) * selected.get("test_answers", 1))
-        if abs(share - selected["test_accuracy"]) > ROUNDING:
-            found = f"{share:g} of the answers, while test_accuracy is {selected['test_accuracy']:g}"
+        accuracy = selected["test_accuracy"]
+        if accuracy is None or abs(share - accuracy) > ROUNDING:
+            found = f"{share:g} of the answers, while test_accuracy is {accuracy}"
             raise InputError(f"{path}: metrics.selected.test_right: {found}; allowed is the same")
     trajectory = record["trajectory"]
     steps = len(trajectory["step"])
