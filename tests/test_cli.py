@@ -15,7 +15,11 @@ def test_list_names_everything(capsys):
 
 
 @pytest.mark.parametrize(
-    "stage", ["list", "settings", "data", "variant", "train", "select", "gather", "claims", "tables", "figures", "page"]
+    "stage",
+    [
+        *("list", "settings", "data", "variant", "train", "select", "gather", "claims", "tables", "figures", "page"),
+        *("stale", "compare", "why"),
+    ],
 )
 def test_every_stage_has_help(stage, capsys):
     with pytest.raises(SystemExit) as stopped:
