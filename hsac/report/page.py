@@ -133,8 +133,8 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if entry["interval"]:
                 text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
         p = float("nan") if entry["p_holm"] is None else entry["p_holm"]
-        kind = entry["verdict"].split(" (")[0].replace(" ", "-")
-        shown.append(entry | {"kind": kind, "difference_text": text.replace("-", "−"), "p_text": tables.p_text(p)})
+        style = entry["verdict"].split(" (")[0].replace(" ", "-")
+        shown.append(entry | {"style": style, "difference_text": text.replace("-", "−"), "p_text": tables.p_text(p)})
     return shown
 
 
