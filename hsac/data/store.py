@@ -1,7 +1,6 @@
 """Raw data on disk: made once from its source, checked by hash each time it is read.
 
-``<root>/raw/<name>/`` holds ``manifest.json`` and either ``images/`` (a Hugging Face dataset in Arrow, columns image,
-label, split, group) or ``graph.npz``.
+``<root>/raw/<name>/`` holds ``manifest.json`` and ``arrays.npz``.
 """
 
 import hashlib
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsac.data.catalogue import Entry, entry
+from hsac.data import obtain
+from hsac.data.catalogue import Arrays, Entry, Form, entry
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
 
@@ -26,13 +26,15 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 """Names of the values of a ``split`` array."""
+SCHEMA = 2
+"""Of the manifest and the files beside it; another one is fetched again."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """A set of grey images: ``image`` uint8 (N, H, W); ``label`` int64 (N,) into ``classes``; ``split`` int8 (N,),
-    0 train, 1 validation, 2 test; ``group`` int64 (N,), rows of one group are near copies of one another;
-    ``sha256`` of the content."""
+    """A set of images: ``image`` uint8, grey (N, H, W) or RGB (N, H, W, 3); ``label`` int64 (N,) into ``classes``;
+    ``split`` int8 (N,), 0 train, 1 validation, 2 test; ``group`` int64 (N,), rows of one group are near copies of one
+    another; ``sha256`` of the content."""
 
     image: np.ndarray
     label: np.ndarray
@@ -42,7 +44,7 @@ class Images:
     sha256: str
 
 
-def content_sha256(arrays: dict[str, np.ndarray]) -> str:
+def content_sha256(arrays: Arrays) -> str:
     """SHA-256 over name, dtype, shape and C-order little-endian bytes of each array, by name; fields end in a NUL."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
@@ -52,27 +54,49 @@ def content_sha256(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def counts_of(kind: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Sizes that the catalogue states: rows and classes by part, or nodes, edges, features and classes."""
+def array_sha256(array: np.ndarray) -> str:
+    """SHA-256 of an array's C-order little-endian bytes; of a text array's lines, joined by newlines, in UTF-8."""
+    if array.dtype.kind == "U":
+        return hashlib.sha256("\n".join(array.tolist()).encode()).hexdigest()
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.tobytes()).hexdigest()
+
+
+def rows_sha256(image: np.ndarray, label: np.ndarray) -> str:
+    """SHA-256 of the sorted SHA-256 digests of each row's pixel bytes and one label byte: the same in any order."""
+    rows = zip(image, label, strict=True)
+    digests = sorted(hashlib.sha256(pixels.tobytes() + bytes([int(number)])).digest() for pixels, number in rows)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def counts_of(kind: str, arrays: Arrays) -> dict[str, Any]:
+    """Sizes that the catalogue states: images and classes by part, side ([height, width] unless square) and, for
+    colour, channels; or nodes, edges, features and classes; or rows and columns of labels."""
+    if kind == "labels":
+        return {"rows": len(next(iter(arrays.values()))), "columns": sorted(arrays)}
     if kind == "graph":
         nodes, features = arrays["x"].shape
         sizes = {"nodes": nodes, "edges": arrays["edge"].shape[1], "features": features}
         return {**sizes, "classes": int(arrays["y"].max()) + 1}
     split, label = arrays["split"], arrays["label"]
+    height, width, *channels = arrays["image"].shape[1:]
     present = [part for part in range(3) if (split == part).any()]
     return {
         "images": {PARTS[part]: int((split == part).sum()) for part in present},
         "classes": {PARTS[part]: int(np.unique(label[split == part]).size) for part in present},
-        "side": arrays["image"].shape[1],
+        "side": height if height == width else [height, width],
+        **({"channels": channels[0]} if channels else {}),
     }
 
 
-def fetch(name: str, root: Path) -> Path:
+def fetch(name: str, root: Path, mirror: Path | None = None) -> Path:
     """Make ``<root>/raw/<name>`` unless it is there and whole; returns the folder.
 
+    Files are looked for in ``mirror`` (None: the one that ``HSAC_MIRROR`` names), ``<root>/downloads``, the network.
     The folder appears complete or not at all; a damaged one is replaced. Raises InputError for an unknown name, for
-    content that is not the catalogue's, or for a folder that cannot be written. Rendered sets may differ from the
-    catalogue where fonts or Pillow do: the manifest then says ``matches_catalogue: false`` and the log warns.
+    files that cannot be had, for content that is not the catalogue's, or for a folder that cannot be written. Rendered
+    sets may differ from the catalogue where fonts or Pillow do: the manifest then says ``matches_catalogue: false`` and
+    the log warns; it says null where the catalogue has no hash to compare with.
     """
     found, folder = entry(name), raw_folder(name, root)
     try:
@@ -80,16 +104,16 @@ def fetch(name: str, root: Path) -> Path:
         return folder
     except InputError:
         pass
-    arrays = found.arrays()
-    manifest = _manifest(found, arrays)
+    form, source = obtain.obtain(found, root, mirror or obtain.mirror_root())
+    arrays, decoded = form.make(source)
+    manifest = _manifest(found, form, arrays, decoded)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}.") as temporary:
             made = Path(temporary) / name
             made.mkdir()
-            _write_graph(arrays, made) if found.kind == "graph" else _write_images(arrays, made, manifest["sha256"])
-            stored = sorted(path for path in made.rglob("*") if path.is_file())
-            manifest["files"] = {path.relative_to(made).as_posix(): file_sha256(path) for path in stored}
+            np.savez(made / "arrays.npz", allow_pickle=False, **arrays)
+            manifest["files"] = {"arrays.npz": file_sha256(made / "arrays.npz")}
             write_json(made / "manifest.json", manifest)
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
@@ -112,7 +136,8 @@ def load_images(name: str, root: Path) -> Images:
 
 
 def load_graph(name: str, root: Path) -> "Data":
-    """Read a graph: x float32 (N, F), edge_index int64 (2, 2E) with both directions, y int64 (N,), sha256.
+    """Read a graph: x float32 (N, F), edge_index int64 (2, 2E) with both directions, y int64 (N,), sha256; where the
+    dataset has them, split int8 (N,), 0 train, 1 validation, 2 test, -1 unused, and classes, names.
 
     Raises InputError for a name that is no graph, a missing, cut or changed file.
     """
@@ -122,41 +147,68 @@ def load_graph(name: str, root: Path) -> "Data":
 
     arrays, sha256 = load_arrays(name, root, "graph")
     x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))
-    return Data(x=x, edge_index=to_undirected(edge, num_nodes=x.shape[0]), y=y, sha256=sha256)
+    more: dict[str, Any] = {"split": torch.from_numpy(arrays["split"])} if "split" in arrays else {}
+    if "classes" in arrays:
+        more["classes"] = tuple(str(word) for word in arrays["classes"])
+    return Data(x=x, edge_index=to_undirected(edge, num_nodes=x.shape[0]), y=y, sha256=sha256, **more)
 
 
-def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[dict[str, np.ndarray], str]:
+def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[Arrays, str]:
     """A dataset's arrays as its source made them, and their content hash; without torch for a graph."""
     found = entry(name)
     if kind is not None and found.kind != kind:
         raise InputError(f"dataset: found {name!r}, which is of kind {found.kind}; allowed is one of kind {kind}")
     manifest, folder = _verified(name, root), raw_folder(name, root)
-    arrays = _read_graph(folder) if found.kind == "graph" else _read_images(folder)
-    return arrays, manifest["sha256"]
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}, manifest["sha256"]
 
 
-def _manifest(found: Entry, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _manifest(found: Entry, form: Form, arrays: Arrays, decoded: Arrays) -> dict[str, Any]:
+    """What is known of the arrays, compared with the catalogue. Raises InputError when they are not the catalogue's."""
+    upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
+    differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
+    order = bool(differ and found.any_order) and _same_rows(found, arrays)
+    if differ and not order:
+        raise InputError(f"dataset {found.name}: {', '.join(differ)} decode to another content than the catalogue's")
     sha256, counts = content_sha256(arrays), counts_of(found.kind, arrays)
-    matches = sha256 == found.sha256
+    matches = None if found.sha256 is None else sha256 == found.sha256
     makers = ("numpy", "pillow", "matplotlib", "fonttools") if found.rendered else ("numpy",)
     versions = {package: version(package) for package in makers}
-    if not matches and not found.rendered:
+    if not found.rendered and counts != found.counts:
+        raise InputError(f"dataset {found.name}: found {counts}; the catalogue says {found.counts}")
+    if matches is False and not found.rendered and not order:
         raise InputError(
             f"dataset {found.name}: content hash {sha256} is not the catalogue's {found.sha256}; "
             f"check the installed versions against requirements.lock (here {_words(versions)})"
         )
-    if not matches:
+    if order:
+        log.warning("%s: the catalogue's rows in another order; row numbers mean other rows here", found.name)
+    elif matches is False:
         log.warning("%s: rendered with %s, the bitmaps differ from the catalogue's", found.name, _words(versions))
+    elif matches is None:
+        log.warning("%s: not verified, the catalogue has no hash of its content", found.name)
     log.info("%s: %s", found.name, counts)
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "dataset": found.name,
         "kind": found.kind,
         "sha256": sha256,
         "matches_catalogue": matches,
+        **({"order": "other"} if order else {}),
         "counts": counts,
+        "build": form.build,
+        "upstream": upstream,
         "versions": versions,
     }
+
+
+def _same_rows(found: Entry, arrays: Arrays) -> bool:
+    """Whether each part holds the catalogue's rows, in whatever order."""
+    for part, sha256 in found.any_order.items():
+        rows = arrays["split"] == PARTS.index(part)
+        if rows_sha256(arrays["image"][rows], arrays["label"][rows]) != sha256:
+            return False
+    return True
 
 
 def _words(versions: dict[str, str]) -> str:
@@ -174,6 +226,8 @@ def _verified(name: str, root: Path) -> dict[str, Any]:
     advice = f"delete the folder {folder} and fetch again"
     if not (isinstance(manifest, dict) and {"files", "sha256"} <= manifest.keys()):
         raise InputError(f"{manifest_path} is no manifest; {advice}")
+    if manifest.get("schema") != SCHEMA:
+        raise InputError(f"{manifest_path} was written by another version of hsac; {advice}")
     for relative, sha256 in sorted(manifest["files"].items()):
         path = folder / relative
         if not path.is_file():
@@ -181,46 +235,3 @@ def _verified(name: str, root: Path) -> dict[str, Any]:
         if file_sha256(path) != sha256:
             raise InputError(f"{path} is cut short or changed (its hash is not the manifest's); {advice}")
     return manifest
-
-
-def _datasets() -> Any:
-    """The `datasets` library, offline and without progress bars."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import datasets
-
-    datasets.disable_progress_bars()
-    return datasets
-
-
-def _write_images(arrays: dict[str, np.ndarray], folder: Path, sha256: str) -> None:
-    hf = _datasets()
-    side = arrays["image"].shape[1:]
-    features = hf.Features(
-        {
-            "image": hf.Array2D(shape=side, dtype="uint8"),
-            "label": hf.ClassLabel(names=[str(word) for word in arrays["classes"]]),
-            "split": hf.ClassLabel(names=list(PARTS)),
-            "group": hf.Value("int64"),
-        }
-    )
-    columns = {name: arrays[name] for name in features}
-    table = hf.Dataset.from_dict(columns, features=features)
-    # the fingerprint of from_dict is drawn anew each time and would be stored
-    hf.Dataset(table.data, info=table.info, fingerprint=sha256[:16]).save_to_disk(folder / "images")
-
-
-def _read_images(folder: Path) -> dict[str, np.ndarray]:
-    table = _datasets().load_from_disk(folder / "images")
-    columns = table.with_format("numpy")[:]
-    types = {"image": np.uint8, "label": np.int64, "split": np.int8, "group": np.int64}
-    arrays = {name: np.ascontiguousarray(columns[name], dtype=dtype) for name, dtype in types.items()}
-    return {**arrays, "classes": np.array(table.features["label"].names)}
-
-
-def _write_graph(arrays: dict[str, np.ndarray], folder: Path) -> None:
-    np.savez(folder / "graph.npz", allow_pickle=False, **arrays)
-
-
-def _read_graph(folder: Path) -> dict[str, np.ndarray]:
-    with np.load(folder / "graph.npz", allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}

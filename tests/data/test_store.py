@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hsac.data import catalogue, fetch, load_graph, load_images, store
+from hsac.data.sources import digits
 from hsac.errors import InputError
 
 
@@ -27,7 +28,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_images_come_back_as_made(root: Path) -> None:
-    images, made = load_images("digits", root), catalogue.entry("digits").arrays()
+    images, made = load_images("digits", root), digits.build()
     for name in ("image", "label", "split", "group"):
         got = getattr(images, name)
         assert got.dtype == made[name].dtype
@@ -50,7 +51,7 @@ def test_two_fetches_write_the_same_bytes(name: str, root: Path, tmp_path: Path)
 
 
 def test_fetch_leaves_a_whole_folder_alone_and_mends_a_damaged_one(own: Path) -> None:
-    path = own / "raw" / "disease" / "graph.npz"
+    path = own / "raw" / "disease" / "arrays.npz"
     before, good = path.stat().st_mtime_ns, path.read_bytes()
     fetch("disease", own)
     assert path.stat().st_mtime_ns == before

@@ -1,0 +1,59 @@
+"""The catalogue's own form: what an entry may say, and that every entry says it."""
+
+from typing import Any
+
+import pytest
+
+from hsac.data import catalogue
+from hsac.errors import InputError
+
+GOOD: dict[str, Any] = {
+    "kind": "graph",
+    "about": "A path.",
+    "source": "here",
+    "licence": "MIT",
+    "citation": "Nobody, 2024.",
+    "forms": [{"build": "paths:build", "files": [{"path": "a/b/c.npz", "urls": ["hub:c.npz"]}]}],
+    "counts": {"nodes": 2},
+    "sha256": None,
+}
+
+
+def test_an_entry_is_read_with_its_defaults() -> None:
+    entry = catalogue.parse("path", GOOD)
+    assert entry.forms == (catalogue.Form("paths:build", {}, (catalogue.File("a/b/c.npz", ("hub:c.npz",), None),)),)
+    assert (entry.by_hand, entry.rendered, entry.arrays, entry.any_order) == (None, False, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bulid": "x"}, "catalogue.yaml: path: found 'the field bulid'; allowed is one of name, kind"),
+        ({"kind": "images "}, "path.kind: found 'images '; allowed is images, graph, labels"),
+        ({"licence": None}, "path.licence: found None"),
+        ({"sha256": "12"}, "path.sha256: found '12'; allowed is 64 hexadecimal digits"),
+        ({"arrays": {"x": None}}, "path.arrays.x"),
+        ({"forms": []}, "path.forms"),
+        ({"forms": [{"build": "paths"}]}, r"path.forms\[0\].build"),
+        ({"forms": [{"build": "paths:build", "file": []}]}, "the field file"),
+        ({"forms": [{"build": "p:b", "files": [{"path": "../x"}]}]}, r"files\[0\].path: found '../x'"),
+        ({"forms": [{"build": "p:b", "files": [{"path": "/x"}]}]}, r"files\[0\].path"),
+        ({"forms": [{"build": "p:b", "files": [{"path": "x", "urls": ["http://y"]}]}]}, r"urls\[0\]: found 'http://y'"),
+        ({"forms": [{"build": "p:b", "files": [{"path": "a/b/c", "urls": ["hub:d"]}]}]}, "part of `path` after"),
+    ],
+)
+def test_a_slip_in_an_entry_is_named(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        catalogue.parse("path", GOOD | change)
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(InputError, match="found 'no sha256'"):
+        catalogue.parse("path", {key: value for key, value in GOOD.items() if key != "sha256"})
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_entry_has_a_builder(name: str) -> None:
+    for form in catalogue.entry(name).forms:
+        module, _, function = form.build.partition(":")
+        assert callable(getattr(__import__(f"hsac.data.sources.{module}", fromlist=[function]), function))
