@@ -99,20 +99,59 @@ def fetch(name: str, root: Path, mirror: Path | None = None) -> Path:
     the log warns; it says null where the catalogue has no hash to compare with.
     """
     found, folder = entry(name), raw_folder(name, root)
-    try:
-        _verified(name, root)
+    if whole(name, root):
         return folder
+    with obtain.lock(root, name):
+        if not whole(name, root):  # another process may have made it meanwhile
+            _store(found, folder, make(found, root, mirror or obtain.mirror_root()))
+    return folder
+
+
+@dataclass(frozen=True)
+class Made:
+    """A dataset as made from its source: the ``form`` and the ``folder`` of its files, the ``arrays`` to store, the
+    hashes of the ``upstream`` arrays by name, and whether their rows came in another order than the catalogue's."""
+
+    form: Form
+    folder: Path
+    arrays: Arrays
+    upstream: dict[str, str]
+    reordered: bool
+
+
+def make(found: Entry, root: Path, mirror: Path | None) -> Made:
+    """Have a dataset's files and decode them. Raises InputError when they do not hold the catalogue's content."""
+    form, folder = obtain.obtain(found, root, mirror)
+    try:
+        arrays, decoded = form.make(folder)
     except InputError:
-        pass
-    form, source = obtain.obtain(found, root, mirror or obtain.mirror_root())
-    arrays, decoded = form.make(source)
-    manifest = _manifest(found, form, arrays, decoded)
+        raise
+    except Exception as error:  # decoders fail in every way on a damaged file
+        if not form.files:
+            raise
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = f"its files cannot be decoded ({words})"
+        raise obtain.refuse(found, form, folder, root, reason) from error
+    upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
+    differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
+    reordered = bool(differ and found.any_order) and _same_rows(found, arrays)
+    counts = counts_of(found.kind, arrays)
+    if differ and not reordered:
+        reason = f"{', '.join(differ)} decode to another content than the catalogue's"
+        raise obtain.refuse(found, form, folder, root, reason)
+    if counts != found.counts and not found.rendered:
+        raise obtain.refuse(found, form, folder, root, f"found {counts}; the catalogue says {found.counts}")
+    return Made(form, folder, arrays, upstream, reordered)
+
+
+def _store(found: Entry, folder: Path, new: Made) -> None:
+    manifest = _manifest(found, new)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}.") as temporary:
-            made = Path(temporary) / name
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{found.name}.") as temporary:
+            made = Path(temporary) / found.name
             made.mkdir()
-            np.savez(made / "arrays.npz", allow_pickle=False, **arrays)
+            np.savez(made / "arrays.npz", allow_pickle=False, **new.arrays)
             manifest["files"] = {"arrays.npz": file_sha256(made / "arrays.npz")}
             write_json(made / "manifest.json", manifest)
             if folder.exists():
@@ -120,7 +159,15 @@ def fetch(name: str, root: Path, mirror: Path | None = None) -> Path:
             os.replace(made, folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
-    return folder
+
+
+def whole(name: str, root: Path) -> bool:
+    """Whether a dataset is there and every one of its files is as it was written."""
+    try:
+        _verified(name, root)
+    except InputError:
+        return False
+    return True
 
 
 def raw_folder(name: str, root: Path) -> Path:
@@ -163,25 +210,18 @@ def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[Arrays,
         return {name: stored[name] for name in stored.files}, manifest["sha256"]
 
 
-def _manifest(found: Entry, form: Form, arrays: Arrays, decoded: Arrays) -> dict[str, Any]:
+def _manifest(found: Entry, new: Made) -> dict[str, Any]:
     """What is known of the arrays, compared with the catalogue. Raises InputError when they are not the catalogue's."""
-    upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
-    differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
-    order = bool(differ and found.any_order) and _same_rows(found, arrays)
-    if differ and not order:
-        raise InputError(f"dataset {found.name}: {', '.join(differ)} decode to another content than the catalogue's")
-    sha256, counts = content_sha256(arrays), counts_of(found.kind, arrays)
+    sha256, counts = content_sha256(new.arrays), counts_of(found.kind, new.arrays)
     matches = None if found.sha256 is None else sha256 == found.sha256
     makers = ("numpy", "pillow", "matplotlib", "fonttools") if found.rendered else ("numpy",)
     versions = {package: version(package) for package in makers}
-    if not found.rendered and counts != found.counts:
-        raise InputError(f"dataset {found.name}: found {counts}; the catalogue says {found.counts}")
-    if matches is False and not found.rendered and not order:
+    if matches is False and not found.rendered and not new.reordered:
         raise InputError(
             f"dataset {found.name}: content hash {sha256} is not the catalogue's {found.sha256}; "
             f"check the installed versions against requirements.lock (here {_words(versions)})"
         )
-    if order:
+    if new.reordered:
         log.warning("%s: the catalogue's rows in another order; row numbers mean other rows here", found.name)
     elif matches is False:
         log.warning("%s: rendered with %s, the bitmaps differ from the catalogue's", found.name, _words(versions))
@@ -194,10 +234,10 @@ def _manifest(found: Entry, form: Form, arrays: Arrays, decoded: Arrays) -> dict
         "kind": found.kind,
         "sha256": sha256,
         "matches_catalogue": matches,
-        **({"order": "other"} if order else {}),
+        **({"order": "other"} if new.reordered else {}),
         "counts": counts,
-        "build": form.build,
-        "upstream": upstream,
+        "build": new.form.build,
+        "upstream": new.upstream,
         "versions": versions,
     }
 

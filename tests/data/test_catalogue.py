@@ -1,5 +1,8 @@
 """The catalogue's own form: what an entry may say, and that every entry says it."""
 
+import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +60,15 @@ def test_every_entry_has_a_builder(name: str) -> None:
     for form in catalogue.entry(name).forms:
         module, _, function = form.build.partition(":")
         assert callable(getattr(__import__(f"hsac.data.sources.{module}", fromlist=[function]), function))
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_what_is_unpickled_has_file_hashes(name: str) -> None:
+    for form in catalogue.entry(name).forms:
+        spec = find_spec(f"hsac.data.sources.{form.build.partition(':')[0]}")
+        assert spec is not None
+        assert spec.origin is not None
+        code = Path(spec.origin).read_text().replace("allow_pickle=False", "")
+        if re.search(r"pickle|[Pp]lanetoid|torch\.load|joblib", code):
+            assert form.files
+            assert all(file.sha256 for file in form.files)

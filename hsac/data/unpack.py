@@ -1,0 +1,56 @@
+"""Archives unpacked so that nothing lands outside the folder it is meant for."""
+
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from hsac.errors import InputError
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip or tar archive into the new folder ``folder``, which appears whole or not at all.
+
+    All members are looked at before one is written. Raises InputError naming the archive, and the member where it is
+    one: a path that leaves the folder, a link, a device; an archive that is no zip or tar or is cut short; a folder
+    that is there already or cannot be written.
+    """
+    if folder.exists():
+        raise InputError(f"{folder}: found something there; allowed is a new folder to unpack {archive} into")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            made = Path(temporary) / "unpacked"
+            made.mkdir()
+            (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, made)
+            os.replace(made, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{archive}: cannot be unpacked ({error})") from error
+    except OSError as error:
+        raise InputError(f"{archive}: cannot be unpacked into {folder} ({error.strerror or error})") from error
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
+            _check(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+        opened.extractall(folder)
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as opened:
+        for member in opened.getmembers():
+            _check(archive, member.name, member.isfile() or member.isdir())
+        opened.extractall(folder, filter="data")
+
+
+def _check(archive: Path, name: str, plain: bool) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name:
+        raise InputError(f"{archive}: found the member {name!r}; allowed are paths that stay in the folder")
+    if not plain:
+        raise InputError(f"{archive}: found the member {name!r}, a link or device; allowed are files and folders")

@@ -1,0 +1,256 @@
+"""Fetching files: mirror, downloads, network; interruptions, wrong content, two processes at once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from file_server import Served, serve
+from toy_source import PATH, npz, toy, upstream
+
+from hsac.data import catalogue, download, obtain, store
+from hsac.data.catalogue import Entry
+from hsac.errors import InputError
+from hsac.files import file_sha256
+
+HUB = "/datasets/org/toy/resolve/main/plain/toy.npz"
+GOOD = npz(upstream())
+NOWHERE = "http://127.0.0.1:9/toy.npz"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    for name in ("HF_HUB_OFFLINE", "HSAC_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "CHUNK", 100)
+    with serve() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch):
+    def install(entry: Entry) -> Entry:
+        monkeypatch.setattr(store, "entry", lambda name: entry)
+        return entry
+
+    return install
+
+
+def manifest(root: Path) -> dict:
+    return json.loads((root / "raw" / "toy" / "manifest.json").read_text())
+
+
+def left(root: Path) -> list[str]:
+    """Files below the downloads and the rejected."""
+    folders = (root / "downloads", root / "rejected")
+    return sorted(p.relative_to(root).as_posix() for f in folders for p in f.rglob("*") if p.is_file())
+
+
+def test_a_plain_file_arrives_and_is_not_asked_for_again(served, use, tmp_path):
+    served.files["/toy.npz"] = GOOD
+    use(toy(f"{served.url}/toy.npz"))
+    store.fetch("toy", tmp_path)
+    assert left(tmp_path) == [f"downloads/{PATH}"]
+    assert manifest(tmp_path)["matches_catalogue"] is None
+    shutil.rmtree(tmp_path / "raw")
+    store.fetch("toy", tmp_path)
+    assert len(served.gets()) == 1
+
+
+def test_a_hub_file_arrives_under_the_hubs_own_path(served, use, tmp_path):
+    served.files[HUB] = GOOD
+    use(toy("hub:plain/toy.npz"))
+    store.fetch("toy", tmp_path)
+    assert (tmp_path / "downloads" / PATH).read_bytes() == GOOD
+    np.testing.assert_array_equal(store.load_images("toy", tmp_path).image, upstream()["image"])
+
+
+def test_the_second_address_serves_when_the_first_does_not(served, use, tmp_path):
+    served.files["/b"] = GOOD
+    use(toy("hub:plain/toy.npz", f"{served.url}/a", NOWHERE, f"{served.url}/b"))
+    store.fetch("toy", tmp_path)
+    assert [path for method, path, _ in served.asked if method == "GET"] == ["/a", "/b"]
+
+
+def test_a_transfer_that_breaks_off_goes_on_where_it_was(served, use, tmp_path):
+    served.files["/toy"], served.breaks["/toy"] = GOOD, [700]
+    use(toy(f"{served.url}/toy"))
+    store.fetch("toy", tmp_path)
+    assert served.gets() == [None, "bytes=700-"]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_interrupted_fetch_is_resumed_or_started_again(changed, served, use, tmp_path):
+    served.files["/toy"], served.breaks["/toy"] = npz(upstream(1)) if changed else GOOD, [500, 100, 100]
+    entry = use(toy(f"{served.url}/toy"))
+    with pytest.raises(InputError, match="broke off 3 times"):
+        store.fetch("toy", tmp_path)
+    assert not (tmp_path / "downloads" / PATH).exists()
+    assert not (tmp_path / "raw" / "toy").exists()
+    served.files["/toy"] = GOOD
+    store.fetch("toy", tmp_path)
+    assert served.gets()[3:] == ["bytes=700-"]
+    assert file_sha256(tmp_path / "downloads" / PATH) == file_sha256_of(GOOD, tmp_path)
+    assert left(tmp_path) == [f"downloads/{PATH}"]
+    assert entry.arrays == manifest(tmp_path)["upstream"]
+
+
+def file_sha256_of(data: bytes, folder: Path) -> str:
+    (folder / "expected").write_bytes(data)
+    return file_sha256(folder / "expected")
+
+
+def test_a_hub_transfer_that_breaks_off_arrives_whole(served, use, tmp_path):
+    served.files[HUB], served.breaks[HUB] = GOOD, [700]
+    use(toy("hub:plain/toy.npz"))
+    store.fetch("toy", tmp_path)
+    assert (tmp_path / "downloads" / PATH).read_bytes() == GOOD
+
+
+def test_a_wrong_file_hash_is_refused_before_the_file_is_opened(served, use, tmp_path, monkeypatch):
+    served.files["/toy"] = npz(upstream(1))
+    entry = use(toy(f"{served.url}/toy", sha256=file_sha256_of(GOOD, tmp_path)))
+    monkeypatch.setattr(catalogue.Form, "make", lambda *_: pytest.fail("opened"))
+    with pytest.raises(InputError, match="wrong content: not SHA-256") as caught:
+        store.fetch("toy", tmp_path)
+    assert "\n" not in str(caught.value)
+    bad, reason = left(tmp_path)
+    assert bad.startswith(f"rejected/{PATH}.")
+    assert reason == f"{bad}.reason"
+    assert entry.forms[0].files[0].sha256 in (tmp_path / reason).read_text()
+
+
+def test_a_wrong_file_put_by_hand_is_set_aside_and_fetched(served, use, tmp_path):
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy", sha256=file_sha256_of(GOOD, tmp_path)))
+    (tmp_path / "downloads" / PATH).parent.mkdir(parents=True)
+    (tmp_path / "downloads" / PATH).write_bytes(b"no")
+    store.fetch("toy", tmp_path)
+    assert [Path(name).parts[0] for name in left(tmp_path)] == ["downloads", "rejected", "rejected"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(npz(upstream(1)), "train/image decode to another content"), (GOOD[:600], "cannot be decoded")],
+)
+def test_downloads_with_other_content_are_set_aside(data, words, served, use, tmp_path):
+    served.files["/toy"] = data
+    use(toy(f"{served.url}/toy"))
+    with pytest.raises(InputError, match=words):
+        store.fetch("toy", tmp_path)
+    assert not (tmp_path / "raw" / "toy").exists()
+    assert words in next((tmp_path / "rejected").rglob("*.reason")).read_text()
+    served.files["/toy"] = GOOD
+    store.fetch("toy", tmp_path)
+
+
+def test_rows_in_another_order_are_taken_with_a_word(served, use, tmp_path, caplog):
+    arrays = {name: array[::-1] for name, array in upstream().items()}
+    served.files["/toy"] = npz(arrays)
+    use(toy(f"{served.url}/toy", sha256=None))
+    store.fetch("toy", tmp_path)
+    assert manifest(tmp_path)["order"] == "other"
+    assert "in another order" in caplog.text
+
+
+def test_the_error_without_network_and_mirror_names_the_ways_out(served, use, tmp_path):
+    use(toy("hub:plain/toy.npz", NOWHERE, by_hand="Ask the\n author."))
+    served.asked.clear()
+    began = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        store.fetch("toy", tmp_path)
+    assert time.monotonic() - began < 5
+    said = str(caught.value)
+    for words in ("dataset toy", f"{served.url}{HUB} (status 404)", f"{NOWHERE} (no connection)", "HSAC_MIRROR"):
+        assert words in said
+    for words in ("`mirror:`", PATH, str(tmp_path / "downloads"), "Ask the author."):
+        assert words in said
+    assert "\n" not in said
+
+
+def test_a_dead_hub_is_given_up_at_once(served, use, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    use(toy("hub:plain/toy.npz"))
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/datasets/org/toy"):
+        store.fetch("toy", tmp_path)
+    assert time.monotonic() - began < 5
+
+
+def mirrored(folder: Path, data: bytes = GOOD, sums: bool = True) -> Path:
+    (folder / PATH).parent.mkdir(parents=True)
+    (folder / PATH).write_bytes(GOOD)
+    if sums:
+        obtain.write_sums(folder, {PATH: file_sha256(folder / PATH)})
+    (folder / PATH).write_bytes(data)
+    return folder
+
+
+def test_the_mirror_comes_first(served, use, tmp_path, monkeypatch):
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy"))
+    monkeypatch.setenv("HSAC_MIRROR", str(mirrored(tmp_path / "mirror")))
+    store.fetch("toy", tmp_path / "data")
+    assert served.asked == []
+    assert left(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_a_byte_flipped_in_a_mirror_is_caught_and_the_file_stays(sums, served, use, tmp_path):
+    bad = bytearray(GOOD)
+    bad[GOOD.index(upstream()["image"].tobytes()) + 3] ^= 1
+    mirror = mirrored(tmp_path / "mirror", bytes(bad), sums)
+    use(toy(f"{served.url}/toy"))
+    with pytest.raises(InputError, match=str(mirror / PATH)):
+        store.fetch("toy", tmp_path / "data", mirror)
+    assert (mirror / PATH).read_bytes() == bytes(bad)
+    assert not (tmp_path / "data" / "raw" / "toy").exists()
+
+
+def test_what_a_mirror_has_of_a_form_is_taken_from_there(served, tmp_path):
+    served.files["/b"] = b"second"
+    entry = toy()
+    first, second = catalogue.File(PATH), catalogue.File("org/toy/b", (f"{served.url}/b",))
+    form, folder = obtain.obtain(
+        catalogue.Entry(**{**vars(entry), "forms": (catalogue.Form("toy:build", {}, (first, second)),)}),
+        tmp_path / "data",
+        mirrored(tmp_path / "mirror"),
+    )
+    assert obtain.present(form, folder)
+    assert folder == tmp_path / "data" / "downloads"
+
+
+def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("HSAC_MIRROR", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"HSAC_MIRROR: found '.*nowhere'; allowed is a folder"):
+        obtain.mirror_root()
+    monkeypatch.setenv("HSAC_MIRROR", "")
+    assert obtain.mirror_root() is None
+
+
+def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
+    served.files["/toy"], served.pause = GOOD, 1.0
+    code = (
+        "import sys; from pathlib import Path; from hsac.data import store; from toy_source import toy\n"
+        f"entry = toy({served.url + '/toy'!r}); store.entry = lambda name: entry\n"
+        f"print(store.fetch('toy', Path({str(tmp_path)!r})))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    assert len(served.gets()) == 1
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["toy"]
+    assert left(tmp_path) == [f"downloads/{PATH}"]
