@@ -50,8 +50,10 @@ VARIANTS = {
 }
 
 
-def recipe_code(recipe):
-    return fingerprint.of_modules([f"hsac.data.variants.{recipe}"])
+def variant_inputs(wildcards):
+    path = layout.data_root() / "variants" / wildcards.dataset
+    experiment = VARIANTS[f"{path.as_posix()}/{wildcards.variant}.json"]
+    return [path.as_posix() for path in layout.variant_inputs(experiment)]
 
 
 def measured(experiment):
