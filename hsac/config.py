@@ -288,3 +288,6 @@ def _check_fit(config: dict[str, Any], key: str) -> None:
     gives = "episodes" if recipe == "episodes" else kind
     if takes != gives:
         raise InputError(f"{key}.model.name: found {model!r}, a model for {takes}; allowed is one for {gives}")
+    if gives != "images" and "augment" in config["training"]:
+        found = config["training"]["augment"]
+        raise InputError(f"{key}.training.augment: found {found!r}; allowed where images are classified, not {gives}")

@@ -9,6 +9,7 @@ from hsac import config
 from hsac.errors import InputError
 
 CONFIG = Path(__file__).parent.parent / "config"
+TRAINING = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
 
 
 @pytest.mark.parametrize("scale", config.SCALES)
@@ -79,6 +80,8 @@ def changed(**keys):
         ({"dataset": "disease"}, ["variant.recipe", "'plain'", "graph"]),
         ({"model": {"name": "hgcn"}}, ["model.name", "'hgcn'", "a model for graph", "one for images"]),
         ({"model": {"name": "conv4_protonet"}}, ["model.name", "a model for episodes"]),
+        ({"training": TRAINING | {"augment": "flip"}}, ["training.augment", "'flip'", "allowed is crop_flip"]),
+        ({"training": TRAINING | {"schedule": "steps"}}, ["training.schedule", "'steps'", "warmup_steps"]),
     ],
 )
 def test_bad_experiments(keys, words):
@@ -87,6 +90,14 @@ def test_bad_experiments(keys, words):
     assert "\n" not in str(caught.value)
     for word in ["digits", *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["disease", "glyphs_few_shot"])
+def test_only_classified_images_are_augmented(name):
+    experiment = config.load("smoke", folder=CONFIG)["experiments"][name]
+    override = {"experiments": {name: experiment | {"training": TRAINING | {"augment": "crop_flip"}}}}
+    with pytest.raises(InputError, match=rf"{name}\.training\.augment: found 'crop_flip'; allowed where images are"):
+        config.load("smoke", override, folder=CONFIG)
 
 
 def test_the_file_is_named(tmp_path):

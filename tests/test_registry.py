@@ -8,7 +8,7 @@ from hsac import registry
 from hsac.errors import InputError
 
 FILLED = {
-    "mlp": {"inputs": (8, 8), "classes": 3, "space": "hyperbolic"},
+    **{key: {"inputs": (8, 8), "classes": 3, "space": "hyperbolic"} for key in ("mlp", "cnn", "resnet")},
     "hgcn": {"inputs": 5, "classes": 3, "space": "hyperbolic"},
     "conv4_protonet": {"inputs": (16, 16), "shot": 1, "space": "hyperbolic"},
     "human": {"labels": "cifar10n", "column": "worse_label"},

@@ -1,14 +1,14 @@
 """Prototypical network on the ball."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from hsac.ball import exp0, midpoint, squared_distance
-from hsac.models.layers import Params, bounded, he_normal
+from hsac.models.layers import ConvBlocks, Params, bounded
 from hsac.registry import require
 
 
@@ -34,34 +34,26 @@ class Conv4Protonet:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "an integer from 1")
-        require(self.groups >= 1 and self.width % self.groups == 0, "groups", self.groups, "a divisor of width")
         for name in ("clip", "temperature", "temperature_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
+        _ = self.body
+
+    @cached_property
+    def body(self) -> ConvBlocks:
+        """The four blocks."""
+        return ConvBlocks(self.inputs, self.width, self.groups, 4)
 
     def init(self, generator: Generator) -> Params:
         """Kernels (out, in, 3, 3), group-norm scales and shifts (out,), and t with T = exp(rate·t)."""
-        params: Params = {}
-        fan_in = 1
-        for i in range(4):
-            params[f"w{i}"] = he_normal((self.width, fan_in, 3, 3), 9 * fan_in, generator)
-            params[f"g{i}"] = torch.ones(self.width, dtype=torch.float64)
-            params[f"b{i}"] = torch.zeros(self.width, dtype=torch.float64)
-            fan_in = self.width
         start = torch.tensor(self.temperature, dtype=torch.float64).log() / self.temperature_rate
-        return params | {"t": start}
+        return self.body.init(generator) | {"t": start}
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) -> tangent features at the origin (B, d)."""
-        h = x[:, None]
-        for i in range(4):
-            h = functional.conv2d(h, params[f"w{i}"], padding=1)
-            h = functional.group_norm(h, self.groups, params[f"g{i}"], params[f"b{i}"])
-            h = functional.max_pool2d(h, 2).relu()  # the same as the other way round, on a quarter of the numbers
-        return bounded(h.flatten(1), self.clip, self.space)
+        """Images x (B, H, W) or (B, 3, H, W) -> tangent features at the origin (B, d)."""
+        return bounded(self.body.forward(params, x), self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Episodes x (E, way, shot + query, H, W), c (1,) -> logits (E, way·query, way), queries in class order."""
+        """Episodes x (E, way, shot + query, *inputs), c (1,) -> logits (E, way·query, way), queries in class order."""
         episodes, way, images = x.shape[:3]
         return self.classify(params, c, self.embed(params, c, x.flatten(0, 2)).unflatten(0, (episodes, way, images)))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from hsac.models.heads.poincare_mlr import PoincareMlr
-from hsac.models.layers import Params, bounded, he_normal
+from hsac.models.layers import Params, bounded, channels, he_normal, with_channels
 from hsac.registry import require
 
 
@@ -34,12 +34,14 @@ class Mlp:
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "dim", "pool"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(self.pool <= min(self.inputs), "pool", self.pool, f"at most the image's side, {min(self.inputs)}")
+        side = min(self.inputs[-2:])
+        require(self.pool <= side, "pool", self.pool, f"at most the image's side, {side}")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
 
     def _widths(self) -> list[int]:
-        height, width = self.inputs
-        return [(height // self.pool) * (width // self.pool), *[self.hidden] * self.layers, self.dim]
+        height, width = self.inputs[-2:]
+        pixels = channels(self.inputs) * (height // self.pool) * (width // self.pool)
+        return [pixels, *[self.hidden] * self.layers, self.dim]
 
     def init(self, generator: Generator) -> Params:
         """Weights (out, in) and biases (out,) a layer, and the head's."""
@@ -51,12 +53,13 @@ class Mlp:
         return params | PoincareMlr(self.dim, self.classes).init(generator)
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
-        u = torch.nn.functional.avg_pool2d(x[:, None], self.pool).flatten(1) if self.pool > 1 else x.flatten(1)
+        """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
+        x = torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool) if self.pool > 1 else x
+        u = x.flatten(1)
         for i in range(self.layers + 1):
             u = torch.addmm(params[f"b{i}"], u if i == 0 else u.relu(), params[f"w{i}"].mT)
         return bounded(u, self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W), c (1,) -> logits (B, K)."""
+        """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
         return PoincareMlr(self.dim, self.classes).forward(params, c[0], self.embed(params, c, x))

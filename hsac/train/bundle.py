@@ -1,6 +1,6 @@
 """Many seeds of one model as one program: weights in one (R, P) tensor, a leading axis for the runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from hsac.models.layers import Params
 from hsac.train.seeds import generator
+
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,31 @@ class Bundle:
         parts = w.split(self.sizes)
         return {k: part.view(shape) for (k, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
-    def call(self, method: str, w: Tensor, c: Tensor, x: Any, shared: bool = False) -> Tensor:
-        """`forward` or `embed` of R runs: w (R, P), c (R, C), x with a leading R (or one for all, `shared`)."""
+    def call(self, method: str, w: Tensor, c: Tensor, x: Any, shared: bool = False, state: State | None = None) -> Any:
+        """`forward` or `embed` of R runs: w (R, P), c (R, C), x with a leading R (or one for all, `shared`).
 
-        def one(w: Tensor, c: Tensor, x: Any) -> Tensor:
-            return getattr(self.model, method)(self.unflatten(w), c, x)
+        `state` is what `statistics` gave for the same w and c; without it a model that normalises by batch does so by
+        the batch at hand, a pure function of weights and batch, which is what training differentiates.
+        """
+
+        def one(w: Tensor, c: Tensor, x: Any, state: State | None) -> Any:
+            given = () if state is None else (state,)
+            return getattr(self.model, method)(self.unflatten(w), c, x, *given)
 
         if self.model.vmapped:
-            return torch.func.vmap(one, in_dims=(0, 0, None if shared else 0))(w, c, x)
-        return torch.stack([one(w[i], c[i], x if shared else x[i]) for i in range(len(w))])
+            dims = (0, 0, None if shared else 0, None if state is None else 0)
+            return torch.func.vmap(one, in_dims=dims)(w, c, x, state)
+        own = [state and {name: values[i] for name, values in state.items()} for i in range(len(w))]
+        runs = [one(w[i], c[i], x if shared else x[i], own[i]) for i in range(len(w))]
+        if isinstance(runs[0], dict):
+            return {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
+        return torch.stack(runs)
+
+    def statistics(self, w: Tensor, c: Tensor, batches: Iterable[Tensor]) -> State | None:
+        """The model's statistics of each run, their mean over batches that all runs share; None for a model that has
+        none, and then no batch is made."""
+        if not hasattr(self.model, "statistics"):
+            return None
+        with torch.no_grad():
+            found = [self.call("statistics", w, c, x, shared=True) for x in batches]
+        return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}

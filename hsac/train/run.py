@@ -282,7 +282,7 @@ def _task(
     if catalogue.entry(dataset).kind == "graph":
         task: Any = NodeTask(dataset, variant, data, seeds, like)
     else:
-        task = ImageTask(dataset, variant, data, seeds, batch, like)
+        task = ImageTask(dataset, variant, data, seeds, batch, like, config["training"].get("augment"))
     return task, {"inputs": task.inputs, "classes": task.classes}
 
 

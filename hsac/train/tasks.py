@@ -1,6 +1,6 @@
 """What a setting asks of training: batches, a loss, and metrics. One class a kind of data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,11 +10,13 @@ from torch.nn.functional import cross_entropy
 
 from hsac.data import load_graph, load_images
 from hsac.errors import InputError
-from hsac.train.bundle import Bundle
+from hsac.train.augment import CropFlip
+from hsac.train.bundle import Bundle, State
 from hsac.train.seeds import generator
 
 Metrics = dict[str, Tensor]
 CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones fall out of the cache
+DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 
 
 class Task(Protocol):
@@ -30,11 +32,15 @@ class Task(Protocol):
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics: ...
 
 
-def accuracy_and_nll(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """logits (R, N, K), labels (N,) -> accuracy (R,) in [0, 1] and negative log-likelihood (R,) in nats."""
-    right = (logits.argmax(-1) == labels).double().mean(-1)
+def answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """logits (R, ..., N, K), labels (N,) -> which are right (R, ..., N), bool, and negative log-likelihoods in nats."""
     nll = -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
-    return right, nll.double().mean(-1)
+    return logits.argmax(-1) == labels, nll
+
+
+def mean(values: Tensor) -> Tensor:
+    """(R, N) -> (R,), in float64."""
+    return values.double().mean(-1)
 
 
 def _check_data(dataset: str, variant: dict[str, Any], found: str) -> None:
@@ -43,6 +49,26 @@ def _check_data(dataset: str, variant: dict[str, Any], found: str) -> None:
         raise InputError(
             f"variant {name} of {dataset}: cut from data {cut_from[:16]}, found {found[:16]}; delete the file"
         )
+
+
+class Pixels:
+    """An image set kept as bytes on the device of `like`: uint8 (N, H, W), or (N, H, W, 3) laid channels first.
+
+    `shape` is (H, W) or (3, H, W). Floats of `like`'s dtype in [0, 1] are made of the rows asked for, no more.
+    """
+
+    def __init__(self, image: np.ndarray, like: Tensor) -> None:
+        stored = torch.as_tensor(image)
+        self.bytes = (stored.movedim(-1, 1).contiguous() if stored.dim() == 4 else stored).to(like.device)
+        self.like, self.shape = like, tuple(self.bytes.shape[1:])
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """rows (...) -> floats (..., *shape)."""
+        return self.floats(self.bytes[rows])
+
+    def floats(self, pixels: Tensor) -> Tensor:
+        """Bytes as floats in [0, 1]."""
+        return pixels.to(self.like) / 255
 
 
 class Shuffled:
@@ -63,49 +89,62 @@ class Shuffled:
 
 
 class ImageTask:
-    """Classification of images; long-tailed and noisy variants are the same task on other indices and labels."""
+    """Classification of images; long-tailed and noisy variants are the same task on other indices and labels.
+
+    `augment` None, or `crop_flip`: what is done to training batches, and to nothing else. A model with batch statistics
+    is evaluated with those of rows whose labels play no part in it: see `evaluate` and `risk`.
+    """
 
     EVALUATED_TRAIN = 1000
     PROBE = 256
     asked = 1
 
     def __init__(
-        self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], batch: int, like: Tensor
+        self,
+        dataset: str,
+        variant: dict[str, Any],
+        root: Any,
+        seeds: Sequence[int],
+        batch: int,
+        like: Tensor,
+        augment: str | None = None,
     ) -> None:
         images = load_images(dataset, root)
         _check_data(dataset, variant, images.sha256)
-        x = torch.as_tensor(images.image).to(like) / 255
+        self.pixels = Pixels(images.image, like)
         labels = torch.as_tensor(images.label).long().to(like.device)
-        rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}
+        self.rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}
         given = {part: torch.as_tensor(y).to(like.device) for part, y in variant.get("labels", {}).items()}
-        self.x = {part: x[index] for part, index in rows.items()}
-        self.y = {part: given.get(part, labels[index]) for part, index in rows.items()}
-        self.clean = labels[rows["train"]]
-        n = len(rows["train"])
-        group = images.group[rows["train"].cpu()]
+        self.y = {part: given.get(part, labels[index]) for part, index in self.rows.items()}
+        self.clean = labels[self.rows["train"]]
+        n = len(self.clean)
+        group = images.group[self.rows["train"].cpu()]
         self.single = torch.as_tensor(np.unique(group, return_index=True)[1]).to(like.device)
         self.examples = len(self.single)
         self.chance = _chance(self.y["train"][self.single])
-        self.spread = torch.linspace(0, n - 1, min(n, self.EVALUATED_TRAIN)).long().to(like.device)
+        self.spread = _spread(n, self.EVALUATED_TRAIN).to(like.device)
         self.thirds = (
             _thirds(self.y["train"], len(images.classes)) if variant["recipe"]["recipe"] == "long_tail" else {}
         )
-        self.inputs, self.classes = tuple(x.shape[1:]), len(images.classes)
+        self.inputs, self.classes, self.runs = self.pixels.shape, len(images.classes), len(seeds)
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)
         self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper")}
+        self.augment = {name: CropFlip(seeds, f"augment {name}") for name in self.streams if augment == "crop_flip"}
 
     def batch(self, stream: str) -> tuple[Tensor, Tensor]:
-        """Images (R, B, H, W) and given labels (R, B)."""
-        rows = self.streams[stream].next(self.size).to(self.clean.device)
-        return self.x["train"][rows], self.y["train"][rows]
+        """Images (R, B, H, W), (R, B, 3, H, W) in colour, and given labels (R, B)."""
+        index = self.streams[stream].next(self.size).to(self.clean.device)
+        pixels = self.pixels.bytes[self.rows["train"][index]]
+        if self.augment:
+            pixels = self.augment[stream](pixels)
+        return self.pixels.floats(pixels), self.y["train"][index]
 
     def probe(self) -> tuple[Tensor, Tensor]:
         """One fixed batch of training rows, spread over the set, the same for every run."""
-        rows = self.spread[:: -(-len(self.spread) // self.PROBE)]
-        runs = len(self.streams["batches"].generators)
-        x, y = self.x["train"][rows], self.y["train"][rows]
-        return x.expand(runs, *x.shape), y.expand(runs, *y.shape)
+        index = self.spread[:: -(-len(self.spread) // self.PROBE)]
+        x, y = self.pixels(self.rows["train"][index]), self.y["train"][index]
+        return x.expand(self.runs, *x.shape), y.expand(self.runs, *y.shape)
 
     def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Mean cross-entropy (R,)."""
@@ -113,46 +152,74 @@ class ImageTask:
 
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics:
         """Accuracy and NLL of every part (1000 rows of train, spread); thirds of the classes under a long tail;
-        memorisation, the share of corrupted training labels that are predicted, under noise."""
+        memorisation, the share of corrupted training labels that are predicted, under noise.
+
+        Batch statistics, where the model has them, are those of the same 1000 training rows.
+        """
         out: Metrics = {}
-        logits: dict[str, Tensor] = {}
-        for part in self.x:
-            x, y = self.x[part], self.y[part]
-            x, y = (x[self.spread], y[self.spread]) if part == "train" else (x, y)
-            chunks = [bundle.call("forward", w, c, rows, shared=True) for rows in x.split(CHUNK)]
-            logits[part] = torch.cat(chunks, 1)
-            out[f"{part}_accuracy"], out[f"{part}_nll"] = accuracy_and_nll(logits[part], y)
-        out["test_right"] = (logits["test"].argmax(-1) == self.y["test"]).int()
+        right: dict[str, Tensor] = {}
+        state = self.statistics(bundle, w, c, "train")
+        for part in self.rows:
+            rows, labels = self.rows[part], self.y[part]
+            rows, labels = (rows[self.spread], labels[self.spread]) if part == "train" else (rows, labels)
+            logits = self._chunks("forward", bundle, w, c, rows, state)
+            found = [answers(part, y) for part, y in zip(logits, labels.split(CHUNK), strict=True)]
+            right[part], nll = (torch.cat(values, 1) for values in zip(*found, strict=True))
+            out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right[part]), mean(nll)
+        out["test_right"] = right["test"].int()
         for name, classes in self.thirds.items():
-            inside = torch.isin(self.y["test"], classes)
-            out[f"{name}_accuracy"] = accuracy_and_nll(logits["test"][:, inside], self.y["test"][inside])[0]
-        given = self.y["train"][self.spread]
-        flipped = self.clean[self.spread] != given
+            out[f"{name}_accuracy"] = mean(right["test"][:, torch.isin(self.y["test"], classes)])
+        flipped = self.clean[self.spread] != self.y["train"][self.spread]
         if flipped.any():
-            out["memorisation"] = accuracy_and_nll(logits["train"][:, flipped], given[flipped])[0]
+            out["memorisation"] = mean(right["train"][:, flipped])
         return out
 
     def risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
-        """Training error (R,) on `examples` rows, one of each group of near copies: these are independent."""
-        x, y = (values["train"][self.single] for values in (self.x, self.y))
-        return self._wrong(bundle, w, c, x, y).mean(-1)
+        """Training error (R,) on `examples` rows, one of each group of near copies: these are independent.
+
+        Batch statistics are those of validation rows: taken of the training rows they would make the network a choice
+        that depends on the very examples it is certified on, and no bound for weights alone would cover it.
+        """
+        rows, labels = (values["train"][self.single] for values in (self.rows, self.y))
+        return self._wrong(bundle, w, c, rows, labels).mean(-1)
 
     def held_out_risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
-        """Error (R,) on validation under the distribution `risk` is of: labels as noisy, classes reweighted."""
+        """Error (R,) on validation of the network that `risk` is of, under the distribution that `risk` is of: labels
+        as noisy, classes reweighted."""
         given = (self.y["train"][self.single], self.y["validation"])
         classes = [torch.bincount(labels, minlength=self.classes) for labels in given]
         share = (classes[0] / classes[1].clamp(min=1))[self.y["validation"]]
-        wrong = self._wrong(bundle, w, c, self.x["validation"], self.y["validation"])
+        wrong = self._wrong(bundle, w, c, self.rows["validation"], self.y["validation"])
         return (wrong * share / share.sum()).sum(-1)
-
-    def _wrong(self, bundle: Bundle, w: Tensor, c: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Errors (R, N) as 0 and 1."""
-        chunks = [bundle.call("forward", w, c, rows, shared=True).argmax(-1) for rows in x.split(CHUNK)]
-        return (torch.cat(chunks, 1) != y).double()
 
     def embedding(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent features (R, N, d) of the test images, and their labels (N,)."""
-        return bundle.call("embed", w, c, self.x["test"], shared=True), self.y["test"]
+        state = self.statistics(bundle, w, c, "train")
+        return torch.cat([*self._chunks("embed", bundle, w, c, self.rows["test"], state)], 1), self.y["test"]
+
+    def statistics(self, bundle: Bundle, w: Tensor, c: Tensor, part: str) -> State | None:
+        """What the bundle's model takes beside its weights at evaluation, of 1000 rows spread over a part; None for a
+        model that takes nothing. Each batch is spread over the whole part, whose rows may stand class by class."""
+        rows = self.rows[part][_spread(len(self.rows[part]), self.EVALUATED_TRAIN).to(self.clean.device)]
+        count = -(-len(rows) // CHUNK)
+        return bundle.statistics(w, c, (self.pixels(rows[i::count]) for i in range(count)))
+
+    def _chunks(
+        self, method: str, bundle: Bundle, w: Tensor, c: Tensor, rows: Tensor, state: State | None
+    ) -> Iterator[Tensor]:
+        """What the model makes of images, CHUNK of them at a time."""
+        return (bundle.call(method, w, c, self.pixels(some), shared=True, state=state) for some in rows.split(CHUNK))
+
+    def _wrong(self, bundle: Bundle, w: Tensor, c: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+        """Errors (R, N) as 0 and 1."""
+        state = self.statistics(bundle, w, c, "validation")
+        predicted = [logits.argmax(-1) for logits in self._chunks("forward", bundle, w, c, rows, state)]
+        return (torch.cat(predicted, 1) != labels).double()
+
+
+def _spread(n: int, most: int) -> Tensor:
+    """At most so many of n rows, evenly spread."""
+    return torch.linspace(0, n - 1, min(n, most)).long()
 
 
 def _chance(labels: Tensor) -> float:
@@ -203,8 +270,10 @@ class NodeTask:
         logits = bundle.call("forward", w, c, self.graph, shared=True)
         out: Metrics = {}
         for part, rows in self.rows.items():
-            out[f"{part}_accuracy"], out[f"{part}_nll"] = accuracy_and_nll(logits[:, rows], self.y[rows])
-        out["test_right"] = (logits[:, self.rows["test"]].argmax(-1) == self.y[self.rows["test"]]).int()
+            right, nll = answers(logits[:, rows], self.y[rows])
+            out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right), mean(nll)
+            if part == "test":
+                out["test_right"] = right.int()
         return out
 
     def risk(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
@@ -229,17 +298,17 @@ class EpisodeTask:
     """Few-shot classification on stored episodes."""
 
     EVALUATED_TRAIN = 50
+    PROBE = 400
 
     def __init__(
         self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], batch: int, like: Tensor
     ) -> None:
         images = load_images(dataset, root)
         _check_data(dataset, variant, images.sha256)
-        x = torch.as_tensor(images.image).to(like) / 255
-        self.x = 1 - x if x.mean() > 0.5 else x  # strokes bright on dark, whatever the source's convention
+        self.pixels = Pixels(images.image, like)
         self.episodes = {p: torch.as_tensor(e).to(like.device) for p, e in variant["episodes"].items()}
         self.shot, self.way, self.query = variant["shot"], self.episodes["train"].shape[1], variant["query"]
-        self.inputs = tuple(x.shape[1:])
+        self.inputs, self.runs = self.pixels.shape, len(seeds)
         self.answers = torch.arange(self.way, device=like.device).repeat_interleave(self.query)
         self.asked = len(self.answers)
         n = len(self.episodes["train"])
@@ -248,14 +317,15 @@ class EpisodeTask:
         self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper")}
 
     def batch(self, stream: str) -> Tensor:
-        """Episodes of images (R, E, way, shot + query, H, W)."""
-        return self.x[self.episodes["train"][self.streams[stream].next(self.size).to(self.x.device)]]
+        """Episodes of images (R, E, way, shot + query, H, W), in colour (..., 3, H, W)."""
+        index = self.streams[stream].next(self.size).to(self.answers.device)
+        return self.pixels(self.episodes["train"][index])
 
     def probe(self) -> Tensor:
-        """Four fixed training episodes, the same for every run."""
-        runs = len(self.streams["batches"].generators)
-        images = self.x[self.episodes["train"][:4]]
-        return images.expand(runs, *images.shape)
+        """The first training episodes, the same for every run: four, or as many as PROBE images give, at least one."""
+        count = max(1, min(4, self.PROBE // self.episodes["train"][0].numel()))
+        images = self.pixels(self.episodes["train"][:count])
+        return images.expand(self.runs, *images.shape)
 
     def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Tensor) -> Tensor:
         """Mean cross-entropy of the queries (R,)."""
@@ -268,12 +338,14 @@ class EpisodeTask:
         for part, episodes in self.episodes.items():
             episodes = episodes[: self.EVALUATED_TRAIN] if part == "train" else episodes
             rows, place = episodes.unique(return_inverse=True)  # an image stands in many episodes: embed it once
-            chunks = [bundle.call("embed", w, c, self.x[part], shared=True) for part in rows.split(CHUNK)]
-            logits = bundle.call("classify", w, c, torch.cat(chunks, 1)[:, place])
-            right, nll = accuracy_and_nll(logits.flatten(1, 2), self.answers.repeat(len(episodes)))
-            out[f"{part}_accuracy"], out[f"{part}_nll"] = right, nll
+            chunks = [bundle.call("embed", w, c, self.pixels(some), shared=True) for some in rows.split(CHUNK)]
+            u = torch.cat(chunks, 1)
+            size = max(1, DISTANCES // (len(w) * self.asked * self.way * u.shape[-1]))
+            found = [answers(bundle.call("classify", w, c, u[:, some]), self.answers) for some in place.split(size)]
+            right, nll = (torch.cat(values, 1) for values in zip(*found, strict=True))
+            out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right.flatten(1)), mean(nll.flatten(1))
             if part == "test":
-                out["test_right"] = (logits.argmax(-1) == self.answers).sum(-1)
+                out["test_right"] = right.sum(-1)
                 out["test_accuracy_episode_sd"] = (out["test_right"].double() / self.asked).std(-1)
         return out
 

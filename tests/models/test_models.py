@@ -5,10 +5,12 @@ import torch
 from torch.nn import functional
 
 from hsac.errors import InputError
+from hsac.models.cnn import Cnn
 from hsac.models.conv4_protonet import Conv4Protonet
 from hsac.models.heads.poincare_mlr import PoincareMlr
 from hsac.models.hgcn import Hgcn
 from hsac.models.mlp import Mlp
+from hsac.models.resnet import Resnet
 from hsac.registry import build
 
 F64 = torch.float64
@@ -41,14 +43,24 @@ def make(name, space="hyperbolic"):
     if name == "mlp_pooled":
         model = Mlp((5, 6), 3, space, hidden=7, layers=2, dim=3, pool=2, clip=0.5)
         return model, torch.rand(5, 5, 6, dtype=F64, generator=torch.Generator())
+    if name == "mlp_colour":
+        return Mlp((3, 4, 6), 3, space, hidden=7, dim=2, pool=2), noise(5, 3, 4, 6).sigmoid()
+    if name == "cnn":
+        return Cnn((8, 9), 3, space, width=4, blocks=2, groups=2, dim=3), noise(5, 8, 9).sigmoid()
+    if name == "cnn_colour":
+        return Cnn((3, 8, 8), 3, space, width=4, groups=2, dim=3), noise(5, 3, 8, 8).sigmoid()
+    if name == "resnet":
+        return Resnet((3, 8, 8), 3, space, depth=20), noise(5, 3, 8, 8).sigmoid()
     if name == "hgcn":
         return Hgcn(5, 3, space, hidden=6, dim=4), graph()
-    model = Conv4Protonet((16, 16), SHOT, space, width=4, groups=2)
-    return model, noise(2, WAY, SHOT + QUERY, 16, 16, seed=4)
+    inputs = (3, 16, 16) if name == "conv4_protonet_colour" else (16, 16)
+    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2), noise(2, WAY, SHOT + QUERY, *inputs, seed=4)
 
 
-NAMES = ("mlp", "mlp_pooled", "hgcn", "conv4_protonet")
-SHAPES = {"mlp": (5, 3), "mlp_pooled": (5, 3), "hgcn": (NODES, 3), "conv4_protonet": (2, WAY * QUERY, WAY)}
+CLASSIFIERS = ("mlp", "mlp_pooled", "mlp_colour", "cnn", "cnn_colour", "resnet")
+PROTONETS = ("conv4_protonet", "conv4_protonet_colour")
+NAMES = (*CLASSIFIERS, "hgcn", *PROTONETS)
+SHAPES = dict.fromkeys(CLASSIFIERS, (5, 3)) | {"hgcn": (NODES, 3)} | dict.fromkeys(PROTONETS, (2, WAY * QUERY, WAY))
 
 
 def curvatures(model, c):
@@ -131,8 +143,8 @@ def test_every_curvature_matters(name):
 def test_features_are_clipped_in_hyperbolic_space_only(name):
     for space in ("euclidean", "hyperbolic"):
         model, x = make(name, space)
-        p = {k: v * 10 if k.startswith(("w", "g")) else v for k, v in perturbed(model).items()}
-        given = x.flatten(0, 2) if name == "conv4_protonet" else x
+        p = {k: v * 10 if k.split(".")[-1][0] in "wg" else v for k, v in perturbed(model).items()}
+        given = x.flatten(0, 2) if name in PROTONETS else x
         longest = model.embed(p, curvatures(model, 0.0), given).norm(dim=-1).max()
         assert (longest <= model.clip * (1 + 1e-12)) == (space == "hyperbolic")
 
@@ -204,7 +216,7 @@ def test_hessian_products_are_finite_and_symmetric(name):
     assert abs(left.item()) > 1e-9
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if make(name)[0].vmapped])
+@pytest.mark.parametrize("name", NAMES)
 def test_vmap_over_parameters_and_curvature(name):
     model, x = make(name)
     runs = [perturbed(model, seed) for seed in (1, 2, 3)]
@@ -253,10 +265,18 @@ def test_head_is_a_linear_layer_at_zero_curvature():
         ("conv4_protonet", {"groups": 0}, "groups"),
         ("conv4_protonet", {"groups": -4}, "groups"),
         ("conv4_protonet", {"temperature": 0}, "temperature"),
+        ("conv4_protonet", {"width": 0}, "width"),
+        ("cnn", {"blocks": 0}, "blocks"),
+        ("cnn", {"blocks": 4}, "inputs"),
+        ("cnn", {"dim": 0}, "dim"),
+        ("cnn", {"clip": 0}, "clip"),
+        ("resnet", {"depth": 50}, "depth"),
+        ("resnet", {"clip": 0}, "clip"),
     ],
 )
 def test_bad_parameters(name, parameters, key):
-    filled = {"mlp": {"inputs": (8, 8), "classes": 3}, "hgcn": {"inputs": 4, "classes": 3}}
-    given = filled.get(name, {"inputs": (16, 16), "shot": 1})
+    images = {"inputs": (3, 9, 8), "classes": 3}
+    filled = {"hgcn": {"inputs": 4, "classes": 3}, "conv4_protonet": {"inputs": (16, 16), "shot": 1}}
+    given = filled.get(name, images)
     with pytest.raises(InputError, match=f"^model.{key}: found"):
         build("model", name, parameters, "model", space="hyperbolic", **given)

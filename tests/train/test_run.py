@@ -153,7 +153,7 @@ def test_training_error_counts_near_copies_once(settings, variants, data_folder)
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     made = run.prepare(settings, cell, [0, 1], load_variant(variants["digits"]), data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
-    logits = made.bundle.call("forward", made.w, c, task.x["train"], shared=True)
+    logits = made.bundle.call("forward", made.w, c, task.pixels(task.rows["train"]), shared=True)
     wrong = (logits.argmax(-1) != task.y["train"]).double()
     assert task.examples == len(task.y["train"])  # every digit is a group of its own
     torch.testing.assert_close(task.risk(made.bundle, made.w, c), wrong.mean(-1))
@@ -165,7 +165,7 @@ def test_held_out_error_is_of_the_training_distribution(settings, variants, data
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     made = run.prepare(settings, cell, [0, 1], load_variant(variants["digits"]), data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
-    logits = made.bundle.call("forward", made.w, c, task.x["validation"], shared=True)
+    logits = made.bundle.call("forward", made.w, c, task.pixels(task.rows["validation"]), shared=True)
     wrong = (logits.argmax(-1) != task.y["validation"]).double()
     task.y["train"] = torch.tensor([0] * 75 + [1] * 25 + [2] * 99)
     task.single = torch.arange(100)  # a long tail: three quarters class 0, the copies do not count

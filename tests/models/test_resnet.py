@@ -1,0 +1,171 @@
+"""ResNets against torch.nn modules with the same weights, and batch normalisation as explicit state."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import update_bn
+
+from hsac.models.layers import batch_moments, batch_norm
+from hsac.models.resnet import Resnet
+from hsac.train.bundle import Bundle
+
+F64 = torch.float64
+FLAT = torch.zeros(1, dtype=F64)
+
+
+def images(count, side=8, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(count, 3, side, side, generator=g, dtype=F64)
+    return x + torch.rand(count, 1, 1, 1, generator=g, dtype=F64)
+
+
+class ReferenceBlock(nn.Module):
+    """The basic block of He et al., with an option A or B shortcut."""
+
+    def __init__(self, inside, out, stride, option):
+        super().__init__()
+        self.first = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
+        self.n1 = nn.BatchNorm2d(out, momentum=None)
+        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.n2 = nn.BatchNorm2d(out, momentum=None)
+        self.stride, self.more = stride, out - inside
+        self.shortcut = None
+        if option == "B" and (stride > 1 or inside != out):
+            self.shortcut = nn.Conv2d(inside, out, 1, stride, bias=False)
+            self.n3 = nn.BatchNorm2d(out, momentum=None)
+
+    def forward(self, x):
+        y = self.n2(self.second(self.n1(self.first(x)).relu()))
+        if self.shortcut is not None:
+            return (y + self.n3(self.shortcut(x))).relu()
+        short = torch.zeros_like(y)
+        short[:, self.more // 2 : self.more // 2 + x.shape[1]] = x[:, :, :: self.stride, :: self.stride]
+        return (y + short).relu()
+
+
+class Reference(nn.Module):
+    """A CIFAR ResNet up to the pooled features."""
+
+    def __init__(self, widths, count, option):
+        super().__init__()
+        self.stem = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0], momentum=None)
+        blocks, inside = [], widths[0]
+        for stage, out in enumerate(widths):
+            for i in range(count):
+                blocks.append(ReferenceBlock(inside, out, 2 if stage and not i else 1, option))
+                inside = out
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return functional.adaptive_avg_pool2d(self.blocks(self.norm(self.stem(x)).relu()), 1).flatten(1)
+
+
+LAYOUTS = {18: ((64, 128, 256, 512), 2, "B"), 20: ((16, 32, 64), 3, "A"), 32: ((16, 32, 64), 5, "A")}
+
+
+def pair(depth):
+    """Our network, weights off their start, and the reference with the same ones: kernels and norms go in one order."""
+    model = Resnet((3, 8, 8), 4, "euclidean", depth=depth)
+    params = model.init(torch.Generator().manual_seed(depth))
+    g = torch.Generator().manual_seed(1)
+    params = {k: p + 0.1 * torch.randn(p.shape, generator=g, dtype=F64) for k, p in params.items()}
+    reference = Reference(*LAYOUTS[depth]).double()
+    convolutions = [m for m in reference.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in reference.modules() if isinstance(m, nn.BatchNorm2d)]
+    names = [k[:-2] for k in params if k.endswith(".w")]
+    with torch.no_grad():
+        for name, convolution, norm in zip(names, convolutions, norms, strict=True):
+            convolution.weight.copy_(params[f"{name}.w"])
+            norm.weight.copy_(params[f"{name}.g"])
+            norm.bias.copy_(params[f"{name}.b"])
+    return model, params, reference, dict(zip(names, norms, strict=True))
+
+
+@pytest.mark.parametrize("depth", LAYOUTS)
+def test_features_are_those_of_the_reference_in_training(depth):
+    model, params, reference, _ = pair(depth)
+    x = images(6)
+    torch.testing.assert_close(model.embed(params, FLAT, x), reference(x), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("depth", LAYOUTS)
+def test_features_are_those_of_the_reference_in_evaluation(depth):
+    """After one batch torch's update_bn has our moments, but for n - 1 in place of n (6 at the least) in variances."""
+    model, params, reference, norms = pair(depth)
+    x, other = images(6), images(5, seed=1)
+    state = model.statistics(params, FLAT, x)
+    update_bn([x], reference)
+    assert state.keys() == norms.keys()
+    for name, norm in norms.items():
+        mean, square = state[name]
+        torch.testing.assert_close(mean, norm.running_mean, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(square - mean**2, norm.running_var, rtol=0.2, atol=1e-9)
+        norm.running_mean, norm.running_var = mean, square - mean**2
+    reference.eval()
+    found = model.embed(params, FLAT, other, state)
+    torch.testing.assert_close(found, reference(other), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(found[:2], model.embed(params, FLAT, other[:2], state))  # no image looks at the others
+    assert not torch.allclose(found, model.embed(params, FLAT, other), atol=1e-2)
+    # the batch normalised by its own moments is what training does
+    torch.testing.assert_close(model.embed(params, FLAT, x, state), model.embed(params, FLAT, x), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("depth", "weights"), [(18, 11_173_962), (20, 269_722), (32, 464_154)])
+def test_number_of_weights(depth, weights):
+    """As published for ten classes: a Poincaré MLR has as many as a linear layer."""
+    params = Resnet((3, 32, 32), 10, "hyperbolic", depth=depth).init(torch.Generator())
+    assert sum(p.numel() for p in params.values()) == weights
+
+
+def test_moments_of_batches_average_to_those_of_their_union():
+    x = images(12, seed=3)
+    together = torch.stack([batch_moments(x[i::3]) for i in range(3)]).mean(0)
+    torch.testing.assert_close(together, batch_moments(x))
+    mean, square = batch_moments(x.float() + 1000)  # a channel far from 0 keeps its variance in float32
+    torch.testing.assert_close(square - mean**2, x.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
+
+
+def test_batch_norm_twice_differentiated():
+    """torch's own double backward of the batch's mean and variance."""
+    x = images(3, side=2, seed=5).requires_grad_()
+    scale, shift = (torch.randn(3, dtype=F64, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    inputs = (x, scale.requires_grad_(), shift.requires_grad_())
+    assert torch.autograd.gradcheck(batch_norm, inputs)
+    assert torch.autograd.gradgradcheck(batch_norm, inputs)
+
+
+def test_training_is_unchanged_by_the_scale_of_a_kernel():
+    """What batch normalisation is for: (w, b) of a layer and (a·w, b) are the same network."""
+    model, params, *_ = pair(20)
+    scaled = params | {"0.0.first.w": 3 * params["0.0.first.w"]}
+    x = images(6)
+    torch.testing.assert_close(model.embed(scaled, FLAT, x), model.embed(params, FLAT, x), rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_of_a_bundle_are_those_of_its_runs():
+    model = Resnet((3, 8, 8), 4, "hyperbolic", depth=20)
+    bundle, w = Bundle.start(model, [0, 1], torch.device("cpu"))
+    c = torch.tensor([[0.1], [2.0]])
+    x = images(8).float()
+    state = bundle.statistics(w, c, iter((x[::2], x[1::2])))
+    found = bundle.call("forward", w, c, x[:3], shared=True, state=state)
+    for i in range(2):
+        params = bundle.unflatten(w[i])
+        halves = [model.statistics(params, c[i], part) for part in (x[::2], x[1::2])]
+        own = {name: (halves[0][name] + halves[1][name]) / 2 for name in halves[0]}
+        torch.testing.assert_close({name: values[i] for name, values in state.items()}, own)
+        torch.testing.assert_close(found[i], model.forward(params, c[i], x[:3], own))
+    torch.testing.assert_close(found[:, :1], bundle.call("forward", w, c, x[:1], shared=True, state=state))
+
+
+def test_vmapped_statistics_and_evaluation(monkeypatch):
+    x = images(8).float()
+    results = []
+    for vmapped in (False, True):
+        monkeypatch.setattr(Resnet, "vmapped", vmapped)
+        bundle, w = Bundle.start(Resnet((3, 8, 8), 4, "hyperbolic", depth=20), [0, 1], torch.device("cpu"))
+        state = bundle.statistics(w, torch.ones(2, 1), [x])
+        results.append(bundle.call("forward", w, torch.ones(2, 1), x, shared=True, state=state))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

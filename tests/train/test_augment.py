@@ -1,0 +1,52 @@
+"""Random crops and mirror images of training batches."""
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from hsac.train.augment import CropFlip
+
+
+def images(*shape):
+    return torch.randint(1, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_every_image_is_a_crop_of_itself_padded_or_its_mirror(channels):
+    x = images(2, 300, *channels, 6, 5)
+    found = CropFlip([0, 1], "augment batches")(x)
+    assert found.shape == x.shape
+    assert found.dtype == torch.uint8
+    assert found.is_contiguous()
+    seen = set()
+    for image, crop in zip(x.flatten(0, 1), found.flatten(0, 1), strict=True):
+        padded = pad(image, (4, 4, 4, 4))
+        places = [
+            (top, left, mirrored)
+            for top in range(9)
+            for left in range(9)
+            for mirrored in (False, True)
+            if torch.equal(
+                padded[..., top : top + 6, left : left + 5].flip(-1)
+                if mirrored
+                else padded[..., top : top + 6, left : left + 5],
+                crop,
+            )
+        ]
+        assert places
+        if len(places) == 1:  # not one of the crops that hold too little to tell
+            seen |= set(places)
+    assert len(seen) > 140  # of 162, by 600 draws
+
+
+def test_a_run_draws_the_same_alone_and_in_company():
+    x = images(1, 20, 6, 6)
+    together = CropFlip([3, 4], "augment batches")
+    alone = CropFlip([4], "augment batches")
+    first = [together(x.expand(2, -1, -1, -1)) for _ in range(2)]
+    second = [alone(x) for _ in range(2)]
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a[1:], b)
+        assert not torch.equal(a[0], a[1])
+    assert not torch.equal(second[0], second[1])
+    assert not torch.equal(CropFlip([4], "augment upper")(x), second[0])
