@@ -8,7 +8,7 @@ ruleorder: select > train
 rule train:
     input:
         settings=ancient(SETTINGS_FILE),
-        variant=variant,
+        variant=lambda wildcards: variant(wildcards.experiment),
     output:
         BUNDLE,
     log:
@@ -17,7 +17,9 @@ rule train:
         "../../environment.yml"
     params:
         seeds=bundle_seeds,
-        code=lambda wildcards: training_code(folder(wildcards)),
+        code=lambda wildcards: fingerprint.of_training(
+            TRAINED[folder(wildcards)]["config"]
+        ),
     shell:
         "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
         "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q}"
