@@ -18,14 +18,67 @@ def settings_stage(args: argparse.Namespace) -> None:
     write_json(args.output, config.load(args.scale, _json(args.override, "--override")))
 
 
-def data_stage(args: argparse.Namespace) -> None:
+def data_list(args: argparse.Namespace) -> None:
+    """List the datasets: size, where they are to be had, whether what is here was verified, licence."""
+    from hsac.data import overview
+
+    print("\n".join(overview.table(layout.data_root(), _mirror(args))))
+
+
+def data_fetch(args: argparse.Namespace) -> None:
     """Put datasets into the data folder and print what was counted there."""
     from hsac.data import fetch
 
     for name in args.names:
-        folder = fetch(name, layout.data_root())
+        folder = fetch(name, layout.data_root(), _mirror(args))
         counts = read_json(folder / "manifest.json")["counts"]
         print(f"{folder}: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
+
+
+def data_verify(args: argparse.Namespace) -> int:
+    """Hash files and contents again and compare with the catalogue; exit status 1 when something differs."""
+    from hsac.data.audit import audit
+
+    audits = [audit(name, layout.data_root(), _mirror(args)) for name in args.names or catalogue.names()]
+    for found in audits:
+        if found.looked:
+            print(found.line())
+        elif args.names:
+            raise InputError(
+                f"dataset {found.name}: nothing of it is here or in a mirror; `hsac data fetch {found.name}`"
+            )
+    return int(any(found.problems for found in audits))
+
+
+def data_info(args: argparse.Namespace) -> None:
+    """Print everything that is known of a dataset."""
+    from hsac.data import overview
+
+    print(overview.info(args.name, layout.data_root(), _mirror(args)))
+
+
+def data_mirror(args: argparse.Namespace) -> int:
+    """Fill a mirror from the present one, the downloads or the network; exit status 1 when a dataset is left out."""
+    from hsac.data.mirror import fill
+
+    left_out = 0
+    for name in args.names or catalogue.names():
+        try:
+            copied = fill(args.folder, name, layout.data_root(), _mirror(args))
+            print(f"{name}: {copied} files copied")
+        except InputError as error:
+            if args.names:
+                raise
+            left_out += 1
+            print(f"{name}: left out: {error}")
+    return int(left_out > 0)
+
+
+def _mirror(args: argparse.Namespace) -> Path | None:
+    from hsac.data import obtain
+
+    configured = (config.FOLDER / "config.yaml").is_file()
+    return obtain.mirror_root(config.mirror(args.scale) if configured else None)
 
 
 def variant_stage(args: argparse.Namespace) -> None:
@@ -280,8 +333,8 @@ def parser() -> argparse.ArgumentParser:
 
     stage("list", list_stage, scale)
     stage("settings", settings_stage, scale, override, path("--output", "file to write"))
-    fetched = ("names", {"nargs": "+", "metavar": "NAME", "help": "a dataset of `hsac list`"})
-    stage("data", data_stage, ("action", {"choices": ["fetch"], "help": "what to do"}), fetched)
+    text = "List, fetch, verify, describe and mirror datasets."
+    _data_actions(stages.add_parser("data", help=text, description=text), scale)
     dataset = ("dataset", {"help": "a dataset of `hsac list`"})
     recipe = ("--recipe", {"required": True, "help": "name, recipe and parameters, as a JSON object"})
     stage("variant", variant_stage, dataset, recipe, path("--output", "file to write"))
@@ -319,6 +372,30 @@ def parser() -> argparse.ArgumentParser:
     cell = [(name, {"metavar": name.upper(), "help": f"{text}, or an unambiguous part"}) for name, text in names]
     stage("why", why_stage, *cell, scale)
     return top
+
+
+def _data_actions(data: argparse.ArgumentParser, scale: tuple[str, dict[str, Any]]) -> None:
+    """The actions of `hsac data`."""
+    actions = data.add_subparsers(dest="what", required=True, metavar="ACTION")
+    some, one = {"metavar": "NAME", "help": "a dataset of `hsac data list`"}, {"metavar": "NAME", "help": "a dataset"}
+    options: dict[str, tuple[Callable[[argparse.Namespace], int | None], list[tuple[str, dict[str, Any]]]]] = {
+        "list": (data_list, []),
+        "fetch": (data_fetch, [("names", {**some, "nargs": "+"})]),
+        "verify": (data_verify, [("names", {**some, "nargs": "*"})]),
+        "info": (data_info, [("name", one)]),
+        "mirror": (
+            data_mirror,
+            [
+                ("folder", {"type": Path, "metavar": "DIR", "help": "the mirror to fill"}),
+                ("names", {**some, "nargs": "*", "help": "a dataset; by default all"}),
+            ],
+        ),
+    }
+    for name, (run, taken) in options.items():
+        action = actions.add_parser(name, help=run.__doc__, description=run.__doc__)
+        action.set_defaults(run=run)
+        for flag, keywords in [*taken, (scale[0], {**scale[1], "help": "the scale whose `mirror` counts"})]:
+            action.add_argument(flag, **keywords)
 
 
 def main(argv: list[str] | None = None) -> int:

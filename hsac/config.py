@@ -49,8 +49,7 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
     Nothing is merged below the top level, so no entry of a default grid survives unseen. Raises InputError naming the
     key, the file, what was found and what is allowed.
     """
-    layers = [(str(p), _read(p)) for p in dict.fromkeys([scale_file("default", folder), scale_file(scale, folder)])]
-    layers.append(("the command line", override or {}))
+    layers = _layers(scale, override, folder)
     settings: dict[str, Any] = {}
     for source, layer in layers:
         settings |= layer
@@ -59,10 +58,26 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
         if key not in settings:
             raise InputError(f"{layers[0][0]}: {key}: found nothing; this key is required")
     settings["scale"] = scale
+    settings.pop("mirror", None)  # where data is read from is no part of what is computed
     for cell in cells(settings):
         _check_cell(settings, cell, layers)
     _check_theory(settings, layers)
     return settings
+
+
+def mirror(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLDER) -> str | None:
+    """The `mirror` key of a scale; `load` leaves it out of the settings, so changing it computes nothing again."""
+    layers = _layers(scale, override, folder)
+    for source, layer in layers:
+        _check_schema(layer, source)
+    found: str | None = next((layer["mirror"] for _, layer in reversed(layers) if "mirror" in layer), None)
+    return found
+
+
+def _layers(scale: str, override: dict[str, Any] | None, folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Where the settings come from, the later over the earlier."""
+    paths = dict.fromkeys([scale_file("default", folder), scale_file(scale, folder)])
+    return [*((str(path), _read(path)) for path in paths), ("the command line", override or {})]
 
 
 def retyped(value: Any) -> Any:

@@ -16,16 +16,14 @@ log = logging.getLogger(__name__)
 SUMS = "SHA256SUMS"
 
 
-def mirror_root() -> Path | None:
-    """The mirror that ``HSAC_MIRROR`` names; None when it is not set or empty.
+def mirror_root(setting: str | None = None) -> Path | None:
+    """The mirror: what ``HSAC_MIRROR`` names (nothing, when it is set and empty), else the configuration's ``mirror``.
 
-    Raises InputError when it names no folder.
+    Raises InputError naming which of the two names no folder.
     """
-    return mirror_folder(os.environ.get("HSAC_MIRROR"), "HSAC_MIRROR")
-
-
-def mirror_folder(given: str | None, key: str) -> Path | None:
-    """A mirror's folder from a setting. Raises InputError naming the setting when there is no such folder."""
+    key, given = "mirror", setting
+    if "HSAC_MIRROR" in os.environ:
+        key, given = "HSAC_MIRROR", os.environ["HSAC_MIRROR"]
     if not given:
         return None
     if not Path(given).is_dir():

@@ -134,7 +134,7 @@ def make(found: Entry, root: Path, mirror: Path | None) -> Made:
         raise obtain.refuse(found, form, folder, root, reason) from error
     upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
     differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
-    reordered = bool(differ and found.any_order) and _same_rows(found, arrays)
+    reordered = bool(differ and found.any_order) and same_rows(found, arrays)
     counts = counts_of(found.kind, arrays)
     if differ and not reordered:
         reason = f"{', '.join(differ)} decode to another content than the catalogue's"
@@ -242,7 +242,7 @@ def _manifest(found: Entry, new: Made) -> dict[str, Any]:
     }
 
 
-def _same_rows(found: Entry, arrays: Arrays) -> bool:
+def same_rows(found: Entry, arrays: Arrays) -> bool:
     """Whether each part holds the catalogue's rows, in whatever order."""
     for part, sha256 in found.any_order.items():
         rows = arrays["split"] == PARTS.index(part)

@@ -6,42 +6,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from file_server import Served, serve
 from toy_source import PATH, npz, toy, upstream
 
-from hsac.data import catalogue, download, obtain, store
-from hsac.data.catalogue import Entry
+from hsac.data import catalogue, obtain, store
 from hsac.errors import InputError
 from hsac.files import file_sha256
 
 HUB = "/datasets/org/toy/resolve/main/plain/toy.npz"
 GOOD = npz(upstream())
 NOWHERE = "http://127.0.0.1:9/toy.npz"
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    for name in ("HF_HUB_OFFLINE", "HSAC_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "CHUNK", 100)
-    with serve() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
-
-
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch):
-    def install(entry: Entry) -> Entry:
-        monkeypatch.setattr(store, "entry", lambda name: entry)
-        return entry
-
-    return install
 
 
 def manifest(root: Path) -> dict:
@@ -239,8 +216,8 @@ def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
 def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
     served.files["/toy"], served.pause = GOOD, 1.0
     code = (
-        "import sys; from pathlib import Path; from hsac.data import store; from toy_source import toy\n"
-        f"entry = toy({served.url + '/toy'!r}); store.entry = lambda name: entry\n"
+        "import sys; from pathlib import Path; from hsac.data import catalogue, store; from toy_source import toy\n"
+        f"entry = toy({served.url + '/toy'!r}); catalogue._entries = lambda: dict(toy=entry)\n"
         f"print(store.fetch('toy', Path({str(tmp_path)!r})))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}

@@ -94,6 +94,18 @@ def test_a_second_run_does_nothing(project):
     assert "Nothing to be done" in snakemake(project, "--dry-run").stdout
 
 
+def test_a_mirror_makes_nothing_run_again(project, tmp_path):
+    assert "Nothing to be done" in snakemake(project, f"mirror={tmp_path}", "--dry-run").stdout
+
+
+def test_a_mirror_that_is_no_folder_is_one_line(project, tmp_path, monkeypatch):
+    monkeypatch.delenv("HSAC_MIRROR", raising=False)
+    done = snakemake(project, f"mirror={tmp_path / 'nowhere'}", "--dry-run")
+    assert done.returncode == 2
+    assert f"hsac: mirror: found '{tmp_path / 'nowhere'}'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_new_seed_trains_only_itself(project):
     assert (
         jobs(project, "seeds=[0,1,10]")["train"] == 4

@@ -7,11 +7,14 @@ import sys
 
 from hsac import config as configuration
 from hsac import fingerprint, layout
+from hsac.data import obtain
 from hsac.errors import InputError
 
 try:
     SCALE = config.get("scale", "default")
     OVERRIDE = configuration.retyped({k: v for k, v in config.items() if k != "scale"})
+    MIRROR = obtain.mirror_root(configuration.mirror(SCALE, OVERRIDE))
+    OVERRIDE.pop("mirror", None)
     SETTINGS = configuration.load(SCALE, OVERRIDE)
     for root in (layout.results_root(SCALE), layout.data_root()):
         layout.check_writable(root)
@@ -19,6 +22,7 @@ except InputError as error:
     print(f"hsac: {error}", file=sys.stderr)
     os._exit(2)  # the line above says it all: no traceback, no second message
 
+os.environ["HSAC_MIRROR"] = str(MIRROR or "")  # for the jobs
 RESULTS = layout.results_root(SCALE).as_posix()
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 TRAINED = {
