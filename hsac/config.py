@@ -18,11 +18,12 @@ from hsac.errors import InputError
 from hsac.files import digest
 
 RECIPES = {
-    "classification": ("plain", "node_split"),
+    "classification": ("plain", "node_split", "public_split"),
     "long_tailed": ("long_tail",),
     "noisy": ("label_noise",),
     "few_shot": ("episodes",),
 }
+GRAPH_RECIPES = ("node_split", "public_split")
 SETTINGS = tuple(RECIPES)
 SCALES = ("smoke", "default", "workstation", "paper")
 FOLDER = Path("config")
@@ -274,7 +275,7 @@ def _check_theory(settings: dict[str, Any], layers: list[tuple[str, dict[str, An
         for method in experiment.get("informed", []):
             key = f"experiments.{name}.informed"
             the_cell = cell(settings, name, method)
-            if experiment["variant"]["recipe"] in ("node_split", "episodes") or derived(the_cell):
+            if experiment["variant"]["recipe"] in (*GRAPH_RECIPES, "episodes") or derived(the_cell):
                 allowed = "methods that train, of experiments that classify images"
                 raise InputError(
                     f"{key}: found {method!r} of recipe {experiment['variant']['recipe']!r}; allowed are {allowed}"
@@ -290,7 +291,11 @@ def _check_fit(config: dict[str, Any], key: str) -> None:
             f"{key}.variant.recipe: found {recipe!r}; allowed with setting {config['setting']} is {allowed}"
         )
     kind = catalogue.entry(config["dataset"]).kind
-    if (kind == "graph") != (recipe == "node_split"):
+    if kind == "labels":
+        raise InputError(
+            f"{key}.dataset: found {config['dataset']!r}, a dataset of labels; allowed are images and graphs"
+        )
+    if (kind == "graph") != (recipe in GRAPH_RECIPES):
         raise InputError(f"{key}.variant.recipe: found {recipe!r}; {config['dataset']} is of kind {kind}")
     registry.check_name("model", model, f"{key}.model.name")
     needs = registry.filled("model", model)

@@ -51,6 +51,14 @@ def of_modules(modules: Iterable[str]) -> str:
     return digest(seen)
 
 
+def of_variant(recipe: dict[str, Any]) -> str:
+    """Fingerprint of what builds a variant: its recipe and, under label noise, the kind."""
+    modules = [f"hsac.data.variants.{recipe['recipe']}"]
+    if recipe["recipe"] == "label_noise":
+        modules.append(f"hsac.{FAMILIES['noise kind']}.{recipe['kind']}")
+    return of_modules(modules)
+
+
 def of_training(config: dict[str, Any]) -> str:
     """Fingerprint of what trains a cell: the loop, its model, its rules and solver."""
     solver = (config["rule"]["parameters"].get("solver") or {}).get("name", "neumann")

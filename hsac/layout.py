@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hsac import config
+from hsac.data import variants
 from hsac.errors import InputError
 
 
@@ -36,6 +37,12 @@ def manifest_path(dataset: str) -> Path:
 def variant_path(experiment: dict[str, Any]) -> Path:
     """The variant file of an experiment."""
     return data_root() / "variants" / experiment["dataset"] / f"{config.variant_id(experiment)}.json"
+
+
+def variant_inputs(experiment: dict[str, Any]) -> list[Path]:
+    """What a variant is made of: its dataset, the labels that it takes and the file of its class split."""
+    datasets, files = variants.inputs(experiment["variant"])
+    return [manifest_path(dataset) for dataset in (experiment["dataset"], *datasets)] + files
 
 
 def blocks(seeds: list[int], size: int) -> dict[int, list[int]]:

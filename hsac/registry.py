@@ -21,10 +21,12 @@ FAMILIES = {
     "solver": "hypergradient.solvers",
     "model": "models",
     "head": "models.heads",
+    "noise kind": "data.noise",
     "problem": "theory.problems",
     "study": "theory.studies",
 }
 ROOT = Path(__file__).parent
+LISTED = 100  # names that an error line lists at most
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -32,7 +34,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"allowed are {', '.join(allowed)}{hint}"
+    listed = ", ".join(allowed) if len(allowed) <= LISTED else f"{len(allowed)} names"
+    return f"allowed are {listed}{hint}"
 
 
 def _file(family: str, name: str) -> Path:
@@ -112,6 +115,8 @@ def check_parameters(family: str, name: str, given: dict[str, Any], key: str) ->
         where = f"{key}.{parameter}"
         if parameter not in known:
             raise InputError(f"{where}: found an unknown key; {family} {name!r}: {nearest(parameter, known)}")
+        if value is None and known[parameter].endswith("| None"):
+            continue
         accepted = _ACCEPTS.get(known[parameter].split("[")[0])
         wrong_bool = isinstance(value, bool) and accepted is not None and bool not in accepted
         if accepted is not None and (wrong_bool or not isinstance(value, accepted)):

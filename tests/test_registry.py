@@ -11,6 +11,7 @@ FILLED = {
     **{key: {"inputs": (8, 8), "classes": 3, "space": "hyperbolic"} for key in ("mlp", "cnn", "resnet")},
     "hgcn": {"inputs": 5, "classes": 3, "space": "hyperbolic"},
     "conv4_protonet": {"inputs": (16, 16), "shot": 1, "space": "hyperbolic"},
+    "human": {"labels": "cifar10n", "column": "worse_label"},
     "poincare_mlr": {"dim": 2, "classes": 3},
 }
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]

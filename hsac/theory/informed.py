@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsac.data import load_images, load_variant
+from hsac.data import catalogue, load_images, load_variant
 from hsac.errors import InputError
 from hsac.rules.curvature.fixed import Fixed
 from hsac.theory.pac_bayes import Certificate, certify
@@ -56,10 +56,10 @@ def informed(
     variant that is not of images.
     """
     options, chosen = settings["theory"]["informed"], load_variant(variant)
-    if "indices" not in chosen or chosen["recipe"]["recipe"] == "node_split":
-        found = cell["experiment"]
+    found, dataset = cell["experiment"], cell["config"]["dataset"]
+    if "indices" not in chosen or catalogue.entry(dataset).kind == "graph":
         raise InputError(f"experiments.{found}.informed: found {cell['method']!r}; allowed where images are classified")
-    group = load_images(cell["config"]["dataset"], data).group
+    group = load_images(dataset, data).group
     first, second = split(chosen, group, options["share"])
     made = prepare(settings, cell, seeds, first, data)
     rules = made.weight_rule, made.curvature_rule

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hsac import fingerprint, registry
 from hsac.ball import Transform, exp0
-from hsac.data import load_variant
+from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json, write_array, write_json
 from hsac.records import FINAL, read_records, same_cell, whole, write_index
@@ -279,7 +279,7 @@ def _task(
     if "episodes" in variant:
         few_shot = EpisodeTask(dataset, variant, data, seeds, batch, like)
         return few_shot, {"inputs": few_shot.inputs, "shot": few_shot.shot}
-    if variant["recipe"]["recipe"] == "node_split":
+    if catalogue.entry(dataset).kind == "graph":
         task: Any = NodeTask(dataset, variant, data, seeds, like)
     else:
         task = ImageTask(dataset, variant, data, seeds, batch, like, config["training"].get("augment"))

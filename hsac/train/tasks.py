@@ -246,6 +246,8 @@ class NodeTask:
         _check_data(dataset, variant, graph.sha256)
         edge_index, weight = gcn_norm(graph.edge_index, num_nodes=graph.num_nodes, dtype=like.dtype)
         x = graph.x.to(like)
+        if "columns" in variant:
+            x = x[:, variant["columns"]]
         self.graph = (x, *(e.to(like.device) for e in edge_index), weight.to(like))
         self.y = graph.y.long().to(like.device)
         self.rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}

@@ -80,32 +80,6 @@ def test_a_steeper_tail_is_a_subset_on_the_same_validation() -> None:
     assert np.array_equal(steep["validation"], mild["validation"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "true_rate"), [("symmetric_inclusive", 0.4 * 9 / 10), ("symmetric_exclusive", 0.4), ("pair", 0.4)]
-)
-def test_noise_rates(kind: str, true_rate: float) -> None:
-    label = np.arange(40000) % 10
-    noisy = label_noise.corrupt(label, kind, 0.4, 10, _parts.generator(3, "test"))
-    changed = noisy != label
-    if kind == "symmetric_inclusive":
-        assert abs(changed.mean() - true_rate) < 0.004  # three standard deviations are 0.0015
-    else:
-        assert changed.sum() == 16000
-    steps = np.bincount((noisy - label)[changed] % 10, minlength=10)
-    if kind == "pair":
-        assert steps[1] == changed.sum()
-    else:
-        assert steps[1:].min() > 0.9 * changed.sum() / 9
-
-
-@given(kind=st.sampled_from(list(label_noise.KINDS)), rate=st.floats(0, 1), n=st.integers(0, 60))
-def test_noise_stays_in_the_classes_and_below_the_rate(kind: str, rate: float, n: int) -> None:
-    label = np.arange(n) % 7
-    noisy = label_noise.corrupt(label, kind, rate, 7, _parts.generator(0, "test"))
-    assert ((noisy >= 0) & (noisy < 7)).all()
-    assert (noisy != label).sum() <= round(rate * n)
-
-
 def test_noise_touches_training_and_validation_only() -> None:
     data = images()
     made = label_noise.build(data, kind="pair", rate=0.5)
@@ -246,7 +220,7 @@ def test_a_set_split_by_class_is_for_episodes() -> None:
 
 
 def test_recipes_are_the_files() -> None:
-    assert variants.names() == ("episodes", "label_noise", "long_tail", "node_split", "plain")
+    assert variants.names() == ("episodes", "label_noise", "long_tail", "node_split", "plain", "public_split")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import atexit
+import functools
 import json
 import os
 import re
@@ -40,22 +41,37 @@ def folder(wildcards):
     return f"{RESULTS}/runs/{wildcards.experiment}/{wildcards.method}/{wildcards.hash}"
 
 
-def bundle_seeds(wildcards):
-    seeds = configuration.seeds(SETTINGS, wildcards.experiment)
-    return layout.blocks(seeds, SETTINGS["bundle"])[int(wildcards.block)]
-
-
-def variant(name):
-    return layout.variant_path(SETTINGS["experiments"][name]).as_posix()
-
-
+# Looked up once a job, so worked out once an experiment.
+BLOCKS = {
+    name: layout.blocks(configuration.seeds(SETTINGS, name), SETTINGS["bundle"])
+    for name in SETTINGS["experiments"]
+}
+VARIANT = {
+    name: layout.variant_path(settings).as_posix()
+    for name, settings in SETTINGS["experiments"].items()
+}
 VARIANTS = {
-    variant(name): settings for name, settings in SETTINGS["experiments"].items()
+    VARIANT[name]: settings for name, settings in SETTINGS["experiments"].items()
 }
 
 
-def recipe_code(recipe):
-    return fingerprint.of_modules([f"hsac.data.variants.{recipe}"])
+def bundle_seeds(wildcards):
+    return BLOCKS[wildcards.experiment][int(wildcards.block)]
+
+
+def variant(wildcards):
+    return VARIANT[wildcards.experiment]
+
+
+@functools.cache
+def training_code(folder):
+    return fingerprint.of_training(TRAINED[folder]["config"])
+
+
+def variant_inputs(wildcards):
+    path = layout.data_root() / "variants" / wildcards.dataset
+    experiment = VARIANTS[f"{path.as_posix()}/{wildcards.variant}.json"]
+    return [path.as_posix() for path in layout.variant_inputs(experiment)]
 
 
 def measured(experiment):

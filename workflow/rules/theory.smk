@@ -22,7 +22,7 @@ rule study:
 rule measure:
     input:
         settings=ancient(SETTINGS_FILE),
-        variant=lambda wildcards: variant(wildcards.experiment),
+        variant=variant,
         indexes=lambda wildcards: measured(wildcards.experiment),
     output:
         f"{RESULTS}/theory/landscape/{{experiment}}.csv",
@@ -44,7 +44,7 @@ rule measure:
 rule certify:
     input:
         settings=ancient(SETTINGS_FILE),
-        variant=lambda wildcards: variant(wildcards.experiment),
+        variant=variant,
     output:
         f"{RESULTS}/theory/informed/{{experiment}}.csv",
     log:

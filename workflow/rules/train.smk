@@ -8,7 +8,7 @@ ruleorder: select > train
 rule train:
     input:
         settings=ancient(SETTINGS_FILE),
-        variant=lambda wildcards: variant(wildcards.experiment),
+        variant=variant,
     output:
         BUNDLE,
     log:
@@ -17,9 +17,7 @@ rule train:
         "../../environment.yml"
     params:
         seeds=bundle_seeds,
-        code=lambda wildcards: fingerprint.of_training(
-            TRAINED[folder(wildcards)]["config"]
-        ),
+        code=lambda wildcards: training_code(folder(wildcards)),
     shell:
         "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
         "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q}"

@@ -1,6 +1,6 @@
 rule variant:
     input:
-        f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
+        variant_inputs,
     output:
         f"{layout.data_root()}/variants/{{dataset}}/{{variant}}.json",
     log:
@@ -9,8 +9,8 @@ rule variant:
         "../../environment.yml"
     params:
         recipe=lambda wildcards, output: json.dumps(VARIANTS[output[0]]["variant"]),
-        code=lambda wildcards, output: recipe_code(
-            VARIANTS[output[0]]["variant"]["recipe"]
+        code=lambda wildcards, output: fingerprint.of_variant(
+            VARIANTS[output[0]]["variant"]
         ),
     shell:
         "hsac variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q}"

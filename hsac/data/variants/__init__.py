@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from hsac.data import store
+from hsac.data.variants._inputs import check_inputs, inputs, read_inputs
 from hsac.data.variants._parts import check_disjoint
 from hsac.errors import InputError
 from hsac.files import digest, read_json, write_json
 from hsac.registry import nearest
+
+__all__ = ["build_variant", "check_recipe", "inputs", "load_variant", "names", "write_variant"]
 
 Recipe = Callable[..., dict[str, Any]]
 
@@ -28,16 +31,20 @@ def names() -> tuple[str, ...]:
 
 def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe, dict[str, Any]]:
     """The function of a recipe and its parameters. Raises InputError beginning with ``key`` for a name or a parameter
-    that is unknown or missing; values are checked against the data when the recipe is built."""
+    that is unknown or missing, and for other inputs (``inputs``) that are not there; other values are checked against
+    the data when the recipe is built."""
     name = recipe.get("recipe")
     if name not in names():
         raise InputError(f"{key}.recipe: found {name!r}; {nearest(str(name), names())}")
-    build: Recipe = import_module(f"{__name__}.{name}").build
+    module = import_module(f"{__name__}.{name}")
+    build: Recipe = module.build
     known = {
         parameter.name: parameter.default is parameter.empty
         for parameter in inspect.signature(build).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
+    if hasattr(module, "more"):  # parameters that the value of another brings along
+        known |= module.more(recipe, key)
     given = {parameter: value for parameter, value in recipe.items() if parameter != "recipe"}
     for parameter in given:
         if parameter not in known:
@@ -47,6 +54,7 @@ def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe
     for parameter, needed in known.items():
         if needed and parameter not in given:
             raise InputError(f"{key}.{parameter}: found nothing; recipe {name} needs it")
+    check_inputs(given, key)
     return build, given
 
 
@@ -54,14 +62,16 @@ def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path
     """Apply ``recipe`` (its name under ``recipe``, beside its parameters) to a fetched dataset.
 
     Returns the variant as it is written: schema, dataset, name, recipe, words, counts, data_sha256, then indices,
-    labels or episodes (with shot and query) as nested lists, and hash over all the rest. Raises InputError for an
-    unknown recipe, parameter or dataset, and for parts that cannot be cut.
+    labels or episodes (with shot and query) as nested lists, labels_sha256 or split_sha256 where the recipe reads
+    labels or a class split, and hash over all the rest. Raises InputError for an unknown recipe, parameter or dataset,
+    and for parts that cannot be cut.
     """
     key = f"variant {name}"
     build, given = check_recipe(recipe, key)
     arrays, sha256 = store.load_arrays(dataset, root)
+    others, hashes = read_inputs(given, root, key)
     try:
-        made = build(arrays, **given)
+        made = build(arrays | others, **given)
         check_disjoint(made, arrays)
     except InputError as error:
         raise InputError(f"{key} of {dataset}: {error}") from None
@@ -71,6 +81,7 @@ def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path
         "name": name,
         "recipe": dict(recipe),
         "data_sha256": sha256,
+        **hashes,
         **{field: _lists(value) for field, value in made.items()},
     }
     return {**variant, "hash": digest(variant)}

@@ -1,6 +1,7 @@
 """What the recipes share: named draws, the validation cut, and the check that no part sees another."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hsac.registry import require
 
 Arrays = dict[str, np.ndarray]
 Rows = dict[str, np.ndarray]
+PARTS = ("train", "validation", "test")
 
 
 def generator(draw: int, purpose: str) -> np.random.Generator:
@@ -29,36 +31,56 @@ def number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def cut(arrays: Arrays, validation: float, draw: int, balanced: bool = False) -> Rows:
-    """Rows of train, validation and test of an image set, ascending, before any thinning.
-
-    The test part is the dataset's. From each class, whole groups drawn at random are the validation part: the share
-    ``validation`` of its groups, rounded, at least one and not all. ``balanced`` gives every class the same number of
-    validation and of test rows, those of the class with the fewest. Raises InputError for a share outside (0, 1) and
-    for a dataset without the parts.
-    """
-    require(number(validation) and 0 < validation < 1, "validation", validation, "a number between 0 and 1")
-    if "split" not in arrays:
-        raise InputError("recipe: found a graph; allowed are image sets (for graphs use node_split)")
-    label, split, group = arrays["label"], arrays["split"], arrays["group"]
-    pool, test = split != 2, np.flatnonzero(split == 2)
+def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train and validate on, and rows of the test part, of an image set. Raises InputError for a graph and for
+    a set whose parts do not all hold every class."""
+    if "split" not in arrays or "label" not in arrays:
+        raise InputError("recipe: found a graph; allowed are image sets (for graphs use node_split or public_split)")
+    label = arrays["label"]
+    pool, test = (np.flatnonzero(inside) for inside in (arrays["split"] != 2, arrays["split"] == 2))
     classes = np.unique(label)
-    if not (np.isin(classes, label[pool]).all() and np.isin(classes, label[test]).all()):
+    if not all(np.isin(classes, label[rows]).all() for rows in (pool, test)):
         raise InputError("recipe: found a dataset whose test classes are not trained on; allowed is recipe episodes")
-    groups = {c: np.unique(group[pool & (label == c)]) for c in classes}
+    return pool, test
+
+
+def held(arrays: Arrays, rows: np.ndarray, validation: float, draw: int, balanced: bool = False) -> np.ndarray:
+    """Which of ``rows`` (n,) validate: of each class the share ``validation`` of its groups, drawn at random, rounded,
+    at least one and not all. ``balanced`` takes the share of the class with the fewest groups from every class. Raises
+    InputError for a share outside (0, 1) and for a class that cannot be cut in two."""
+    require(number(validation) and 0 < validation < 1, "validation", validation, "a number between 0 and 1")
+    label, group = arrays["label"][rows], arrays["group"][rows]
+    groups = {c: np.unique(group[label == c]) for c in np.unique(label)}
     fewest = min(len(ids) for ids in groups.values())
     if fewest < 2:
         raise InputError("validation: found a class with a single group of rows; it cannot be cut in two")
     stream = generator(draw, "validation")
     chosen = []
-    for c in classes:
-        size = fewest if balanced else len(groups[c])
-        chosen.append(stream.permutation(groups[c])[: min(max(1, round(validation * size)), len(groups[c]) - 1)])
-    held = np.isin(group, np.concatenate(chosen)) & pool
-    kept = np.flatnonzero(held)
+    for ids in groups.values():
+        size = round(validation * (fewest if balanced else len(ids)))
+        chosen.append(stream.permutation(ids)[: min(max(1, size), len(ids) - 1)])
+    return np.isin(group, np.concatenate(chosen))
+
+
+def cut(arrays: Arrays, validation: float, draw: int, balanced: bool = False) -> Rows:
+    """Rows of train, validation and test of an image set, ascending, before any thinning.
+
+    The test part is the dataset's, validation what ``held`` says. ``balanced`` gives every class the same number of
+    validation and of test rows, those of the class with the fewest. Raises InputError for a share outside (0, 1) and
+    for a dataset without the parts.
+    """
+    pool, test = pools(arrays)
+    inside = held(arrays, pool, validation, draw, balanced)
+    kept = pool[inside]
     if balanced:
-        kept, test = (trim(label, rows, smallest(label, rows), generator(draw, "balance")) for rows in (kept, test))
-    return {"train": np.flatnonzero(pool & ~held), "validation": kept, "test": test}
+        kept, test = even(arrays, kept, draw), even(arrays, test, draw)
+    return {"train": pool[~inside], "validation": kept, "test": test}
+
+
+def even(arrays: Arrays, rows: np.ndarray, draw: int) -> np.ndarray:
+    """``rows`` with as many of each class as the smallest class has."""
+    label = arrays["label"]
+    return trim(label, rows, smallest(label, rows), generator(draw, "balance"))
 
 
 def smallest(label: np.ndarray, rows: np.ndarray) -> int:
@@ -87,6 +109,29 @@ def counts(arrays: Arrays, rows: Rows) -> dict[str, int]:
     """Rows of each part and the number of classes."""
     label = arrays["label"] if "label" in arrays else arrays["y"]
     return {**{part: len(index) for part, index in rows.items()}, "classes": len(np.unique(label))}
+
+
+def columns(arrays: Arrays, without: Sequence[int]) -> dict[str, Any]:
+    """The feature columns of a graph that are left when those of ``without`` are left out, under ``columns``; nothing
+    where none are. Raises InputError for what are not different columns, or all of them."""
+    if without in ((), []):
+        return {}
+    features = arrays["x"].shape[1]
+    listed = isinstance(without, list | tuple) and all(whole(column) and 0 <= column < features for column in without)
+    ok = listed and len(set(without)) == len(without) < features
+    require(ok, "without", without, f"a list of different feature columns from 0 to {features - 1}, not all")
+    return {"columns": [column for column in range(features) if column not in without]}
+
+
+def without_words(without: Sequence[int]) -> str:
+    """The columns that are left out, for the end of a recipe's words."""
+    return f"; without feature column{'s' * (len(without) > 1)} {', '.join(map(str, without))}" if without else ""
+
+
+def check_graph(arrays: Arrays) -> None:
+    """Raises InputError for a dataset that is no graph."""
+    if "y" not in arrays:
+        raise InputError("recipe: found an image set; allowed are graphs")
 
 
 def check_disjoint(made: dict[str, Any], arrays: Arrays) -> None:

@@ -1,69 +1,68 @@
 """Wrong labels in training and validation; the test part stays clean."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from hsac import registry
+from hsac.data.noise import Noise
+from hsac.data.variants._parts import Arrays, capped, counts, cut, generator
 
-from hsac.data.variants._parts import Arrays, capped, counts, cut, generator, number
-from hsac.registry import require
-
-KINDS = {
-    "symmetric_inclusive": "replaced by a uniform draw from all classes, their own included",
-    "symmetric_exclusive": "replaced by a uniform draw from the other classes",
-    "pair": "replaced by the next class",
-}
+FAMILY = "noise kind"
 
 
-def corrupt(label: np.ndarray, kind: str, rate: float, classes: int, stream: np.random.Generator) -> np.ndarray:
-    """Labels int64 (n,) of which round(rate * n), drawn at random, are replaced.
-
-    ``symmetric_inclusive``: by a uniform draw from all C classes, so rate * (C - 1) / C are wrong on average;
-    ``symmetric_exclusive``: from the other C - 1, so rate are wrong; ``pair``: class i by i + 1 (mod C), so rate are
-    wrong. Source: Patrini et al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017; Han et al.,
-    Co-teaching, NeurIPS 2018 (pair).
-    """
-    given = label.copy()
-    rows = stream.permutation(len(label))[: round(rate * len(label))]
-    if kind == "symmetric_inclusive":
-        given[rows] = stream.integers(classes, size=len(rows))
-    elif kind == "symmetric_exclusive":
-        given[rows] = (given[rows] + stream.integers(1, classes, size=len(rows))) % classes
-    else:
-        given[rows] = (given[rows] + 1) % classes
-    return given
+def more(given: Mapping[str, Any], key: str) -> dict[str, bool]:
+    """The parameters of the kind that is named under ``kind`` and whether they must be given. Raises InputError
+    beginning with ``key`` for an unknown kind."""
+    if "kind" not in given:
+        return {}
+    kind = str(given["kind"])
+    registry.check_name(FAMILY, kind, f"{key}.kind")
+    needed = registry.filled(FAMILY, kind)
+    return {name: name in needed for name in (*needed, *registry.parameters(FAMILY, kind))}
 
 
 def build(
     arrays: Arrays,
     *,
     kind: str,
-    rate: float = 0.4,
     validation: float = 0.2,
     largest: int | None = None,
     draw: int = 0,
+    **parameters: Any,
 ) -> dict[str, Any]:
-    """Cut validation as ``plain`` does, then ``corrupt`` the labels of training and validation.
+    """Cut validation as ``plain`` does, then corrupt the labels of training and validation.
 
-    Returns words, counts (with wrong, the labels that differ from the truth), indices, and labels as given for train
-    and validation. Raises InputError for an unknown kind, a rate outside [0, 1], a share outside (0, 1) or a cap
-    below 1.
+    ``kind`` names a file of ``hsac/data/noise``, ``parameters`` are that kind's. Returns words, counts (with wrong, the
+    labels of each part that differ from the truth, and wrong_share of both together where the kind does not fix it),
+    indices, and labels as given for train and validation. Raises InputError for an unknown kind, for parameters that it
+    does not take, a share outside (0, 1) or a cap below 1.
     """
-    require(kind in KINDS, "kind", kind, ", ".join(KINDS))
-    require(number(rate) and 0 <= rate <= 1, "rate", rate, "a number from 0 to 1")
+    noise = _noise(kind, parameters)
     rows = capped(arrays, cut(arrays, validation, draw), largest, draw)
-    label, classes = arrays["label"], len(np.unique(arrays["label"]))
+    noisy = {part: rows[part] for part in ("train", "validation")}
     given = {
-        part: corrupt(label[rows[part]], kind, rate, classes, generator(draw, f"noise {part}"))
-        for part in ("train", "validation")
+        part: noise.corrupt(arrays, index, generator(draw, f"noise {part}"), generator(draw, "noise"))
+        for part, index in noisy.items()
     }
-    wrong = {part: int((labels != label[rows[part]]).sum()) for part, labels in given.items()}
+    wrong = {part: int((given[part] != arrays["label"][index]).sum()) for part, index in noisy.items()}
+    share = round(sum(wrong.values()) / sum(map(len, noisy.values())), 4)
     return {
-        "words": f"{rate:g} of the training and of the validation labels {KINDS[kind]}; test clean; "
-        f"{validation:g} of each class's training groups validate{_cap(largest)} (draw {draw})",
-        "counts": {**counts(arrays, rows), "wrong": wrong},
+        "words": f"{noise.words}; test clean; {validation:g} of each class's training groups validate{_cap(largest)} "
+        f"(draw {draw})",
+        "counts": {**counts(arrays, rows), "wrong": wrong, **({} if noise.exact else {"wrong_share": share})},
         "indices": rows,
         "labels": given,
     }
+
+
+def _noise(kind: str, parameters: Mapping[str, Any]) -> Noise:
+    registry.check_name(FAMILY, kind, "kind")
+    needed = registry.filled(FAMILY, kind)
+    own = {name: value for name, value in parameters.items() if name not in needed}
+    noise: Noise = registry.build(
+        FAMILY, kind, own, "label_noise", **{name: parameters[name] for name in needed if name in parameters}
+    )
+    return noise
 
 
 def _cap(largest: int | None) -> str:

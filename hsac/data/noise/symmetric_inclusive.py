@@ -1,0 +1,40 @@
+"""Symmetric noise that may draw the true class again."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hsac.data.noise import Arrays, check_rate, classes_of, some
+
+
+@dataclass(frozen=True)
+class SymmetricInclusive:
+    """Labels replaced by a uniform draw from all classes, their own included.
+
+    Of n labels round(rate * n), drawn at random, are replaced, so rate * (C - 1) / C of them are wrong on average.
+    Raises InputError for a rate outside [0, 1]. Source: Patrini et al., Making Deep Neural Networks Robust to Label
+    Noise, CVPR 2017.
+    """
+
+    exact: ClassVar[bool] = False
+    rate: float = 0.4
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+
+    @property
+    def words(self) -> str:
+        return (
+            f"{self.rate:g} of the training and of the validation labels "
+            "replaced by a uniform draw from all classes, their own included"
+        )
+
+    def corrupt(
+        self, arrays: Arrays, rows: np.ndarray, stream: np.random.Generator, common: np.random.Generator
+    ) -> np.ndarray:
+        """Labels int64 (n,) that ``rows`` are given."""
+        given = arrays["label"][rows]
+        places = some(self.rate, len(given), stream)
+        given[places] = stream.integers(classes_of(arrays), size=len(places))
+        return given

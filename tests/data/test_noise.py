@@ -1,0 +1,220 @@
+"""Kinds of label noise: their rates, where wrong labels go, and what is refused."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hsac import registry
+from hsac.data import variants
+from hsac.data.noise import asymmetric
+from hsac.data.noise.instance import Instance
+from hsac.data.variants import _parts, label_noise
+from hsac.errors import InputError
+
+KIND = label_noise.FAMILY
+RATED = [name for name in registry.names(KIND) if "rate" in registry.parameters(KIND, name)]
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+MAP = {"0": "1", "2": "0"}
+
+
+def some_images(
+    n: int = 600, classes: int = 7, seed: int = 0, shape: tuple[int, ...] = (4, 4)
+) -> dict[str, np.ndarray]:
+    """Images of noise, every sixth a test image; labels in turn."""
+    image = np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+    return {
+        "image": image,
+        "label": np.arange(n) // 6 % classes,
+        "split": np.where(np.arange(n) % 6 == 5, 2, 0).astype(np.int8),
+        "group": np.arange(n),
+        "classes": np.array([str(c) for c in range(classes)]),
+    }
+
+
+def corrupted(kind: str, data: dict[str, np.ndarray], draw: int = 3, **parameters: Any) -> np.ndarray:
+    """Labels of all images."""
+    if kind == "asymmetric":
+        parameters = {"map": MAP} | parameters
+    streams = (_parts.generator(draw, purpose) for purpose in ("stream", "common"))
+    noise = registry.build(KIND, kind, parameters, kind)
+    return noise.corrupt(data, np.arange(len(data["label"])), *streams)
+
+
+@pytest.mark.parametrize("kind", RATED)
+def test_rates_and_directions(kind: str) -> None:
+    data = some_images(n=42000, classes=10)
+    label = data["label"]
+    noisy = corrupted(kind, data, rate=0.4)
+    wrong = noisy != label
+    steps = np.bincount((noisy - label)[wrong] % 10, minlength=10)
+    if kind in ("symmetric_exclusive", "pair"):
+        assert wrong.sum() == 16800
+    else:  # five standard deviations are at most 0.012
+        rate = {"symmetric_inclusive": 0.36, "asymmetric": 0.08, "instance": 0.4}[kind]
+        assert abs(wrong.mean() - rate) < 0.012
+    if kind == "pair":
+        assert steps[1] == wrong.sum()
+    elif kind != "asymmetric":
+        assert steps[1:].min() > 0.6 * wrong.sum() / 9
+
+
+def test_asymmetric_noise_follows_its_map() -> None:
+    data = some_images(n=6000, classes=10)
+    noisy = corrupted("asymmetric", data, rate=0.25)
+    found = {(int(a), int(b)) for a, b in zip(data["label"], noisy, strict=True) if a != b}
+    assert found == {(0, 1), (2, 0)}
+    assert (noisy != data["label"]).sum() == round(0.25 * np.isin(data["label"], [0, 2]).sum())
+
+
+def test_the_map_of_cifar10_is_the_published_one_and_the_default() -> None:
+    data = some_images(n=6000, classes=10) | {"classes": np.array(CIFAR10)}
+    noisy = registry.build(KIND, "asymmetric", {"rate": 1}, "x").corrupt(
+        data, np.arange(6000), *(_parts.generator(0, word) for word in "ab")
+    )
+    pairs = {CIFAR10[int(a)]: CIFAR10[int(b)] for a, b in zip(data["label"], noisy, strict=True) if a != b}
+    assert pairs == asymmetric.CIFAR10
+    assert pairs == {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "line"),
+    [
+        ({}, "map: found nothing, and the dataset has no class 'truck' of CIFAR-10's map"),
+        ({"map": {"0": "9"}}, "map: found '9', which is no class of the dataset; allowed are 0, 1, 2, 3, 4, 5, 6"),
+        ({"map": {"0": "0"}}, "map: found {'0': '0'}"),
+        ({"map": {"0": 1}}, "map: found {'0': 1}"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_refused(parameters: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        label_noise.build(some_images(), kind="asymmetric", **parameters)
+
+
+@settings(deadline=None)
+@given(
+    kind=st.sampled_from(RATED),
+    rate=st.floats(0, 1),
+    n=st.integers(7, 60),
+    classes=st.integers(3, 7),
+    draw=st.integers(0, 99),
+)
+def test_wrong_labels_are_other_classes_at_the_rate_at_most(
+    kind: str, rate: float, n: int, classes: int, draw: int
+) -> None:
+    data = some_images(6 * n, classes)
+    if kind == "instance":
+        rate = 0.1 + 0.8 * rate
+    label, before = data["label"].copy(), {name: array.copy() for name, array in data.items()}
+    noisy = corrupted(kind, data, draw, rate=rate)
+    assert noisy.dtype == np.int64
+    assert ((noisy >= 0) & (noisy < classes)).all()
+    assert np.array_equal(noisy, corrupted(kind, data, draw, rate=rate))
+    assert all(np.array_equal(data[name], array) for name, array in before.items())
+    wrong = (noisy != label).sum()
+    mapped = np.isin(label, [0, 2]).sum() if kind == "asymmetric" else len(label)
+    if kind in ("symmetric_exclusive", "pair", "asymmetric"):
+        assert wrong == round(rate * mapped)
+    elif kind == "symmetric_inclusive":
+        assert wrong <= round(rate * mapped)
+
+
+def test_instance_noise_depends_on_the_image() -> None:
+    """Copies of one image that are mislabelled go the way of the image's projection, and its rate is its own."""
+    data = some_images(n=3000, classes=5, shape=(28, 28))
+    data["image"][:1500], data["image"][1500:], data["label"][:-60] = data["image"][0], data["image"][-1], 0
+    noisy = corrupted("instance", data, draw=0, rate=0.5)
+    goals = [np.bincount(rows[rows != 0], minlength=5) for rows in (noisy[:1500], noisy[1500:-60])]
+    assert [goal.max() / goal.sum() > 0.9 for goal in goals] == [True, True]
+    assert goals[0].argmax() != goals[1].argmax()  # of this draw
+    rates = Instance(0.5)._rates(100_000, _parts.generator(0, "rates")) / 1e6
+    assert rates.min() >= 0
+    assert rates.max() <= 1
+    assert abs(rates.mean() - 0.5) < 0.002
+    assert abs(rates.std() - 0.1) < 0.002
+
+
+def test_instance_noise_is_one_function_for_training_and_validation() -> None:
+    """The same image, mislabelled in both parts, gets the same wrong label nearly always."""
+    data = some_images(n=3000, classes=5, shape=(28, 28))
+    data["image"][:], data["label"][:-60] = data["image"][0], 0
+    for draw in range(4):
+        labels = label_noise.build(data, kind="instance", rate=0.5, draw=draw)["labels"]
+        goals = [np.bincount(given[given != 0], minlength=5) for given in labels.values()]
+        assert goals[0].argmax() == goals[1].argmax()
+
+
+def test_instance_products_are_exact_whole_numbers() -> None:
+    """In whole numbers the order of a sum does not matter, so no machine can differ in it."""
+    data = some_images(shape=(5, 5, 3))
+    data["image"][:100] = 255
+    order = np.random.default_rng(1).permutation(75)
+    weights = np.rint(np.random.default_rng(0).standard_normal((75, 7)) * 256)
+    pixels = data["image"].reshape(-1, 75) - 127.0
+    assert np.array_equal(pixels @ weights, pixels[:, order] @ weights[order])
+
+
+def human(data: dict[str, np.ndarray], wrong: int = 30) -> dict[str, np.ndarray]:
+    """The data with columns of human labels, the first `wrong` of `worse_label` not the true ones."""
+    clean = data["label"][data["split"] != 2].astype(np.uint8)
+    worse = clean.copy()
+    worse[:wrong] = (worse[:wrong] + 1) % 7
+    coarse = clean // 2
+    return data | {"labels/clean_label": clean, "labels/worse_label": worse, "labels/coarse_label": coarse}
+
+
+def test_human_labels_are_those_of_the_column() -> None:
+    data = human(some_images())
+    made = label_noise.build(data, kind="human", labels="cifar10n", column="worse_label", validation=0.1)
+    pool = np.flatnonzero(data["split"] != 2)
+    for part, labels in made["labels"].items():
+        assert labels.dtype == np.int64
+        assert np.array_equal(labels, data["labels/worse_label"][np.searchsorted(pool, made["indices"][part])])
+    assert sum(made["counts"]["wrong"].values()) == 30
+    assert made["counts"]["wrong_share"] == 0.06
+    assert "column worse_label of cifar10n" in made["words"]
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "line"),
+    [
+        (
+            {},
+            "worst_label",
+            "column: found 'worst_label'; of cifar10n allowed are clean_label, coarse_label, worse_label",
+        ),
+        ({}, "coarse_label", "column: found 'coarse_label' with 4 classes; allowed is one with 7"),
+        ({"labels/clean_label": np.zeros(500, np.uint8)}, "worse_label", "rows, so the images are in another order"),
+        ({"labels/clean_label": np.zeros(7, np.uint8)}, "worse_label", "with 7 clean labels; allowed is one with 500"),
+    ],
+)
+def test_human_labels_that_do_not_fit_are_refused(change: dict[str, Any], column: str, line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        label_noise.build(human(some_images()) | change, kind="human", labels="cifar10n", column=column)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line"),
+    [
+        ({"kind": "pear"}, "v.kind: found 'pear'; noise kinds allowed are asymmetric, human"),
+        ({}, "v.kind: found nothing; recipe label_noise needs it"),
+        ({"kind": "pair", "rat": 0.1}, "v.rat: found an unknown parameter; recipe label_noise allowed are draw, kind,"),
+        ({"kind": "pair", "map": {}}, "v.map: found an unknown parameter"),
+        ({"kind": "human", "labels": "cifar10n", "column": "worse_label", "rate": 0.4}, "v.rate: found an unknown"),
+        ({"kind": "human", "labels": "cifar10n"}, "v.column: found nothing; recipe label_noise needs it"),
+        ({"kind": "human", "labels": "digits", "column": "worse_label"}, "v.labels: found 'digits'"),
+    ],
+)
+def test_parameters_of_a_kind_are_checked_beside_the_recipes(recipe: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        variants.check_recipe({"recipe": "label_noise", **recipe}, "v")
+
+
+@pytest.mark.parametrize("kind", RATED)
+def test_rates_are_checked(kind: str) -> None:
+    for rate in (-0.1, 1.1, float("nan"), "a", True):
+        with pytest.raises(InputError, match=r"label_noise\.rate: found"):
+            label_noise.build(some_images(), kind=kind, rate=rate)
