@@ -64,6 +64,7 @@ def of_training(config: dict[str, Any]) -> str:
     solver = (config["rule"]["parameters"].get("solver") or {}).get("name", "neumann")
     parts = [
         ("model", config["model"]["name"]),
+        ("head", (config["model"].get("head") or {}).get("rule", "poincare_mlr")),
         ("weight rule", config["weights"]["rule"]),
         ("weight rule", config["weights"]["parameters"].get("base", "sgd")),
         ("curvature rule", config["rule"]["rule"]),

@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.models.heads.poincare_mlr import PoincareMlr
+from hsac.models.heads import Headed
 from hsac.models.layers import ConvBlocks, Params, bounded, he_normal
 from hsac.registry import require
 
 
 @dataclass(frozen=True)
-class Cnn:
+class Cnn(Headed):
     """Convolution blocks of `width` channels, a linear layer to `dim` features clipped to norm `clip`, Poincaré MLR.
 
     Group normalisation, so that the network is a pure function of its weights. One curvature, the head's.
@@ -27,7 +27,7 @@ class Cnn:
     groups: int = 4
     dim: int = 16
     clip: float = 2.0
-    curvature_names: ClassVar[tuple[str, ...]] = ("head",)
+    head: dict = None  # type: ignore[assignment]
     vmapped: ClassVar[bool] = False  # convolutions under vmap are 2 to 4 times slower on a CPU
     dtype: ClassVar[torch.dtype] = torch.float32
 
@@ -46,7 +46,7 @@ class Cnn:
         params = self.body.init(generator)
         params["w"] = he_normal((self.dim, self.body.features), self.body.features, generator)
         params["b"] = torch.zeros(self.dim, dtype=torch.float64)
-        return params | PoincareMlr(self.dim, self.classes).init(generator)
+        return params | self.classifier.init(generator)
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
@@ -55,4 +55,4 @@ class Cnn:
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
-        return PoincareMlr(self.dim, self.classes).forward(params, c[0], self.embed(params, c, x))
+        return self.logits(params, c, self.embed(params, c, x))

@@ -7,16 +7,17 @@ import torch
 from torch import Generator, Tensor
 
 from hsac.ball import exp0, log0, mobius_add
-from hsac.models.heads.poincare_mlr import PoincareMlr
-from hsac.models.layers import Params, bounded, he_normal
+from hsac.models.heads import Headed
+from hsac.models.layers import Params, bounded, dropped, he_normal, propagate
 from hsac.registry import require
 
 
 @dataclass(frozen=True)
-class Hgcn:
+class Hgcn(Headed):
     """Two HGCN layers (Chami et al., NeurIPS 2019) with tangent-space aggregation, and a Poincaré MLR head.
 
-    One curvature a layer and one for the head. At c = 0 it is a GCN (Kipf and Welling, ICLR 2017).
+    One curvature a layer and one for the head. At c = 0 it is a GCN (Kipf and Welling, ICLR 2017). Dropout at rate
+    `dropout` of what goes into each layer, in tangent space.
     """
 
     inputs: int
@@ -25,7 +26,9 @@ class Hgcn:
     hidden: int = 8
     dim: int = 8
     clip: float = 2.0
-    curvature_names: ClassVar[tuple[str, ...]] = ("layer0", "layer1", "head")
+    dropout: float = 0.0
+    head: dict = None  # type: ignore[assignment]
+    layer_names: ClassVar[tuple[str, ...]] = ("layer0", "layer1")
     vmapped: ClassVar[bool] = True
     dtype: ClassVar[torch.dtype] = torch.float64
 
@@ -33,6 +36,12 @@ class Hgcn:
         for name in ("hidden", "dim"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "a number in [0, 1)")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features that go into each layer, as dropout sees them."""
+        return self.inputs, self.hidden
 
     def init(self, generator: Generator) -> Params:
         """Weights (out, in), biases (out,) as tangent vectors, and the head's."""
@@ -40,19 +49,18 @@ class Hgcn:
         for i, (fan_in, out) in enumerate(((self.inputs, self.hidden), (self.hidden, self.dim))):
             params[f"w{i}"] = he_normal((out, fan_in), fan_in, generator)
             params[f"b{i}"] = torch.zeros(out, dtype=torch.float64)
-        return params | PoincareMlr(self.dim, self.classes).init(generator)
+        return params | self.classifier.init(generator)
 
-    def embed(self, params: Params, c: Tensor, graph: Any) -> Tensor:
+    def embed(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
         """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> tangent features at the origin (N, d)."""
-        u, source, target, weight = graph
+        u, *edges = graph
         for i in range(2):
-            u = bounded(u @ params[f"w{i}"].mT, self.clip, self.space)
+            u = bounded(dropped(u, masks, i, self.dropout) @ params[f"w{i}"].mT, self.clip, self.space)
             point = mobius_add(exp0(u, c[i]), exp0(params[f"b{i}"], c[i])[None], c[i])
-            message = log0(point, c[i]).index_select(0, source) * weight[:, None]
-            u = message.new_zeros((graph[0].shape[0], message.shape[1])).index_add(0, target, message)
+            u = propagate(log0(point, c[i]), *edges)
             u = u.relu() if i == 0 else u
         return bounded(u, self.clip, self.space)
 
-    def forward(self, params: Params, c: Tensor, graph: Any) -> Tensor:
-        """Graph, c (3,) -> logits of every node (N, K)."""
-        return PoincareMlr(self.dim, self.classes).forward(params, c[2], self.embed(params, c, graph))
+    def forward(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
+        """Graph, c (3,) -> logits of every node (N, K); `masks` of training, none in evaluation."""
+        return self.logits(params, c, self.embed(params, c, graph, masks))

@@ -22,6 +22,22 @@ def bounded(u: Tensor, clip: float, space: str) -> Tensor:
     return u if space == "euclidean" else clip_norm(u, clip)
 
 
+def glorot_uniform(shape: tuple[int, int], generator: Generator) -> Tensor:
+    """Glorot and Bengio (AISTATS 2010) uniform start of a weight (out, in), float64."""
+    return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * (6 / sum(shape)) ** 0.5
+
+
+def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sum of the neighbours' rows of u (N, d), weighted by edge: Σ over edges source -> target (E,)."""
+    message = u.index_select(0, source) * weight[:, None]
+    return message.new_zeros(u.shape).index_add(0, target, message)
+
+
+def dropped(u: Tensor, masks: Params | None, layer: int, rate: float) -> Tensor:
+    """Inverted dropout (Srivastava et al., JMLR 2014) of u by the mask of a layer, where there are masks."""
+    return u if masks is None else u * masks[f"layer{layer}"] / (1 - rate)
+
+
 def channels(inputs: tuple[int, ...]) -> int:
     """Channels of images (H, W) or (channels, H, W)."""
     return 1 if len(inputs) == 2 else inputs[0]

@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.models.heads.poincare_mlr import PoincareMlr
+from hsac.models.heads import Headed
 from hsac.models.layers import Params, bounded, channels, he_normal, with_channels
 from hsac.registry import require
 
 
 @dataclass(frozen=True)
-class Mlp:
+class Mlp(Headed):
     """ReLU layers of width `hidden`, features of dimension `dim` clipped to norm `clip`, Poincaré MLR.
 
     Images are average-pooled by `pool` first. One curvature, the head's.
@@ -27,7 +27,7 @@ class Mlp:
     dim: int = 8
     clip: float = 2.0
     pool: int = 1
-    curvature_names: ClassVar[tuple[str, ...]] = ("head",)
+    head: dict = None  # type: ignore[assignment]
     vmapped: ClassVar[bool] = True
     dtype: ClassVar[torch.dtype] = torch.float64
 
@@ -50,7 +50,7 @@ class Mlp:
         for i, (fan_in, out) in enumerate(pairwise(widths)):
             params[f"w{i}"] = he_normal((out, fan_in), fan_in, generator)
             params[f"b{i}"] = torch.zeros(out, dtype=torch.float64)
-        return params | PoincareMlr(self.dim, self.classes).init(generator)
+        return params | self.classifier.init(generator)
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
@@ -62,4 +62,4 @@ class Mlp:
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
-        return PoincareMlr(self.dim, self.classes).forward(params, c[0], self.embed(params, c, x))
+        return self.logits(params, c, self.embed(params, c, x))

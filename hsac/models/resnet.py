@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from hsac.models.heads.poincare_mlr import PoincareMlr
+from hsac.models.heads import Headed
 from hsac.models.layers import (
     Params,
     batch_moments,
@@ -40,7 +40,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Resnet:
+class Resnet(Headed):
     """CIFAR ResNet of basic blocks (He et al., CVPR 2016), pooled features clipped to norm `clip`, Poincaré MLR.
 
     `depth` 20 and 32: section 4.2 there, widths 16, 32, 64, where the shape changes the shortcut drops every other
@@ -58,7 +58,7 @@ class Resnet:
     space: str
     depth: int = 32
     clip: float = 2.0
-    curvature_names: ClassVar[tuple[str, ...]] = ("head",)
+    head: dict = None  # type: ignore[assignment]
     vmapped: ClassVar[bool] = False  # convolutions under vmap are 2 to 4 times slower on a CPU
     dtype: ClassVar[torch.dtype] = torch.float32
 
@@ -98,7 +98,7 @@ class Resnet:
             convolution(f"{block.name}.second", block.out, block.out, 3)
             if block.changes and self._projected:
                 convolution(f"{block.name}.shortcut", block.inside, block.out, 1)
-        return params | PoincareMlr(self.dim, self.classes).init(generator)
+        return params | self.classifier.init(generator)
 
     def _features(self, params: Params, x: Tensor, moments: Callable[[str, Tensor], Tensor | None]) -> Tensor:
         """Images -> pooled features (B, dim); `moments` of the normalisation named so, given what goes into it."""
@@ -139,4 +139,4 @@ class Resnet:
 
     def forward(self, params: Params, c: Tensor, x: Tensor, state: Params | None = None) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
-        return PoincareMlr(self.dim, self.classes).forward(params, c[0], self.embed(params, c, x, state))
+        return self.logits(params, c, self.embed(params, c, x, state))

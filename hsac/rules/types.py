@@ -13,11 +13,13 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Gradient:
-    """Training objective of R runs at one point: `loss` (R,), `weights` (R, P), `theta` (R, C) or None."""
+    """Training objective of R runs at one point: `loss` (R,), `weights` (R, P), `theta` (R, C) or None; `curvature`
+    (R, C) it was taken at."""
 
     loss: Tensor
     weights: Tensor
     theta: Tensor | None = None
+    curvature: Tensor | None = None
 
 
 class WeightRule(Protocol):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -32,6 +33,24 @@ class Bundle:
         return cls(model, {k: p.shape for k, p in drawn[0].items()}, device), flat.to(device, model.dtype)
 
     @property
+    def vmapped(self) -> bool:
+        """Whether the runs go as one program: the model and its head allow it."""
+        return self.model.vmapped and getattr(self.model, "classifier", self.model).vmapped
+
+    @property
+    def points(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Where w holds points of the ball: start, end, dimension, and the column of their ball's curvature."""
+        head = getattr(self.model, "classifier", None)
+        names = () if head is None else head.points
+        column = len(self.model.curvature_names) - 1
+        ends = list(accumulate(self.sizes))
+        return tuple(
+            (end - size, end, self.shapes[name][-1], column)
+            for name, size, end in zip(self.shapes, self.sizes, ends, strict=True)
+            if name in names
+        )
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Numbers of weights of the parameter tensors, in their order."""
         return tuple(shape.numel() for shape in self.shapes.values())
@@ -44,15 +63,16 @@ class Bundle:
     def call(self, method: str, w: Tensor, c: Tensor, x: Any, shared: bool = False, state: State | None = None) -> Any:
         """`forward` or `embed` of R runs: w (R, P), c (R, C), x with a leading R (or one for all, `shared`).
 
-        `state` is what `statistics` gave for the same w and c; without it a model that normalises by batch does so by
-        the batch at hand, a pure function of weights and batch, which is what training differentiates.
+        `state`: what else a run's pass takes, by name with a leading R. In evaluation of a model that normalises by
+        batch, what `statistics` gave for the same w and c; without it the batch at hand is used, a pure function of
+        weights and batch, which is what training differentiates. In training with dropout, the batch's masks.
         """
 
         def one(w: Tensor, c: Tensor, x: Any, state: State | None) -> Any:
             given = () if state is None else (state,)
             return getattr(self.model, method)(self.unflatten(w), c, x, *given)
 
-        if self.model.vmapped:
+        if self.vmapped:
             dims = (0, 0, None if shared else 0, None if state is None else 0)
             return torch.func.vmap(one, in_dims=dims)(w, c, x, state)
         own = [state and {name: values[i] for name, values in state.items()} for i in range(len(w))]

@@ -103,7 +103,8 @@ class Problem:
             at = theta.detach().requires_grad_(with_theta)
             value = objective(w, at)
             found = torch.autograd.grad(value.sum(), (w, at) if with_theta else (w,))
-            return Gradient(value.detach(), *found)
+            slope = found[1] if with_theta else None
+            return Gradient(value.detach(), found[0], slope, self.tau(theta).detach())
 
         return gradient
 

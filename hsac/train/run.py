@@ -65,7 +65,7 @@ def run_bundle(
     paths = {seed: index.parent / f"seed{seed}.json" for seed in seeds}
     missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
     if missing:
-        together = registry.part("model", cell["config"]["model"]["name"]).vmapped
+        together = _together(cell["config"]["model"])
         for group in [missing] if together else [[seed] for seed in missing]:
             for record, weights in attempt(settings, cell, group, chosen, data):
                 path = paths[record["seed"]]
@@ -76,6 +76,14 @@ def run_bundle(
                     write_array(kept, weights)
                 write_json(path, record | identity | {"weights": None if weights is None else file_sha256(kept)})
     write_index(index, cell, paths)
+
+
+def _together(model: dict[str, Any]) -> bool:
+    """Whether many seeds of the model run faster as one program."""
+    head = model.get("head")
+    return registry.part("model", model["name"]).vmapped and (
+        head is None or registry.part("head", head["rule"]).vmapped
+    )
 
 
 def _is_done(path: Path, identity: dict[str, str]) -> bool:
@@ -161,7 +169,6 @@ def prepare(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # the workflow says; sums depend on it
-    weight_rule = registry.build("weight rule", config["weights"]["rule"], config["weights"]["parameters"])
     curvature_rule = registry.build("curvature rule", config["rule"]["rule"], config["rule"]["parameters"])
     model_name = config["model"]["name"]
     given = {k: v for k, v in config["model"].items() if k != "name"}
@@ -170,14 +177,25 @@ def prepare(
     task, sizes = _task(config, variant, data, seeds, like)
     model = registry.build("model", model_name, given, "model", space=curvature_rule.geometry, **sizes)
 
+    if isinstance(task, NodeTask):
+        task.drop(getattr(model, "dropout", 0.0), getattr(model, "widths", ()))
+
     curvature = config["curvature"]
     transform = None
     if curvature_rule.geometry == "hyperbolic":
+        if not model.curvature_names:
+            raise InputError(
+                f"experiments.{cell['experiment']}.methods: found {cell['method']!r}; {model_name} with this head "
+                "has no curvature, allowed is curvature rule euclidean"
+            )
         transform = Transform(curvature["transform"], tuple(curvature["bounds"]))
-    columns = len(model.curvature_names) if curvature["sharing"] == "per_layer" else 1
+    columns = len(model.curvature_names) if curvature["sharing"] == "per_layer" else min(1, len(model.curvature_names))
     start = 0.0 if transform is None else transform.inverse(curvature["start"])
     bundle, w = Bundle.start(model, seeds, device)
     theta = torch.full((len(seeds), columns), start, dtype=dtype, device=device)
+    rule, given = config["weights"]["rule"], config["weights"]["parameters"]
+    filled: dict[str, Any] = {"points": bundle.points} if "points" in registry.filled("weight rule", rule) else {}
+    weight_rule = registry.build("weight rule", rule, given, **filled)
     training = config["training"]
     plan = Plan(
         epochs=training["epochs"],

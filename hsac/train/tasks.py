@@ -253,16 +253,32 @@ class NodeTask:
         self.rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}
         self.inputs, self.classes = x.shape[1], int(graph.y.max()) + 1
         self.examples, self.chance = len(self.rows["train"]), _chance(self.y[self.rows["train"]])
+        self.seeds, self.rate = seeds, 0.0
+        self.widths: tuple[int, ...] = ()
+        self.streams: dict[str, list[torch.Generator]] = {}
 
-    def batch(self, stream: str) -> None:
-        """Every batch is all training nodes."""
+    def drop(self, rate: float, widths: tuple[int, ...]) -> None:
+        """From now on batches bring dropout masks at `rate`, one for each layer that takes `widths` features."""
+        self.rate, self.widths = rate, widths
+
+    def batch(self, stream: str) -> dict[str, Tensor] | None:
+        """Every batch is all training nodes; with dropout, masks layer<i> (R, nodes, width) of what is kept."""
+        if not self.rate:
+            return None
+        streams = self.streams.setdefault(stream, [generator(seed, f"dropout {stream}") for seed in self.seeds])
+        return {
+            f"layer{i}": torch.stack([torch.rand((len(self.y), width), generator=g) >= self.rate for g in streams]).to(
+                self.y.device
+            )
+            for i, width in enumerate(self.widths)
+        }
 
     def probe(self) -> None:
-        """The same nodes."""
+        """The same nodes, nothing dropped."""
 
-    def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: None) -> Tensor:
+    def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: dict[str, Tensor] | None) -> Tensor:
         """Mean cross-entropy over the training nodes (R,)."""
-        logits = bundle.call("forward", w, c, self.graph, shared=True)[:, self.rows["train"]]
+        logits = bundle.call("forward", w, c, self.graph, shared=True, state=batch)[:, self.rows["train"]]
         return _cross_entropy(logits, self.y[self.rows["train"]].expand(len(w), -1))
 
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics:

@@ -23,7 +23,8 @@ class Sam:
     def __post_init__(self) -> None:
         require(self.rho > 0, "rho", self.rho, "a number above 0")
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
-        require(self.base != "sam", "base", self.base, "a weight rule other than sam")
+        # points of the ball stay out of an ascent along vectors
+        require(self.base not in ("sam", "riemannian_adam"), "base", self.base, "sgd or adam")
         _ = self.rule
 
     @cached_property

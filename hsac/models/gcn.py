@@ -1,0 +1,55 @@
+"""Graph convolutional network."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from hsac.models.layers import Params, dropped, glorot_uniform, propagate
+from hsac.registry import require
+
+
+@dataclass(frozen=True)
+class Gcn:
+    """Two-layer GCN (Kipf and Welling, ICLR 2017), the Euclidean baseline of the field: no curvature.
+
+    Features are scaled to row sums of 1 first; dropout at rate `dropout` before each layer.
+    """
+
+    inputs: int
+    classes: int
+    space: str
+    hidden: int = 16
+    dropout: float = 0.5
+    curvature_names: ClassVar[tuple[str, ...]] = ()
+    vmapped: ClassVar[bool] = True
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        require(self.hidden >= 1, "hidden", self.hidden, "an integer from 1")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "a number in [0, 1)")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features that go into each layer, as dropout sees them."""
+        return self.inputs, self.hidden
+
+    def init(self, generator: Generator) -> Params:
+        """Weights (out, in) and biases (out,)."""
+        params: Params = {}
+        for i, shape in enumerate(((self.hidden, self.inputs), (self.classes, self.hidden))):
+            params[f"w{i}"] = glorot_uniform(shape, generator)
+            params[f"b{i}"] = torch.zeros(shape[0], dtype=torch.float64)
+        return params
+
+    def embed(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
+        """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> hidden features (N, d)."""
+        x, *edges = graph
+        u = dropped(x / x.abs().sum(1, keepdim=True).clamp(min=1e-12), masks, 0, self.dropout)
+        return (propagate(u @ params["w0"].mT, *edges) + params["b0"]).relu()
+
+    def forward(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
+        """Graph -> logits of every node (N, K); `masks` of training, none in evaluation."""
+        u = dropped(self.embed(params, c, graph, masks), masks, 1, self.dropout)
+        return propagate(u @ params["w1"].mT, *graph[1:]) + params["b1"]

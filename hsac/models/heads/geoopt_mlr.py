@@ -1,0 +1,45 @@
+"""Poincaré multinomial logistic regression by geoopt."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from geoopt.manifolds.stereographic import math as stereographic
+from torch import Generator, Tensor
+
+from hsac.models.heads._scale import check_scale, scale_start, scaled
+from hsac.models.layers import Params
+
+
+@dataclass(frozen=True)
+class GeooptMlr:
+    """Poincaré MLR with points p and normals a (Ganea et al., NeurIPS 2018, eq. 24), every map of it geoopt's.
+
+    An independent implementation, a cross-check on `poincare_mlr`. Points lie on the ball: with the weight rule
+    `riemannian_adam` geoopt trains them as such; another rule moves them as vectors, and where one leaves the ball, or
+    the ball shrinks away from it, its projection is used.
+    """
+
+    dim: int
+    classes: int
+    scale: str = "fixed"
+    start: float = 1.0
+    curved: ClassVar[bool] = True
+    vmapped: ClassVar[bool] = False  # geoopt's maps are scripted
+    points: ClassVar[tuple[str, ...]] = ("p",)
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale, self.start)
+
+    def init(self, generator: Generator) -> Params:
+        """Points p (K, d) at the origin, normals a (K, d): logits start as those of `poincare_mlr`."""
+        a = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
+        return {"p": torch.zeros_like(a), "a": a} | scale_start(self.scale, self.start)
+
+    def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
+        """u (B, d) tangent features -> logits (B, K)."""
+        k = -c
+        p = stereographic.project(params["p"], k=k)
+        x = stereographic.expmap0(u, k=k)[:, None]
+        distance = stereographic.dist2plane(x, p, params["a"], k=k, signed=True, scaled=True)
+        return scaled(stereographic.lambda_x(p, k=k) * distance, params, self.start)

@@ -1,0 +1,38 @@
+"""Head of learned prototypes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from hsac.ball import exp0, squared_distance
+from hsac.models.heads._scale import check_scale, scale_start, scaled
+from hsac.models.layers import Params
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """One learned prototype a class, logits -scale·d² (Snell et al., NeurIPS 2017; on the ball as Khrulkov et al.,
+    CVPR 2020), at c = 0 twice the Euclidean distance. Prototypes are kept as tangent vectors at the origin."""
+
+    dim: int
+    classes: int
+    scale: str = "learned"
+    start: float = 1.0
+    curved: ClassVar[bool] = True
+    vmapped: ClassVar[bool] = True
+    points: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale, self.start)
+
+    def init(self, generator: Generator) -> Params:
+        """Prototypes z (K, d), of norm about 1."""
+        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / self.dim**0.5
+        return {"z": z} | scale_start(self.scale, self.start)
+
+    def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
+        """u (B, d) tangent features -> logits (B, K)."""
+        distance = squared_distance(exp0(u, c)[:, None], exp0(params["z"], c)[None], c)
+        return scaled(-distance, params, self.start)

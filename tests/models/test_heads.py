@@ -1,0 +1,169 @@
+"""Heads: limits, agreement of two implementations, invariances, scales; models that take them."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from hsac.errors import InputError
+from hsac.models.heads import make_head
+from hsac.models.mlp import Mlp
+from hsac.registry import names
+
+F64 = torch.float64
+DIM, CLASSES = 3, 4
+HEADS = names("head")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def head_of(rule, **parameters):
+    return make_head({"rule": rule, "parameters": parameters}, DIM, CLASSES)
+
+
+def moved(head, seed=1):
+    """Start parameters with every zero moved off it."""
+    params = head.init(generator(seed))
+    noise = generator(seed + 1)
+    return {k: p + 0.1 * torch.randn(p.shape, generator=noise, dtype=F64) for k, p in params.items()}
+
+
+def features(seed=3, rows=5):
+    return torch.randn((rows, DIM), generator=generator(seed), dtype=F64)
+
+
+def c_of(value):
+    return torch.tensor(value, dtype=F64)
+
+
+def test_all_heads_are_here():
+    assert set(HEADS) >= {"geoopt_mlr", "linear", "poincare_mlr", "prototypes"}
+
+
+@pytest.mark.parametrize("scale", ["fixed", "learned"])
+@pytest.mark.parametrize("rule", HEADS)
+def test_shapes_and_twice_differentiable(rule, scale):
+    head = head_of(rule, scale=scale, start=2.0)
+    params = moved(head)
+    keys = list(params)
+
+    def logits(c, u, *values):
+        return head.forward(dict(zip(keys, values, strict=True)), c, u)
+
+    inputs = [c_of(0.7), features(rows=2), *params.values()]
+    inputs = [value.clone().requires_grad_() for value in inputs]
+    assert logits(*inputs).shape == (2, CLASSES)
+    if not head.curved:
+        inputs = inputs[1:]
+    call = logits if head.curved else lambda *rest: logits(None, *rest)
+    assert torch.autograd.gradcheck(call, inputs)
+    assert torch.autograd.gradgradcheck(call, inputs)
+
+
+def test_poincare_mlr_is_linear_at_zero_curvature():
+    head = head_of("poincare_mlr")
+    params = moved(head)
+    z, r, u = params["z"], params["r"], features()
+    want = 4 * (u @ z.mT - z.norm(dim=1) * r)
+    torch.testing.assert_close(head.forward(params, c_of(0.0), u), want)
+    line = head_of("linear")
+    as_linear = {"z": 4 * z, "r": -4 * z.norm(dim=1) * r}
+    torch.testing.assert_close(line.forward(as_linear, None, u), want)
+
+
+@pytest.mark.parametrize("c", [1e-6, 0.1, 1.0, 3.0])
+def test_geoopt_computes_the_same_hyperplanes(c):
+    """Ganea's point and normal for Shimizu's direction z and offset r: p = exp0(r z/|z|), a = z / cosh²(√c r)."""
+    ours, theirs = head_of("poincare_mlr"), head_of("geoopt_mlr")
+    params = moved(ours)
+    z, r, u = params["z"], params["r"], features()
+    unit = z / z.norm(dim=1, keepdim=True)
+    root = c**0.5
+    p = torch.tanh(root * r)[:, None] / root * unit
+    a = z / torch.cosh(root * r)[:, None] ** 2
+    found = theirs.forward({"p": p, "a": a}, c_of(c), u)
+    torch.testing.assert_close(found, ours.forward(params, c_of(c), u), rtol=1e-6, atol=1e-7)
+
+
+def test_heads_start_alike():
+    u = features()
+    logits = {
+        rule: head_of(rule).forward(head_of(rule).init(generator()), c_of(0.5), u)
+        for rule in ("poincare_mlr", "geoopt_mlr")
+    }
+    torch.testing.assert_close(*logits.values(), rtol=1e-6, atol=1e-7)
+    flat = [head_of(rule).forward(head_of(rule).init(generator()), c_of(0.0), u) for rule in ("poincare_mlr", "linear")]
+    torch.testing.assert_close(*flat)
+
+
+@given(order=st.permutations(range(CLASSES)), c=st.floats(0, 3))
+@pytest.mark.parametrize("rule", HEADS)
+def test_permuting_the_classes_permutes_the_logits(rule, order, c):
+    head = head_of(rule)
+    params = moved(head)
+    permuted = {k: p[list(order)] if p.dim() else p for k, p in params.items()}
+    want = head.forward(params, c_of(c), features())[:, list(order)]
+    torch.testing.assert_close(head.forward(permuted, c_of(c), features()), want)
+
+
+@pytest.mark.parametrize("rule", HEADS)
+def test_rotating_features_and_weights_together_changes_nothing(rule):
+    head = head_of(rule)
+    params = moved(head)
+    rotation = torch.linalg.qr(torch.randn((DIM, DIM), generator=generator(7), dtype=F64))[0]
+    turned = {k: p @ rotation if p.dim() == 2 else p for k, p in params.items()}
+    u = features()
+    want = head.forward(params, c_of(0.8), u)
+    torch.testing.assert_close(head.forward(turned, c_of(0.8), u @ rotation), want)
+
+
+def test_prototypes_at_zero_curvature_are_euclidean():
+    head = head_of("prototypes", scale="fixed")
+    params, u = moved(head), features()
+    torch.testing.assert_close(head.forward(params, c_of(0.0), u), -4 * torch.cdist(u, params["z"]) ** 2)
+
+
+@pytest.mark.parametrize("rule", HEADS)
+def test_the_scale_multiplies_the_logits(rule):
+    plain, fixed, learned = (
+        head_of(rule, scale="fixed", start=1.0),
+        head_of(rule, scale="fixed", start=0.25),
+        head_of(rule, scale="learned", start=0.25),
+    )
+    params, u = plain.init(generator()), features()
+    want = 0.25 * plain.forward(params, c_of(0.5), u)
+    torch.testing.assert_close(fixed.forward(params, c_of(0.5), u), want)
+    start = learned.init(generator())
+    torch.testing.assert_close(learned.forward(start, c_of(0.5), u), want)
+    u = u.clone()
+    start["s"].requires_grad_()
+    learned.forward(start, c_of(0.5), u).logsumexp(-1).sum().backward()
+    assert start["s"].grad.abs() > 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"), [({"scale": "free"}, "fixed or learned"), ({"start": 0.0}, "a number above 0")]
+)
+@pytest.mark.parametrize("rule", HEADS)
+def test_bad_parameters_are_named(rule, parameters, words):
+    with pytest.raises(InputError, match=words):
+        head_of(rule, **parameters)
+
+
+def test_a_head_that_is_not_there():
+    with pytest.raises(InputError, match="did you mean 'linear'"):
+        head_of("liner")
+
+
+@pytest.mark.parametrize("rule", HEADS)
+def test_a_model_takes_every_head(rule):
+    model = Mlp((4, 4), CLASSES, "hyperbolic", hidden=5, dim=DIM, head={"rule": rule, "parameters": {}})
+    assert model.curvature_names == (("head",) if model.classifier.curved else ())
+    params = model.init(generator())
+    c = torch.full((len(model.curvature_names),), 0.5, dtype=F64)
+    logits = model.forward(params, c, torch.rand((6, 4, 4), dtype=F64, generator=generator()))
+    assert logits.shape == (6, CLASSES)
+    functional.cross_entropy(logits, torch.arange(6) % CLASSES)
