@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class File:
-    """One file of a form.
+    """One file of a form, or a folder that is put there by hand.
 
     ``path`` is relative to a mirror or to ``<data>/downloads``, in the hub's own layout. ``urls`` are addresses, tried
     in order: https ones, or ``hub:`` and the path within the Hugging Face dataset whose id is the first two parts of

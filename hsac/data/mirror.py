@@ -1,13 +1,10 @@
 """Filling a mirror: the files of datasets in the hub's layout, with their hashes."""
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from hsac.data import obtain, store
 from hsac.data.catalogue import entry
-from hsac.errors import InputError
 from hsac.files import atomic, file_sha256
 
 
@@ -22,32 +19,15 @@ def fill(folder: Path, name: str, root: Path, mirror: Path | None) -> int:
         return 0
     made = store.make(found, root, mirror)
     copied, sums = 0, {}
-    for file in made.form.files:
+    for file in [inner for named in made.form.files for inner in obtain.expanded(named, made.folder)]:
         source, target = made.folder / file.path, folder / file.path
-        inside = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-        if not target.exists() or (target.is_file() and file_sha256(target) != file_sha256(source)):
-            _copy_folder(source, target) if source.is_dir() else _copy_file(source, target)
+        sums[file.path] = file_sha256(source)
+        if not target.is_file() or file_sha256(target) != sums[file.path]:
+            with atomic(target) as temporary:
+                shutil.copyfile(source, temporary)
             copied += 1
-        for path in inside:
-            relative = path.relative_to(made.folder)
-            sums[relative.as_posix()] = file_sha256(folder / relative)
     with obtain.lock(root, "mirror"):
         listed = obtain.read_sums(folder)
         if listed | sums != listed:
             obtain.write_sums(folder, listed | sums)
     return copied
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    with atomic(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-            shutil.copytree(source, Path(temporary) / "copy", copy_function=shutil.copyfile)
-            os.replace(Path(temporary) / "copy", target)
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from error

@@ -78,7 +78,16 @@ def present(form: Form, folder: Path) -> bool:
 def problems(form: Form, folder: Path) -> list[str]:
     """What is wrong with a form's files in a folder, by the catalogue's file hashes and the folder's SHA256SUMS."""
     sums = read_sums(folder)
-    return [problem for file in form.files if (problem := _unlike(folder, file, sums.get(file.path)))]
+    files = [inner for file in form.files for inner in expanded(file, folder)]
+    return [problem for file in files if (problem := _unlike(folder, file, sums.get(file.path)))]
+
+
+def expanded(file: File, folder: Path) -> list[File]:
+    """The file itself, or the files in it, sorted, where a form names a whole folder."""
+    if not (folder / file.path).is_dir():
+        return [file]
+    inside = sorted(path for path in (folder / file.path).rglob("*") if path.is_file())
+    return [File(path.relative_to(folder).as_posix()) for path in inside]
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -169,9 +178,10 @@ def _ways_out(entry: Entry, root: Path, mirror: Path | None, tried: list[str]) -
     listed = ", ".join(lacking[:8]) + more
     looked = f"the mirror {mirror} lacks it" if mirror is not None else "no mirror is set"
     fetched = f"tried {', '.join(tried)}" if tried else "there is no address to fetch it from"
-    by_hand = f"; {' '.join(entry.by_hand.split())}" if entry.by_hand else ""
+    other = f" (or those of another form: `hsac data info {entry.name}`)" if len(entry.forms) > 1 else ""
+    by_hand = f". {' '.join(entry.by_hand.split())}" if entry.by_hand else ""
     return (
         f"dataset {entry.name}: not to be had: {looked}, {fetched}. Two ways out: set HSAC_MIRROR, or `mirror:` in the "
         f"configuration, to a folder that holds {listed}; or put these files into {downloads(root)} under these paths"
-        f"{by_hand}"
+        f"{other}{by_hand}"
     )

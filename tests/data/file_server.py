@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 @dataclass
 class Served:
     """``files`` by address path; ``breaks`` says after how many bytes the next answers for a path break off; ``asked``
-    keeps method, path and range of each request; ``pause`` holds a body back for so many seconds."""
+    keeps method, path and range of each request; ``pause`` holds the second half of a body back for so many seconds."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -71,8 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
             return
+        middle = (start + len(data)) // 2
+        self.wfile.write(data[start:middle])
+        self.wfile.flush()
         time.sleep(self.served.pause)
-        self.wfile.write(data[start:])
+        with suppress(ConnectionError):
+            self.wfile.write(data[middle:])
 
 
 @contextmanager

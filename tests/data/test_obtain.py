@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_server import Served
 from toy_source import PATH, npz, toy, upstream
 
 from hsac.data import catalogue, obtain, store
@@ -213,21 +214,61 @@ def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
     assert obtain.mirror_root() is None
 
 
-def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
-    served.files["/toy"], served.pause = GOOD, 1.0
+def fetching(served: Served, root: Path) -> subprocess.Popen:
+    """Another process that fetches the toy."""
     code = (
-        "import sys; from pathlib import Path; from hsac.data import catalogue, store; from toy_source import toy\n"
-        f"entry = toy({served.url + '/toy'!r}); catalogue._entries = lambda: dict(toy=entry)\n"
-        f"print(store.fetch('toy', Path({str(tmp_path)!r})))"
+        "from pathlib import Path; from hsac.data import catalogue, download, store; from toy_source import toy\n"
+        f"download.CHUNK = 100; entry = toy({served.url + '/toy'!r}); catalogue._entries = lambda: dict(toy=entry)\n"
+        f"store.fetch('toy', Path({str(root)!r}))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for process in both:
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
+    served.files["/toy"], served.pause = GOOD, 1.0
+    for process in [fetching(served, tmp_path) for _ in range(2)]:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
     assert len(served.gets()) == 1
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["toy"]
     assert left(tmp_path) == [f"downloads/{PATH}"]
+
+
+def test_a_killed_fetch_is_taken_up(served, use, tmp_path):
+    served.files["/toy"], served.pause = GOOD, 30.0
+    process, part = fetching(served, tmp_path), tmp_path / "downloads" / ".incoming" / f"{PATH}.part"
+    deadline = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=30)
+    there, served.pause = part.stat().st_size, 0.0
+    assert 0 < there < len(GOOD)
+    use(toy(f"{served.url}/toy"))
+    store.fetch("toy", tmp_path)
+    assert served.gets() == [None, f"bytes={there}-"]
+    assert (tmp_path / "downloads" / PATH).read_bytes() == GOOD
+
+
+def test_the_hub_is_reached_after_the_datasets_library_was_used(served, use, tmp_path):
+    pytest.importorskip("datasets").Dataset.from_dict({"a": [1]})
+    served.files[HUB] = GOOD
+    use(toy("hub:plain/toy.npz"))
+    store.fetch("toy", tmp_path)
+    assert "HF_HUB_OFFLINE" not in os.environ
+
+
+def test_a_folder_put_by_hand_is_a_file_of_a_form(tmp_path):
+    folder = tmp_path / "downloads" / "set" / "images"
+    folder.mkdir(parents=True)
+    for name in "ab":
+        (folder / name).write_text(name)
+    form = catalogue.Form("toy:build", {}, (catalogue.File("set/images"),))
+    entry = catalogue.Entry(**{**vars(toy()), "forms": (form,)})
+    assert obtain.obtain(entry, tmp_path, None) == (form, tmp_path / "downloads")
+    obtain.write_sums(tmp_path / "downloads", {"set/images/a": "0" * 64})
+    (problem,) = obtain.problems(form, tmp_path / "downloads")
+    assert str(folder / "a") in problem
+    obtain.refuse(entry, form, tmp_path / "downloads", tmp_path, "no")
+    assert (folder / "b").exists()
