@@ -120,7 +120,7 @@ def _transfer(url: str, part: Path, note: Path) -> None:
         total = start + int(length) if length else None
         name = part.name.removesuffix(".part")
         with (
-            open(part, "ab" if start else "wb") as stream,
+            open(part, "ab" if start else "wb", buffering=0) as stream,  # a killed fetch keeps what came
             tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
         ):
             for chunk in answer.iter_content(CHUNK):
