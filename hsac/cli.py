@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hsac import config, layout, registry
+from hsac import config, layout, plugins, registry
 from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import read_json, write_json, write_rows
@@ -96,7 +97,7 @@ def train_stage(args: argparse.Namespace) -> None:
     """Train a bundle: the seeds of one experiment and method."""
     from hsac.train.run import run_bundle
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     _experiment(settings, args.experiment)
     cell = config.cell(settings, args.experiment, args.method)
     run_bundle(settings, cell, args.seeds, args.variant, layout.data_root(), args.index)
@@ -106,7 +107,7 @@ def select_stage(args: argparse.Namespace) -> None:
     """Choose each seed's best run of a grid on validation."""
     from hsac.train.run import select_bundle
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     cell = config.cell(settings, args.experiment, args.method)
     select_bundle(cell, config.candidates(settings, cell), args.candidates, args.seeds, args.index)
 
@@ -115,7 +116,7 @@ def theory_stage(args: argparse.Namespace) -> None:
     """Run a study of the theory and write its rows as CSV."""
     from tqdm import tqdm
 
-    studies = read_json(args.settings)["theory"]["studies"]
+    studies = _settings(args)["theory"]["studies"]
     if args.study not in studies:
         raise InputError(f"study: found {args.study!r}; in these settings {registry.nearest(args.study, studies)}")
     study = registry.build("study", args.study, studies[args.study] or {})
@@ -130,7 +131,7 @@ def measure_stage(args: argparse.Namespace) -> None:
     from hsac.fingerprint import of_modules
     from hsac.theory.landscape import measure
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     _experiment(settings, args.experiment)
     bundles = {i: config.cell(settings, args.experiment, read_json(i)["method"]) for i in args.indexes}
     kept, code = args.output.parent / args.experiment, of_modules(["hsac.theory.landscape"])
@@ -150,7 +151,7 @@ def certify_stage(args: argparse.Namespace) -> None:
 
     from hsac.theory.informed import informed
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     methods = _experiment(settings, args.experiment).get("informed", [])
     seeds, rows = config.seeds(settings, args.experiment), []
     for method in tqdm(methods, unit="method", disable=None):
@@ -163,7 +164,7 @@ def gather_stage(args: argparse.Namespace) -> None:
     """Gather the run records of a scale into runs.parquet and trajectories.parquet."""
     from hsac.report.gather import gather
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     shown, trained = config.cells(settings), config.trained_cells(settings)
     indexes, candidates = (layout.indexes(settings, args.results, some) for some in (shown, trained))
     others = [index for index in candidates if index not in indexes]
@@ -189,7 +190,7 @@ def tables_stage(args: argparse.Namespace) -> None:
     from hsac.report.tables import write_tables
     from hsac.report.theory import write_theory_tables
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     order, references = _order(settings)
     write_tables(args.runs, order, references, args.output)
     write_theory_tables(args.runs, order, args.output)
@@ -210,7 +211,7 @@ def page_stage(args: argparse.Namespace) -> None:
     from hsac.report.page import write_page
     from hsac.report.provenance import page_data
 
-    settings = read_json(args.settings)
+    settings = _settings(args)
     variants = {name: layout.variant_path(e) for name, e in settings["experiments"].items()}
     write_page(args.results, variants, page_data(args.results), args.results / "index.html")
     print(f"tables  {args.results}/tables\nfigures {args.results}/figures\npage    {args.results}/index.html")
@@ -236,7 +237,7 @@ def stale_stage(args: argparse.Namespace) -> None:
     """Say which runs the present code or configuration would compute again, why, and about how long that takes."""
     from hsac import stale
 
-    settings = config.load(args.scale, _json(args.override, "--override"))
+    settings = _load(args)
     for line in stale.report(settings, layout.results_root(args.scale)):
         print(line)
 
@@ -258,7 +259,7 @@ def verify_stage(args: argparse.Namespace) -> int:
 
     from hsac import verify
 
-    settings, results = config.load(args.scale, _json(args.override, "--override")), layout.results_root(args.scale)
+    settings, results = _load(args), layout.results_root(args.scale)
     track = partial(tqdm, unit="group", disable=None)
     certificate = verify.verify(settings, results, layout.data_root(), args.sample, args.seed, track)
     verify.write_certificate(results / "verification.json", certificate)
@@ -267,23 +268,61 @@ def verify_stage(args: argparse.Namespace) -> int:
 
 
 def list_stage(args: argparse.Namespace) -> None:
-    """List settings, datasets, models, rules and methods."""
+    """List settings, datasets, models, rules and methods; import the plugins' and name their files."""
     settings = config.load(args.scale)
-    for title, lines in {
+    plugins.check_imports()
+
+    def lines(folder: str, summaries: dict[str, str]) -> list[str]:
+        return [
+            f"{name:<24}{text}" + (f" [{registry.find(folder, name)[1]}]" if registry.from_plugin(folder, name) else "")
+            for name, text in summaries.items()
+        ]
+
+    for title, shown in {
         "settings": config.SETTINGS,
         "scales": config.SCALES,
-        "datasets": [f"{name:<24}{catalogue.entry(name).about}" for name in catalogue.names()],
+        "datasets": lines(catalogue.FOLDER, {name: catalogue.entry(name).about for name in catalogue.names()}),
         **{
-            f"{family}s".replace("ys", "ies"): [f"{n:<24}{registry.summary(family, n)}" for n in registry.names(family)]
-            for family in registry.FAMILIES
+            f"{family}s".replace("ys", "ies"): lines(
+                folder, {name: registry.summary(family, name) for name in registry.names(family)}
+            )
+            for family, folder in registry.FAMILIES.items()
         },
         f"experiments and methods of scale {args.scale}": [
             f"{name:<24}{' '.join(e['methods'])}" for name, e in settings["experiments"].items()
         ],
     }.items():
         print(title)
-        for line in lines:
+        for line in shown:
             print(f"  {line}")
+
+
+def _use(args: argparse.Namespace, folders: list[str]) -> None:
+    """Know the parts of these plugin folders until the stage ends."""
+    args.scope.enter_context(plugins.using(folders))
+
+
+def _plugins(args: argparse.Namespace) -> None:
+    """Know the parts of the folders of --plugins, or else of the scale's, until the stage ends."""
+    folders = args.plugins
+    if folders is None:
+        configured = "scale" in args and (config.FOLDER / "config.yaml").is_file()
+        folders = config.plugin_folders(args.scale) if configured else []
+    _use(args, folders)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The resolved settings of --settings, with their plugins."""
+    settings: dict[str, Any] = read_json(args.settings)
+    _use(args, plugins.folders(settings))
+    return settings
+
+
+def _load(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of --scale and --override, with their plugins."""
+    settings = config.load(args.scale, _json(args.override, "--override"))
+    _use(args, plugins.folders(settings))
+    return settings
 
 
 def _json(text: str, option: str) -> dict[str, Any]:
@@ -330,14 +369,19 @@ def parser() -> argparse.ArgumentParser:
     index = path("--index", "the bundle's index to write; records go beside it")
     runs = path("--runs", "runs.parquet")
     results = path("--results", "the results folder of the scale")
+    plugged = (
+        "--plugins",
+        {"nargs": "*", "metavar": "FOLDER", "help": "plugin folders to use, by default those of the scale"},
+    )
 
-    stage("list", list_stage, scale)
+    stage("list", list_stage, scale, plugged)
     stage("settings", settings_stage, scale, override, path("--output", "file to write"))
     text = "List, fetch, verify, describe and mirror datasets."
-    _data_actions(stages.add_parser("data", help=text, description=text), scale)
+    counted = (scale[0], {**scale[1], "help": "the scale whose `mirror` and `plugins` count"})
+    _data_actions(stages.add_parser("data", help=text, description=text), counted, plugged)
     dataset = ("dataset", {"help": "a dataset of `hsac list`"})
     recipe = ("--recipe", {"required": True, "help": "name, recipe and parameters, as a JSON object"})
-    stage("variant", variant_stage, dataset, recipe, path("--output", "file to write"))
+    stage("variant", variant_stage, dataset, recipe, path("--output", "file to write"), plugged)
     stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index)
     candidates = ("--candidates", {"type": Path, "nargs": "+", "required": True, "help": "the candidates' indexes"})
     stage("select", select_stage, settings, experiment, method, seeds, candidates, index)
@@ -353,7 +397,7 @@ def parser() -> argparse.ArgumentParser:
         ("--output", {"type": Path, "help": "file to write, by default the scale's claims.json"}),
         ("--strict", {"action": "store_true", "help": "exit status 1 when a claim is contradicted"}),
     )
-    stage("claims", claims_stage, scale, claimed, *judged)
+    stage("claims", claims_stage, scale, claimed, *judged, plugged)
     published = path("--published", "published.yaml")
     stage("tables", tables_stage, settings, runs, published, path("--output", "folder to write"))
     graph = path("--rulegraph", "what `snakemake --rulegraph` prints")
@@ -374,7 +418,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _data_actions(data: argparse.ArgumentParser, scale: tuple[str, dict[str, Any]]) -> None:
+def _data_actions(data: argparse.ArgumentParser, *common: tuple[str, dict[str, Any]]) -> None:
     """The actions of `hsac data`."""
     actions = data.add_subparsers(dest="what", required=True, metavar="ACTION")
     some, one = {"metavar": "NAME", "help": "a dataset of `hsac data list`"}, {"metavar": "NAME", "help": "a dataset"}
@@ -394,7 +438,7 @@ def _data_actions(data: argparse.ArgumentParser, scale: tuple[str, dict[str, Any
     for name, (run, taken) in options.items():
         action = actions.add_parser(name, help=run.__doc__, description=run.__doc__)
         action.set_defaults(run=run)
-        for flag, keywords in [*taken, (scale[0], {**scale[1], "help": "the scale whose `mirror` counts"})]:
+        for flag, keywords in (*taken, *common):
             action.add_argument(flag, **keywords)
 
 
@@ -403,7 +447,10 @@ def main(argv: list[str] | None = None) -> int:
     mend."""
     args = parser().parse_args(argv)
     try:
-        status: int | None = args.run(args)
+        with ExitStack() as args.scope:
+            if "plugins" in args:
+                _plugins(args)
+            status: int | None = args.run(args)
     except InputError as error:
         print(f"hsac: {error}", file=sys.stderr)
         return 2

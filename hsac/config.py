@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from hsac import registry
+from hsac import plugins, registry
 from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.files import digest
@@ -47,8 +47,9 @@ def scale_file(scale: str, folder: Path = FOLDER) -> Path:
 def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLDER) -> dict[str, Any]:
     """The settings of a scale: the default's, each top-level key replaced whole by the scale's, then by `override`.
 
-    Nothing is merged below the top level, so no entry of a default grid survives unseen. Raises InputError naming the
-    key, the file, what was found and what is allowed.
+    Nothing is merged below the top level, so no entry of a default grid survives unseen. Who goes on with settings that
+    name plugins does so inside `plugins.using`. Raises InputError naming the key, the file, what was found and what is
+    allowed.
     """
     layers = _layers(scale, override, folder)
     settings: dict[str, Any] = {}
@@ -60,9 +61,11 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
             raise InputError(f"{layers[0][0]}: {key}: found nothing; this key is required")
     settings["scale"] = scale
     settings.pop("mirror", None)  # where data is read from is no part of what is computed
-    for cell in cells(settings):
-        _check_cell(settings, cell, layers)
-    _check_theory(settings, layers)
+    source = next(source for source, layer in reversed(layers) if "plugins" in layer)
+    with plugins.using(settings["plugins"], f"{source}: plugins"):
+        for cell in cells(settings):
+            _check_cell(settings, cell, layers)
+        _check_theory(settings, layers)
     return settings
 
 
@@ -72,6 +75,15 @@ def mirror(scale: str, override: dict[str, Any] | None = None, folder: Path = FO
     for source, layer in layers:
         _check_schema(layer, source)
     found: str | None = next((layer["mirror"] for _, layer in reversed(layers) if "mirror" in layer), None)
+    return found
+
+
+def plugin_folders(scale: str, folder: Path = FOLDER) -> list[str]:
+    """The `plugins` key of a scale."""
+    layers = _layers(scale, None, folder)
+    for source, layer in layers:
+        _check_schema(layer, source)
+    found: list[str] = next((layer["plugins"] for _, layer in reversed(layers) if "plugins" in layer), [])
     return found
 
 
@@ -151,7 +163,9 @@ def rule_of(settings: dict[str, Any], experiment: dict[str, Any], kind: str, nam
     """{rule, parameters} of a named rule: the experiment's `rules` over the top level's, over the rule's defaults."""
     known = settings["rules"][kind]
     if name not in known:
-        raise InputError(f"{key}: found {name!r}; {kind} rules {registry.nearest(name, known)}")
+        raise InputError(
+            f"{key}: found {name!r}; {kind} rules {registry.nearest(name, known)}, as `rules.{kind}` names them"
+        )
     given = {**(known[name] or {}), **((experiment.get("rules", {}).get(kind, {}) or {}).get(name) or {})}
     rule = given.pop("rule", name)
     return {"rule": rule, "parameters": given}

@@ -33,7 +33,8 @@ from hsac.train.seeds import generator
 
 Record = dict[str, Any]
 ENVIRONMENT = ("versions", "device", "threads")
-IGNORED = ("seconds", "peak_memory_mib", "host", "together", *ENVIRONMENT)
+# what a plugin's code means is in the record's code; its file may have a comment more
+IGNORED = ("seconds", "peak_memory_mib", "host", "together", "plugins", *ENVIRONMENT)
 NUDGES = 3
 FACTOR = 10.0
 TOLERANCE = (

@@ -1,20 +1,22 @@
-"""What the catalogue says of each dataset."""
+"""What the catalogue says of each dataset, and each plugin of its own."""
 
+import ast
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from importlib import import_module
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 
+from hsac import registry
 from hsac.errors import InputError
 from hsac.registry import nearest
 
+FOLDER = "data.sources"
+CATALOGUE = Path(__file__).with_suffix(".yaml")
 KINDS = ("images", "graph", "labels")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -54,8 +56,16 @@ class Form:
         ``folder`` holds the form's files at their paths and is only read.
         """
         module, _, function = self.build.partition(":")
-        build = getattr(import_module(f"hsac.data.sources.{module}"), function)
-        made = build(folder, **self.options) if self.files else build(**self.options)
+        build = getattr(registry.load(FOLDER, module), function)
+        root, path = registry.find(FOLDER, module)
+        try:
+            made = build(folder, **self.options) if self.files else build(**self.options)
+        except InputError:
+            raise
+        except Exception as error:
+            if root is registry.PACKAGE:
+                raise
+            raise InputError(f"{path}: {function} raised {registry.told(error, root)}") from error
         return made if isinstance(made, tuple) else (made, {})
 
 
@@ -87,9 +97,9 @@ class Entry:
     any_order: dict[str, str] = field(default_factory=dict)
 
 
-def parse(name: str, given: Any) -> Entry:
+def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
     """An entry from its YAML. Raises InputError naming the field, what was found and what is allowed."""
-    where = f"catalogue.yaml: {name}"
+    where = f"{file}: {name}"
     checked = _fields(where, {"name": name, **_mapping(where, given)}, Entry)
     _require(checked["kind"] in KINDS, f"{where}.kind", checked["kind"], ", ".join(KINDS))
     for key in ("about", "source", "licence", "citation"):
@@ -174,18 +184,51 @@ def _require(ok: bool, where: str, found: Any, allowed: str) -> None:
 
 
 @cache
-def _entries() -> dict[str, Entry]:
-    listed = yaml.safe_load(files("hsac.data").joinpath("catalogue.yaml").read_text(encoding="utf-8"))
-    return {name: parse(name, given) for name, given in listed.items()}
+def _entries(root: registry.Root) -> dict[str, Entry]:
+    if root is registry.PACKAGE:
+        listed = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+        return {name: parse(name, given) for name, given in listed.items()}
+    paths = sorted(root.path.joinpath(*FOLDER.split(".")).glob("[!_]*.py"))
+    return {path.stem: _of_plugin(path) for path in paths}
+
+
+def _of_plugin(path: Path) -> Entry:
+    """The entry in a plugin's file, which is not imported: its `ENTRY`, a literal dict whose forms need not name the
+    function `build` beside it; it may leave out `forms`, made from installed packages alone, and `sha256`."""
+    tree = ast.parse(path.read_bytes())
+    given: Any = None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["ENTRY"]:
+            try:
+                given = ast.literal_eval(node.value)
+            except ValueError:
+                raise InputError(f"{path}: line {node.lineno}: ENTRY: allowed is a dict of plain values") from None
+    _require(isinstance(given, dict), f"{path}: ENTRY", given, "a dict of the catalogue's fields")
+    has_build = any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body)
+    _require(has_build, f"{path}", "no function build", "one that makes the dataset's arrays")
+    forms = given.get("forms", [{}])
+    if isinstance(forms, list):
+        forms = [{"build": f"{path.stem}:build", **form} if isinstance(form, dict) else form for form in forms]
+    return parse(path.stem, {"sha256": None, **given, "forms": forms}, f"{path}: ENTRY")
+
+
+def _all() -> dict[str, Entry]:
+    """Every entry. Raises InputError for a plugin's whose name the catalogue has."""
+    package, *plugins = map(_entries, registry.roots())
+    for name in package.keys() & {name for entries in plugins for name in entries}:
+        path = registry.find(FOLDER, name)[1]
+        raise InputError(f"{path}: found the name {name!r}, which {CATALOGUE} has; allowed is one of its own")
+    return {name: one for entries in (package, *plugins) for name, one in entries.items()}
 
 
 def names() -> tuple[str, ...]:
     """Names of the datasets, sorted."""
-    return tuple(sorted(_entries()))
+    return tuple(sorted(_all()))
 
 
 def entry(name: str) -> Entry:
     """A dataset's entry. Raises InputError with the nearest name when there is none."""
-    if name not in _entries():
-        raise InputError(f"dataset: found {name!r}; {nearest(name, names())}")
-    return _entries()[name]
+    known = _all()
+    if name not in known:
+        raise InputError(f"dataset: found {name!r}; {nearest(name, known)}")
+    return known[name]

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from hsac import config, layout
+from hsac import config, layout, plugins
 from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import canonical, digest, file_sha256, read_json
@@ -272,6 +272,11 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
     Raises InputError as `find` does.
     """
     answer = find(root, table, row, column)
+    with plugins.using(plugins.folders(answer.settings)):
+        return _explain(answer)
+
+
+def _explain(answer: Answer) -> tuple[str, bool]:
     value, printed = answer.stated
     how, changed = answer.how, answer.changed
     lines = [f"{answer.table}: {answer.row}: {answer.column}", _line("value", _text(value))]
@@ -349,16 +354,20 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         for source in cell["made_from"]:
             lines += _records(answer, "", source, answer.chosen_among.get(source, []))
     made = config.cell(answer.settings, cell["experiment"], cell["method"])
+    own = [r for p, r in answer.records.items() if cell["folder"] in p.as_posix()]
     if made["hash"] == cell["config"]:
         now = "" if cell["made_from"] else of_training(made["config"])
         present = "" if not now else ", the present code" if [now] == cell["code"] else f"; the present code is {now}"
     else:
         present = ""
     lines.append(_line("code", (", ".join(cell["code"]) + present) if runs else "not kept with these rows"))
+    for path, sha256 in sorted({file for r in own for file in r.get("plugins", {}).items()}):
+        found = _sha256(Path(path))
+        state = "MISSING" if found is None else "unchanged" if found == sha256 else "edited since"
+        lines.append(_line("plugin", f"{path}, SHA-256 {sha256}, {state}"))
     lines.append(_line("configuration", cell["config"] + ("" if made["hash"] == cell["config"] else ", not present")))
     if role not in ("reference", "family"):
-        settings = next((r["config"] for p, r in answer.records.items() if cell["folder"] in p.as_posix()), None)
-        settings = settings if settings is not None else made["config"]
+        settings = own[0]["config"] if own else made["config"]
         lines += [_line("", f"{key}: {json.dumps(part)}") for key, part in settings.items()]
         lines += _data(answer, name)
         places = dict.fromkeys(run[4] for run in runs)

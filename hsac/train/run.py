@@ -253,6 +253,7 @@ def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], st
     config = cell["config"]
     device = choose_device(settings["device"])
     hyperbolic = registry.part("curvature rule", config["rule"]["rule"]).geometry == "hyperbolic"
+    plugins = fingerprint.of_plugins(config)
     return {
         "schema": 1,
         "experiment": cell["experiment"],
@@ -264,6 +265,7 @@ def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], st
         "curvature_rule": config["rule"]["rule"],
         "start": config["curvature"]["start"] if hyperbolic else None,
         "config": config,
+        **({"plugins": plugins} if plugins else {}),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "host": platform.node(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

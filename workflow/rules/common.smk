@@ -3,11 +3,12 @@ import functools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 from hsac import config as configuration
-from hsac import fingerprint, layout
+from hsac import fingerprint, layout, plugins
 from hsac.data import obtain
 from hsac.errors import InputError
 
@@ -17,6 +18,8 @@ try:
     MIRROR = obtain.mirror_root(configuration.mirror(SCALE, OVERRIDE))
     OVERRIDE.pop("mirror", None)
     SETTINGS = configuration.load(SCALE, OVERRIDE)
+    KNOWN = plugins.using(SETTINGS["plugins"])
+    KNOWN.__enter__()  # until this process ends
     for root in (layout.results_root(SCALE), layout.data_root()):
         layout.check_writable(root)
 except InputError as error:
@@ -25,6 +28,7 @@ except InputError as error:
 
 os.environ["HSAC_MIRROR"] = str(MIRROR or "")  # for the jobs
 RESULTS = layout.results_root(SCALE).as_posix()
+PLUGINS = " ".join(["--plugins", *map(shlex.quote, SETTINGS["plugins"])])
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 TRAINED = {
     layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell

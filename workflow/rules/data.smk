@@ -22,7 +22,7 @@ rule fetch:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.data.store"]),
+        code=lambda wildcards: fingerprint.of_data(wildcards.dataset),
     shell:
-        "hsac data fetch {wildcards.dataset:q}"
+        "hsac data fetch {wildcards.dataset:q} {PLUGINS}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

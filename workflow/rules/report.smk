@@ -39,7 +39,7 @@ rule claims:
     params:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
-        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
+        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q} {PLUGINS}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
