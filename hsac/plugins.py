@@ -35,7 +35,7 @@ class Interface:
 
 
 INTERFACES = {
-    "weight rule": Interface({"init": ("w",), "update": ("w", "state", "gradient", "rate")}),
+    "weight rule": Interface({"init": ("w",), "update": ("w", "state", "gradient", "rate")}, filled=("points",)),
     "curvature rule": Interface(
         {"init": ("theta",), "update": ("theta", "state", "step")}, ("geometry", "needs_gradient")
     ),
@@ -50,6 +50,11 @@ INTERFACES = {
         {"init": ("generator",), "forward": ("params", "c", "u")},
         ("curved", "vmapped", "points"),
         filled=("dim", "classes"),
+    ),
+    "loss": Interface(
+        {"__call__": ("logits", "labels", "state", "progress")},
+        optional=(("init", ("runs",)), ("observe", ("state", "logits")), ("adjust", ("logits",))),
+        filled=("training",),
     ),
     "noise kind": Interface({"corrupt": ("arrays", "rows", "stream", "common")}, ("words", "exact"), filled=None),
     "problem": Interface(

@@ -7,14 +7,16 @@ import pytest
 from hsac import registry
 from hsac.errors import InputError
 
-FILLED = {
-    **{key: {"inputs": (8, 8), "classes": 3, "space": "hyperbolic"} for key in ("mlp", "cnn", "resnet")},
-    "hgcn": {"inputs": 5, "classes": 3, "space": "hyperbolic"},
-    "conv4_protonet": {"inputs": (16, 16), "shot": 1, "space": "hyperbolic"},
-    "human": {"labels": "cifar10n", "column": "worse_label"},
-    "poincare_mlr": {"dim": 2, "classes": 3},
-}
+# what callers fill in, by the field's name
+VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "dim": 2, "points": ()}
+VALUES |= {"labels": "cifar10n", "column": "worse_label"}
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
+
+
+def filled(family, name):
+    needed = registry.filled(family, name)
+    inputs = {"inputs": 5 if needed.get("inputs") == "int" else (16, 16)}
+    return {field: (VALUES | inputs)[field] for field in needed}
 
 
 def test_families_hold_what_the_suite_promises():
@@ -27,7 +29,7 @@ def test_families_hold_what_the_suite_promises():
 
 @pytest.mark.parametrize(("family", "name"), PARTS)
 def test_every_part_builds_with_its_defaults(family, name):
-    part = registry.build(family, name, {}, "key", **FILLED.get(name, {}))
+    part = registry.build(family, name, {}, "key", **filled(family, name))
     assert type(part).__name__ == registry.class_name(name)
     assert registry.summary(family, name).endswith(".")
 
@@ -37,7 +39,7 @@ def test_parameters_read_from_the_source_are_those_of_the_class(family, name):
     fields = dataclasses.fields(registry.part(family, name))
     assert set(registry.parameters(family, name)) == {f.name for f in fields if f.default is not dataclasses.MISSING}
     with pytest.raises(dataclasses.FrozenInstanceError):
-        registry.build(family, name, {}, "key", **FILLED.get(name, {})).anything = 1
+        registry.build(family, name, {}, "key", **filled(family, name)).anything = 1
 
 
 @pytest.mark.parametrize("family", registry.FAMILIES)

@@ -13,8 +13,11 @@ from hsac.models.layers import Params
 
 @dataclass(frozen=True)
 class Prototypes:
-    """One learned prototype a class, logits -scale·d² (Snell et al., NeurIPS 2017; on the ball as Khrulkov et al.,
-    CVPR 2020), at c = 0 twice the Euclidean distance. Prototypes are kept as tangent vectors at the origin."""
+    """One learned prototype a class, logits -scale·d².
+
+    Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020); at c = 0 twice the Euclidean distance.
+    Prototypes are kept as tangent vectors at the origin.
+    """
 
     dim: int
     classes: int
