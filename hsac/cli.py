@@ -12,6 +12,7 @@ from hsac import config, layout, plugins, registry
 from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import read_json, write_json, write_rows
+from hsac.timings import FILE
 
 
 def settings_stage(args: argparse.Namespace) -> None:
@@ -242,6 +243,38 @@ def stale_stage(args: argparse.Namespace) -> None:
         print(line)
 
 
+def plan_stage(args: argparse.Namespace) -> None:
+    """Say what a scale comes to before it runs: runs, jobs, disk, core- and GPU-hours, and how much of it is left."""
+    from hsac import plan
+    from hsac.data import obtain
+    from hsac.timings import Timings
+
+    override = _json(args.override, "--override")
+    settings, results = config.load(args.scale, override), layout.results_root(args.scale)
+    mirror = obtain.mirror_root(config.mirror(args.scale, override))
+    made = plan.plan(settings, results, Timings(results.parent))
+    print("\n".join(plan.lines(made, layout.data_root(), mirror, FILE)))
+
+
+def time_stage(args: argparse.Namespace) -> int:
+    """Time a few training steps of each kind of cell, for `hsac plan`; exit status 1 when some could not be timed."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from hsac.data import obtain
+    from hsac.train.clock import chosen, time_cells
+
+    override = _json(args.override, "--override")
+    settings = config.load(args.scale, override)
+    mirror = obtain.mirror_root(config.mirror(args.scale, override))
+    track = partial(tqdm, unit="cell", disable=None)
+    failed = time_cells(settings, chosen(settings, args.cells), layout.data_root(), mirror, args.output, track)
+    for line in failed:
+        print(f"hsac: {line}", file=sys.stderr)
+    return int(bool(failed))
+
+
 def why_stage(args: argparse.Namespace) -> int:
     """Show what lies behind a table's cell and how to compute it again; exit status 1 when something was changed."""
     from hsac.report.why import explain
@@ -409,6 +442,14 @@ def parser() -> argparse.ArgumentParser:
     process = ("--process", {"type": int, "required": True, "help": "the process to follow"})
     stage("progress", progress_stage, scale, override, process)
     stage("stale", stale_stage, scale, override)
+    planned = ("scale", {"help": scale[1]["help"]})
+    stage("plan", plan_stage, planned, override)
+    some = (
+        "--cells",
+        {"nargs": "+", "metavar": "CELL", "help": "experiments, or cells like 'digits/sgd+hsac', '*/sam+*'"},
+    )
+    timed = ("--output", {"type": Path, "default": FILE, "help": "the file of timings that rows are added to"})
+    stage("time", time_stage, planned, override, some, timed)
     sample = ("--sample", {"default": "5%", "help": "a share of the finished runs like 5%%, or their number"})
     draw = ("--seed", {"type": int, "default": 0, "help": "of the draw"})
     stage("verify", verify_stage, scale, override, sample, draw)

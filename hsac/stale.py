@@ -6,22 +6,21 @@ here: it answers in a second or two, before anything runs.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from hsac import config, fingerprint, layout
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json
 from hsac.records import FINAL, read_index, same_cell, whole
+from hsac.timings import Timings
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A run to compute again: its cell and seed, why, and the seconds it is likely to take (None: nothing like it is
-    finished; 0: it is chosen among other runs, not trained)."""
+    """A run to compute again: its cell and seed, why, and the seconds it is likely to take (None: no timing is
+    recorded; 0: it is chosen among other runs, not trained)."""
 
     experiment: str
     method: str
@@ -38,6 +37,7 @@ def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
     """
     found = []
     seen: set[Path] = set()
+    timings = Timings(results.parent)
     for cell in [*config.trained_cells(settings), *filter(config.derived, config.cells(settings))]:
         identity = {"config_hash": cell["hash"], "code": code(settings, cell)}
         variant = layout.variant_path(settings["experiments"][cell["experiment"]])
@@ -53,7 +53,7 @@ def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
                 path = index.parent / f"seed{seed}.json"
                 reason = _reason(path, identity, digests.get(path), config.derived(cell))
                 if reason is not None:
-                    seconds = 0.0 if config.derived(cell) else expected_seconds(results, cell)
+                    seconds = 0.0 if config.derived(cell) else timings.seconds(cell, len(seeds))
                     found.append(Stale(cell["experiment"], cell["method"], seed, reason, seconds))
     return found
 
@@ -92,31 +92,6 @@ def _reason(path: Path, identity: dict[str, str], sha256: str | None, derived: b
     return None if derived or whole(path, record) else "weights missing or edited"
 
 
-def expected_seconds(results: Path, cell: dict[str, Any]) -> float | None:
-    """Mean seconds a run of the finished runs most like the cell: of its configuration, else of its method, else of its
-    experiment; None when there is none."""
-    folder = results / "runs" / cell["experiment"]
-    for pattern in (f"{cell['method']}/{cell['hash']}", f"{cell['method']}/*", "*/*"):
-        seconds = _seconds(folder, pattern)
-        if seconds:
-            return fmean(seconds)
-    return None
-
-
-@cache
-def _seconds(folder: Path, pattern: str) -> list[float]:
-    """Seconds of the finished runs that were trained (not chosen)."""
-    found = []
-    for path in sorted(folder.glob(f"{pattern}/seed*.json")):
-        try:
-            record = read_json(path)
-            if record["status"] in FINAL and record["chosen"] is None:
-                found.append(record["seconds"])
-        except (InputError, KeyError, TypeError):
-            continue
-    return found
-
-
 def stale_theory(settings: dict[str, Any], results: Path, runs: list[Stale]) -> dict[Path, str]:
     """Files of the theory that are missing, or that stand on one of the stale `runs`, and which of the two.
 
@@ -148,7 +123,7 @@ def report(settings: dict[str, Any], results: Path) -> Iterator[str]:
         seeds = " ".join(str(run.seed) for run in members)
         yield f"{experiment} {method} seeds {seeds}: {reason}; {_length(members)}"
     yield from (f"{path}: {reason}" for path, reason in theory.items())
-    yield f"{len(runs)} runs, {_length(runs)} on one core; {len(theory)} theory files"
+    yield f"{len(runs)} runs, {_length(runs)} one after another; {len(theory)} theory files"
 
 
 def _length(runs: list[Stale]) -> str:

@@ -18,7 +18,7 @@ def test_list_names_everything(capsys):
     "stage",
     [
         *("list", "settings", "data", "variant", "train", "select", "gather", "claims", "tables", "figures", "page"),
-        *("stale", "compare", "why"),
+        *("stale", "plan", "time", "compare", "why"),
     ],
 )
 def test_every_stage_has_help(stage, capsys):
