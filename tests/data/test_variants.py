@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsac.data import build_variant, load_variant, variants, write_variant
-from hsac.data.variants import _parts, episodes, label_noise, long_tail, node_split, plain
+from hsac.data.variants import _inputs, _parts, episodes, label_noise, long_tail, node_split, plain, public_split
 from hsac.errors import InputError
+from hsac.files import digest
 
 
 def images(classes: int = 6, groups: int = 10, copies: int = 3, test: int = 4) -> dict[str, np.ndarray]:
@@ -37,21 +39,100 @@ def few_shot(classes: int = 24, each: int = 8) -> dict[str, np.ndarray]:
     return {"label": label, "split": split, "group": np.arange(len(label))}
 
 
+def cifar(classes: int) -> dict[str, np.ndarray]:
+    """Labels of the shape of CIFAR's: 50,000 to train on and 10,000 to test on, every class as often, shuffled."""
+    shuffled = np.random.default_rng(0).permutation
+    label = np.concatenate([shuffled(np.arange(n) % classes) for n in (50000, 10000)])
+    split = np.where(np.arange(60000) < 50000, 0, 2).astype(np.int8)
+    return {"label": label, "split": split, "group": np.arange(60000)}
+
+
 @pytest.mark.parametrize(
-    ("classes", "n_max", "totals"),
-    [(10, 5000, {10: 20431, 50: 13996, 100: 12406}), (100, 500, {10: 19573, 50: 12608, 100: 10847})],
+    ("classes", "totals"),
+    [(10, {10: 20431, 50: 13996, 100: 12406}), (100, {10: 19573, 50: 12608, 100: 10847})],
 )
-def test_long_tail_totals_of_cifar(classes: int, n_max: int, totals: dict[int, int]) -> None:
-    assert {f: sum(long_tail.class_counts(n_max, f, classes)) for f in totals} == totals
+def test_the_published_recipe_has_the_published_totals(classes: int, totals: dict[int, int]) -> None:
+    data = cifar(classes)
+    for factor, total in totals.items():
+        made = long_tail.build(data, factor=factor, carve="subset", validation=0.1)
+        kept = np.concatenate([made["indices"][part] for part in ("train", "validation")])
+        assert made["counts"]["total"] == len(kept) == total
+        assert np.bincount(data["label"][kept]).tolist() == made["counts"]["per_class"]
+        assert made["counts"]["per_class"] == long_tail.class_counts(50000 // classes, factor, classes)
+        assert set(np.bincount(data["label"][made["indices"]["test"]])) == {10000 // classes}
+        assert f"subset of {total} validates" in made["words"]
 
 
-def test_cifar100_has_35_35_30_classes() -> None:
-    sizes = np.array(long_tail.class_counts(500, 100, 100))
-    assert [(sizes > 100).sum(), ((sizes <= 100) & (sizes >= 20)).sum(), (sizes < 20).sum()] == [35, 35, 30]
+def test_cifar100_has_35_35_30_classes_and_cifar10_no_few() -> None:
+    counts = long_tail.build(cifar(100), factor=100, carve="subset")["counts"]
+    assert [len(counts[name]) for name in ("many", "medium", "few")] == [35, 35, 30]
+    assert counts["many"] + counts["medium"] + counts["few"] == list(range(100))
+    assert [len(counts[name]) for name in ("head", "middle", "tail")] == [34, 33, 33]
+    assert "few" not in long_tail.build(cifar(10), factor=100, carve="subset")["counts"]
+
+
+def test_groups_are_strict() -> None:
+    assert long_tail.shot_groups([101, 100, 20, 19]) == {"many": [0], "medium": [1, 2], "few": [3]}
 
 
 def test_step_profile() -> None:
     assert long_tail.class_counts(5000, 100, 10, "step") == [5000] * 5 + [50] * 5
+    counts = long_tail.build(cifar(10), factor=100, profile="step", carve="subset")["counts"]
+    assert counts["total"] == 25250
+    assert counts["medium"] == [5, 6, 7, 8, 9]
+
+
+@settings(deadline=None)
+@given(
+    classes=st.integers(2, 6),
+    groups=st.integers(4, 12),
+    copies=st.integers(1, 3),
+    factor=st.floats(1, 12),
+    profile=st.sampled_from(long_tail.PROFILES),
+    validation=st.floats(0.01, 0.99),
+    draw=st.integers(0, 50),
+)
+def test_the_published_recipe_cuts_validation_from_its_subset(
+    classes: int, groups: int, copies: int, factor: float, profile: str, validation: float, draw: int
+) -> None:
+    data = images(classes, groups, copies)
+    same = {"factor": factor, "profile": profile, "carve": "subset", "draw": draw}
+    try:
+        made = long_tail.build(data, validation=validation, **same)
+    except InputError:  # a class of one row, or of copies of one
+        sizes = long_tail.class_counts(groups * copies, factor, classes, profile)
+        assert min(sizes) <= copies
+        return
+    _parts.check_disjoint(made, data)
+    rows, label = made["indices"], data["label"]
+    kept = np.concatenate([rows["train"], rows["validation"]])
+    assert np.bincount(label[kept]).tolist() == long_tail.class_counts(groups * copies, factor, classes, profile)
+    for part in rows.values():
+        assert np.array_equal(np.unique(label[part]), np.arange(classes))
+    other = long_tail.build(data, validation=0.5, **same)["indices"]
+    assert np.array_equal(np.sort(kept), np.sort(np.concatenate([other["train"], other["validation"]])))
+
+
+def test_the_published_recipe_takes_its_share_of_each_class() -> None:
+    data = cifar(100)
+    made = long_tail.build(data, factor=100, carve="subset", validation=0.1)
+    sizes = np.array(made["counts"]["per_class"])
+    held = np.bincount(data["label"][made["indices"]["validation"]])
+    assert held.tolist() == [max(1, round(0.1 * n)) for n in sizes.tolist()]
+    assert sizes.min() == 5
+
+
+def test_another_draw_of_the_same_tail_takes_other_rows() -> None:
+    one, other = (long_tail.build(cifar(10), factor=100, carve="subset", draw=draw) for draw in (0, 1))
+    assert one["counts"] == other["counts"]
+    assert not np.array_equal(one["indices"]["train"], other["indices"]["train"])
+
+
+def test_carving_is_quick_on_50000_rows() -> None:
+    data = cifar(100)
+    before = time.process_time()
+    plain.build(data, validation=0.1)
+    assert time.process_time() - before < 2
 
 
 @given(n_max=st.integers(1, 5000), factor=st.floats(1, 500), classes=st.integers(2, 100))
@@ -132,6 +213,48 @@ def test_node_split_is_stratified() -> None:
     assert len(np.unique(np.concatenate(list(rows.values())))) == 1000
 
 
+def graph(unused: int = 40) -> dict[str, np.ndarray]:
+    """A hundred nodes of four classes with six features and a split of their own."""
+    split = np.repeat(np.array([0, 1, 2, -1], dtype=np.int8), [20, 10, 70 - unused, unused])
+    return {"x": np.zeros((100, 6), np.float32), "y": np.arange(100) % 4, "split": split}
+
+
+def test_the_public_split_is_the_graphs_own() -> None:
+    data = graph()
+    made = public_split.build(data)
+    assert made["counts"] == {"train": 20, "validation": 10, "test": 30, "classes": 4, "unused": 40}
+    for code, part in enumerate(("train", "validation", "test")):
+        assert np.array_equal(made["indices"][part], np.flatnonzero(data["split"] == code))
+    assert "40 are in no part" in made["words"]
+    assert "columns" not in made
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"split": None}, "found a graph without a split of its own; allowed is node_split"),
+        ({"y": None}, "found an image set; allowed are graphs"),
+        ({"split": np.zeros(100, np.int8)}, "found a split of the graph's own without validation nodes"),
+    ],
+)
+def test_a_public_split_that_is_not_there_is_refused(change: dict[str, Any], line: str) -> None:
+    data = {name: array for name, array in (graph() | change).items() if array is not None}
+    with pytest.raises(InputError, match=re.escape(line)):
+        public_split.build(data)
+
+
+@pytest.mark.parametrize("build", [node_split.build, public_split.build])
+def test_feature_columns_can_be_left_out(build: Callable[..., Any]) -> None:
+    made, whole = build(graph(), without=[3, 1]), build(graph())
+    assert made["columns"] == [0, 2, 4, 5]
+    assert "without feature columns 3, 1" in made["words"]
+    for part, rows in whole["indices"].items():
+        assert np.array_equal(made["indices"][part], rows)
+    for bad in ([6], [-1], [1, 1], [0, 1, 2, 3, 4, 5], [True], 3, 0, ["1"], None):
+        with pytest.raises(InputError, match=r"without: found .*allowed is a list of different feature columns"):
+            build(graph(), without=bad)
+
+
 def few(**other: Any) -> dict[str, Any]:
     return {"way": 5, "shot": 2, "query": 4, "train": 9, "validation": 4, "test": 6, **other}
 
@@ -170,6 +293,118 @@ def test_episodes_leave_the_global_generators_alone() -> None:
     assert not np.array_equal(first["episodes"]["test"], other["episodes"]["test"])
 
 
+def test_omniglots_hardest_task_can_be_drawn() -> None:
+    """20 classes, 5 shots and 15 queries are all 20 images of each class."""
+    made = episodes.build(few_shot(75, 20), **few(way=20, shot=5, query=15, test=40))
+    rows = made["episodes"]["test"].reshape(40, -1)
+    assert all(len(np.unique(episode)) == 400 for episode in rows)
+
+
+def write_lists(path: Path, **lists: Any) -> Path:
+    path.write_text(json.dumps({"train": ["a0", "a1"], "validation": ["a2", "a3"], "test": ["a4", "a6"]} | lists))
+    return path
+
+
+def named(classes: int = 8) -> dict[str, np.ndarray]:
+    data = few_shot(classes, 10)
+    return data | {"classes": np.array([f"a{c}" for c in range(classes)])}
+
+
+def build_named(monkeypatch: pytest.MonkeyPatch, data: dict[str, np.ndarray], recipe: dict[str, Any]) -> dict[str, Any]:
+    """The variant of a dataset that holds these arrays."""
+    monkeypatch.setattr(variants.store, "load_arrays", lambda *_: (data, "0" * 64))
+    return build_variant("named", "v", recipe, Path())
+
+
+def test_episodes_follow_a_file_of_class_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path, data = write_lists(tmp_path / "classes.json"), named()
+    recipe = {"recipe": "episodes", **few(way=2), "split": str(path)}
+    made = build_named(monkeypatch, data, recipe)
+    for part, classes in (("train", {0, 1}), ("validation", {2, 3}), ("test", {4, 6})):
+        assert set(data["label"][np.array(made["episodes"][part])].ravel().tolist()) == classes
+    assert str(path) in made["words"]
+    path.write_text(path.read_text() + "\n")
+    assert build_named(monkeypatch, data, recipe) == made
+    write_lists(path, test=["a4", "a7"])
+    other = build_named(monkeypatch, data, recipe)
+    assert other["split_sha256"] != made["split_sha256"]
+    assert other["hash"] != made["hash"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "line"),
+    [
+        ({"test": ["a4", "b7"]}, "split: found class 'b7' in"),
+        ({"test": ["a4", "a0"]}, "split: found class 'a0' in both train and test in"),
+        ({"test": ["a4", "a4"]}, "split: found class 'a4' twice in test in"),
+        ({"test": []}, "split: found '[]' under test in"),
+        ({"test": [4, 5]}, "split: found '[4, 5]' under test in"),
+        ({"val": []}, "split: found 'train', 'validation', 'test', 'val' in"),
+        ({"train": ["a0"]}, "way: found 2; allowed is up to 1, the classes of the train part"),
+    ],
+)
+def test_class_lists_that_do_not_fit_are_refused(
+    lists: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_lists(tmp_path / "classes.json", **lists)
+    with pytest.raises(InputError, match=re.escape(line)) as caught:
+        build_named(monkeypatch, named(), {"recipe": "episodes", **few(way=2), "split": str(path)})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_without_a_list_and_a_file_that_is_missing_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text('{"train": ["a"]}')
+    for split, line in ((str(path), "found 'train' in"), ("none.json", "found 'none.json'"), (3, "found 3")):
+        with pytest.raises(InputError, match=rf"v\.split: {re.escape(line)}"):
+            variants.check_recipe({"recipe": "episodes", **few(), "split": split}, "v")
+
+
+def test_labels_of_people_are_read_and_their_hash_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images()
+    clean = data["label"][data["split"] != 2].astype(np.uint8)
+    sets = {"named": (data, "0" * 64), "people": ({"clean_label": clean, "worse": (clean + 1) % 6}, "1" * 64)}
+    monkeypatch.setattr(variants.store, "load_arrays", lambda name, *_: sets[name])
+    monkeypatch.setattr(_inputs, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(variants, "check_inputs", lambda *_: None)
+    recipe = {"recipe": "label_noise", "kind": "human", "labels": "people", "column": "worse"}
+    made = build_variant("named", "v", recipe, Path())
+    assert made["labels_sha256"] == "1" * 64
+    assert made["counts"]["wrong_share"] == 1
+    assert variants.inputs(recipe) == (["people"], [])
+
+
+PINNED = {
+    "plain": (lambda: plain.build(images(), largest=5), "e4a9e01e7efd30c9"),
+    "tail": (lambda: long_tail.build(images(), factor=8), "955a20bb7c6e35db"),
+    "step": (lambda: long_tail.build(images(), factor=8, profile="step"), "4cd0e7d073b919d2"),
+    "subset": (lambda: long_tail.build(images(), factor=8, carve="subset"), "33b9aa6ae2dca9c3"),
+    "symmetric_inclusive": (lambda: noisy("symmetric_inclusive"), "9c31b4b0aec3aa98"),
+    "symmetric_exclusive": (lambda: noisy("symmetric_exclusive"), "40324abbe36639f8"),
+    "pair": (lambda: noisy("pair"), "982a4e2d424d50f1"),
+    "asymmetric": (lambda: noisy("asymmetric", map={"c0": "c1"}), "e27cff1adddcd470"),
+    "instance": (lambda: noisy("instance"), "2b13455cd7e2f2b1"),
+    "nodes": (lambda: node_split.build({"y": (np.arange(1000) % 4 == 0).astype(np.int64)}), "c6c536714489562b"),
+    "public": (lambda: public_split.build(graph(), without=[3]), "14207d4e27efa375"),
+    "episodes": (lambda: episodes.build(few_shot(), **few()), "ec05be8ce3a0171c"),
+}
+
+
+def noisy(kind: str, **parameters: Any) -> dict[str, Any]:
+    """Labels of images that are the same everywhere."""
+    data = images()
+    data["image"] = (np.arange(data["image"].size * 16) * 37 % 256).astype(np.uint8).reshape(-1, 4, 4)
+    data["classes"] = np.array([f"c{c}" for c in range(6)])
+    return label_noise.build(data, kind=kind, rate=0.4, draw=2, **parameters)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_every_machine_makes_these_bytes(name: str) -> None:
+    """A draw that changed anywhere shows here; results that were published with the old one are then of other data."""
+    build, stated = PINNED[name]
+    assert digest(variants._lists(build())) == stated
+
+
 def test_learn2learn_imports_in_silence() -> None:
     code = "from hsac.data._learn2learn import learn2learn; learn2learn().data.Taskset"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -186,8 +421,9 @@ BAD: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (long_tail.build, {"factor": 0.5}, "factor: found 0.5"),
     (long_tail.build, {"factor": 25}, "factor: found 25, which leaves a class empty"),
     (long_tail.build, {"factor": 2, "profile": "exq"}, "profile: found 'exq'"),
-    (label_noise.build, {"kind": "pair", "rate": 1.1}, "rate: found 1.1"),
-    (label_noise.build, {"kind": "pair", "rate": -0.1}, "rate: found -0.1"),
+    (long_tail.build, {"factor": 2, "carve": "test"}, "carve: found 'test'"),
+    (long_tail.build, {"factor": 16, "carve": "subset"}, "factor: found 16, which leaves class 5 a single row"),
+    (long_tail.build, {"factor": 31, "carve": "subset"}, "factor: found 31, which leaves a class empty"),
     (label_noise.build, {"kind": "pear"}, "kind: found 'pear'"),
     (node_split.build, {}, "found an image set; allowed are graphs"),
     (node_split.build, {"train": 0.6, "validation": 0.4}, "less than 1"),

@@ -62,7 +62,7 @@ def build(
     test part; ``class_counts`` are then those of the training part. ``subset``: the published recipe, whose head is the
     full class: all training rows are thinned to ``class_counts``, and the share ``validation`` of each class of that
     subset, at least one row, validates, as long-tailed as what trains. Classes are not shuffled, and a larger factor
-    keeps a subset of a smaller one's rows.
+    thins to a subset of a smaller one's rows.
 
     Returns words, counts and indices. counts also holds per_class (``class_counts``) and the classes of head, middle
     and tail, thirds of the class order; under ``subset`` also their total and the classes of many, medium and few, by
