@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hsac import config
+from hsac import config, layout
 from hsac.errors import InputError
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -49,6 +49,9 @@ def test_bad_top_level_keys(override, words):
         assert word in str(caught.value)
 
 
+NOISY, NOISE = {"setting": "noisy"}, {"name": "v", "recipe": "label_noise"}
+
+
 def changed(**keys):
     experiment = config.load("smoke", folder=CONFIG)["experiments"]["digits"]
     return {"experiments": {"digits": {**experiment, **keys}}}
@@ -78,6 +81,15 @@ def changed(**keys):
         ({"setting": "classify"}, ["setting", "'classify'"]),
         ({"setting": "noisy"}, ["variant.recipe", "'plain'", "label_noise"]),
         ({"dataset": "disease"}, ["variant.recipe", "'plain'", "graph"]),
+        ({"variant": {"name": "v", "recipe": "public_split"}}, ["variant.recipe", "'public_split'", "kind images"]),
+        ({"dataset": "cifar10n"}, ["dataset", "'cifar10n'", "a dataset of labels"]),
+        ({**NOISY, "variant": {**NOISE, "kind": "pear"}}, ["variant.kind", "'pear'", "did you mean 'pair'"]),
+        ({**NOISY, "variant": {**NOISE, "kind": "pair", "map": {}}}, ["variant.map", "unknown parameter", "rate"]),
+        ({**NOISY, "variant": {**NOISE, "kind": "human", "labels": "cifar10"}}, ["variant.column", "nothing"]),
+        (
+            {**NOISY, "variant": {**NOISE, "kind": "human", "labels": "cifar10", "column": "x"}},
+            ["variant.labels", "'cifar10'", "did you mean 'cifar10n'"],
+        ),
         ({"model": {"name": "hgcn"}}, ["model.name", "'hgcn'", "a model for graph", "one for images"]),
         ({"model": {"name": "conv4_protonet"}}, ["model.name", "a model for episodes"]),
         ({"training": TRAINING | {"augment": "flip"}}, ["training.augment", "'flip'", "allowed is crop_flip"]),
@@ -98,6 +110,24 @@ def test_only_classified_images_are_augmented(name):
     override = {"experiments": {name: experiment | {"training": TRAINING | {"augment": "crop_flip"}}}}
     with pytest.raises(InputError, match=rf"{name}\.training\.augment: found 'crop_flip'; allowed where images are"):
         config.load("smoke", override, folder=CONFIG)
+
+
+@pytest.mark.parametrize("recipe", ["node_split", "public_split"])
+def test_a_graph_takes_both_kinds_of_split(recipe):
+    experiment = config.load("smoke", folder=CONFIG)["experiments"]["disease"]
+    variant = {"name": "v", "recipe": recipe, "without": [3]}
+    settings = config.load("smoke", {"experiments": {"disease": {**experiment, "variant": variant}}}, folder=CONFIG)
+    assert settings["experiments"]["disease"]["variant"] == variant
+
+
+def test_what_a_variant_is_made_of(monkeypatch, tmp_path):
+    monkeypatch.setenv("HSAC_DATA", "d")
+    human = {"name": "v", "recipe": "label_noise", "kind": "human", "labels": "cifar10n", "column": "worse_label"}
+    listed = {"name": "v", "recipe": "episodes", "split": "classes.json"}
+    own = Path("d/raw/cifar10/manifest.json")
+    for variant, others in ((human, ["d/raw/cifar10n/manifest.json"]), (listed, ["classes.json"]), ({}, [])):
+        found = layout.variant_inputs({"dataset": "cifar10", "variant": variant})
+        assert found == [own, *map(Path, others)]
 
 
 def test_the_file_is_named(tmp_path):

@@ -90,6 +90,36 @@ def cell(model="mlp", weights="sgd", curvature="fixed", **parameters):
     }
 
 
+def test_a_variant_depends_on_its_recipe_and_its_kind_of_noise(tmp_path, monkeypatch):
+    copy = tmp_path / "hsac"
+    shutil.copytree(fingerprint.ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(fingerprint, "ROOT", copy)
+    fingerprint._read.cache_clear()
+    recipes = {
+        "plain": {"recipe": "plain"},
+        "pair": {"recipe": "label_noise", "kind": "pair"},
+        "human": {"recipe": "label_noise", "kind": "human"},
+    }
+    changes = {
+        "data/noise/pair.py": {"pair"},
+        "data/noise/__init__.py": {"pair", "human"},
+        "data/variants/label_noise.py": {"pair", "human"},
+        "data/variants/_parts.py": set(recipes),
+        "train/loop.py": set(),
+    }
+    try:
+        before = {k: fingerprint.of_variant(r) for k, r in recipes.items()}
+        for file, touched in changes.items():
+            original = (copy / file).read_text()
+            (copy / file).write_text(original + "\nCHANGED = 1\n")
+            fingerprint._read.cache_clear()
+            after = {k: fingerprint.of_variant(r) for k, r in recipes.items()}
+            assert {k for k in recipes if after[k] != before[k]} == touched, file
+            (copy / file).write_text(original)
+    finally:
+        fingerprint._read.cache_clear()
+
+
 def test_a_cell_depends_on_its_own_parts_only(tmp_path, monkeypatch):
     copy = tmp_path / "hsac"
     shutil.copytree(fingerprint.ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))

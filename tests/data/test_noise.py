@@ -1,6 +1,9 @@
 """Kinds of label noise: their rates, where wrong labels go, and what is refused."""
 
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -157,6 +160,25 @@ def test_instance_products_are_exact_whole_numbers() -> None:
     assert np.array_equal(pixels @ weights, pixels[:, order] @ weights[order])
 
 
+def test_other_kernels_make_the_same_labels() -> None:
+    """The libraries' kernels for another processor sum floats in another order; the labels must not show it."""
+    code = """
+import numpy as np
+from hsac.data.variants import label_noise
+draw = np.random.Generator(np.random.PCG64(5))
+image = draw.integers(0, 256, (1200, 16, 16, 3), dtype=np.uint8)
+label, split = np.arange(1200) // 6 % 20, np.where(np.arange(1200) % 6 == 5, 2, 0)
+data = {"image": image, "label": label, "split": split, "group": np.arange(1200)}
+print(label_noise.build(data, kind="instance")["labels"]["train"].tolist())
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+        for env in (dict(os.environ), {**os.environ, "OPENBLAS_CORETYPE": "Prescott"})
+    ]
+    assert len(said[0]) > 1000
+    assert said[0] == said[1]
+
+
 def human(data: dict[str, np.ndarray], wrong: int = 30) -> dict[str, np.ndarray]:
     """The data with columns of human labels, the first `wrong` of `worse_label` not the true ones."""
     clean = data["label"][data["split"] != 2].astype(np.uint8)
@@ -201,10 +223,13 @@ def test_human_labels_that_do_not_fit_are_refused(change: dict[str, Any], column
     [
         ({"kind": "pear"}, "v.kind: found 'pear'; noise kinds allowed are asymmetric, human"),
         ({}, "v.kind: found nothing; recipe label_noise needs it"),
-        ({"kind": "pair", "rat": 0.1}, "v.rat: found an unknown parameter; recipe label_noise allowed are draw, kind,"),
+        (
+            {"kind": "pair", "rat": 0.1},
+            "v.rat: found an unknown parameter; recipe label_noise of kind pair allowed are draw, kind,",
+        ),
         ({"kind": "pair", "map": {}}, "v.map: found an unknown parameter"),
         ({"kind": "human", "labels": "cifar10n", "column": "worse_label", "rate": 0.4}, "v.rate: found an unknown"),
-        ({"kind": "human", "labels": "cifar10n"}, "v.column: found nothing; recipe label_noise needs it"),
+        ({"kind": "human", "labels": "cifar10n"}, "v.column: found nothing; recipe label_noise of kind human needs it"),
         ({"kind": "human", "labels": "digits", "column": "worse_label"}, "v.labels: found 'digits'"),
     ],
 )

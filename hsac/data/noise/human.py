@@ -58,6 +58,6 @@ class Human:
         if wrong:
             raise InputError(
                 f"labels: clean_label of {self.labels} differs from the dataset's own labels in {wrong} of "
-                f"{len(label)} rows, so the images are in another order; fetch them from a source that keeps the "
-                "official one"
+                f"{len(label)} rows, so the images are in another order, or the labels of "
+                "another dataset; fetch the images from a source that keeps the official order"
             )

@@ -43,17 +43,17 @@ def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe
         for parameter in inspect.signature(build).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    if hasattr(module, "more"):  # parameters that the value of another brings along
+    of = f"recipe {name}"
+    if hasattr(module, "more"):  # parameters that a kind brings along
         known |= module.more(recipe, key)
+        of += f" of kind {recipe['kind']}" if "kind" in recipe else ""
     given = {parameter: value for parameter, value in recipe.items() if parameter != "recipe"}
     for parameter in given:
         if parameter not in known:
-            raise InputError(
-                f"{key}.{parameter}: found an unknown parameter; recipe {name} {nearest(parameter, known)}"
-            )
+            raise InputError(f"{key}.{parameter}: found an unknown parameter; {of} {nearest(parameter, known)}")
     for parameter, needed in known.items():
         if needed and parameter not in given:
-            raise InputError(f"{key}.{parameter}: found nothing; recipe {name} needs it")
+            raise InputError(f"{key}.{parameter}: found nothing; {of} needs it")
     check_inputs(given, key)
     return build, given
 
