@@ -316,7 +316,7 @@ def list_stage(args: argparse.Namespace) -> None:
         "scales": config.SCALES,
         "datasets": lines(catalogue.FOLDER, {name: catalogue.entry(name).about for name in catalogue.names()}),
         **{
-            f"{family}s".replace("ys", "ies"): lines(
+            registry.plural(family): lines(
                 folder, {name: registry.summary(family, name) for name in registry.names(family)}
             )
             for family, folder in registry.FAMILIES.items()

@@ -1,6 +1,7 @@
 """The configuration: read, checked, and resolved into cells (one experiment × one method). No torch here."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from hsac import plugins, registry
+from hsac import methods, plugins, registry
 from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.files import digest
@@ -27,6 +28,7 @@ GRAPH_RECIPES = ("node_split", "public_split")
 SETTINGS = tuple(RECIPES)
 SCALES = ("smoke", "default", "workstation", "paper")
 FOLDER = Path("config")
+LOSS = "cross_entropy"  # of a method that names none
 
 
 @cache
@@ -63,6 +65,7 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
     settings.pop("mirror", None)  # where data is read from is no part of what is computed
     source = next(source for source, layer in reversed(layers) if "plugins" in layer)
     with plugins.using(settings["plugins"], f"{source}: plugins"):
+        _check_rules(settings, layers)
         for cell in cells(settings):
             _check_cell(settings, cell, layers)
         _check_theory(settings, layers)
@@ -134,41 +137,64 @@ def _sentence(error: ValidationError) -> str:
 
 @dataclass(frozen=True)
 class Method:
-    """`weight+curvature@start`: a weight rule, a curvature rule, and the curvature it starts from."""
+    """`weight+curvature@start+loss+head`: a weight rule, a curvature rule, the curvature it starts from, and the names
+    of a loss and of a head, None where the name has none."""
 
     name: str
     weight: str
     curvature: str
-    start: float | None
+    start: float
+    loss: str | None
+    head: str | None
 
 
-def parse_method(name: str, default_start: float, key: str) -> Method:
-    """Raises InputError naming `key` for a name that is not `weight+curvature` or `weight+curvature@number`."""
-    weight, plus, rest = name.partition("+")
-    curvature, at, start = rest.partition("@")
-    if not (weight and plus and curvature):
-        raise InputError(f"{key}: found {name!r}; allowed is weight+curvature or weight+curvature@start")
+GRAMMAR = "weight+curvature, then @start, +loss and +head where wanted"
+
+
+def parse_method(name: str, default_start: float, losses: Iterable[str], heads: Iterable[str], key: str) -> Method:
+    """Raises InputError naming `key` for a name that is not `weight+curvature[@number][+loss][+head]`, loss and head
+    in either order, with a loss of `losses` and a head of `heads`."""
+    parts = methods.split(name)
+    if not (parts.weight and parts.curvature and all(parts.further)):
+        raise InputError(f"{key}: found {name!r}; allowed is {GRAMMAR}")
     value = default_start
-    if at:
+    if "@" in name.split("+")[1]:
         try:
-            value = float(start)
+            value = float(parts.start)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise InputError(f"{key}: found start {start!r} in {name!r}; allowed is a number")
-    return Method(name, weight, curvature, value)
+            raise InputError(f"{key}: found start {parts.start!r} in {name!r}; allowed is a number")
+    known = {"loss": list(losses), "head": list(heads)}
+    found: dict[str, str] = {}
+    for part in parts.further:
+        kind = next((kind for kind, names in known.items() if part in names), None)
+        if kind is None:
+            allowed = registry.nearest(part, [n for names in known.values() for n in names])
+            where = "as `rules.losses` and `rules.heads` name them"
+            raise InputError(f"{key}: found {part!r} in {name!r}; losses and heads {allowed}, {where}")
+        if kind in found:
+            raise InputError(f"{key}: found {found[kind]!r} and {part!r} in {name!r}; allowed is one {kind}")
+        found[kind] = part
+    return Method(name, parts.weight, parts.curvature, value, found.get("loss"), found.get("head"))
 
 
 def rule_of(settings: dict[str, Any], experiment: dict[str, Any], kind: str, name: str, key: str) -> dict[str, Any]:
     """{rule, parameters} of a named rule: the experiment's `rules` over the top level's, over the rule's defaults."""
-    known = settings["rules"][kind]
+    known = _named(settings, kind)
     if name not in known:
+        words = kind if kind in ("losses", "heads") else f"{kind} rules"
         raise InputError(
-            f"{key}: found {name!r}; {kind} rules {registry.nearest(name, known)}, as `rules.{kind}` names them"
+            f"{key}: found {name!r}; {words} {registry.nearest(name, known)}, as `rules.{kind}` names them"
         )
     given = {**(known[name] or {}), **((experiment.get("rules", {}).get(kind, {}) or {}).get(name) or {})}
     rule = given.pop("rule", name)
     return {"rule": rule, "parameters": given}
+
+
+def _named(settings: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The named rules of a kind. Cross-entropy needs no name in the configuration: it is every method's default."""
+    return {**({LOSS: None} if kind == "losses" else {}), **(settings["rules"].get(kind) or {})}
 
 
 def cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -191,12 +217,19 @@ def cell(settings: dict[str, Any], name: str, method_name: str) -> dict[str, Any
     experiment = settings["experiments"][name]
     key = f"experiments.{name}.methods"
     curvature = {**settings["curvature"], **experiment.get("curvature", {})}
-    method = parse_method(method_name, curvature["start"], key)
+    losses, heads = (_named(settings, kind) for kind in ("losses", "heads"))
+    method = parse_method(method_name, curvature["start"], losses, heads, key)
+    model = dict(experiment["model"])
+    head = method.head or model.get("head")
+    if head is not None:
+        where = key if method.head else f"experiments.{name}.model.head"
+        model["head"] = rule_of(settings, experiment, "heads", head, where)
     resolved = {
         "setting": experiment["setting"],
         "dataset": experiment["dataset"],
         "variant": experiment["variant"],
-        "model": experiment["model"],
+        "model": model,
+        "loss": rule_of(settings, experiment, "losses", method.loss or LOSS, key),
         "training": experiment["training"],
         "weights": rule_of(settings, experiment, "weights", method.weight, key),
         "curvature": {**curvature, "start": method.start},
@@ -210,9 +243,9 @@ def candidates(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[str]:
     """Methods that a derived cell (grid) chooses from; [] for a cell that is trained."""
     if not derived(the_cell):
         return []
-    weight = the_cell["method"].partition("+")[0]
+    name = methods.split(the_cell["method"])
     curvatures = the_cell["config"]["rule"]["parameters"].get("curvatures", (0.1, 0.3, 1.0, 3.0))
-    return [f"{weight}+fixed@{c:g}" for c in curvatures]
+    return [f"{name.weight}+fixed@{c:g}{name.suffix}" for c in curvatures]
 
 
 def derived(the_cell: dict[str, Any]) -> bool:
@@ -230,13 +263,16 @@ def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
-    """The experiment's trained cells whose networks are measured: curvature rules of `theory.measured`, the reference's
-    weight rule."""
-    weight = settings["experiments"][experiment]["reference"].partition("+")[0]
-    names = {f"{weight}+{rule}" for rule in settings["theory"]["measured"]}
-    return [
-        c for c in trained_cells(settings) if c["experiment"] == experiment and c["method"].partition("@")[0] in names
-    ]
+    """The experiment's trained cells whose networks are measured: curvature rules of `theory.measured`, and of the
+    reference its weight rule, loss and head."""
+    reference = methods.split(settings["experiments"][experiment]["reference"])
+    found = []
+    for one in trained_cells(settings):
+        name = methods.split(one["method"])
+        same = (name.weight, set(name.further)) == (reference.weight, set(reference.further))
+        if one["experiment"] == experiment and same and name.curvature in settings["theory"]["measured"]:
+            found.append(one)
+    return found
 
 
 def seeds(settings: dict[str, Any], experiment: str) -> list[int]:
@@ -263,16 +299,37 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
     start = config["curvature"]["start"]
     if not (math.isfinite(start) and low <= start <= high):
         raise InputError(f"{key}.methods: {the_cell['method']!r} starts at {start:g}; allowed is {low:g} to {high:g}")
-    for family, part in (("weight rule", config["weights"]), ("curvature rule", config["rule"])):
-        where = f"{key}: rule {part['rule']}"
+    parts = [("weight rule", config["weights"]), ("curvature rule", config["rule"]), ("loss", config["loss"])]
+    model = dict(config["model"])
+    model_name = model.pop("name")
+    if "head" in model:
+        if "head" not in registry.parameters("model", model_name):
+            raise InputError(f"{key}: found {the_cell['method']!r}; model {model_name!r} takes no head")
+        parts.append(("head", model["head"]))
+    for family, part in parts:
+        where = f"{key}: {family.split()[-1]} {part['rule']}"
         registry.check_name(family, part["rule"], where)
         registry.check_parameters(family, part["rule"], part["parameters"], where)
-    model = dict(config["model"])
-    registry.check_parameters("model", model.pop("name"), model, f"{key}.model")
+    registry.check_parameters("model", model_name, model, f"{key}.model")
+    rule = config["loss"]["rule"]
+    if config["variant"]["recipe"] == "episodes" and "training" in registry.filled("loss", rule):
+        fitting = [n for n in registry.names("loss") if "training" not in registry.filled("loss", n)]
+        raise InputError(
+            f"{key}.methods: found {the_cell['method']!r}, whose loss {rule!r} needs labelled training rows, which "
+            f"episodes have not; {registry.nearest(rule, fitting)}"
+        )
     reference = settings["experiments"][name]["reference"]
-    methods = settings["experiments"][name]["methods"]
-    if reference not in methods:
-        raise InputError(f"{key}.reference: found {reference!r}; {registry.nearest(reference, methods)}")
+    others = settings["experiments"][name]["methods"]
+    if reference not in others:
+        raise InputError(f"{key}.reference: found {reference!r}; {registry.nearest(reference, others)}")
+
+
+def _check_rules(settings: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:
+    """A loss and a head of one name could not be told apart in a method's name."""
+    source = next(source for source, layer in reversed(layers) if "rules" in layer)
+    for name in _named(settings, "losses"):
+        if name in _named(settings, "heads"):
+            raise InputError(f"{source}: rules.heads: found {name!r}, which is a loss; allowed is another name")
 
 
 def _check_theory(settings: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:

@@ -84,7 +84,8 @@ def of_variant(recipe: dict[str, Any]) -> str:
 
 
 def _modules(config: dict[str, Any]) -> list[str]:
-    """What trains a cell: the loop, its model, its rules and solver; its dataset and label noise where a plugin's."""
+    """What trains a cell: the loop, its model and head, its rules, loss and solver; its dataset and label noise where
+    these are plugins."""
     solver = (config["rule"]["parameters"].get("solver") or {}).get("name", "neumann")
     parts = [
         ("model", config["model"]["name"]),
@@ -92,6 +93,7 @@ def _modules(config: dict[str, Any]) -> list[str]:
         ("weight rule", config["weights"]["rule"]),
         ("weight rule", config["weights"]["parameters"].get("base", "sgd")),
         ("curvature rule", config["rule"]["rule"]),
+        ("loss", config["loss"]["rule"]),
         *([("solver", solver)] if config["rule"]["rule"] == "hsac" and solver != "none" else []),
     ]
     places = [(registry.FAMILIES[family], name) for family, name in parts]

@@ -27,6 +27,7 @@ FAMILIES = {
     "model": "models",
     "head": "models.heads",
     "noise kind": "data.noise",
+    "loss": "losses",
     "problem": "theory.problems",
     "study": "theory.studies",
 }
@@ -69,6 +70,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     listed = ", ".join(allowed) if len(allowed) <= LISTED else f"{len(allowed)} names"
     return f"allowed are {listed}{hint}"
+
+
+def plural(family: str) -> str:
+    """`weight rule` -> `weight rules`, `study` -> `studies`, `loss` -> `losses`."""
+    return f"{family}es" if family.endswith("s") else f"{family}s".replace("ys", "ies")
 
 
 def find(folder: str, name: str) -> tuple[Root, Path]:
@@ -123,7 +129,9 @@ def class_of(path: Path) -> ast.ClassDef | None:
 def check_name(family: str, name: str, key: str) -> None:
     """Raises InputError naming `key` unless the family has a part of that name."""
     if name not in names(family):
-        raise InputError(f"{key}: found {name!r}; {family}s {nearest(name, names(family))}{_astray(family, name)}")
+        raise InputError(
+            f"{key}: found {name!r}; {plural(family)} {nearest(name, names(family))}{_astray(family, name)}"
+        )
 
 
 def _astray(family: str, name: str) -> str:
@@ -132,7 +140,7 @@ def _astray(family: str, name: str) -> str:
         path for root in _roots[1:] for depth in ("", "*/", "*/*/") for path in root.path.glob(f"{depth}{name}.py")
     ]
     folder = FAMILIES[family].replace(".", "/")
-    return f"; {places[0]} lies in no folder of {family}s, which is {folder}/" if places else ""
+    return f"; {places[0]} lies in no folder of {plural(family)}, which is {folder}/" if places else ""
 
 
 def parameters(family: str, name: str) -> dict[str, str]:

@@ -66,6 +66,18 @@ def changed(**keys):
         ({"methods": ["sgd+fixed@nan", "sgd+fixed@0.3"]}, ["'nan'", "allowed is a number"]),
         ({"methods": ["sgd+fixed@small"]}, ["'small'", "a number"]),
         ({"methods": ["fixed"]}, ["'fixed'", "weight+curvature"]),
+        ({"methods": ["sgd+fixed@"]}, ["start ''", "a number"]),
+        ({"methods": ["sgd+hsac+"]}, ["'sgd+hsac+'", "weight+curvature"]),
+        ({"methods": ["sgd+hsac+focl"]}, ["'focl' in 'sgd+hsac+focl'", "losses and heads", "did you mean 'focal'"]),
+        ({"methods": ["sgd+focal+hsac"]}, ["'hsac' in 'sgd+focal+hsac'", "losses and heads"]),
+        ({"methods": ["sgd+hsac+focal@2"]}, ["'focal@2'", "did you mean 'focal'"]),
+        ({"methods": ["sgd+hsac+focal+gce"]}, ["'focal' and 'gce'", "allowed is one loss"]),
+        ({"methods": ["sgd+hsac+liner"]}, ["'liner' in 'sgd+hsac+liner'", "did you mean 'linear'"]),
+        ({"methods": ["sgd+hsac+linear+prototypes"]}, ["'linear' and 'prototypes'", "allowed is one head"]),
+        ({"model": {"name": "mlp", "head": "liner"}}, ["model.head", "'liner'", "heads", "did you mean 'linear'"]),
+        ({"model": {"name": "mlp", "head": {"rule": "linear"}}}, ["model.head", "the name of a head"]),
+        ({"rules": {"losses": {"focal": {"gama": 1}}}, "methods": ["sgd+hsac+focal"]}, ["did you mean 'gamma'"]),
+        ({"rules": {"losses": {"gce": {"rule": "gec"}}}, "methods": ["sgd+hsac+gce"]}, ["did you mean 'gce'"]),
         ({"methods": ["sgd+fixed@0.3", "sgd+fixed@0.3"]}, ["twice"]),
         ({"reference": "sgd+fixed@0.4"}, ["reference", "did you mean 'sgd+fixed@0.3'"]),
         ({"dataset": "digit"}, ["dataset", "'digit'", "did you mean 'digits'"]),
@@ -153,6 +165,70 @@ def test_a_scale_replaces_grids_whole(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(base))
     (tmp_path / "smoke.yaml").write_text(yaml.safe_dump({"experiments": {"only": base["experiments"]["digits"]}}))
     assert list(config.load("smoke", folder=tmp_path)["experiments"]) == ["only"]
+
+
+def test_a_loss_and_a_head_follow_in_either_order():
+    settings = config.load("smoke", folder=CONFIG)
+    settings["rules"]["heads"] = {"flat": {"rule": "linear", "scale": "learned"}}
+    settings["experiments"]["digits"]["rules"]["losses"] = {"focal": {"gamma": 5}}
+    settings["rules"]["losses"] |= {"harder": {"rule": "focal", "gamma": 3}}
+    for method, gamma in [("sgd+fixed@1+focal+flat", 5), ("sgd+fixed@1+flat+harder", 3)]:
+        made = config.cell(settings, "digits", method)["config"]
+        assert made["loss"] == {"rule": "focal", "parameters": {"gamma": gamma}}
+        assert made["model"]["head"] == {"rule": "linear", "parameters": {"scale": "learned"}}
+        assert made["curvature"]["start"] == 1
+    plain = config.cell(settings, "digits", "sgd+fixed@1")
+    assert plain["config"]["loss"] == {"rule": "cross_entropy", "parameters": {}}
+    assert "head" not in plain["config"]["model"]
+    named = config.cell(settings, "digits", "sgd+fixed@1+cross_entropy")
+    assert named["hash"] == plain["hash"]
+    del settings["rules"]["losses"]
+    assert config.cell(settings, "digits", "sgd+fixed@1") == plain
+
+
+def test_a_loss_and_a_head_of_one_name_are_refused():
+    rules = config.load("smoke", folder=CONFIG)["rules"]
+    given = {"rules": {**rules, "heads": {"focal": {"rule": "poincare_mlr"}}}}
+    with pytest.raises(InputError, match=r"the command line: rules\.heads: found 'focal', which is a loss"):
+        config.load("smoke", given, folder=CONFIG)
+
+
+@pytest.mark.parametrize("loss", ["elr", "balanced_softmax", "ldam_drw"])
+def test_a_loss_of_labelled_rows_is_refused_on_episodes(loss):
+    experiment = config.load("smoke", folder=CONFIG)["experiments"]["glyphs_few_shot"]
+    given = {"experiments": {"shots": {**experiment, "methods": [*experiment["methods"], f"adam+hsac+{loss}"]}}}
+    with pytest.raises(InputError, match=rf"'adam\+hsac\+{loss}', whose loss '{loss}' needs labelled training rows"):
+        config.load("smoke", given, folder=CONFIG)
+    given["experiments"]["shots"]["methods"][-1] = "adam+hsac+focal"
+    config.load("smoke", given, folder=CONFIG)
+
+
+def test_a_head_is_refused_where_the_model_takes_none():
+    experiment = config.load("smoke", folder=CONFIG)["experiments"]["glyphs_few_shot"]
+    given = {"experiments": {"shots": {**experiment, "methods": [*experiment["methods"], "adam+hsac+linear"]}}}
+    with pytest.raises(InputError, match=r"'adam\+hsac\+linear'; model 'conv4_protonet' takes no head"):
+        config.load("smoke", given, folder=CONFIG)
+
+
+def test_a_methods_head_goes_before_the_models():
+    settings = config.load("smoke", folder=CONFIG)
+    settings["experiments"]["digits"]["model"]["head"] = "linear_scaled"
+    heads = [config.cell(settings, "digits", f"sgd+hsac{more}")["config"]["model"]["head"] for more in ("", "+linear")]
+    assert heads == [{"rule": "linear", "parameters": {"scale": "learned"}}, {"rule": "linear", "parameters": {}}]
+
+
+def test_a_grid_and_the_measured_cells_keep_the_loss():
+    settings = config.load("smoke", folder=CONFIG)
+    digits = settings["experiments"]["digits"]
+    digits["methods"] += ["sgd+grid+gce", "sgd+hsac+gce"]
+    cell = config.cell(settings, "digits", "sgd+grid+gce")
+    assert config.candidates(settings, cell) == ["sgd+fixed@0.3+gce", "sgd+fixed@1+gce"]
+    assert "sgd+fixed@1+gce" in [c["method"] for c in config.trained_cells(settings)]
+    measured = [c["method"] for c in config.measured_cells(settings, "digits")]
+    assert measured == ["sgd+fixed@0.3", "sgd+fixed@1", "sgd+hsac"]
+    digits["reference"] = "sgd+hsac+gce"
+    measured = [c["method"] for c in config.measured_cells(settings, "digits")]
+    assert measured == ["sgd+fixed@0.3+gce", "sgd+fixed@1+gce", "sgd+hsac+gce"]
 
 
 def test_a_cell_changes_only_with_what_decides_it():

@@ -82,11 +82,12 @@ def test_importing_in_a_circle_ends(tree):
     assert len(fingerprint.of_modules(["hsac.main"])) == 16
 
 
-def cell(model="mlp", weights="sgd", curvature="fixed", **parameters):
+def cell(model="mlp", weights="sgd", curvature="fixed", loss="cross_entropy", **parameters):
     return {
         "model": {"name": model},
         "weights": {"rule": weights, "parameters": {}},
         "rule": {"rule": curvature, "parameters": parameters},
+        "loss": {"rule": loss, "parameters": {}},
     }
 
 
@@ -131,13 +132,16 @@ def test_a_cell_depends_on_its_own_parts_only(tmp_path, monkeypatch):
         "cg": cell(curvature="hsac", solver={"name": "cg"}),
         "hgcn": cell("hgcn"),
         "sam": cell(weights="sam"),
+        "focal": cell(loss="focal"),
     }
     changes = {
         "hypergradient/solvers/cg.py": {"cg"},
         "hypergradient/solvers/neumann.py": {"hsac"},
         "rules/curvature/hsac.py": {"hsac", "cg"},
         "models/hgcn.py": {"hgcn"},
-        "models/mlp.py": {"fixed", "hsac", "cg", "sam"},
+        "models/mlp.py": {"fixed", "hsac", "cg", "sam", "focal"},
+        "losses/focal.py": {"focal"},
+        "losses/types.py": set(cells),
         "rules/weights/sam.py": {"sam"},
         "ball/series.py": set(cells),
         "train/loop.py": set(cells),

@@ -3,13 +3,16 @@
 import dataclasses
 
 import pytest
+import torch
 
 from hsac import registry
 from hsac.errors import InputError
+from hsac.losses.types import Labels
 
 # what callers fill in, by the field's name
 VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "dim": 2, "points": ()}
 VALUES |= {"labels": "cifar10n", "column": "worse_label"}
+VALUES |= {"training": Labels(torch.tensor([4.0, 2.0, 1.0]))}
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
 
 
@@ -24,6 +27,8 @@ def test_families_hold_what_the_suite_promises():
     assert set(registry.names("curvature rule")) >= {"euclidean", "fixed", "grid", "learned", "drift", "hsac"}
     assert set(registry.names("solver")) >= {"identity", "neumann", "cg", "exact"}
     assert set(registry.names("model")) >= {"mlp", "hgcn", "conv4_protonet"}
+    assert set(registry.names("loss")) >= {"cross_entropy", "focal", "ldam_drw", "balanced_softmax", "logit_adjusted"}
+    assert set(registry.names("loss")) >= {"logit_adjusted_post_hoc", "gce", "sce", "elr"}
     assert "layers" not in registry.names("model")
 
 

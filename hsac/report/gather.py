@@ -31,6 +31,13 @@ METRICS = (
     "head_accuracy",
     "middle_accuracy",
     "tail_accuracy",
+    "many_accuracy",
+    "medium_accuracy",
+    "few_accuracy",
+    "validation_balanced_accuracy",
+    "test_balanced_accuracy",
+    "validation_ece",
+    "test_ece",
     "memorisation",
     "test_accuracy_episode_sd",
 )
@@ -41,7 +48,7 @@ ROUNDING = 1e-9  # of an accuracy summed in another order
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 RUN_SCHEMA = pa.schema(
     [(name, _TEXT) for name in ("experiment", "setting", "dataset", "variant", "model", "method")]
-    + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
+    + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("loss", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]

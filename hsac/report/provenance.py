@@ -191,8 +191,10 @@ EXPERIMENT = {
     ),
     **{
         f"{part}_accuracy_percent": Column(f"metrics.selected.{part}_accuracy", f"100 × {OVER_SEEDS}", MEAN)
-        for part in ("head", "middle", "tail")
+        for part in ("head", "middle", "tail", "many", "medium", "few")
     },
+    "balanced_accuracy_percent": Column("metrics.selected.test_balanced_accuracy", f"100 × {OVER_SEEDS}", MEAN),
+    "calibration_error_percent": Column("metrics.selected.test_ece", f"100 × {OVER_SEEDS}", MEAN),
     "memorisation_percent": Column("metrics.selected.memorisation", f"100 × {OVER_SEEDS}", MEAN),
     "dropped_solves_percent": Column("outer.fallback", f"100 × mean over outer steps, then {OVER_SEEDS}", MEAN),
     "sharpness_nats": Column("sharpness", OVER_SEEDS, MEAN),

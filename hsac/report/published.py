@@ -149,17 +149,18 @@ def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str,
 
     Keys are those of TAGS. Dropped are the variant's name and its random draw, how sharpness is measured, and what a
     Euclidean or fixed curvature leaves unused. Anything else a configuration holds, now or later, becomes a tag, so
-    that no unforeseen choice passes for agreement. Training augments nothing and minimises cross-entropy unless
-    ``training`` names another.
+    that no unforeseen choice passes for agreement. A loss whose parameters are given is a mapping of rule and these.
+    Training augments nothing unless ``training`` names another.
     """
     training = dict(config["training"])
     evaluations = training.pop("evaluations")
+    loss = config["loss"]
     curvature = {"rule": config["rule"]["rule"]}
     if curvature["rule"] == "fixed":
         curvature["c"] = config["curvature"]["start"]
     elif curvature["rule"] != "euclidean":
         curvature |= {**config["curvature"], **config["rule"]["parameters"]}
-    used = {"setting", "dataset", "variant", "model", "training", "weights", "curvature", "rule", "measure"}
+    used = {"setting", "dataset", "variant", "model", "training", "weights", "curvature", "rule", "measure", "loss"}
     return {
         "split": {key: value for key, value in config["variant"].items() if key not in ("name", "draw")},
         # the last epoch is the last however often one looked
@@ -167,7 +168,7 @@ def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str,
         "backbone": dict(config["model"]),
         "weights": {"rule": config["weights"]["rule"], **config["weights"]["parameters"]},
         "curvature": curvature,
-        "loss": "cross_entropy",
+        "loss": {"rule": loss["rule"], **loss["parameters"]} if loss["parameters"] else loss["rule"],
         "augmentation": "none",
         **training,
         **{key: value for key, value in config.items() if key not in used},

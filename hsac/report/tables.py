@@ -15,14 +15,20 @@ RECONSTRUCTED = (
     "Selection was on validation only; the oracle column (best test epoch) is not a fair result. "
     "Means and 95 % t intervals are over seeds, differences are paired by seed, p is the paired t test's or, from 12 "
     "pairs on, the sign-flip test's, Holm's correction is over the table; accuracy in %, differences in points, NLL "
-    "and sharpness in nats. The CSV file also has the interquartile mean, intervals of the hierarchical bootstrap over "
+    "and sharpness in nats; the calibration error is over 15 bins; NLL and sharpness are of cross-entropy, whatever "
+    "loss a method trains. The CSV file also has the interquartile mean, intervals of the hierarchical bootstrap over "
     "seeds and test items, the probability of improvement, Hedges' g and the seeds that would decide. "
     "A run that did not finish counts in n and in no mean."
 )
 EXTRAS = {
+    "selected_test_balanced_accuracy": ("balanced_accuracy_percent", "Balanced accuracy (%)"),
+    "selected_test_ece": ("calibration_error_percent", "Calibration error (%)"),
     "selected_head_accuracy": ("head_accuracy_percent", "Head accuracy (%)"),
     "selected_middle_accuracy": ("middle_accuracy_percent", "Middle accuracy (%)"),
     "selected_tail_accuracy": ("tail_accuracy_percent", "Tail accuracy (%)"),
+    "selected_many_accuracy": ("many_accuracy_percent", "Many-shot accuracy (%)"),
+    "selected_medium_accuracy": ("medium_accuracy_percent", "Medium-shot accuracy (%)"),
+    "selected_few_accuracy": ("few_accuracy_percent", "Few-shot accuracy (%)"),
     "selected_memorisation": ("memorisation_percent", "Memorised flipped labels (%)"),
     "dropped_solves": ("dropped_solves_percent", "Outer steps without implicit term (%)"),
 }
@@ -61,6 +67,8 @@ FAILURE_HEADINGS = {
     "status": "Status",
     "reason": "Reason",
 }
+THIRDS = tuple(f"{part}_accuracy_percent" for part in ("head", "middle", "tail"))
+SHOTS = tuple(f"{part}_accuracy_percent" for part in ("many", "medium", "few"))
 MISSING = "–"
 PLAIN = ("sgd", "adam")  # the weight rules without an adversary
 
@@ -138,6 +146,7 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
         "points_tried": _number("{:.0f}"),
     }
     columns: dict[str, list[str]] = {}
+    hidden = _hidden(table)
     for name in HEADINGS:
         if name == "method":
             columns[name] = [
@@ -150,9 +159,20 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
             columns[name] = _differences(table)
         elif name == "n_ok":
             columns[name] = [f"{ok} / {n}" for ok, n in zip(table["n_ok"], table["n"], strict=True)]
-        elif name in table:
+        elif name in table and name not in hidden:
             columns[name] = [simple[name](value) for value in table[name]]
     return pd.DataFrame({HEADINGS[name]: values for name, values in columns.items()})
+
+
+def _hidden(table: pd.DataFrame) -> set[str]:
+    """Columns that the printed table leaves to the CSV file: balanced accuracy where it is the accuracy, and of the two
+    ways to group the classes of a long tail the one that says less, shots where no class or every one has many or few.
+    """
+    hidden = set(THIRDS if set(SHOTS) <= set(table.columns) else SHOTS)
+    balanced = "balanced_accuracy_percent"
+    if balanced in table and np.allclose(table[balanced], table["test_accuracy_percent"], atol=1e-9, equal_nan=True):
+        hidden.add(balanced)
+    return hidden
 
 
 def with_half_width(means: pd.Series, half_widths: pd.Series) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from hsac.errors import InputError
+from hsac.methods import plain
 from hsac.report import curvature_role
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, mean_interval
@@ -109,7 +110,9 @@ def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str
 
 
 def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs with a fixed curvature among `landscape` rows, and the Euclidean ones."""
+    """The runs with a fixed curvature among `landscape` rows, and the Euclidean ones; of methods without a loss or head
+    of their own, where there are such methods."""
+    rows = rows[rows["method"].isin(plain(rows["method"]))]
     return rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)], rows[rows["curvature_rule"] == "euclidean"]
 
 

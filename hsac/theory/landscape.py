@@ -17,7 +17,7 @@ from hsac.theory.pac_bayes import Certificate, certify, round_curvature
 from hsac.theory.spectrum import extreme_eigenvalues, trace
 from hsac.train.run import Prepared, prepare
 from hsac.train.seeds import generator
-from hsac.train.tasks import EpisodeTask
+from hsac.train.tasks import EpisodeTask, plain_loss
 
 Row = dict[str, Any]
 TOLERANCE = 1e-3  # of the larger end of the spectrum; the smaller one may take thousands of products to settle further
@@ -58,14 +58,14 @@ def measure(
 def measured(options: dict[str, Any], cell: dict[str, Any], made: Prepared, weights: Tensor, record: Row) -> Row:
     """What one run's final weights (P,) are like.
 
-    Eigenvalues and trace are those of the Hessian of the plain loss on the probe batch, where sharpness was taken.
+    Eigenvalues and trace are those of the Hessian of cross-entropy on the probe batch, where sharpness was taken.
     """
     w = weights.to(made.w)[None]
     c = torch.tensor([record["curvature"]["final"]]).to(w)
     batch = made.task.probe()
 
     def loss(w: Tensor, c: Tensor) -> Tensor:
-        return made.task.loss(made.bundle, w, c, batch)
+        return plain_loss(made.task, made.bundle, w, c, batch)
 
     hessian = HessianOperator(loss, w.requires_grad_(), c.clone().requires_grad_())
     largest, smallest = extreme_eigenvalues(hessian, tolerance=TOLERANCE)

@@ -15,7 +15,7 @@ from hsac.hypergradient.operator import Loss, norm
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
 from hsac.train.bundle import Bundle
-from hsac.train.tasks import Metrics, Task
+from hsac.train.tasks import Metrics, Outputs, Task, plain_loss
 
 SLICE = torch.linspace(-1, 1, 21)
 
@@ -74,29 +74,54 @@ class TimeLimitError(Exception):
 
 
 class Problem:
-    """The bi-level problem at hand: losses as functions of (w, θ), and the cost of what was asked."""
+    """The bi-level problem at hand: losses as functions of (w, θ), and the cost of what was asked.
 
-    def __init__(self, task: Task, bundle: Bundle, tau: Callable[[Tensor], Tensor], weight_decay: float) -> None:
+    The training loss may remember each training row and know how far training is, `progress` in [0, 1]: both are
+    constants to every loss taken in a step.
+    """
+
+    def __init__(
+        self, task: Task, bundle: Bundle, tau: Callable[[Tensor], Tensor], weight_decay: float, runs: int
+    ) -> None:
         self.task, self.bundle, self.tau, self.weight_decay = task, bundle, tau, weight_decay
+        self.memory, self.progress = task.trained.init(runs), 0.0
         self.gradients = 0
 
-    def loss(self, batch: Any) -> Loss:
-        """The plain loss on a batch."""
+    def loss(self, batch: Any, first: bool = False) -> Loss:
+        """The training loss on a batch. The `first` time of a training step it remembers what it sees."""
+        unseen = first and bool(self.memory)
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
+            nonlocal unseen
             self.gradients += 1
-            return self.task.loss(self.bundle, w, self.tau(theta), batch)
+            outputs = self.task.outputs(self.bundle, w, self.tau(theta), batch)
+            if unseen:
+                self._remember(outputs)
+                unseen = False
+            return self.task.trained(outputs.logits, outputs.labels, self._recalled(outputs), self.progress)
 
         return loss
 
-    def objective(self, batch: Any) -> Loss:
+    def _places(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
+        assert outputs.rows is not None  # a loss with a memory is refused where there are none
+        return torch.arange(len(outputs.rows)).to(outputs.rows)[:, None], outputs.rows
+
+    def _recalled(self, outputs: Outputs) -> dict[str, Tensor]:
+        return {k: kept[self._places(outputs)] for k, kept in self.memory.items()}
+
+    def _remember(self, outputs: Outputs) -> None:
+        seen = self.task.trained.observe(self._recalled(outputs), outputs.logits.detach())
+        for k, values in seen.items():
+            self.memory[k][self._places(outputs)] = values
+
+    def objective(self, batch: Any, first: bool = False) -> Loss:
         """The lower level's objective on a batch: loss + weight decay/2·|w|²."""
-        loss = self.loss(batch)
+        loss = self.loss(batch, first)
         return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
 
     def gradient(self, batch: Any, theta: Tensor, with_theta: bool) -> Callable[[Tensor], Gradient]:
-        """Gradient of the objective in w, and in θ if asked for."""
-        objective = self.objective(batch)
+        """Gradient of the objective in w, and in θ if asked for, for one training step."""
+        objective = self.objective(batch, first=True)
 
         def gradient(w: Tensor) -> Gradient:
             w = w.detach().requires_grad_()
@@ -109,16 +134,16 @@ class Problem:
         return gradient
 
     def sharpness(self, batch: Any, w: Tensor, theta: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Worst-case loss increase in the adaptive scope (R,) and the perturbation that gives it (R, P)."""
+        """Worst-case increase of cross-entropy in the adaptive scope (R,) and the perturbation that gives it (R, P)."""
 
         def loss_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
             point = point.detach().requires_grad_()
-            value = self.task.loss(self.bundle, point, self.tau(theta), batch)
+            value = plain_loss(self.task, self.bundle, point, self.tau(theta), batch)
             return value.detach(), torch.autograd.grad(value.sum(), point)[0]
 
         e = ascend(loss_and_gradient, w, scope_scale(w, "adaptive"), plan.radius, plan.ascent_steps)
         with torch.no_grad():
-            at = [self.task.loss(self.bundle, point, self.tau(theta), batch) for point in (w + e, w)]
+            at = [plain_loss(self.task, self.bundle, point, self.tau(theta), batch) for point in (w + e, w)]
         return at[0] - at[1], e
 
 
@@ -145,7 +170,7 @@ def train(
         names = len(bundle.model.curvature_names)
         return (torch.zeros_like(theta) if transform is None else transform(theta)).expand(-1, names)
 
-    problem = Problem(task, bundle, tau, plan.weight_decay)
+    problem = Problem(task, bundle, tau, plan.weight_decay, len(w))
     total = plan.epochs * task.steps_per_epoch
     when = {round(total * (i + 1) / plan.evaluations) for i in range(plan.evaluations)}
     weight_state, curvature_state = weight_rule.init(w), curvature_rule.init(theta)
@@ -158,6 +183,7 @@ def train(
     for index in range(total):
         if time.perf_counter() > deadline:
             raise TimeLimitError(f"stopped after step {index} of {total}")
+        problem.progress = index / total
         gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
         w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.factor(index, total))
         fresh = _Fresh(problem, task)
@@ -198,7 +224,8 @@ class _Fresh:
 def _slices(
     problem: Problem, batch: Any, w: Tensor, theta: Tensor, direction: Tensor, plan: Plan
 ) -> dict[str, list[Tensor]]:
-    """Loss at w + αd, α in SLICE, d filter-normalised random (Li et al., NeurIPS 2018) and worst-case in the scope."""
+    """Cross-entropy at w + αd, α in SLICE: d filter-normalised random (Li et al., NeurIPS 2018), and worst-case in the
+    scope."""
     directions = {
         "random": filter_normalised(problem.bundle, direction, w),
         "worst": problem.sharpness(batch, w, theta, plan)[1],
@@ -206,7 +233,7 @@ def _slices(
     with torch.no_grad():
         c = problem.tau(theta)
         return {
-            name: [problem.task.loss(problem.bundle, w + float(alpha) * d, c, batch) for alpha in SLICE]
+            name: [plain_loss(problem.task, problem.bundle, w + float(alpha) * d, c, batch) for alpha in SLICE]
             for name, d in directions.items()
         }
 

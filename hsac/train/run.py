@@ -29,7 +29,7 @@ from hsac.rules.types import CurvatureRule, WeightRule
 from hsac.train.bundle import Bundle
 from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
 from hsac.train.seeds import generator
-from hsac.train.tasks import EpisodeTask, ImageTask, NodeTask
+from hsac.train.tasks import EpisodeTask, ImageTask, NodeTask, Task
 
 Record = dict[str, Any]
 Trained = list[tuple[Record, np.ndarray | None]]
@@ -124,7 +124,8 @@ def attempt(
 
 
 NOTHING: Record = {
-    **dict.fromkeys(["steps", "gradients", "products", "metrics", "sharpness", "outer", "landscape", "embedding"]),
+    **dict.fromkeys(["steps", "gradients", "products", "metrics", "selected_by"]),
+    **dict.fromkeys(["sharpness", "outer", "landscape", "embedding"]),
     "curvature": {"names": [], "final": []},
     "trajectory": {
         key: [] for key in ("step", "curvature", "sharpness", "train_nll", "validation_accuracy", "test_accuracy")
@@ -241,7 +242,7 @@ def train_seeds(
     common = _common(settings, cell, seeds, started)
     return [
         (
-            finite(common | {"seed": seed} | _results(outcome, i, model, task.asked) | {"embedding": embeddings[i]}),
+            finite(common | {"seed": seed} | _results(outcome, i, model, task) | {"embedding": embeddings[i]}),
             outcome.w[i].numpy(force=True),
         )
         for i, seed in enumerate(seeds)
@@ -263,6 +264,7 @@ def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], st
         "method": cell["method"],
         "weight_rule": config["weights"]["rule"],
         "curvature_rule": config["rule"]["rule"],
+        "loss": config["loss"]["rule"],
         "start": config["curvature"]["start"] if hyperbolic else None,
         "config": config,
         **({"plugins": plugins} if plugins else {}),
@@ -295,19 +297,19 @@ def _task(
     config: dict[str, Any], variant: dict[str, Any], data: Path, seeds: list[int], like: Tensor
 ) -> tuple[Any, dict[str, Any]]:
     """The task that a variant is for, and what its data decide of the model."""
-    dataset, batch = config["dataset"], config["training"]["batch"]
+    dataset, batch, trained = config["dataset"], config["training"]["batch"], config["loss"]
     if "episodes" in variant:
-        few_shot = EpisodeTask(dataset, variant, data, seeds, batch, like)
+        few_shot = EpisodeTask(dataset, variant, data, seeds, batch, like, trained)
         return few_shot, {"inputs": few_shot.inputs, "shot": few_shot.shot}
     if catalogue.entry(dataset).kind == "graph":
-        task: Any = NodeTask(dataset, variant, data, seeds, like)
+        task: Any = NodeTask(dataset, variant, data, seeds, like, trained)
     else:
-        task = ImageTask(dataset, variant, data, seeds, batch, like, config["training"].get("augment"))
+        task = ImageTask(dataset, variant, data, seeds, batch, like, config["training"].get("augment"), trained)
     return task, {"inputs": task.inputs, "classes": task.classes}
 
 
-def _results(outcome: Outcome, i: int, model: Any, asked: int) -> Record:
-    """What run i of a bundle came to; `asked`: answers a test item asks for."""
+def _results(outcome: Outcome, i: int, model: Any, task: Task) -> Record:
+    """What run i of a bundle came to."""
     faults = {name: int(step[i]) for name, step in outcome.bad.items() if step[i] >= 0}
     first = min(faults, key=lambda name: faults[name], default=None)
     end = faults[first] if first else outcome.total + 1
@@ -318,14 +320,14 @@ def _results(outcome: Outcome, i: int, model: Any, asked: int) -> Record:
         for k in kept
     ]
     selection = {
-        "selected": lambda m: (m["validation_accuracy"], -m["validation_nll"]),
+        "selected": lambda m: (m[task.selected_by], -m["validation_nll"]),
         "last": lambda m: m["step"],
         "oracle": lambda m: m["test_accuracy"],
     }
     chosen = {rule: max(metrics, key=key) for rule, key in selection.items()} if metrics else None
     if chosen:  # test items or episodes are the second level of the statistics
         right = outcome.metrics[outcome.steps.index(chosen["selected"]["step"])]["test_right"][i].tolist()
-        chosen["selected"] = chosen["selected"] | {"test_right": right, "test_answers": asked}
+        chosen["selected"] = chosen["selected"] | {"test_right": right, "test_answers": task.asked}
     return {
         "status": "diverged" if first else "ok",
         "reason": f"{first} not finite at step {end}" if first else None,
@@ -333,6 +335,7 @@ def _results(outcome: Outcome, i: int, model: Any, asked: int) -> Record:
         "gradients": outcome.gradients,
         "products": outcome.products,
         "metrics": chosen,
+        "selected_by": task.selected_by,
         "curvature": {"names": list(model.curvature_names), "final": outcome.c[i].tolist()},
         "sharpness": float(outcome.sharpness[-1][i]),
         "trajectory": {
@@ -401,7 +404,7 @@ def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
         if selected is None:
             return (False, 0.0, 0.0)
         nll = selected["validation_nll"]
-        return (record["status"] == "ok", selected["validation_accuracy"], -nll if nll is not None else float("-inf"))
+        return (record["status"] == "ok", selected[record["selected_by"]], -nll if nll is not None else float("-inf"))
 
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     chosen, record = unfinished[0] if unfinished else max(records, key=score)

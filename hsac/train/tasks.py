@@ -1,15 +1,18 @@
 """What a setting asks of training: batches, a loss, and metrics. One class a kind of data."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import one_hot
 
+from hsac import registry
 from hsac.data import load_graph, load_images
 from hsac.errors import InputError
+from hsac.losses.cross_entropy import CrossEntropy
+from hsac.losses.types import Labels, TrainingLoss
 from hsac.train.augment import CropFlip
 from hsac.train.bundle import Bundle, State
 from hsac.train.seeds import generator
@@ -17,30 +20,81 @@ from hsac.train.seeds import generator
 Metrics = dict[str, Tensor]
 CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones fall out of the cache
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
+CROSS_ENTROPY = {"rule": "cross_entropy", "parameters": {}}
+BINS = 15  # of the calibration error
+MANY, FEW = 100, 20  # a class has many training rows above the one, few below the other (Liu et al., CVPR 2019)
+
+
+class Outputs(NamedTuple):
+    """A network's logits (R, N, K) on a batch, the labels given there (R, N), and the rows of the training part that
+    these are (R, N), None where there is no such part."""
+
+    logits: Tensor
+    labels: Tensor
+    rows: Tensor | None
 
 
 class Task(Protocol):
-    """`steps_per_epoch` batches make an epoch. Batches are per run; losses and metrics are (R,), but for test_right:
-    (R, N), how many of the `asked` answers of each of the N test items (or episodes) are right."""
+    """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`. Batches are per run; metrics are (R,),
+    but for test_right: (R, N), how many of the `asked` answers of each of the N test items (or episodes) are right.
+    `selected_by` is the metric of validation that selection looks at."""
 
     steps_per_epoch: int
     asked: int
+    trained: TrainingLoss
+    selected_by: str
 
     def batch(self, stream: str) -> Any: ...
     def probe(self) -> Any: ...
-    def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Tensor: ...
+    def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Outputs: ...
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics: ...
 
 
-def answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """logits (R, ..., N, K), labels (N,) -> which are right (R, ..., N), bool, and negative log-likelihoods in nats."""
-    nll = -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
-    return logits.argmax(-1) == labels, nll
+def plain_loss(task: Task, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Tensor:
+    """Mean cross-entropy (R,) of a batch, whatever loss is trained: what is measured of every method alike."""
+    logits, labels, _ = task.outputs(bundle, w, c, batch)
+    return CrossEntropy()(logits, labels, {}, 0.0)
+
+
+def training_loss(given: dict[str, Any], labels: Tensor | None, classes: int, like: Tensor) -> TrainingLoss:
+    """The loss {rule, parameters} for the training labels (n,). Raises InputError for one that needs these where there
+    are None."""
+    filled: dict[str, Any] = {}
+    if "training" in registry.filled("loss", given["rule"]):
+        if labels is None:
+            raise InputError(f"loss: found {given['rule']!r}, which needs labelled training rows; episodes have none")
+        filled["training"] = Labels(torch.bincount(labels, minlength=classes).to(like))
+    return registry.build("loss", given["rule"], given["parameters"], "loss", **filled)
+
+
+def answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """logits (R, ..., N, K), labels (N,) -> which are right (R, ..., N), bool, negative log-likelihoods in nats, and
+    confidences, the largest probability."""
+    logs = logits.log_softmax(-1)
+    nll = -logs.gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
+    return logits.argmax(-1) == labels, nll, logs.amax(-1).exp()
 
 
 def mean(values: Tensor) -> Tensor:
     """(R, N) -> (R,), in float64."""
     return values.double().mean(-1)
+
+
+def balanced_accuracy(right: Tensor, labels: Tensor) -> Tensor:
+    """Mean (R,) over the classes of the labels (N,) of each one's share of right (R, N) answers."""
+    own = one_hot(labels).double()
+    own = own[:, own.any(0)]
+    return (right.double() @ own / own.sum(0)).mean(-1)
+
+
+def calibration_error(right: Tensor, confidence: Tensor) -> Tensor:
+    """Expected calibration error (R,) in [0, 1] of answers (R, N): the gap between accuracy and mean confidence in each
+    of 15 bins ((m - 1)/15, m/15], averaged over the answers (Guo et al., ICML 2017, eq. 3)."""
+    confidence = confidence.double()
+    place = ((confidence * BINS).ceil() - 1).clamp(0, BINS - 1)
+    inside = (place[..., None] == torch.arange(BINS).to(place)).double()
+    gap = right.double() - confidence
+    return (gap[..., None] * inside).sum(-2).abs().sum(-1) / gap.shape[-1]
 
 
 def _check_data(dataset: str, variant: dict[str, Any], found: str) -> None:
@@ -108,6 +162,7 @@ class ImageTask:
         batch: int,
         like: Tensor,
         augment: str | None = None,
+        trained: dict[str, Any] = CROSS_ENTROPY,
     ) -> None:
         images = load_images(dataset, root)
         _check_data(dataset, variant, images.sha256)
@@ -123,36 +178,40 @@ class ImageTask:
         self.examples = len(self.single)
         self.chance = _chance(self.y["train"][self.single])
         self.spread = _spread(n, self.EVALUATED_TRAIN).to(like.device)
-        self.thirds = (
-            _thirds(self.y["train"], len(images.classes)) if variant["recipe"]["recipe"] == "long_tail" else {}
-        )
         self.inputs, self.classes, self.runs = self.pixels.shape, len(images.classes), len(seeds)
+        self.trained = training_loss(trained, self.y["train"], self.classes, like)
+        tail = variant["recipe"]["recipe"] == "long_tail"
+        self.groups = _groups(self.y["train"], self.classes) if tail else {}
+        uneven = len(torch.bincount(self.y["validation"], minlength=self.classes).unique()) > 1
+        self.selected_by = "validation_balanced_accuracy" if tail and uneven else "validation_accuracy"
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)
         self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper")}
         self.augment = {name: CropFlip(seeds, f"augment {name}") for name in self.streams if augment == "crop_flip"}
 
-    def batch(self, stream: str) -> tuple[Tensor, Tensor]:
-        """Images (R, B, H, W), (R, B, 3, H, W) in colour, and given labels (R, B)."""
+    def batch(self, stream: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (R, B, H, W), (R, B, 3, H, W) in colour, given labels (R, B), and which training rows these are."""
         index = self.streams[stream].next(self.size).to(self.clean.device)
         pixels = self.pixels.bytes[self.rows["train"][index]]
         if self.augment:
             pixels = self.augment[stream](pixels)
-        return self.pixels.floats(pixels), self.y["train"][index]
+        return self.pixels.floats(pixels), self.y["train"][index], index
 
-    def probe(self) -> tuple[Tensor, Tensor]:
+    def probe(self) -> tuple[Tensor, Tensor, Tensor]:
         """One fixed batch of training rows, spread over the set, the same for every run."""
         index = self.spread[:: -(-len(self.spread) // self.PROBE)]
         x, y = self.pixels(self.rows["train"][index]), self.y["train"][index]
-        return x.expand(self.runs, *x.shape), y.expand(self.runs, *y.shape)
+        return x.expand(self.runs, *x.shape), y.expand(self.runs, -1), index.expand(self.runs, -1)
 
-    def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Mean cross-entropy (R,)."""
-        return _cross_entropy(bundle.call("forward", w, c, batch[0]), batch[1])
+    def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor, Tensor]) -> Outputs:
+        """Logits (R, B, K) of a batch, beside its labels and rows."""
+        x, labels, rows = batch
+        return Outputs(bundle.call("forward", w, c, x), labels, rows)
 
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics:
-        """Accuracy and NLL of every part (1000 rows of train, spread); thirds of the classes under a long tail;
-        memorisation, the share of corrupted training labels that are predicted, under noise.
+        """Accuracy and NLL of every part (1000 rows of train, spread), balanced accuracy and calibration error of
+        validation and test; test accuracy of the thirds of the classes and of those with many, medium and few training
+        rows under a long tail; memorisation, the share of corrupted training labels that are predicted, under noise.
 
         Batch statistics, where the model has them, are those of the same 1000 training rows.
         """
@@ -163,11 +222,11 @@ class ImageTask:
             rows, labels = self.rows[part], self.y[part]
             rows, labels = (rows[self.spread], labels[self.spread]) if part == "train" else (rows, labels)
             logits = self._chunks("forward", bundle, w, c, rows, state)
-            found = [answers(part, y) for part, y in zip(logits, labels.split(CHUNK), strict=True)]
-            right[part], nll = (torch.cat(values, 1) for values in zip(*found, strict=True))
-            out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right[part]), mean(nll)
+            found = [answers(self.trained.adjust(z), y) for z, y in zip(logits, labels.split(CHUNK), strict=True)]
+            right[part], nll, confidence = (torch.cat(values, 1) for values in zip(*found, strict=True))
+            out |= _scores(part, right[part], nll, confidence, labels)
         out["test_right"] = right["test"].int()
-        for name, classes in self.thirds.items():
+        for name, classes in self.groups.items():
             out[f"{name}_accuracy"] = mean(right["test"][:, torch.isin(self.y["test"], classes)])
         flipped = self.clean[self.spread] != self.y["train"][self.spread]
         if flipped.any():
@@ -213,7 +272,8 @@ class ImageTask:
     def _wrong(self, bundle: Bundle, w: Tensor, c: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """Errors (R, N) as 0 and 1."""
         state = self.statistics(bundle, w, c, "validation")
-        predicted = [logits.argmax(-1) for logits in self._chunks("forward", bundle, w, c, rows, state)]
+        chunks = self._chunks("forward", bundle, w, c, rows, state)
+        predicted = [self.trained.adjust(logits).argmax(-1) for logits in chunks]
         return (torch.cat(predicted, 1) != labels).double()
 
 
@@ -227,10 +287,23 @@ def _chance(labels: Tensor) -> float:
     return 1 - float(torch.bincount(labels).max()) / len(labels)
 
 
-def _thirds(labels: Tensor, classes: int) -> dict[str, Tensor]:
-    order = torch.bincount(labels, minlength=classes).argsort(descending=True, stable=True)
-    names = ("head", "middle", "tail")
-    return {name: part for name, part in zip(names, order.tensor_split(3), strict=True) if len(part)}
+def _scores(part: str, right: Tensor, nll: Tensor, confidence: Tensor, labels: Tensor) -> Metrics:
+    """Metrics (R,) of a part from its answers (R, N) and labels (N,)."""
+    found = {f"{part}_accuracy": mean(right), f"{part}_nll": mean(nll)}
+    if part == "train":
+        return found
+    balanced, ece = balanced_accuracy(right, labels), calibration_error(right, confidence)
+    return found | {f"{part}_balanced_accuracy": balanced, f"{part}_ece": ece}
+
+
+def _groups(labels: Tensor, classes: int) -> dict[str, Tensor]:
+    """Classes by their training rows: thirds, and those with many, medium and few; an empty group is absent."""
+    counts = torch.bincount(labels, minlength=classes)
+    order = counts.argsort(descending=True, stable=True)
+    groups = dict(zip(("head", "middle", "tail"), order.tensor_split(3), strict=True))
+    many, few = counts > MANY, counts < FEW
+    groups |= {"many": many.nonzero()[:, 0], "medium": (~many & ~few).nonzero()[:, 0], "few": few.nonzero()[:, 0]}
+    return {name: members for name, members in groups.items() if len(members)}
 
 
 class NodeTask:
@@ -238,8 +311,17 @@ class NodeTask:
 
     steps_per_epoch = 1
     asked = 1
+    selected_by = "validation_accuracy"
 
-    def __init__(self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], like: Tensor) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        variant: dict[str, Any],
+        root: Any,
+        seeds: Sequence[int],
+        like: Tensor,
+        trained: dict[str, Any] = CROSS_ENTROPY,
+    ) -> None:
         from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
         graph = load_graph(dataset, root)
@@ -256,6 +338,7 @@ class NodeTask:
         self.seeds, self.rate = seeds, 0.0
         self.widths: tuple[int, ...] = ()
         self.streams: dict[str, list[torch.Generator]] = {}
+        self.trained = training_loss(trained, self.y[self.rows["train"]], self.classes, like)
 
     def drop(self, rate: float, widths: tuple[int, ...]) -> None:
         """From now on batches bring dropout masks at `rate`, one for each layer that takes `widths` features."""
@@ -276,18 +359,19 @@ class NodeTask:
     def probe(self) -> None:
         """The same nodes, nothing dropped."""
 
-    def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: dict[str, Tensor] | None) -> Tensor:
-        """Mean cross-entropy over the training nodes (R,)."""
+    def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: dict[str, Tensor] | None) -> Outputs:
+        """Logits (R, n, K) of the training nodes, beside their labels."""
         logits = bundle.call("forward", w, c, self.graph, shared=True, state=batch)[:, self.rows["train"]]
-        return _cross_entropy(logits, self.y[self.rows["train"]].expand(len(w), -1))
+        labels = self.y[self.rows["train"]]
+        return Outputs(logits, labels.expand(len(w), -1), torch.arange(len(labels)).to(labels).expand(len(w), -1))
 
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics:
-        """Accuracy and NLL of every part."""
-        logits = bundle.call("forward", w, c, self.graph, shared=True)
+        """Accuracy and NLL of every part, balanced accuracy and calibration error of validation and test."""
+        logits = self.trained.adjust(bundle.call("forward", w, c, self.graph, shared=True))
         out: Metrics = {}
         for part, rows in self.rows.items():
-            right, nll = answers(logits[:, rows], self.y[rows])
-            out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right), mean(nll)
+            right, nll, confidence = answers(logits[:, rows], self.y[rows])
+            out |= _scores(part, right, nll, confidence, self.y[rows])
             if part == "test":
                 out["test_right"] = right.int()
         return out
@@ -301,7 +385,7 @@ class NodeTask:
         return self._error(bundle, w, c, "validation")
 
     def _error(self, bundle: Bundle, w: Tensor, c: Tensor, part: str) -> Tensor:
-        logits = bundle.call("forward", w, c, self.graph, shared=True)[:, self.rows[part]]
+        logits = self.trained.adjust(bundle.call("forward", w, c, self.graph, shared=True)[:, self.rows[part]])
         return (logits.argmax(-1) != self.y[self.rows[part]]).double().mean(-1)
 
     def embedding(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -315,9 +399,17 @@ class EpisodeTask:
 
     EVALUATED_TRAIN = 50
     PROBE = 400
+    selected_by = "validation_accuracy"
 
     def __init__(
-        self, dataset: str, variant: dict[str, Any], root: Any, seeds: Sequence[int], batch: int, like: Tensor
+        self,
+        dataset: str,
+        variant: dict[str, Any],
+        root: Any,
+        seeds: Sequence[int],
+        batch: int,
+        like: Tensor,
+        trained: dict[str, Any] = CROSS_ENTROPY,
     ) -> None:
         images = load_images(dataset, root)
         _check_data(dataset, variant, images.sha256)
@@ -325,6 +417,7 @@ class EpisodeTask:
         self.episodes = {p: torch.as_tensor(e).to(like.device) for p, e in variant["episodes"].items()}
         self.shot, self.way, self.query = variant["shot"], self.episodes["train"].shape[1], variant["query"]
         self.inputs, self.runs = self.pixels.shape, len(seeds)
+        self.trained = training_loss(trained, None, self.way, like)
         self.answers = torch.arange(self.way, device=like.device).repeat_interleave(self.query)
         self.asked = len(self.answers)
         n = len(self.episodes["train"])
@@ -343,13 +436,14 @@ class EpisodeTask:
         images = self.pixels(self.episodes["train"][:count])
         return images.expand(self.runs, *images.shape)
 
-    def loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Tensor) -> Tensor:
-        """Mean cross-entropy of the queries (R,)."""
+    def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Tensor) -> Outputs:
+        """Logits (R, E·Q, way) of the queries of a batch of episodes, beside their classes' places."""
         logits = bundle.call("forward", w, c, batch).flatten(1, 2)
-        return _cross_entropy(logits, self.answers.repeat(batch.shape[1]).expand(len(w), -1))
+        return Outputs(logits, self.answers.repeat(batch.shape[1]).expand(len(w), -1), None)
 
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics:
-        """Accuracy and NLL over the episodes of every part (the first 50 of train), and the test episodes' spread."""
+        """Accuracy and NLL over the episodes of every part (the first 50 of train), calibration error of validation and
+        test, and the test episodes' spread. An episode asks for every class as often, so every accuracy is balanced."""
         out: Metrics = {}
         for part, episodes in self.episodes.items():
             episodes = episodes[: self.EVALUATED_TRAIN] if part == "train" else episodes
@@ -357,15 +451,13 @@ class EpisodeTask:
             chunks = [bundle.call("embed", w, c, self.pixels(some), shared=True) for some in rows.split(CHUNK)]
             u = torch.cat(chunks, 1)
             size = max(1, DISTANCES // (len(w) * self.asked * self.way * u.shape[-1]))
-            found = [answers(bundle.call("classify", w, c, u[:, some]), self.answers) for some in place.split(size)]
-            right, nll = (torch.cat(values, 1) for values in zip(*found, strict=True))
+            logits = (self.trained.adjust(bundle.call("classify", w, c, u[:, some])) for some in place.split(size))
+            found = [answers(z, self.answers) for z in logits]
+            right, nll, confidence = (torch.cat(values, 1) for values in zip(*found, strict=True))
             out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right.flatten(1)), mean(nll.flatten(1))
+            if part != "train":
+                out[f"{part}_ece"] = calibration_error(right.flatten(1), confidence.flatten(1))
             if part == "test":
                 out["test_right"] = right.sum(-1)
                 out["test_accuracy_episode_sd"] = (out["test_right"].double() / self.asked).std(-1)
         return out
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits (R, N, K), labels (R, N) -> (R,)."""
-    return cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").unflatten(0, labels.shape).mean(-1)

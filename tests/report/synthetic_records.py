@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hsac.files import file_sha256, write_json
+from hsac.methods import split
 from hsac.report.gather import gather
 
 CURVATURES = (
@@ -34,8 +35,8 @@ REFERENCES = {experiment: f"{cell[-1]}+fixed@0.3" for experiment, cell in EXPERI
 def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) -> dict[str, Any]:
     """A record that obeys the schema; ``changes`` replace top-level keys, ``accuracy`` the selected test accuracy."""
     setting, dataset, variant, model, _ = EXPERIMENTS[experiment]
-    weight, rest = method.split("+")
-    rule, _, at = rest.partition("@")
+    parts = split(method)
+    weight, rule, at = parts.weight, parts.curvature, parts.start
     start = float(at) if at else {"euclidean": 0.0, "grid": 1.0}.get(rule, 0.3)
     rng = np.random.default_rng([seed, *map(ord, experiment + method)])
     steps = list(range(0, 601, 60))
@@ -52,7 +53,7 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
     def metrics(epoch: int, shift: float) -> dict[str, Any]:
         m = {"step": 60 * epoch, "train_accuracy": min(accuracy + 0.1, 1.0), "train_nll": 0.3 - 0.05 * final[0]}
         m |= {"validation_accuracy": accuracy, "validation_nll": 0.6, "test_accuracy": accuracy + shift}
-        m |= {"test_nll": 0.6 + 0.1 * final[0] + 0.01 * seed}
+        m |= {"test_nll": 0.6 + 0.1 * final[0] + 0.01 * seed, "test_ece": 0.05 + 0.01 * final[0]}
         if setting == "long_tailed":
             m |= {f"{part}_accuracy": accuracy + gap for part, gap in (("head", 0.1), ("middle", 0), ("tail", -0.2))}
         return m | ({"memorisation": 0.3} if setting == "noisy" else {})
@@ -66,7 +67,8 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
     record: dict[str, Any] = {
         "schema": 1, "experiment": experiment, "setting": setting, "dataset": dataset, "variant": variant,
         "model": model, "method": method, "weight_rule": weight, "start": start, "seed": seed,
-        "curvature_rule": rule.split("_")[0],
+        "curvature_rule": rule.split("_")[0], "loss": parts.further[0] if parts.further else "cross_entropy",
+        "selected_by": "validation_accuracy",
         "status": "ok", "reason": None, "config": {"synthetic": True}, "config_hash": "c" * 16, "code": "d" * 16,
         "variant_hash": "e" * 16, "weights": "f" * 64, "versions": {"python": "3.11.0", "numpy": "2.0"},
         "host": "synthetic",
@@ -95,7 +97,7 @@ def diverged(experiment: str, method: str, seed: int) -> dict[str, Any]:
     """A synthetic run that left the finite numbers before it was evaluated."""
     record = synthetic_record(experiment, method, seed, status="diverged", reason="loss not finite at step 12")
     empty = {name: [] for name in record["trajectory"]}
-    nothing = {"metrics": None, "trajectory": empty, "sharpness": None}
+    nothing = {"metrics": None, "selected_by": None, "trajectory": empty, "sharpness": None}
     return record | nothing | {"landscape": None, "embedding": None}
 
 

@@ -71,11 +71,13 @@ def test_embedding_lies_in_the_unit_disk(results):
     assert all(((points**2).sum(axis=1) < 1).all() for points in offsets)
 
 
-@pytest.mark.parametrize("method", ["sgd+fixed@0.3", "sam+hsac", "adam+euclidean"])
-def test_style_follows_the_rules(method):
-    weight, rule, _ = style.split(method)
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [("sgd+fixed@0.3", "fixed"), ("sam+hsac", "hsac"), ("adam+euclidean", "euclidean"), ("sam+hsac+focal", "hsac")],
+)
+def test_style_follows_the_rules(method, rule):
     assert style.colour(method) == style.COLOURS[rule]
-    assert style.line(method) == ("--" if weight == "sam" else "-")
+    assert style.line(method) == ("--" if method.startswith("sam") else "-")
 
 
 def test_report_floor_does_not_import_torch():

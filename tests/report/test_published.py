@@ -41,6 +41,7 @@ CONFIG = {
     "weights": {"rule": "sgd", "parameters": {"lr": 0.1, "momentum": 0.9}},
     "curvature": {"start": 0.3, "bounds": [0.005, 5.0], "transform": "exp", "sharing": "per_layer"},
     "rule": {"rule": "learned", "parameters": {"lr": 0.01}},
+    "loss": {"rule": "cross_entropy", "parameters": {}},
     "measure": {"radius": 0.3, "ascent_steps": 3},
 }
 ENTRY = Published("p", "Somebody, Somewhere 2024", "glyphs100", "test_accuracy", 50.0, 1.0, tags_of(CONFIG))

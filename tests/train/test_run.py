@@ -190,7 +190,7 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
         validation, test = scores[method]
         metrics = {"validation_accuracy": validation, "validation_nll": 1.0, "test_accuracy": test}
         record = {"seed": 0, "status": "ok", "code": "a", "metrics": {"selected": metrics}, "method": method}
-        record |= {"experiment": "digits"}
+        record |= {"experiment": "digits", "selected_by": "validation_accuracy"}
         record |= {"gradients": 10, "products": 1, "steps": 5, "seconds": 2.0}
         folder = tmp_path / method
         write_json(folder / "seed0.json", record)

@@ -12,7 +12,7 @@ from hsac.models.resnet import Resnet
 from hsac.train import tasks
 from hsac.train.bundle import Bundle
 from hsac.train.loop import Plan
-from hsac.train.tasks import EpisodeTask, ImageTask
+from hsac.train.tasks import EpisodeTask, ImageTask, plain_loss
 
 CPU = torch.device("cpu")
 PARTS = {"train": list(range(90)), "validation": list(range(90, 130)), "test": list(range(130, 200))}
@@ -42,7 +42,7 @@ def network(model, inputs, **parameters):
 
 def test_batches_are_floats_channels_first(colour):
     task = image_task()
-    x, y = task.batch("batches")
+    x, y, _ = task.batch("batches")
     assert task.inputs == (3, 16, 16)
     assert x.shape == (2, 16, 3, 16, 16)
     assert x.dtype == torch.float32
@@ -76,7 +76,7 @@ def test_batch_statistics_at_evaluation_are_of_rows_whose_labels_play_no_part(co
     train, validation, test = task.rows.values()
     found = task.evaluate(bundle, w, c)
     for part, rows in task.rows.items():
-        right, nll = tasks.answers(logits(rows, train[::2], train[1::2]), task.y[part])
+        right, nll, _ = tasks.answers(logits(rows, train[::2], train[1::2]), task.y[part])
         torch.testing.assert_close(found[f"{part}_nll"], tasks.mean(nll))
         torch.testing.assert_close(found[f"{part}_accuracy"], tasks.mean(right))
     assert found["test_right"].shape == (2, len(test))
@@ -91,16 +91,16 @@ def test_batch_statistics_at_evaluation_are_of_rows_whose_labels_play_no_part(co
 def test_training_normalises_by_its_batch(colour):
     task = image_task()
     bundle, w, c = network(Resnet, task.inputs, classes=10, depth=20)
-    x, y = task.batch("batches")
+    x, y, _ = task.batch("batches")
     model, params = bundle.model, [bundle.unflatten(one) for one in w]
     want = [cross_entropy(model.forward(params[i], c[i], x[i]), y[i]) for i in range(2)]
-    torch.testing.assert_close(task.loss(bundle, w, c, (x, y)), torch.stack(want))
+    torch.testing.assert_close(plain_loss(task, bundle, w, c, (x, y, None)), torch.stack(want))
 
 
 def test_only_training_batches_are_augmented(colour):
     plain, augmented, again = image_task(), image_task(augment="crop_flip"), image_task(augment="crop_flip")
     for stream in ("batches", "upper", "upper"):
-        (x, y), (moved, same), (twice, _) = (task.batch(stream) for task in (plain, augmented, again))
+        (x, y, _), (moved, same, _), (twice, _, _) = (task.batch(stream) for task in (plain, augmented, again))
         assert torch.equal(y, same)
         assert moved.shape == x.shape
         assert not torch.equal(moved, x)
@@ -122,10 +122,10 @@ def test_episodes_in_colour_are_evaluated_in_parts(colour, monkeypatch):
     x = task.batch("batches")
     assert x.shape == (2, 2, 3, 6, 3, 16, 16)
     given = network(Conv4Protonet, task.inputs, shot=2, width=4)
-    assert task.loss(*given, x).shape == (2,)
+    assert plain_loss(task, *given, x).shape == (2,)
     whole = task.evaluate(*given)
     logits = given[0].call("forward", *given[1:], task.pixels(task.episodes["test"]), shared=True)
-    right, nll = tasks.answers(logits, task.answers)
+    right, nll, _ = tasks.answers(logits, task.answers)
     torch.testing.assert_close(whole["test_nll"], tasks.mean(nll.flatten(1)))
     assert torch.equal(whole["test_right"], right.sum(-1))
     monkeypatch.setattr(tasks, "DISTANCES", 1)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hsac.methods import plain, split
 from hsac.report.figures import style
 
 TITLE = "Curvature c during training, by layer (geometric mean over seeds ± 1 sd of log c)"
@@ -26,9 +27,10 @@ def series(cell: pd.DataFrame, value: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(runs: pd.DataFrame, trajectories: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Figure:
-    """A panel an experiment and layer, a line a method; c (dimensionless) on a log axis."""
+    """A panel an experiment and layer, a line a method without a loss or head of its own; c (dimensionless) on a log
+    axis."""
     rows = finished(runs, trajectories)
-    moving = [m for m in rows["method"].unique() if style.split(m)[1] in MOVING]
+    moving = [m for m in plain(rows["method"].unique()) if split(m).curvature in MOVING]
     rows = rows[rows["method"].isin(moving) & (rows["curvature"] > 0)]
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
     if not names:

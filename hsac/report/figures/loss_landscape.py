@@ -1,4 +1,4 @@
-"""Slices of the training loss around the end of training."""
+"""Slices of cross-entropy on training data around the end of training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,20 +8,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hsac.files import read_json
+from hsac.methods import Name, split
 from hsac.report.figures import style
 
-TITLE = "Training loss around the end of training (mean ± 1 sd over seeds)"
+TITLE = "Cross-entropy on training data around the end of training (mean ± 1 sd over seeds)"
 DIRECTIONS = {"random": "random direction", "worst": "worst-case direction"}
 
 
 def compared(methods: Sequence[str], reference: str) -> list[str]:
-    """The reference, and learned and hsac under the reference's weight rule."""
-    weight = style.split(reference)[0]
-    return [m for m in methods if m == reference or style.split(m)[:2] in ((weight, "learned"), (weight, "hsac"))]
+    """The reference, and learned and hsac under the reference's weight rule, loss and head."""
+    own = split(reference)
+
+    def like(name: Name) -> bool:
+        return (name.weight, name.further) == (own.weight, own.further) and name.curvature in ("learned", "hsac")
+
+    return [m for m in methods if m == reference or like(split(m))]
 
 
 def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], references: Mapping[str, str]) -> Figure:
-    """A column an experiment; above a random direction, below the worst-case one; loss in nats against the step alpha.
+    """A column an experiment; above a random direction, below the worst-case one; cross-entropy in nats against the
+    step alpha.
 
     ``root``: the folder that the ``record`` column of ``runs`` is relative to.
     """
@@ -45,7 +51,7 @@ def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], ref
                 style.band(panel, np.array(found[0]["alpha"]), values, method)
             panel.set_xlabel(f"step along {label}")
             if column == 0:
-                panel.set_ylabel("training loss (nats)")
+                panel.set_ylabel("cross-entropy (nats)")
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
     drawn = [m for methods in slices.values() for m in methods]
     style.method_legend(figure, style.ordered(drawn, [m for methods in order.values() for m in methods]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hsac.methods import plain, split
 from hsac.report.figures import style
 from hsac.report.figures.curvature_trajectories import MOVING, finished, series
 
@@ -18,7 +19,8 @@ def draw(
     order: Mapping[str, Sequence[str]],
     references: Mapping[str, str],
 ) -> Figure:
-    """A panel an experiment: Euclidean, the reference's curvature and the moving rules, under each weight rule."""
+    """A panel an experiment: Euclidean, the reference's curvature and the moving rules, under each weight rule;
+    methods with a loss or head of their own are left to the tables."""
     rows = finished(runs, trajectories).dropna(subset=["sharpness"])
     rows = rows.drop_duplicates(["experiment", "method", "seed", "step"])
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
@@ -30,10 +32,10 @@ def draw(
     titles = style.titles(runs)
     for panel, name in zip(axes.flat, names, strict=False):
         block = rows[rows["experiment"] == name]
-        kept = style.split(references.get(name, ""))[1:]
-        for method in style.ordered(block["method"], order.get(name, ())):
-            _, rule, start = style.split(method)
-            if rule in (*MOVING, "euclidean") or (rule, start) == kept:
+        kept = split(references.get(name, ""))
+        for method in style.ordered(plain(block["method"]), order.get(name, ())):
+            own = split(method)
+            if own.curvature in (*MOVING, "euclidean") or (own.curvature, own.start) == (kept.curvature, kept.start):
                 style.band(panel, *series(block[block["method"] == method], "sharpness"), method, log=True)
                 drawn.append(method)
         panel.set_title(titles[name])

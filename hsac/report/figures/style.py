@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.files import write_bytes
+from hsac.methods import split
 
 # Okabe and Ito's colour-blind-safe palette
 COLOURS = {
@@ -46,26 +47,19 @@ RC: Any = {
 }
 
 
-def split(method: str) -> tuple[str, str, str]:
-    """Weight rule, curvature rule and start of a method's name: ``sgd+fixed@0.3`` -> ("sgd", "fixed", "0.3")."""
-    weight, _, rest = method.partition("+")
-    rule, _, start = rest.partition("@")
-    return weight, rule, start
-
-
 def colour(method: str) -> str:
     """The colour of the method's curvature rule."""
-    return COLOURS.get(split(method)[1], OTHER)
+    return COLOURS.get(split(method).curvature, OTHER)
 
 
 def line(method: str) -> Literal["-", "--"]:
     """The line style of the method's weight rule: dashed for sam, solid for the plain rules."""
-    return "--" if split(method)[0] == "sam" else "-"
+    return "--" if split(method).weight == "sam" else "-"
 
 
 def marker(method: str) -> str:
     """The marker of the method's weight rule: a square for sam, a disc for the plain rules."""
-    return "s" if split(method)[0] == "sam" else "o"
+    return "s" if split(method).weight == "sam" else "o"
 
 
 def grid(rows: int, columns: int, width: float, height: float, title: str, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -88,15 +82,15 @@ def nothing(title: str, reason: str) -> Figure:
 
 def method_legend(figure: Figure, methods: Iterable[str]) -> None:
     """A legend under the panels for the methods drawn; plain weight rules share an entry, as they share a line."""
-    entries: dict[tuple[Literal["-", "--"], str, str], list[str]] = {}
+    entries: dict[tuple[Literal["-", "--"], str], list[str]] = {}
     for method in methods:
-        weight, rule, start = split(method)
-        rules = entries.setdefault((line(method), rule, start), [])
+        weight, _, rest = method.partition("+")
+        rules = entries.setdefault((line(method), rest), [])
         rules.extend([weight] * (weight not in rules))
     handles = []
-    for (dash, rule, start), rules in entries.items():
-        label = f"{'/'.join(rules)}+{rule}" + (f"@{start}" if start else "")
-        handles.append(Line2D([], [], color=colour(f"+{rule}"), linestyle=dash, linewidth=1.8, label=label))
+    for (dash, rest), rules in entries.items():
+        label = f"{'/'.join(rules)}+{rest}"
+        handles.append(Line2D([], [], color=colour(f"+{rest}"), linestyle=dash, linewidth=1.8, label=label))
     columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.9)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 

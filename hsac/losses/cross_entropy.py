@@ -1,0 +1,18 @@
+"""Cross-entropy."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from hsac.losses.types import State, TrainingLoss
+
+
+@dataclass(frozen=True)
+class CrossEntropy(TrainingLoss):
+    """-log p_y, the default."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
+        """(R, N, K), (R, N) -> (R,)."""
+        each = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        return each.unflatten(0, labels.shape).mean(-1)

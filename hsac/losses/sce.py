@@ -1,0 +1,30 @@
+"""Symmetric cross-entropy."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hsac.losses.types import State, TrainingLoss, log_probability
+from hsac.registry import require
+
+
+@dataclass(frozen=True)
+class Sce(TrainingLoss):
+    """alpha·CE + beta·RCE, RCE = -Σ_k p_k log q_k with log 0 = `floor` (Wang et al., ICCV 2019, eq. 7).
+
+    With one label a row the reverse term is -floor·(1 - p_y). Defaults are the paper's for ten classes.
+    """
+
+    alpha: float = 0.1
+    beta: float = 1.0
+    floor: float = -4.0
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "a number from 0")
+        require(self.floor < 0, "floor", self.floor, "a number below 0")
+
+    def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
+        """(R, N, K), (R, N) -> (R,)."""
+        own = log_probability(logits, labels)
+        return (self.beta * self.floor * own.expm1() - self.alpha * own).mean(-1)

@@ -1,0 +1,235 @@
+"""Every loss against its published formula, in its limits, and in what training asks of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck, gradgradcheck
+
+from hsac.errors import InputError
+from hsac.losses.types import Labels
+from hsac.registry import build, filled, names
+
+COUNTS = torch.tensor([120.0, 40.0, 12.0, 5.0, 1.0], dtype=torch.float64)
+LONG_TAILED = ("ldam_drw", "balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc")
+STATELESS = [name for name in names("loss") if name != "elr"]
+
+
+def make(name, counts=COUNTS, **parameters):
+    context = {"training": Labels(counts)} if "training" in filled("loss", name) else {}
+    return build("loss", name, parameters, **context)
+
+
+def some(runs=2, rows=6, classes=5, seed=0, scale=3.0):
+    g = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(runs, rows, classes, generator=g, dtype=torch.float64)
+    return logits, torch.randint(0, classes, (runs, rows), generator=g)
+
+
+def memory(loss, logits):
+    """A state of the batch's rows, of targets that are no softmax of the logits."""
+    target = torch.softmax(logits.detach().flip(-1), -1)
+    return {"target": 0.8 * target} if loss.init(len(logits)) else {}
+
+
+def softmax(z):
+    e = [math.exp(v) for v in z]
+    return [v / sum(e) for v in e]
+
+
+def published(name, z, y, n, late):
+    """The loss of one row as its paper writes it, in plain Python; n are the class counts, z a list of logits."""
+    p = softmax(z)
+    margins = [0.5 * (min(n) / k) ** 0.25 for k in n]
+    lowered = [v - margins[y] * (k == y) for k, v in enumerate(z)]
+    return {
+        "cross_entropy": lambda: -math.log(p[y]),
+        "focal": lambda: -((1 - p[y]) ** 2) * math.log(p[y]),
+        "ldam_drw": lambda: -math.log(softmax(lowered)[y]),
+        "balanced_softmax": lambda: (
+            -math.log(n[y] * math.exp(z[y]) / sum(k * math.exp(v) for k, v in zip(n, z, strict=True)))
+        ),
+        "logit_adjusted": lambda: math.log(
+            1 + sum((n[k] / n[y]) * math.exp(v - z[y]) for k, v in enumerate(z) if k != y)
+        ),
+        "logit_adjusted_post_hoc": lambda: -math.log(p[y]),
+        "gce": lambda: (1 - p[y] ** 0.7) / 0.7,
+        "sce": lambda: -0.1 * math.log(p[y]) - sum(v * (0 if k == y else -4) for k, v in enumerate(p)),
+        "elr": lambda: -math.log(p[y]) + 3 * math.log(1 - sum(a * b for a, b in zip(p, late, strict=True))),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", names("loss"))
+def test_each_loss_is_its_published_formula(name):
+    logits, labels = some()
+    loss = make(name)
+    state = memory(loss, logits)
+    targets = state.get("target", torch.zeros_like(logits)).tolist()
+    want = [
+        np.mean([published(name, z, y, COUNTS.tolist(), t) for z, y, t in zip(run, own, late, strict=True)])
+        for run, own, late in zip(logits.tolist(), labels.tolist(), targets, strict=True)
+    ]
+    torch.testing.assert_close(loss(logits, labels, state, 0.0), torch.tensor(want, dtype=torch.float64))
+
+
+def test_deferred_weights_are_the_class_balanced_ones():
+    """Cui et al.: (1 - beta) / (1 - beta^n), and torch's own weighted cross-entropy averages by the weights it met."""
+    logits, labels = some(runs=1)
+    loss = make("ldam_drw", max_margin=0.0)
+    weights = torch.tensor([(1 - 0.9999) / (1 - 0.9999**n) for n in COUNTS.tolist()], dtype=torch.float64)
+    want = torch.nn.functional.cross_entropy(logits[0], labels[0], weight=weights)
+    torch.testing.assert_close(loss(logits, labels, {}, 0.8)[0], want)
+    torch.testing.assert_close(loss(logits, labels, {}, 0.799), make("cross_entropy")(logits, labels, {}, 0.799))
+
+
+def test_the_scale_of_ldam_is_that_of_its_predictions():
+    logits, labels = some()
+    plain, scaled = make("ldam_drw", max_margin=0.0), make("ldam_drw", max_margin=0.0, scale=30.0)
+    torch.testing.assert_close(scaled(logits, labels, {}, 0.0), plain(30 * logits, labels, {}, 0.0))
+    assert torch.equal(scaled.adjust(logits), 30 * logits)
+
+
+@pytest.mark.parametrize("uniform", [1.0, 7.0])
+def test_losses_for_long_tails_are_cross_entropy_under_uniform_counts(uniform):
+    logits, labels = some()
+    counts = torch.full((5,), uniform, dtype=torch.float64)
+    want = make("cross_entropy")(logits, labels, {}, 0.9)
+    for name in ("balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc"):
+        loss = make(name, counts)
+        torch.testing.assert_close(loss(logits, labels, {}, 0.9), want)
+        torch.testing.assert_close(loss.adjust(logits).log_softmax(-1), logits.log_softmax(-1))
+    margin = torch.nn.functional.one_hot(labels, 5) * 0.5  # constant, and so are the deferred weights
+    lowered = make("cross_entropy")(logits - margin, labels, {}, 0.9)
+    torch.testing.assert_close(make("ldam_drw", counts)(logits, labels, {}, 0.9), lowered)
+
+
+def test_limits():
+    logits, labels = some()
+    want = make("cross_entropy")(logits, labels, {}, 0.0)
+    wrong = 1 - logits.softmax(-1).gather(-1, labels[..., None]).mean((1, 2))
+    for name, parameters, limit, rtol in [
+        ("focal", {"gamma": 0.0}, want, 1e-12),
+        ("gce", {"q": 1e-9}, want, 1e-7),
+        ("gce", {"q": 1.0}, wrong, 1e-12),
+        ("sce", {"alpha": 1.0, "beta": 0.0}, want, 1e-12),
+        ("sce", {"alpha": 0.0, "beta": 0.25}, wrong, 1e-12),
+        ("logit_adjusted", {"tau": 0.0}, want, 1e-12),
+        ("ldam_drw", {"max_margin": 0.0, "beta": 0.0}, want, 1e-12),
+    ]:
+        torch.testing.assert_close(make(name, **parameters)(logits, labels, {}, 1.0), limit, rtol=rtol, atol=0)
+    still = make("elr", strength=0.0)
+    torch.testing.assert_close(still(logits, labels, memory(still, logits), 0.0), want)
+    adjusted = make("logit_adjusted")(logits, labels, {}, 0.0)
+    torch.testing.assert_close(make("balanced_softmax")(logits, labels, {}, 0.0), adjusted)
+
+
+def test_post_hoc_adjustment_undoes_the_prior_that_the_loss_puts_in():
+    logits, _ = some()
+    prior = COUNTS / COUNTS.sum()
+    torch.testing.assert_close(make("logit_adjusted_post_hoc").adjust(logits + prior.log()), logits)
+    assert torch.equal(make("logit_adjusted").adjust(logits), logits)
+    twice = logits.softmax(-1) / prior**2
+    got = make("logit_adjusted_post_hoc", tau=2.0).adjust(logits).softmax(-1)
+    torch.testing.assert_close(got, twice / twice.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("progress", [0.0, 1.0])
+@pytest.mark.parametrize("name", names("loss"))
+def test_both_derivatives(name, progress):
+    logits, labels = some(rows=3)
+    loss = make(name)
+    state = memory(loss, logits)
+    logits.requires_grad_()
+    assert gradcheck(lambda z: loss(z, labels, state, progress), (logits,))
+    assert gradgradcheck(lambda z: loss(z, labels, state, progress), (logits,))
+
+
+@pytest.mark.parametrize("name", names("loss"))
+@pytest.mark.parametrize("parameters", [{}, {"gamma": 0.5}])
+def test_derivatives_stay_finite_where_a_row_is_certain(name, parameters):
+    loss = make(name, **(parameters if name == "focal" else {}))
+    for sign in (1, -1):
+        logits = sign * 800 * torch.eye(5, dtype=torch.float64)[None]
+        labels = torch.arange(5)[None]
+        state = memory(loss, logits)
+        logits.requires_grad_()
+        (g,) = torch.autograd.grad(loss(logits, labels, state, 1.0).sum(), logits, create_graph=True)
+        (h,) = torch.autograd.grad((g * torch.randn_like(g)).sum(), logits, allow_unused=True)
+        assert g.isfinite().all()
+        assert h is None or h.isfinite().all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(names("loss")), order=st.permutations(range(5)), seed=st.integers(0, 9), late=st.booleans())
+def test_classes_have_no_order(name, order, seed, late):
+    """Classes renamed, with their counts and targets, leave every loss and prediction as it was."""
+    logits, labels = some(seed=seed)
+    order = torch.tensor(order)
+    place = torch.argsort(order)
+    loss, renamed = make(name), make(name, COUNTS[order])
+    state = memory(loss, logits)
+    other = {k: v[..., order] for k, v in state.items()}
+    want = loss(logits, labels, state, float(late))
+    torch.testing.assert_close(renamed(logits[..., order], place[labels], other, float(late)), want)
+    torch.testing.assert_close(renamed.adjust(logits[..., order]), loss.adjust(logits)[..., order])
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(STATELESS), shift=st.floats(-50, 50), seed=st.integers(0, 9))
+def test_a_constant_added_to_the_logits_changes_nothing(name, shift, seed):
+    logits, labels = some(seed=seed)
+    loss = make(name)
+    torch.testing.assert_close(loss(logits + shift, labels, {}, 1.0), loss(logits, labels, {}, 1.0))
+
+
+@pytest.mark.parametrize("name", names("loss"))
+def test_runs_do_not_see_each_other(name):
+    logits, labels = some(runs=3)
+    loss = make(name)
+    state = memory(loss, logits)
+    together = loss(logits, labels, state, 1.0)
+    for i in range(3):
+        own = {k: v[i : i + 1] for k, v in state.items()}
+        torch.testing.assert_close(loss(logits[i : i + 1], labels[i : i + 1], own, 1.0)[0], together[i])
+
+
+def test_elr_remembers_its_predictions():
+    loss = make("elr", momentum=0.9)
+    state = loss.init(2)
+    assert state["target"].shape == (2, 178, 5)
+    assert not state["target"].any()
+    first, second = some(seed=1)[0], some(seed=2)[0]
+    rows = {"target": state["target"][:, :6]}
+    after = loss.observe(loss.observe(rows, first), second)["target"]
+    torch.testing.assert_close(after, 0.9 * 0.1 * first.softmax(-1) + 0.1 * second.softmax(-1))
+    assert not loss.observe(rows, first.requires_grad_())["target"].requires_grad
+
+
+def test_a_class_without_training_rows_is_finite():
+    counts = COUNTS.clone()
+    counts[2] = 0
+    logits, labels = some()
+    for name in LONG_TAILED:
+        loss = make(name, counts)
+        assert loss(logits, labels, {}, 1.0).isfinite().all()
+        assert loss.adjust(logits).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("focal", {"gamma": -1}, "gamma: found -1; allowed is a number from 0"),
+        ("gce", {"q": 0.0}, r"q: found 0.0; allowed is a number in \(0, 1\]"),
+        ("sce", {"floor": 4.0}, "floor: found 4.0; allowed is a number below 0"),
+        ("elr", {"momentum": 1.0}, r"momentum: found 1.0; allowed is a number in \[0, 1\)"),
+        ("ldam_drw", {"scale": 0.0}, "scale: found 0.0; allowed is a number above 0"),
+        ("ldam_drw", {"deferred": 2.0}, "deferred: found 2.0; allowed is a share"),
+        ("logit_adjusted", {"tau": -0.5}, "tau: found -0.5; allowed is a number from 0"),
+    ],
+)
+def test_bad_parameters(name, parameters, words):
+    with pytest.raises(InputError, match=words):
+        make(name, **parameters)

@@ -1,0 +1,180 @@
+"""Training losses inside training: shared by every gradient, product and run; what they predict with is evaluated."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hsac import config
+from hsac.data import build_variant, load_variant, write_variant
+from hsac.losses.elr import Elr
+from hsac.losses.focal import Focal
+from hsac.registry import names
+from hsac.train import run, tasks
+from hsac.train.loop import Problem
+
+LOSSES = [name for name in names("loss") if name != "cross_entropy"]
+
+
+@pytest.fixture(scope="module")
+def settings(shipped):
+    settings = copy.deepcopy(shipped)
+    for name, epochs in (("digits", 1), ("disease", 12)):
+        settings["experiments"][name]["training"] |= {"epochs": epochs, "evaluations": 1}
+    settings["rules"]["curvature"]["hsac"] = {"period": 3, "solver": {"name": "cg", "terms": 2}}
+    return settings
+
+
+@pytest.fixture(scope="module")
+def shipped(pytestconfig):
+    return config.load("smoke", folder=pytestconfig.rootpath / "config")
+
+
+@pytest.fixture(scope="module")
+def variants(settings, data_folder, tmp_path_factory):
+    folder, out = tmp_path_factory.mktemp("variants"), {}
+    for name in ("digits", "disease"):
+        experiment = settings["experiments"][name]
+        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+        write_variant(build_variant(experiment["dataset"], name, recipe, data_folder), folder / f"{name}.json")
+        out[name] = load_variant(folder / f"{name}.json")
+    return out
+
+
+def trained(settings, experiment, method, seeds, variants, data_folder):
+    cell = config.cell(settings, experiment, method)
+    return [record for record, _ in run.train_seeds(settings, cell, seeds, variants[experiment], data_folder)]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_bundled_and_looped_seeds_agree_under_sam_and_hsac(settings, variants, data_folder, name):
+    method = f"sam+hsac+{name}"
+    together = trained(settings, "digits", method, [3, 4], variants, data_folder)
+    plain = trained(settings, "digits", "sam+hsac", [3, 4], variants, data_folder)
+    for a, seed, other in zip(together, (3, 4), plain, strict=True):
+        (b,) = trained(settings, "digits", method, [seed], variants, data_folder)
+        assert a["status"] == "ok"
+        assert a["loss"] == name
+        assert a["products"] > 0
+        assert a["gradients"] == other["gradients"]
+        np.testing.assert_allclose(a["curvature"]["final"], b["curvature"]["final"], rtol=1e-6)
+        for key in ("test_nll", "test_balanced_accuracy", "test_ece"):
+            assert a["metrics"]["last"][key] == pytest.approx(b["metrics"]["last"][key], rel=1e-6)
+        assert a["metrics"]["last"]["test_nll"] != other["metrics"]["last"]["test_nll"]
+
+
+@pytest.mark.parametrize("name", ["elr", "ldam_drw", "gce"])
+def test_graphs_take_the_losses_of_labelled_rows(settings, variants, data_folder, name):
+    (record,) = trained(settings, "disease", f"adam+hsac+{name}", [0], variants, data_folder)
+    assert record["status"] == "ok"
+
+
+def prepared(settings, variants, data_folder, method="sgd+hsac+elr"):
+    cell = config.cell(settings, "digits", method)
+    made = run.prepare(settings, cell, [0, 1], variants["digits"], data_folder)
+    return made, Problem(made.task, made.bundle, lambda theta: theta.exp(), 0.0, 2)
+
+
+def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, data_folder):
+    made, problem = prepared(settings, variants, data_folder)
+    assert isinstance(made.task.trained, Elr)
+    batch = made.task.batch("batches")
+    rows = batch[2]
+    gradient = problem.gradient(batch, made.theta, False)
+    gradient(made.w)
+    kept = problem.memory["target"].clone()
+    logits = made.bundle.call("forward", made.w, made.theta.exp(), batch[0])
+    seen = torch.stack([kept[i, rows[i]] for i in range(2)])
+    torch.testing.assert_close(seen, 0.3 * logits.softmax(-1))
+    assert not kept[0, [k for k in range(kept.shape[1]) if k not in rows[0].tolist()]].any()
+    gradient(made.w + 1)  # where SAM takes its step
+    problem.objective(made.task.batch("upper"))(made.w, made.theta)  # a Hessian product
+    assert torch.equal(problem.memory["target"], kept)
+    problem.gradient(batch, made.theta, False)(made.w)
+    torch.testing.assert_close(problem.memory["target"][0, rows[0]], 0.7 * seen[0] + 0.3 * logits[0].softmax(-1))
+
+
+def test_hessian_products_are_those_of_the_training_loss(settings, variants, data_folder):
+    made, problem = prepared(settings, variants, data_folder, "sgd+hsac+focal")
+    batch = made.task.batch("upper")
+    logits = made.bundle.call("forward", made.w, made.theta.exp(), batch[0])
+    want = Focal()(logits, batch[1], {}, 0.0)
+    torch.testing.assert_close(problem.loss(batch)(made.w, made.theta), want)
+    assert not torch.allclose(tasks.plain_loss(made.task, made.bundle, made.w, made.theta.exp(), batch), want)
+
+
+def test_progress_reaches_the_loss(settings, variants, data_folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Focal, "__call__", lambda self, z, y, state, at: seen.append(at) or z.square().mean((1, 2)))
+    trained(settings, "digits", "sgd+fixed@0.3+focal", [0], variants, data_folder)
+    assert seen == [k / 14 for k in range(14)]
+
+
+def test_post_hoc_adjustment_is_evaluated_and_certified(settings, variants, data_folder):
+    made, _ = prepared(settings, variants, data_folder, "sgd+fixed@0.3+logit_adjusted_post_hoc")
+    task = made.task
+    skewed = replace(task.trained, tau=200.0)  # digits are nearly balanced: exaggerate what is left
+    c = torch.full((2, 1), 0.3, dtype=torch.float64)
+    before, risk = task.evaluate(made.bundle, made.w, c), task.risk(made.bundle, made.w, c)
+    task.trained = skewed
+    after = task.evaluate(made.bundle, made.w, c)
+    rows = task.rows["test"]
+    logits = skewed.adjust(made.bundle.call("forward", made.w, c, task.pixels(rows), shared=True))
+    want = (logits.argmax(-1) == task.y["test"]).double().mean(-1)
+    torch.testing.assert_close(after["test_accuracy"], want)
+    assert not torch.equal(after["test_accuracy"], before["test_accuracy"])
+    assert not torch.equal(task.risk(made.bundle, made.w, c), risk)
+
+
+def test_balanced_accuracy_and_calibration_error():
+    g = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(3, 400, 4, generator=g, dtype=torch.float64), torch.randint(0, 3, (400,), generator=g)
+    right, _, confidence = tasks.answers(logits, labels)
+    balanced, ece = tasks.balanced_accuracy(right, labels), tasks.calibration_error(right, confidence)
+    for run_logits, one, other in zip(logits.softmax(-1).numpy(), balanced, ece, strict=True):
+        hit, sure, own = run_logits.argmax(1) == labels.numpy(), run_logits.max(1), labels.numpy()
+        assert one == pytest.approx(np.mean([hit[own == k].mean() for k in range(3)]))  # class 3 has no row
+        total = 0.0
+        for m in range(15):
+            inside = (sure > m / 15) & (sure <= (m + 1) / 15)
+            total += abs(hit[inside].sum() - sure[inside].sum()) / 400
+        assert other == pytest.approx(total)
+    certain = torch.tensor([[1.0, 1.0, 1.0, 1.0]])
+    hits = torch.tensor([[True, True, False, True]])
+    assert tasks.calibration_error(hits, certain) == pytest.approx(0.25)
+
+
+def test_groups_by_training_rows():
+    labels = torch.tensor([k for k, n in enumerate((101, 100, 20, 19)) for _ in range(n)])
+    found = {name: members.tolist() for name, members in tasks._groups(labels, 4).items()}
+    assert found == {"head": [0, 1], "middle": [2], "tail": [3], "many": [0], "medium": [1, 2], "few": [3]}
+    assert "few" not in tasks._groups(labels[:221], 3)
+
+
+def long_tailed(variants, validation):
+    """The digits with a recipe that says long tail, and some of the validation rows."""
+    variant = copy.deepcopy(variants["digits"])
+    variant["recipe"] = {"recipe": "long_tail"}
+    variant["indices"]["validation"] = validation
+    return variant
+
+
+def test_an_uneven_validation_part_of_a_long_tail_selects_by_balanced_accuracy(settings, variants, data_folder):
+    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    rows = variants["digits"]["indices"]["validation"]
+    plain = run.prepare(settings, cell, [0], variants["digits"], data_folder).task
+    by_class = [[r for r, y in zip(rows, plain.y["validation"].tolist(), strict=True) if y == k] for k in range(10)]
+    even = [r for members in by_class for r in members[:10]]
+    chosen = {
+        name: run.prepare(settings, cell, [0], long_tailed(variants, part), data_folder).task.selected_by
+        for name, part in {"even": even, "uneven": even[:-5]}.items()
+    }
+    assert plain.selected_by == "validation_accuracy"
+    assert chosen == {"even": "validation_accuracy", "uneven": "validation_balanced_accuracy"}
+    cell["config"]["training"] = {**cell["config"]["training"], "evaluations": 14}
+    ((record, _),) = run.train_seeds(settings, cell, [0], long_tailed(variants, even[:-5]), data_folder)
+    assert record["selected_by"] == "validation_balanced_accuracy"
+    by = {kind: found["validation_balanced_accuracy"] for kind, found in record["metrics"].items()}
+    assert by["selected"] >= max(by["last"], by["oracle"])
