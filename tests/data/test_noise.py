@@ -200,6 +200,20 @@ def test_human_labels_are_those_of_the_column() -> None:
     assert "column worse_label of cifar10n" in made["words"]
 
 
+@settings(deadline=None)
+@given(labels=st.lists(st.integers(0, 6), min_size=500, max_size=500), draw=st.integers(0, 99))
+def test_whatever_people_said_is_given(labels: list[int], draw: int) -> None:
+    labels[:7] = range(7)
+    data = human(some_images()) | {"labels/worse_label": np.array(labels, np.uint8)}
+    data["split"] = np.random.default_rng(draw).permutation(data["split"])  # training rows anywhere
+    pool = np.flatnonzero(data["split"] != 2)
+    data["labels/clean_label"] = data["label"][pool].astype(np.uint8)
+    made = registry.build(KIND, "human", {}, "x", labels="people", column="worse_label")
+    streams = [_parts.generator(draw, word) for word in "ab"]
+    assert made.corrupt(data, pool, *streams).tolist() == labels
+    assert made.corrupt(data, pool[::-3], *streams).tolist() == labels[::-3]
+
+
 @pytest.mark.parametrize(
     ("change", "column", "line"),
     [
