@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.models.layers import Params, dropped, glorot_uniform, propagate
+from hsac.models.layers import Params, dropped, first_linear, glorot_uniform, propagate
 from hsac.registry import require
 
 
@@ -30,11 +30,6 @@ class Gcn:
         require(self.hidden >= 1, "hidden", self.hidden, "an integer from 1")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a number in [0, 1)")
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Features that go into each layer, as dropout sees them."""
-        return self.inputs, self.hidden
-
     def init(self, generator: Generator) -> Params:
         """Weights (out, in) and biases (out,)."""
         params: Params = {}
@@ -45,11 +40,13 @@ class Gcn:
 
     def embed(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
         """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> hidden features (N, d)."""
-        x, *edges = graph
-        u = dropped(x / x.abs().sum(1, keepdim=True).clamp(min=1e-12), masks, 0, self.dropout)
-        return (propagate(u @ params["w0"].mT, *edges) + params["b0"]).relu()
+        x, source, target, weight = graph
+        x = x / x.abs().sum(1, keepdim=True).clamp(min=1e-12)
+        u = first_linear(x, params["w0"], masks, self.dropout)
+        return (propagate(u, source, target, weight, len(x)) + params["b0"]).relu()
 
     def forward(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
         """Graph -> logits of every node (N, K); `masks` of training, none in evaluation."""
-        u = dropped(self.embed(params, c, graph, masks), masks, 1, self.dropout)
-        return propagate(u @ params["w1"].mT, *graph[1:]) + params["b1"]
+        x, source, target, weight = graph
+        u = dropped(self.embed(params, c, graph, masks), masks, self.dropout)
+        return propagate(u @ params["w1"].mT, source, target, weight, len(x)) + params["b1"]

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from hsac.ball import exp0, log0, mobius_add
 from hsac.models.heads import Headed
-from hsac.models.layers import Params, bounded, dropped, he_normal, propagate
+from hsac.models.layers import Params, bounded, dropped, first_linear, he_normal, propagate
 from hsac.registry import require
 
 
@@ -38,11 +38,6 @@ class Hgcn(Headed):
         require(self.clip > 0, "clip", self.clip, "a number above 0")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a number in [0, 1)")
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Features that go into each layer, as dropout sees them."""
-        return self.inputs, self.hidden
-
     def init(self, generator: Generator) -> Params:
         """Weights (out, in), biases (out,) as tangent vectors, and the head's."""
         params: Params = {}
@@ -53,12 +48,12 @@ class Hgcn(Headed):
 
     def embed(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
         """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> tangent features at the origin (N, d)."""
-        u, *edges = graph
+        x, source, target, weight = graph
+        u = first_linear(x, params["w0"], masks, self.dropout)
         for i in range(2):
-            u = bounded(dropped(u, masks, i, self.dropout) @ params[f"w{i}"].mT, self.clip, self.space)
-            point = mobius_add(exp0(u, c[i]), exp0(params[f"b{i}"], c[i])[None], c[i])
-            u = propagate(log0(point, c[i]), *edges)
-            u = u.relu() if i == 0 else u
+            point = mobius_add(exp0(bounded(u, self.clip, self.space), c[i]), exp0(params[f"b{i}"], c[i])[None], c[i])
+            u = propagate(log0(point, c[i]), source, target, weight, len(x))
+            u = dropped(u.relu(), masks, self.dropout) @ params["w1"].mT if i == 0 else u
         return bounded(u, self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:

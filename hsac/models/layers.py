@@ -27,15 +27,25 @@ def glorot_uniform(shape: tuple[int, int], generator: Generator) -> Tensor:
     return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * (6 / sum(shape)) ** 0.5
 
 
-def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Sum of the neighbours' rows of u (N, d), weighted by edge: Σ over edges source -> target (E,)."""
+def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor, nodes: int) -> Tensor:
+    """Rows of u (N, d) sent along edges source -> target (E,), times their weight (E,), and summed: (nodes, d)."""
     message = u.index_select(0, source) * weight[:, None]
-    return message.new_zeros(u.shape).index_add(0, target, message)
+    return message.new_zeros((nodes, u.shape[1])).index_add(0, target, message)
 
 
-def dropped(u: Tensor, masks: Params | None, layer: int, rate: float) -> Tensor:
-    """Inverted dropout (Srivastava et al., JMLR 2014) of u by the mask of a layer, where there are masks."""
-    return u if masks is None else u * masks[f"layer{layer}"] / (1 - rate)
+def first_linear(x: Tensor, weight: Tensor, masks: Params | None, rate: float) -> Tensor:
+    """x @ weightᵀ, x (N, F) a graph's features, after inverted dropout (Srivastava et al., JMLR 2014) where there are
+    masks. Features are sparse, so `masks["layer0"]` is over the entries that are not 0, in the order of nonzero()."""
+    if masks is None:
+        return x @ weight.mT
+    node, feature = x.nonzero(as_tuple=True)
+    kept = x[node, feature] * masks["layer0"] / (1 - rate)
+    return propagate(weight.mT, feature, node, kept, len(x))
+
+
+def dropped(u: Tensor, masks: Params | None, rate: float) -> Tensor:
+    """Inverted dropout of hidden features u (N, d) by `masks["layer1"]`, where there are masks."""
+    return u if masks is None else u * masks["layer1"] / (1 - rate)
 
 
 def channels(inputs: tuple[int, ...]) -> int:

@@ -178,8 +178,8 @@ def prepare(
     task, sizes = _task(config, variant, data, seeds, like)
     model = registry.build("model", model_name, given, "model", space=curvature_rule.geometry, **sizes)
 
-    if isinstance(task, NodeTask):
-        task.drop(getattr(model, "dropout", 0.0), getattr(model, "widths", ()))
+    if isinstance(task, NodeTask) and model.dropout:
+        task.drop(model.dropout, model.hidden)
 
     curvature = config["curvature"]
     transform = None

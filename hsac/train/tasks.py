@@ -336,24 +336,23 @@ class NodeTask:
         self.inputs, self.classes = x.shape[1], int(graph.y.max()) + 1
         self.examples, self.chance = len(self.rows["train"]), _chance(self.y[self.rows["train"]])
         self.seeds, self.rate = seeds, 0.0
-        self.widths: tuple[int, ...] = ()
+        self.masked: tuple[tuple[int, ...], ...] = ()
         self.streams: dict[str, list[torch.Generator]] = {}
         self.trained = training_loss(trained, self.y[self.rows["train"]], self.classes, like)
 
-    def drop(self, rate: float, widths: tuple[int, ...]) -> None:
-        """From now on batches bring dropout masks at `rate`, one for each layer that takes `widths` features."""
-        self.rate, self.widths = rate, widths
+    def drop(self, rate: float, hidden: int) -> None:
+        """From now on batches bring dropout masks at `rate`: of the features that are not 0, of `hidden` features."""
+        self.rate = rate
+        self.masked = ((int(self.graph[0].count_nonzero()),), (len(self.y), hidden))
 
     def batch(self, stream: str) -> dict[str, Tensor] | None:
-        """Every batch is all training nodes; with dropout, masks layer<i> (R, nodes, width) of what is kept."""
+        """Every batch is all training nodes; with dropout, also masks layer<i> (R, ...) of what is kept."""
         if not self.rate:
             return None
         streams = self.streams.setdefault(stream, [generator(seed, f"dropout {stream}") for seed in self.seeds])
         return {
-            f"layer{i}": torch.stack([torch.rand((len(self.y), width), generator=g) >= self.rate for g in streams]).to(
-                self.y.device
-            )
-            for i, width in enumerate(self.widths)
+            f"layer{i}": torch.stack([torch.rand(shape, generator=g) >= self.rate for g in streams]).to(self.y.device)
+            for i, shape in enumerate(self.masked)
         }
 
     def probe(self) -> None:

@@ -47,17 +47,21 @@ def test_it_is_torch_geometrics_gcn():
 @pytest.mark.parametrize("model", [Gcn(5, 3, "euclidean", hidden=4), Hgcn(5, 3, "hyperbolic", hidden=4, dropout=0.5)])
 def test_masks_drop_and_scale(model):
     *_, given = graph()
+    given = (given[0] * (given[0] > 0.3), *given[1:])  # zeros, as in bags of words
     params, c = model.init(generator()), torch.full((len(model.curvature_names),), 0.5, dtype=F64)
-    whole = {f"layer{i}": torch.ones((NODES, width), dtype=torch.bool) for i, width in enumerate(model.widths)}
-    kept = {**whole, "layer0": torch.rand((NODES, 5), generator=generator(3)) >= 0.5}
-    double = (given[0] * 2, *given[1:])
-    if isinstance(model, Hgcn):  # keeping everything at rate 1/2 doubles what goes into each layer
-        layer1 = {**params, "w1": 2 * params["w1"]}
-        torch.testing.assert_close(model.forward(params, c, given, whole), model.forward(layer1, c, double))
-    zeroed = (given[0] * kept["layer0"], *given[1:])
-    if isinstance(model, Hgcn):
-        torch.testing.assert_close(model.forward(params, c, given, kept), model.forward(params, c, zeroed, whole))
-    assert not torch.allclose(model.forward(params, c, given, kept), model.forward(params, c, given))
+    node, feature = given[0].nonzero(as_tuple=True)
+    kept = torch.rand(len(node), generator=generator(3)) >= 0.5
+    hidden = torch.rand((NODES, model.hidden), generator=generator(4)) >= 0.5
+    masks = {"layer0": kept, "layer1": hidden}
+    dense = torch.zeros((NODES, 5), dtype=torch.bool)
+    dense[node[kept], feature[kept]] = True
+    found = model.forward(params, c, given, masks)
+    assert not torch.allclose(found, model.forward(params, c, given))
+    if isinstance(model, Hgcn):  # dropping a feature is having it 0; what stays is twice as large at rate 1/2
+        zeroed, whole = (2 * given[0] * dense, *given[1:]), {"layer0": torch.tensor([True]), "layer1": hidden}
+        whole["layer0"] = torch.ones(int(zeroed[0].count_nonzero()), dtype=torch.bool)
+        halved = {**params, "w0": params["w0"] / 2}
+        torch.testing.assert_close(found, model.forward(halved, c, zeroed, whole))
 
 
 def test_a_bad_rate_is_named():
