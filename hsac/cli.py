@@ -307,7 +307,7 @@ def list_stage(args: argparse.Namespace) -> None:
 
     def lines(folder: str, summaries: dict[str, str]) -> list[str]:
         return [
-            f"{name:<24}{text}" + (f" [{registry.find(folder, name)[1]}]" if registry.from_plugin(folder, name) else "")
+            f"{name:<32}{text}" + (f" [{registry.find(folder, name)[1]}]" if registry.from_plugin(folder, name) else "")
             for name, text in summaries.items()
         ]
 
@@ -322,7 +322,7 @@ def list_stage(args: argparse.Namespace) -> None:
             for family, folder in registry.FAMILIES.items()
         },
         f"experiments and methods of scale {args.scale}": [
-            f"{name:<24}{' '.join(e['methods'])}" for name, e in settings["experiments"].items()
+            f"{name:<32}{' '.join(e['methods'])}" for name, e in settings["experiments"].items()
         ],
     }.items():
         print(title)
