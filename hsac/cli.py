@@ -53,10 +53,14 @@ def data_verify(args: argparse.Namespace) -> int:
 
 
 def data_info(args: argparse.Namespace) -> None:
-    """Print everything that is known of a dataset."""
+    """Print everything that is known of a dataset; with --picture also draw it."""
     from hsac.data import overview
 
     print(overview.info(args.name, layout.data_root(), _mirror(args)))
+    if args.picture is not None:
+        from hsac.data.pictures import write_picture
+
+        write_picture(args.name, layout.data_root(), args.picture)
 
 
 def data_mirror(args: argparse.Namespace) -> int:
@@ -214,7 +218,7 @@ def page_stage(args: argparse.Namespace) -> None:
 
     settings = _settings(args)
     variants = {name: layout.variant_path(e) for name, e in settings["experiments"].items()}
-    write_page(args.results, variants, page_data(args.results), args.results / "index.html")
+    write_page(args.results, layout.datasets(settings), variants, page_data(args.results), args.results / "index.html")
     print(f"tables  {args.results}/tables\nfigures {args.results}/figures\npage    {args.results}/index.html")
 
 
@@ -463,11 +467,16 @@ def _data_actions(data: argparse.ArgumentParser, *common: tuple[str, dict[str, A
     """The actions of `hsac data`."""
     actions = data.add_subparsers(dest="what", required=True, metavar="ACTION")
     some, one = {"metavar": "NAME", "help": "a dataset of `hsac data list`"}, {"metavar": "NAME", "help": "a dataset"}
+    drawn = {
+        "type": Path,
+        "metavar": "FILE.png",
+        "help": "draw it there; beside it as .pdf, caption and numbers as .json",
+    }
     options: dict[str, tuple[Callable[[argparse.Namespace], int | None], list[tuple[str, dict[str, Any]]]]] = {
         "list": (data_list, []),
         "fetch": (data_fetch, [("names", {**some, "nargs": "+"})]),
         "verify": (data_verify, [("names", {**some, "nargs": "*"})]),
-        "info": (data_info, [("name", one)]),
+        "info": (data_info, [("name", one), ("--picture", drawn)]),
         "mirror": (
             data_mirror,
             [

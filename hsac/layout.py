@@ -45,6 +45,17 @@ def variant_inputs(experiment: dict[str, Any]) -> list[Path]:
     return [manifest_path(dataset) for dataset in (experiment["dataset"], *datasets)] + files
 
 
+def datasets(settings: dict[str, Any]) -> list[str]:
+    """The datasets of the experiments and the labels that their variants take, each once."""
+    experiments = settings["experiments"].values()
+    return list(dict.fromkeys(name for e in experiments for name in (e["dataset"], *variants.inputs(e["variant"])[0])))
+
+
+def picture_path(results: Path, dataset: str) -> Path:
+    """The picture of a dataset; the same as .pdf and its caption as .json lie beside it."""
+    return results / "data" / f"{dataset}.png"
+
+
 def blocks(seeds: list[int], size: int) -> dict[int, list[int]]:
     """Seeds of each bundle, by seed // size: adding a seed leaves the other bundles as they are."""
     return {block: list(group) for block, group in groupby(sorted(seeds), lambda seed: seed // size)}

@@ -123,7 +123,11 @@ def jobs(settings: dict[str, Any], results: Path) -> list[Job]:
     tables = job("tables", "report", results / "tables", resolved, runs, *theory)
     graph = job("rule_graph", "report", results / "rulegraph.dot")
     figures = job("figures", "report", results / "figures", resolved, runs, graph, *theory)
-    job("page", "report", results / "index.html", resolved, runs, claims, tables, figures)
+    pictures = [
+        job("picture", "data", layout.picture_path(results, name), layout.manifest_path(name))
+        for name in layout.datasets(settings)
+    ]
+    job("page", "report", results / "index.html", resolved, runs, claims, tables, figures, *pictures)
     return list(made.values())
 
 

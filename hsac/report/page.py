@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from hsac.data import catalogue
+from hsac.data.overview import size
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
 from hsac.report import curvature_role, provenance, published, tables, theory
@@ -186,10 +187,25 @@ def _figure(root: Path, name: str) -> dict[str, Any]:
     return {"name": name, "caption": CAPTIONS[name], "image": image(root / "figures" / f"{name}.png")}
 
 
-def _citations(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """Name, citation and licence of the datasets that were used."""
-    used = [name for name in catalogue.names() if name in set(runs["dataset"])]
-    return [{"name": n, "citation": catalogue.entry(n).citation, "licence": catalogue.entry(n).licence} for n in used]
+def _dataset(root: Path, name: str) -> dict[str, Any]:
+    """What the catalogue says of a dataset, with its picture."""
+    entry, drawn = catalogue.entry(name), read_json(root / "data" / f"{name}.json")
+    return {
+        "name": name,
+        "about": entry.about,
+        "facts": {
+            "size": size(entry),
+            "source": entry.source,
+            "licence": entry.licence,
+            "citation": entry.citation,
+            "content": f"SHA-256 {drawn['sha256']}; as the catalogue says: {drawn['verified']}",
+        },
+        "picture": {
+            "name": f"data-{name}",
+            "caption": drawn["caption"],
+            "image": image(root / "data" / f"{name}.png"),
+        },
+    }
 
 
 def _verification(path: Path) -> str:
@@ -201,11 +217,14 @@ def _verification(path: Path) -> str:
     return f"{certificate['checked']} finished runs, drawn at random, were trained again: {counts}."
 
 
-def write_page(results_dir: Path, variants: Mapping[str, Path], behind: Mapping[str, Any], out: Path) -> None:
+def write_page(
+    results_dir: Path, datasets: Sequence[str], variants: Mapping[str, Path], behind: Mapping[str, Any], out: Path
+) -> None:
     """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is opened.
 
-    Reads ``runs.parquet``, ``trajectories.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png`` and the
-    records under ``results_dir``, and for the words of their recipes the ``variants`` files, one an experiment;
+    Reads ``runs.parquet``, ``trajectories.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png``, the
+    records and of the ``datasets`` the pictures ``data/<name>.png`` with ``.json`` under ``results_dir``, and for the
+    words of their recipes the ``variants`` files, one an experiment;
     ``behind`` is what a click on a cell opens (``hsac.report.provenance.page_data``), ``verification.json`` is shown
     where it is there. Raises InputError naming the file that is missing.
     """
@@ -263,7 +282,7 @@ def write_page(results_dir: Path, variants: Mapping[str, Path], behind: Mapping[
         trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),
         colours=COLOURS | {"": OTHER},
         references={name: str(t.loc[t["reference"], "method"].iloc[0]) for name, t in numbers.items()},
-        citations=_citations(runs),
+        datasets=[_dataset(root, name) for name in datasets],
         variants=_variants(variants),
         data=runs.drop_duplicates(["dataset", "variant", "variant_hash"]).to_dict("records"),
         environment=_environment(runs, root),

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
 from synthetic_records import ORDER, REFERENCES, synthetic_results
 
+from hsac.data.pictures import write_picture
 from hsac.report.claims import write_claims
 from hsac.report.figures import write_figures
 from hsac.report.page import write_page
@@ -45,7 +46,7 @@ CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
 
 
 @pytest.fixture(scope="session")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of synthetic results of two experiments with four seeds each."""
     root = synthetic_results(tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4)
     order = {name: ORDER[name] for name in ("digits", "glyphs_long_tailed")}
@@ -55,5 +56,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tables(runs, order, REFERENCES, root / "tables")
     write_theory_tables(runs, order, root / "tables")
     write_published(CLAIMS.with_name("published.yaml"), runs, root / "tables")
-    write_page(root, {}, BEHIND, root / "index.html")
+    write_picture("digits", data_folder, root / "data" / "digits.png")
+    write_page(root, ["digits"], {}, BEHIND, root / "index.html")
     return root / "index.html"

@@ -16,7 +16,7 @@ def data(served, tmp_path, monkeypatch) -> Path:
     """A data folder, in a folder without configuration; the toy is served at an address."""
     served.files["/toy"] = GOOD
     entries = {"toy": toy(f"{served.url}/toy"), "disease": catalogue.entry("disease")}
-    monkeypatch.setattr(catalogue, "_entries", lambda: entries)
+    monkeypatch.setattr(catalogue, "_all", lambda: entries)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HSAC_DATA", str(tmp_path / "data"))
     return tmp_path / "data"
@@ -42,7 +42,7 @@ def test_list_says_where_each_dataset_is(data, tmp_path, capsys, monkeypatch):
     assert states()["toy"] == "in the mirror -"
     assert said(capsys, "fetch", "toy", "disease")[0] == "0"
     assert states() == {"disease": "here yes", "toy": "here no hash known"}
-    monkeypatch.setattr(catalogue, "_entries", lambda: {"toy": toy(by_hand="Ask.")})
+    monkeypatch.setattr(catalogue, "_all", lambda: {"toy": toy(by_hand="Ask.")})
     monkeypatch.delenv("HSAC_MIRROR")
     for folder in ("downloads", "raw"):
         (data / folder).rename(data / f"{folder}.away")

@@ -2,12 +2,15 @@
 
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from synthetic_records import ORDER, REFERENCES
 
+from hsac.data import catalogue
+from hsac.data.pictures import write_picture
 from hsac.errors import InputError
 from hsac.report.claims import write_claims
 from hsac.report.figures import rule_graph, style, write_figures
@@ -39,7 +42,7 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(results: Path, variant_file: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def html(results: Path, variant_file: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("page") / "default"
     shutil.copytree(results, root)
     write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
@@ -49,7 +52,9 @@ def html(results: Path, variant_file: Path, tmp_path_factory: pytest.TempPathFac
     write_tables(root / "runs.parquet", order, REFERENCES, root / "tables")
     write_theory_tables(root / "runs.parquet", order, root / "tables")
     write_published(LEDGER, root / "runs.parquet", root / "tables")
-    write_page(root, {"digits": variant_file}, NOTHING_BEHIND, root / "index.html")
+    for name in ("digits", "disease"):
+        write_picture(name, data_folder, root / "data" / f"{name}.png")
+    write_page(root, ["digits", "disease"], {"digits": variant_file}, NOTHING_BEHIND, root / "index.html")
     return (root / "index.html").read_text()
 
 
@@ -89,6 +94,29 @@ def test_page_shows_the_results(html):
     assert "prefers-color-scheme: dark" in html
 
 
+def test_data_are_shown_with_picture_licence_and_citation(html):
+    text = unescape(html)
+    for name, words in (("digits", "1,797 images, 8 x 8"), ("disease", "1,044 nodes, 1,043 edges")):
+        entry = catalogue.entry(name)
+        assert f'<h3 id="data-{name}">' in html
+        assert f'<figure id="figure-data-{name}"><img src="data:image/png;base64,' in html
+        for said in (words, entry.about, entry.licence, entry.citation, entry.source, f"SHA-256 {entry.sha256}"):
+            assert " ".join(said.split()) in text
+    assert "Gromov's δ = 0" in text
+
+
+def test_a_missing_picture_of_data_is_named(results, variant_file, tmp_path):
+    root = tmp_path / "default"
+    shutil.copytree(results, root)
+    write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
+    write_figures(root / "runs.parquet", root / "trajectories.parquet", "", ORDER, REFERENCES, root / "figures")
+    write_tables(root / "runs.parquet", ORDER, REFERENCES, root / "tables")
+    write_theory_tables(root / "runs.parquet", ORDER, root / "tables")
+    write_published(LEDGER, root / "runs.parquet", root / "tables")
+    with pytest.raises(InputError, match=r"data/digits\.json is missing"):
+        write_page(root, ["digits"], {}, NOTHING_BEHIND, root / "index.html")
+
+
 def test_cells_sort_by_their_numbers(html):
     keys = re.findall(r'<td data-key="([^"]*)">(?:<svg.*?</svg>)?(\d+\.\d+ ± \d+\.\d+)</td>', html)
     assert keys
@@ -97,17 +125,17 @@ def test_cells_sort_by_their_numbers(html):
 
 def test_missing_pieces_are_named(results, tmp_path):
     with pytest.raises(InputError, match=r"runs\.parquet: missing"):
-        write_page(tmp_path, {}, NOTHING_BEHIND, tmp_path / "index.html")
+        write_page(tmp_path, [], {}, NOTHING_BEHIND, tmp_path / "index.html")
     shutil.copytree(results, tmp_path / "r")
     write_claims(CLAIMS_FILE, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "claims.json")
     style.save(rule_graph.draw(""), tmp_path / "r" / "figures" / "rule_graph")
     with pytest.raises(InputError, match=r"overview\.csv: missing"):
-        write_page(tmp_path / "r", {}, NOTHING_BEHIND, tmp_path / "index.html")
+        write_page(tmp_path / "r", [], {}, NOTHING_BEHIND, tmp_path / "index.html")
     write_tables(tmp_path / "r" / "runs.parquet", ORDER, REFERENCES, tmp_path / "r" / "tables")
     write_theory_tables(tmp_path / "r" / "runs.parquet", ORDER, tmp_path / "r" / "tables")
     write_published(LEDGER, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "tables")
     with pytest.raises(InputError, match=r"accuracy_by_method\.png: cannot be read"):
-        write_page(tmp_path / "r", {}, NOTHING_BEHIND, tmp_path / "index.html")
+        write_page(tmp_path / "r", [], {}, NOTHING_BEHIND, tmp_path / "index.html")
 
 
 def test_duration():

@@ -63,7 +63,10 @@ def test_outputs(project):
         assert (results / f"tables/digits.{kind}").stat().st_size > 0
     for kind in ("png", "pdf"):
         assert (results / f"figures/accuracy_by_method.{kind}").stat().st_size > 0
-    assert "<html" in (results / "index.html").read_text()[:500]
+        assert (results / f"data/disease.{kind}").stat().st_size > 0
+    page = (results / "index.html").read_text()
+    assert "<html" in page[:500]
+    assert 'id="figure-data-disease"' in page
     runs = pd.read_parquet(results / "runs.parquet")
     assert {"setting", "dataset", "variant", "model", "method", "seed", "status"} <= set(runs.columns)
     assert len(runs) == 8
@@ -87,7 +90,7 @@ def test_snakemakes_own_report(project, tmp_path):
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(tmp_path / "report.zip") as report:
         names = {Path(name).name for name in report.namelist()}
-    assert {"digits.csv", "accuracy_by_method.png", "approximation.png", "index.html"} <= names
+    assert {"digits.csv", "digits.png", "accuracy_by_method.png", "approximation.png", "index.html"} <= names
 
 
 def test_a_second_run_does_nothing(project):

@@ -93,6 +93,10 @@ def informed_cells(experiment):
     ]
 
 
+PICTURES = {
+    name: layout.picture_path(layout.results_root(SCALE), name).as_posix()
+    for name in layout.datasets(SETTINGS)
+}
 THEORY = [
     path.as_posix()
     for path in layout.theory_paths(SETTINGS, layout.results_root(SCALE))
@@ -119,6 +123,7 @@ wildcard_constraints:
     hash="[0-9a-f]{16}",
     block="[0-9]+",
     study="[a-z0-9_]+",
+    dataset="[a-z0-9_]+",
 
 
 onstart:

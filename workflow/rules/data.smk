@@ -26,3 +26,26 @@ rule fetch:
     shell:
         "hsac data fetch {wildcards.dataset:q} {PLUGINS}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+rule picture:
+    input:
+        f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
+    output:
+        report(
+            f"{RESULTS}/data/{{dataset}}.png",
+            category="Data",
+            labels={"dataset": "{dataset}"},
+            caption="../report/data.rst",
+        ),
+        f"{RESULTS}/data/{{dataset}}.pdf",
+        f"{RESULTS}/data/{{dataset}}.json",
+    log:
+        f"{RESULTS}/logs/data/{{dataset}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.data.pictures"]),
+    shell:
+        "hsac data info {wildcards.dataset:q} --picture {output[0]:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

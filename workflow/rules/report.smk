@@ -122,6 +122,7 @@ rule page:
         claims=rules.claims.output,
         tables=rules.tables.output,
         figures=rules.figures.output,
+        pictures=list(PICTURES.values()),
     output:
         report(
             f"{RESULTS}/index.html",

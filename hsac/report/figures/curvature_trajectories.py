@@ -45,7 +45,7 @@ def draw(runs: pd.DataFrame, trajectories: pd.DataFrame, order: Mapping[str, Seq
             style.band(panel, *series(layer[layer["method"] == method], "curvature"), method, log=True)
             drawn.append(method)
         panel.set_yscale("log")
-        style.log_curvature(panel.yaxis)
+        style.log_axis(panel.yaxis)
         panel.set_title(f"{name}: {key}")
         panel.set_xlabel("training step")
         panel.set_ylabel("curvature c")

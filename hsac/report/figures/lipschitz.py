@@ -68,7 +68,7 @@ def _panel(axes: Axes, block: pd.DataFrame) -> None:
     if high < 100 * low:  # room, so that a constant line does not look like a steep one
         middle = math.sqrt(low * high)
         axes.set_ylim(min(low, middle / 10), max(high, middle * 10))
-    style.log_curvature(axes.xaxis)
+    style.log_axis(axes.xaxis)
 
 
 def _legend(axes: Axes, radius: float) -> None:

@@ -54,7 +54,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
         for panel in axes[:, column]:
             panel.set_xscale("log")
             panel.set_xlim(low / 1.5, high * 1.5)
-            style.log_curvature(panel.xaxis)
+            style.log_axis(panel.xaxis)
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
         axes[-1, column].set_xlabel("fixed curvature c")
     figure.align_ylabels()

@@ -95,8 +95,8 @@ def method_legend(figure: Figure, methods: Iterable[str]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
-def log_curvature(axis: Any) -> None:
-    """A log axis for curvatures with plain numbers, labelled often enough for ranges under a decade."""
+def log_axis(axis: Any) -> None:
+    """A log axis with plain numbers, labelled often enough for ranges under a decade."""
     low, high = axis.get_view_interval()
     subs = (1.0,) if high > 100 * low else (1.0, 3.0) if high > 10 * low else (1.0, 2.0, 3.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
