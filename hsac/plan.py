@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +70,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """Parts in the configuration's order, then SHARED; jobs by rule, all and left; cells without any timing; where
-    timings are from; datasets."""
+    """Parts in the configuration's order, then SHARED; jobs by rule, all and left; cells that train by experiment, all
+    and those without any timing; where timings are from; datasets."""
 
     parts: list[Part]
     rules: Counter[str]
     rules_left: Counter[str]
-    cells: int
-    untimed: list[tuple[str, str]]
+    cells: Counter[str]
+    untimed: dict[str, list[str]]
     sources: set[str]
     datasets: list[str]
 
@@ -139,10 +138,12 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
     parts = {name: Part(name) for name in (*settings["experiments"], *SHARED)}
     here = cache(lambda folder: frozenset(os.listdir(folder)) if folder.is_dir() else frozenset())
     unrecorded: set[Path] = set()  # bundles that lack a record
-    untimed, sources = [], set()
-    trained = config.trained_cells(settings)
-    for cell in trained:
+    untimed: dict[str, list[str]] = {}
+    sources: set[str] = set()
+    cells = Counter[str]()
+    for cell in config.trained_cells(settings):
         part = parts[cell["experiment"]]
+        cells[part.name] += 1
         timed = False
         for block, seeds in layout.blocks(config.seeds(settings, part.name), settings["bundle"]).items():
             index = layout.index_path(results, cell, block)
@@ -154,7 +155,7 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
             sources |= {cost.source for cost in costs.values()}
             _add(part, costs, len(seeds), left)
         if not timed:
-            untimed.append((cell["experiment"], cell["method"]))
+            untimed.setdefault(part.name, []).append(cell["method"])
     rules, rules_left = Counter[str](), Counter[str]()
     waiting: set[Path] = set()
     for job in jobs(settings, results):
@@ -167,7 +168,7 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
             rules_left[job.rule] += 1
             parts[job.part].jobs_left += 1
     datasets = sorted({job.output.parent.name for job in jobs(settings, results) if job.rule == "fetch"})
-    return Plan(list(parts.values()), rules, rules_left, len(trained), untimed, sources, datasets)
+    return Plan(list(parts.values()), rules, rules_left, cells, untimed, sources, datasets)
 
 
 def _add(part: Part, costs: dict[str, Cost], runs: int, left: int) -> None:
@@ -222,13 +223,17 @@ def lines(made: Plan, root: Path, mirror: Path | None, file: Path) -> Iterator[s
     yield "jobs: " + ", ".join(f"{rule} {count} ({made.rules_left[rule]} left)" for rule, count in made.rules.items())
     yield "hours and results are those of training; the other jobs' are not recorded"
     if made.untimed:
-        several = [(name, [m for _, m in of]) for name, of in groupby(made.untimed, lambda cell: cell[0])]
-        named = "; ".join(f"{name} {' '.join(methods)}" for name, methods in several)
-        yield f"no timing recorded for {len(made.untimed)} of {made.cells} cells (`hsac time` takes some): {named}"
+        named = "; ".join(f"{name}: {_methods(methods, made.cells[name])}" for name, methods in made.untimed.items())
+        lacking = sum(map(len, made.untimed.values()))
+        yield f"no timing recorded for {lacking} of {made.cells.total()} cells (`hsac time` takes them): {named}"
     gpu = parts[-1].gpu_hours
     if parts[-1].runs and gpu.unknown == parts[-1].runs:
         yield "no GPU timing recorded"
     yield f"timings: {'; '.join(sorted(made.sources)) or f'none, in finished runs or {file}'}"
+
+
+def _methods(methods: list[str], cells: int) -> str:
+    return f"all {cells}" if len(methods) == cells else " ".join(methods)
 
 
 def _row(part: Part) -> tuple[str, ...]:

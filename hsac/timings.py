@@ -77,11 +77,11 @@ def shape(cell: dict[str, Any]) -> str:
     """Digest of what decides how long a training step of a cell takes.
 
     Left out are the length of training, the curvature's start and bounds, the variant's name, draw and noise rate, and
-    those parameters of rules that are no whole numbers and no words: they say how far to go, not how often.
+    those parameters of model, loss and rules that are fractions: they say how far to go, not how often.
     """
     given = cell["config"]
     kept = {key: value for key, value in given.items() if key != "setting"}
-    kept |= {key: _counts(given[key]) for key in ("weights", "rule", "measure")}
+    kept |= {key: _counts(given[key]) for key in ("model", "loss", "weights", "rule", "measure")}
     left_out = {"training": LENGTH, "variant": ("name", "draw", "rate"), "curvature": ("start", "bounds")}
     kept |= {part: {k: v for k, v in given[part].items() if k not in names} for part, names in left_out.items()}
     return digest(kept)

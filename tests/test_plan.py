@@ -150,7 +150,7 @@ def test_without_timings_nothing_is_guessed(project, capsys):
     rows, rest = printed(capsys)
     assert rows["total"] == ["34", "34", "50", "50", *["?"] * 5]
     assert "no timing recorded for 17 of 17 cells" in rest
-    assert "digits sgd+euclidean sgd+fixed@0.3 sgd+fixed@1 sgd+learned" in rest
+    assert "digits: all 7; disease: all 2;" in rest
     assert "no GPU timing recorded" in rest
     assert "timings: none" in rest
 
@@ -168,6 +168,7 @@ def test_hours_are_sums_of_what_is_recorded_and_say_at_least(settings, capsys):
 def test_gpu_hours_come_from_gpus_only(settings, capsys):
     record(settings, [("disease", "adam+hsac", "Some GPU", 1800)])
     rows, rest = printed(capsys)
+    assert "digits: all 7; disease: adam+fixed@0.3; " in rest
     assert rows["disease"][4:8] == ["?", "?", "≥ 1", "≥ 1"]
     assert "no GPU timing" not in rest
 
