@@ -253,9 +253,8 @@ def plan_stage(args: argparse.Namespace) -> None:
     from hsac.data import obtain
     from hsac.timings import Timings
 
-    override = _json(args.override, "--override")
-    settings, results = config.load(args.scale, override), layout.results_root(args.scale)
-    mirror = obtain.mirror_root(config.mirror(args.scale, override))
+    settings, results = _load(args), layout.results_root(args.scale)
+    mirror = obtain.mirror_root(config.mirror(args.scale, _json(args.override, "--override")))
     made = plan.plan(settings, results, Timings(results.parent))
     print("\n".join(plan.lines(made, layout.data_root(), mirror, FILE)))
 
@@ -269,9 +268,8 @@ def time_stage(args: argparse.Namespace) -> int:
     from hsac.data import obtain
     from hsac.train.clock import chosen, time_cells
 
-    override = _json(args.override, "--override")
-    settings = config.load(args.scale, override)
-    mirror = obtain.mirror_root(config.mirror(args.scale, override))
+    settings = _load(args)
+    mirror = obtain.mirror_root(config.mirror(args.scale, _json(args.override, "--override")))
     track = partial(tqdm, unit="cell", disable=None)
     failed = time_cells(settings, chosen(settings, args.cells), layout.data_root(), mirror, args.output, track)
     for line in failed:
