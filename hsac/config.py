@@ -346,8 +346,10 @@ def _check_theory(settings: dict[str, Any], layers: list[tuple[str, dict[str, An
         for method in experiment.get("informed", []):
             key = f"experiments.{name}.informed"
             the_cell = cell(settings, name, method)
-            if experiment["variant"]["recipe"] in (*GRAPH_RECIPES, "episodes") or derived(the_cell):
-                allowed = "methods that train, of experiments that classify images"
+            rule = the_cell["config"]["rule"]["rule"]
+            several = derived(the_cell) or registry.marked("curvature rule", rule, "searches")
+            if experiment["variant"]["recipe"] in (*GRAPH_RECIPES, "episodes") or several:
+                allowed = "methods that train once, of experiments that classify images"
                 raise InputError(
                     f"{key}: found {method!r} of recipe {experiment['variant']['recipe']!r}; allowed are {allowed}"
                 )

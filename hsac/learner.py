@@ -74,6 +74,8 @@ class CurvatureLearner:
         **parameters: Any,
     ) -> None:
         self.rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
+        whose = "training; the batch is what `step` is given, held out or not"
+        require(self.rule.batch == "training", "CurvatureLearner.batch", self.rule.batch, whose)
         for name, value in (("warm_up", warm_up), ("seed", seed)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             require(whole, f"CurvatureLearner.{name}", value, "an integer from 0")

@@ -174,6 +174,19 @@ def fields_of(node: ast.ClassDef) -> Iterator[Any]:
             yield item
 
 
+def marked(family: str, name: str, mark: str) -> bool:
+    """Whether a part's class says `mark: ClassVar[bool] = True`."""
+    node = class_of(file(family, name))
+    return node is not None and any(
+        isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and item.target.id == mark
+        and isinstance(item.value, ast.Constant)
+        and item.value.value is True
+        for item in node.body
+    )
+
+
 def summary(family: str, name: str) -> str:
     """First line of a part's docstring."""
     node = class_of(file(family, name))

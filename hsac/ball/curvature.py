@@ -49,6 +49,19 @@ class Transform:
         share = min(max((c - low) / (high - low), 1e-12), 1 - 1e-12)
         return math.log(share) - math.log1p(-share)
 
+    def to_theta(self, c: Tensor) -> Tensor:
+        """θ with τ(θ) = c for a tensor of curvatures, each first pulled into the bounds (infinity too)."""
+        low, high = self.bounds
+        at = c.double().clamp(low, high)
+        if self.kind == "exp":
+            theta = at.log()
+        elif self.kind == "softplus":
+            theta = at + (-torch.expm1(-at)).log()
+        else:
+            share = ((at - low) / (high - low)).clamp(1e-12, 1 - 1e-12)
+            theta = share.log() - torch.log1p(-share)
+        return theta.to(c)
+
     def clamp(self, theta: Tensor) -> Tensor:
         """θ pulled back so that c stays in its bounds."""
         low, high = self.bounds

@@ -51,6 +51,7 @@ RUN_SCHEMA = pa.schema(
     + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("loss", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
+    + [("held_out_batches", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
     + [(f"{kind}_{name}", _WHOLE if name == "step" else _REAL) for kind in SELECTIONS for name in METRICS]
     + [("test_right", _TEXT), ("test_answers", _WHOLE)]
@@ -122,14 +123,12 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def trajectory_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of ``trajectories.parquet`` for one record: one a logged step and layer, one a step with layer "" for a
-    model that has no curvature."""
+    """The rows of ``trajectories.parquet`` for one record: one a logged step and layer."""
     trajectory = record["trajectory"]
     cell = {name: record[name] for name in ("experiment", "method", "seed")}
     for position, step in enumerate(trajectory["step"]):
         point = {name: trajectory[name][position] for name in LOGGED}
-        layers = dict(zip(record["curvature"]["names"], trajectory["curvature"][position], strict=True))
-        for layer, c in (layers or {"": None}).items():
+        for layer, c in zip(record["curvature"]["names"], trajectory["curvature"][position], strict=True):
             yield cell | {"step": step} | point | {"layer": layer, "curvature": c}
 
 

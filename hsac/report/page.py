@@ -95,11 +95,9 @@ def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict
         block = rows[rows["experiment"] == name]
         for method in methods:
             for seed, run in block[block["method"] == method].groupby("seed", sort=True):
-                layers = {
-                    str(layer): part for layer, part in run.groupby("layer", sort=False)
-                }  # "" where the model has no curvature
+                layers = {f"c: {layer}": part for layer, part in run.groupby("layer", sort=False)}
                 first = next(iter(layers.values()))
-                series = {f"c: {layer}": _digits(part["curvature"]) for layer, part in layers.items() if layer}
+                series = {key: _digits(part["curvature"]) for key, part in layers.items()}
                 series |= {key: _digits(first[column]) for key, column in QUANTITIES.items()}
                 one = {"step": first["step"].tolist(), "series": series}
                 found.setdefault(name, {}).setdefault(method, {})[str(seed)] = one
@@ -267,7 +265,7 @@ def write_page(
         sections=sections,
         overview=sortable(overview, tables.overview_displayed(overview), "overview"),
         overview_note=tables.overview_note(runs, order),
-        table_note=tables.RECONSTRUCTED,
+        table_note=tables.RECONSTRUCTED + tables.held_out_note(runs),
         certificates=sortable(certificates, theory.certificates_displayed(certificates), "certificates"),
         certificate_note=theory.CERTIFICATE_NOTE,
         coverage=sortable(coverage, theory.coverage_displayed(coverage), "coverage"),

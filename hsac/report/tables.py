@@ -246,8 +246,17 @@ def overview_note(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> str
             used[method.split("+")[0]].append(experiment)
     base = "; ".join(f"{rule} on {', '.join(experiments)}" for rule, experiments in used.items())
     return "Test accuracy (%), validation-selected, mean ± 95 % half width over seeds. " + (
-        f"The weight rule base is {base}. " * bool(base) + RECONSTRUCTED
+        f"The weight rule base is {base}. " * bool(base) + RECONSTRUCTED + held_out_note(runs)
     )
+
+
+def held_out_note(runs: pd.DataFrame) -> str:
+    """A sentence naming the methods whose curvature was trained on batches of the validation part, with a space before
+    it; empty when none was."""
+    if "held_out_batches" not in runs:  # gathered before it was recorded
+        return ""
+    names = ", ".join(sorted(set(runs["method"][runs["held_out_batches"].fillna(0) > 0])))
+    return f" Trained on validation labels too, by which the others are only selected: {names}." if names else ""
 
 
 def failures_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -299,7 +308,8 @@ def write_tables(
     for experiment in [*order, *sorted(set(runs["experiment"]) - set(order))]:
         reference = references.get(experiment, "")
         numbers = experiment_table(runs, experiment, order.get(experiment, ()), reference)
-        write(out, experiment, numbers, displayed(numbers), f"Reference: {reference or 'none'}. {RECONSTRUCTED}")
+        note = RECONSTRUCTED + held_out_note(runs[runs["experiment"] == experiment])
+        write(out, experiment, numbers, displayed(numbers), f"Reference: {reference or 'none'}. {note}")
     numbers = overview_table(runs, order)
     write(out, "overview", numbers, overview_displayed(numbers), overview_note(runs, order))
     numbers = failures_table(runs)

@@ -353,6 +353,9 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         lines.append(_line("", ", ".join(f"seed {seed}: {method}" for seed, method in sorted(chosen.items()))))
         for source in cell["made_from"]:
             lines += _records(answer, "", source, answer.chosen_among.get(source, []))
+    for record in answer.records.values():
+        if record["method"] == cell["method"] and record["experiment"] == cell["experiment"] and "search" in record:
+            lines.append(_line("searched", _searched(record)))
     made = config.cell(answer.settings, cell["experiment"], cell["method"])
     own = [r for p, r in answer.records.items() if cell["folder"] in p.as_posix()]
     if made["hash"] == cell["config"]:
@@ -374,6 +377,13 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         for place in places:
             lines += _environment(answer.sidecar["environments"][place])
     return lines
+
+
+def _searched(record: dict[str, Any]) -> str:
+    """What a searching rule tried for one seed, and which training the run is."""
+    found = record["search"]
+    tried = ["/".join(f"{c:.3g}" for c in one["curvature"]) for one in found["tried"]]
+    return f"seed {record['seed']}: curvatures {', '.join(tried)}; training {found['chosen'] + 1} is the run"
 
 
 def _records(answer: Answer, title: str, cell: str, runs: Iterable[Sequence[Any]]) -> list[str]:

@@ -1,11 +1,13 @@
 """What rules are given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
+from hsac.ball.curvature import Transform
 from hsac.hypergradient.operator import Loss
 
 State = dict[str, Any]
@@ -40,6 +42,9 @@ class Step:
     weight rule last took it. `upper()` and `lower()` draw losses (w, θ) -> (R,): the plain training loss and the
     training objective (weight decay included), both on one fresh training batch a step. `normal` draws standard
     normal tensors of w's shape, one stream a run. `layers` are the sizes of the parameter tensors that make up w.
+    `held_out()` draws the plain loss on one batch of the validation part a step, `features()` tangent features
+    (R, N, d) at w of a fresh training batch a call; nothing is drawn where a rule does not ask. `to_theta` maps
+    curvatures, first pulled into their bounds, to θ of the same shape.
     """
 
     index: int
@@ -50,6 +55,9 @@ class Step:
     lower: Callable[[], Loss]
     normal: Callable[[], Tensor]
     layers: tuple[int, ...]
+    held_out: Callable[[], Loss]
+    features: Callable[[], Tensor]
+    to_theta: Callable[[Tensor], Tensor]
 
 
 class CurvatureRule(Protocol):
@@ -64,3 +72,34 @@ class CurvatureRule(Protocol):
     def init(self, theta: Tensor) -> State: ...
 
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished training of a search, for one run.
+
+    `theta` (C,) it was trained at. `validation` ranks trainings as epochs are ranked, larger is better: whether it did
+    not diverge, accuracy and -NLL on validation at its selected epoch. `tempered`: held-out loss (nats) of its final
+    weights at its own best temperature, infinite where it diverged.
+    """
+
+    theta: Tensor
+    validation: tuple[float, ...]
+    tempered: float
+
+
+class SearchingRule(CurvatureRule, Protocol):
+    """A curvature rule whose result is one of several whole trainings of a run; the cost of all of them is counted."""
+
+    searches: ClassVar[bool]
+
+    def propose(
+        self, start: Tensor, tried: Sequence[Trial], transform: Transform, stream: torch.Generator
+    ) -> Tensor | None:
+        """θ (C,) of the next training, given the start's θ, the trainings so far and the run's own random stream;
+        None when the search is over, never before the first."""
+        ...
+
+    def score(self, trial: Trial) -> Any:
+        """What the chosen training has most of; of equals the first is chosen."""
+        ...

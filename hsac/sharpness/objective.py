@@ -7,15 +7,17 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import Loss
 
-OBJECTIVES = ("worst", "gap", "mean")
+OBJECTIVES = ("worst", "gap", "mean", "loss")
 
 
 def perturbed_loss(loss: Loss, perturbations: Sequence[Tensor], gap: bool) -> Loss:
     """U(w, θ): the mean of L(w + e, θ) over the perturbations (R, P), less L(w, θ) for `gap`.
 
     `worst` and `gap` have one perturbation, the scope's adversary; `mean` has Gaussian draws, what a PAC-Bayes bound
-    averages. Perturbations are constants to the hypergradient.
+    averages; `loss` has none, and U is L itself. Perturbations are constants to the hypergradient.
     """
+    if not perturbations:
+        return loss
 
     def upper(w: Tensor, theta: Tensor) -> Tensor:
         value = torch.stack([loss(w + e, theta) for e in perturbations]).mean(0)

@@ -166,7 +166,8 @@ def measured(settings: dict[str, Any], cell: Cell, seeds: list[int], variant: di
     plain = [seconds for i, seconds in enumerate(steps) if i and not (share and (i + 1) % PERIOD == 0)]
     step = median(plain) + share * max(0.0, median(outer) - median(plain) if outer else 0.0)
     evaluation = clock.begun[STEPS // 2] - clock.ended[STEPS // 2 - 1]
-    once = max(0.0, whole - sum(steps) - 2 * evaluation)
+    tried = record["tried"]  # a searching rule's run is so many trainings
+    once = max(0.0, whole - sum(steps) - 2 * tried * evaluation)
     workers = threads if clock.device.type == "cpu" else 1
     log = record["outer"]
     return {
@@ -176,10 +177,10 @@ def measured(settings: dict[str, Any], cell: Cell, seeds: list[int], variant: di
         "together": len(seeds),
         "device": record["device"],
         "threads": threads,
-        "steps_per_epoch": seen["steps_per_epoch"],
+        "steps_per_epoch": tried * seen["steps_per_epoch"],
         "seconds_once": _short(once / workers),
         "seconds_step": _short(step / workers),
-        "seconds_evaluation": _short(evaluation / workers),
+        "seconds_evaluation": _short(tried * evaluation / workers),
         "bytes_once": sizes(record, weights.nbytes)[0],
         "bytes_step": _short(share * len(canonical(log)) / len(log["step"])) if log else 0.0,
         "cores": os.cpu_count(),

@@ -67,6 +67,7 @@ class Outcome:
     total: int = 0
     gradients: int = 0
     products: int = 0
+    held_out_batches: int = 0
 
 
 class TimeLimitError(Exception):
@@ -85,7 +86,7 @@ class Problem:
     ) -> None:
         self.task, self.bundle, self.tau, self.weight_decay = task, bundle, tau, weight_decay
         self.memory, self.progress = task.trained.init(runs), 0.0
-        self.gradients = 0
+        self.gradients = self.held_out_batches = 0
 
     def loss(self, batch: Any, first: bool = False) -> Loss:
         """The training loss on a batch. The `first` time of a training step it remembers what it sees."""
@@ -118,6 +119,20 @@ class Problem:
         """The lower level's objective on a batch: loss + weight decay/2·|w|²."""
         loss = self.loss(batch, first)
         return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
+
+    def draw_held_out(self) -> Any:
+        """A batch of the validation part; counted, because its labels then take part in training."""
+        self.held_out_batches += 1
+        return self.task.held_out()
+
+    def held_out(self, batch: Any) -> Loss:
+        """The loss on a batch of the validation part."""
+
+        def loss(w: Tensor, theta: Tensor) -> Tensor:
+            self.gradients += 1
+            return self.task.held_out_loss(self.bundle, w, self.tau(theta), batch)
+
+        return loss
 
     def gradient(self, batch: Any, theta: Tensor, with_theta: bool) -> Callable[[Tensor], Gradient]:
         """Gradient of the objective in w, and in θ if asked for, for one training step."""
@@ -186,8 +201,11 @@ def train(
         problem.progress = index / total
         gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
         w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.factor(index, total))
-        fresh = _Fresh(problem, task)
-        step = Step(index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"), bundle.sizes)
+        fresh = _Fresh(problem, w, theta)
+        step = Step(
+            index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"), bundle.sizes,
+            fresh.held_out, fresh.features, torch.zeros_like if transform is None else transform.to_theta,
+        )  # fmt: skip
         theta, curvature_state, log = curvature_rule.update(theta, curvature_state, step)
         theta = theta if transform is None else transform.clamp(theta)
         for name, value in (("loss", at.loss[:, None]), ("weights", w), ("curvature", theta)):
@@ -203,22 +221,31 @@ def train(
             out.curvature.append(tau(theta).detach())
             out.sharpness.append(problem.sharpness(probe, w, theta, plan)[0])
     out.w, out.theta, out.c, out.gradients = w, theta, tau(theta).detach(), problem.gradients
+    out.held_out_batches = problem.held_out_batches
     out.landscape = _slices(problem, probe, w, theta, normal("landscape"), plan)
     return out
 
 
 class _Fresh:
-    """One fresh training batch a step, drawn when a curvature rule first asks for it."""
+    """What a step draws when a curvature rule first asks for it: one training and one validation batch a step."""
 
-    def __init__(self, problem: Problem, task: Task) -> None:
-        self.problem = problem
-        self.batch = cache(lambda: task.batch("upper"))
+    def __init__(self, problem: Problem, w: Tensor, theta: Tensor) -> None:
+        self.problem, self.w, self.theta = problem, w, theta
+        self.batch = cache(lambda: problem.task.batch("upper"))
+        self.held_out_batch = cache(problem.draw_held_out)
 
     def loss(self) -> Loss:
         return self.problem.loss(self.batch())
 
     def objective(self) -> Loss:
         return self.problem.objective(self.batch())
+
+    def held_out(self) -> Loss:
+        return self.problem.held_out(self.held_out_batch())
+
+    def features(self) -> Tensor:
+        with torch.no_grad():
+            return self.problem.task.features(self.problem.bundle, self.w, self.problem.tau(self.theta))
 
 
 def _slices(

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json, write_array, write_json
 from hsac.records import FINAL, read_records, same_cell, whole, write_index
-from hsac.rules.types import CurvatureRule, WeightRule
+from hsac.rules.types import CurvatureRule, Trial, WeightRule
 from hsac.train.bundle import Bundle
 from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
+from hsac.train.search import Training, search, tempered_loss
 from hsac.train.seeds import generator
 from hsac.train.tasks import EpisodeTask, ImageTask, NodeTask, Task
 
@@ -124,7 +125,7 @@ def attempt(
 
 
 NOTHING: Record = {
-    **dict.fromkeys(["steps", "gradients", "products", "metrics", "selected_by"]),
+    **dict.fromkeys(["steps", "gradients", "products", "held_out_batches", "metrics", "selected_by"]),
     **dict.fromkeys(["sharpness", "outer", "landscape", "embedding"]),
     "curvature": {"names": [], "final": []},
     "trajectory": {
@@ -219,9 +220,38 @@ def train_seeds(
 ) -> list[tuple[Record, np.ndarray]]:
     """Train the seeds of a cell in one process: their records, without the identity fields, and final weights (P,).
 
-    `change` what was prepared to train something else than the cell says. Raises TimeLimitError when they take longer
-    than the settings' `time_limit` (s a run) times their number.
+    A searching rule trains them several times. `change` what was prepared to train something else than the cell says.
+    Raises TimeLimitError when one training takes longer than the settings' `time_limit` (s a run) times their number.
     """
+    if not registry.marked("curvature rule", cell["config"]["rule"]["rule"], "searches"):
+        return _training(settings, cell, seeds, variant, data, change)[0]
+
+    def train_at(some: list[int], theta: Tensor) -> list[Training]:
+        runs, made, out = _training(
+            settings, cell, some, variant, data, lambda made: replace(change(made), theta=theta.to(made.theta))
+        )
+        with torch.no_grad():
+            tempered = tempered_loss(*made.task.held_out_logits(made.bundle, out.w, out.c)).tolist()
+        return [
+            (record, weights, Trial(theta[i], validation_score(record), tempered[i]))
+            for i, (record, weights) in enumerate(runs)
+        ]
+
+    made = prepare(settings, cell, seeds, variant, data)
+    assert made.transform is not None
+    rule: Any = made.curvature_rule
+    return search(rule, seeds, made.theta, made.transform, train_at)
+
+
+def _training(
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    variant: dict[str, Any],
+    data: Path,
+    change: Callable[[Prepared], Prepared],
+) -> tuple[list[tuple[Record, np.ndarray]], Prepared, Outcome]:
+    """One training of the seeds: records and weights, and what was trained and what came of it."""
     started = time.perf_counter()
     limit = settings["time_limit"]
     made = change(prepare(settings, cell, seeds, variant, data))
@@ -240,13 +270,14 @@ def train_seeds(
     )
     embeddings = _embeddings(task, bundle, outcome, model)
     common = _common(settings, cell, seeds, started)
-    return [
+    runs = [
         (
             finite(common | {"seed": seed} | _results(outcome, i, model, task) | {"embedding": embeddings[i]}),
             outcome.w[i].numpy(force=True),
         )
         for i, seed in enumerate(seeds)
     ]
+    return runs, made, outcome
 
 
 def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], started: float) -> Record:
@@ -334,6 +365,7 @@ def _results(outcome: Outcome, i: int, model: Any, task: Task) -> Record:
         "steps": outcome.total,
         "gradients": outcome.gradients,
         "products": outcome.products,
+        "held_out_batches": outcome.held_out_batches,
         "metrics": chosen,
         "selected_by": task.selected_by,
         "curvature": {"names": list(model.curvature_names), "final": outcome.c[i].tolist()},
@@ -397,17 +429,19 @@ def select_bundle(cell: dict[str, Any], methods: list[str], indexes: list[Path],
     write_index(index, cell, paths)
 
 
-def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
-    def score(pair: tuple[str, Record]) -> tuple[bool, float, float]:
-        record = pair[1]
-        selected = (record["metrics"] or {}).get("selected")
-        if selected is None:
-            return (False, 0.0, 0.0)
-        nll = selected["validation_nll"]
-        return (record["status"] == "ok", selected[record["selected_by"]], -nll if nll is not None else float("-inf"))
+def validation_score(record: Record) -> tuple[bool, float, float]:
+    """What trainings are chosen by, larger is better: whether it did not diverge, accuracy (balanced where
+    selection is by that) and -NLL on validation."""
+    selected = (record["metrics"] or {}).get("selected")
+    if selected is None:
+        return (False, 0.0, 0.0)
+    nll = selected["validation_nll"]
+    return (record["status"] == "ok", selected[record["selected_by"]], -nll if nll is not None else float("-inf"))
 
+
+def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
-    chosen, record = unfinished[0] if unfinished else max(records, key=score)
+    chosen, record = unfinished[0] if unfinished else max(records, key=lambda pair: validation_score(pair[1]))
     summed = ("gradients", "products", "steps", "seconds")
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
     if unfinished:

@@ -12,7 +12,7 @@ from hsac import registry
 from hsac.data import load_graph, load_images
 from hsac.errors import InputError
 from hsac.losses.cross_entropy import CrossEntropy
-from hsac.losses.types import Labels, TrainingLoss
+from hsac.losses.types import Labels, TrainingLoss, log_probability
 from hsac.train.augment import CropFlip
 from hsac.train.bundle import Bundle, State
 from hsac.train.seeds import generator
@@ -37,7 +37,13 @@ class Outputs(NamedTuple):
 class Task(Protocol):
     """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`. Batches are per run; metrics are (R,),
     but for test_right: (R, N), how many of the `asked` answers of each of the N test items (or episodes) are right.
-    `selected_by` is the metric of validation that selection looks at."""
+    `selected_by` is the metric of validation that selection looks at.
+
+    `held_out` draws a batch of the validation part, `held_out_loss` is the cross-entropy there of what the network
+    predicts with, `held_out_logits` are those of the whole part: logits (R, N, K), labels (N,), and weights (N,) of
+    mean 1. Under a long tail both weigh the classes alike. `features` are tangent features (R, N, d) of a training
+    batch of a stream of its own.
+    """
 
     steps_per_epoch: int
     asked: int
@@ -47,6 +53,10 @@ class Task(Protocol):
     def batch(self, stream: str) -> Any: ...
     def probe(self) -> Any: ...
     def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Outputs: ...
+    def held_out(self) -> Any: ...
+    def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Tensor: ...
+    def held_out_logits(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+    def features(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor: ...
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics: ...
 
 
@@ -73,6 +83,11 @@ def answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     logs = logits.log_softmax(-1)
     nll = -logs.gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
     return logits.argmax(-1) == labels, nll, logs.amax(-1).exp()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """logits (R, N, K), labels and weights (N,) or (R, N) -> weighted mean (R,)."""
+    return -(weights * log_probability(logits, labels.expand(logits.shape[:-1]))).mean(-1)
 
 
 def mean(values: Tensor) -> Tensor:
@@ -186,8 +201,32 @@ class ImageTask:
         self.selected_by = "validation_balanced_accuracy" if tail and uneven else "validation_accuracy"
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)
-        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper")}
-        self.augment = {name: CropFlip(seeds, f"augment {name}") for name in self.streams if augment == "crop_flip"}
+        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper", "features")}
+        held_out = self.y["validation"]
+        self.held_out_size = min(batch, len(held_out))
+        self.streams["held_out"] = Shuffled(len(held_out), seeds, "held_out")
+        self.balance = balanced_weights(held_out).to(like) if tail else like.new_ones(len(held_out))
+        self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", "upper") if augment == "crop_flip"}
+
+    def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Validation images (R, B, H, W), their labels (R, B) as given, and weights (R, B)."""
+        index = self.streams["held_out"].next(self.held_out_size).to(self.clean.device)
+        return self.pixels(self.rows["validation"][index]), self.y["validation"][index], self.balance[index]
+
+    def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Weighted mean cross-entropy (R,)."""
+        return cross_entropy(self.trained.adjust(bundle.call("forward", w, c, batch[0])), batch[1], batch[2])
+
+    def held_out_logits(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (R, N, K) of all validation images, labels as given and weights (N,)."""
+        state = self.statistics(bundle, w, c, "train")
+        chunks = self._chunks("forward", bundle, w, c, self.rows["validation"], state)
+        return self.trained.adjust(torch.cat([*chunks], 1)), self.y["validation"], self.balance
+
+    def features(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Tangent features (R, B, d) of a training batch, not augmented."""
+        index = self.streams["features"].next(self.size).to(self.clean.device)
+        return bundle.call("embed", w, c, self.pixels(self.rows["train"][index]))
 
     def batch(self, stream: str) -> tuple[Tensor, Tensor, Tensor]:
         """Images (R, B, H, W), (R, B, 3, H, W) in colour, given labels (R, B), and which training rows these are."""
@@ -282,6 +321,12 @@ def _spread(n: int, most: int) -> Tensor:
     return torch.linspace(0, n - 1, min(n, most)).long()
 
 
+def balanced_weights(labels: Tensor) -> Tensor:
+    """Weights (N,) of mean 1 that give each class among the labels (N,) the same sum; all exactly 1 where balanced."""
+    counts = torch.bincount(labels)
+    return len(labels) / (counts.count_nonzero() * counts[labels]).double()
+
+
 def _chance(labels: Tensor) -> float:
     """Error of always predicting the most frequent label."""
     return 1 - float(torch.bincount(labels).max()) / len(labels)
@@ -364,6 +409,23 @@ class NodeTask:
         labels = self.y[self.rows["train"]]
         return Outputs(logits, labels.expand(len(w), -1), torch.arange(len(labels)).to(labels).expand(len(w), -1))
 
+    def held_out(self) -> None:
+        """Every held-out batch is all validation nodes, nothing dropped."""
+
+    def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: None) -> Tensor:
+        """Mean cross-entropy (R,) over the validation nodes."""
+        return cross_entropy(*self.held_out_logits(bundle, w, c))
+
+    def held_out_logits(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (R, N, K) of the validation nodes, labels and weights (N,)."""
+        logits = bundle.call("forward", w, c, self.graph, shared=True)[:, self.rows["validation"]]
+        labels = self.y[self.rows["validation"]]
+        return self.trained.adjust(logits), labels, logits.new_ones(len(labels))
+
+    def features(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Tangent features (R, N, d) of the training nodes."""
+        return bundle.call("embed", w, c, self.graph, shared=True)[:, self.rows["train"]]
+
     def evaluate(self, bundle: Bundle, w: Tensor, c: Tensor) -> Metrics:
         """Accuracy and NLL of every part, balanced accuracy and calibration error of validation and test."""
         logits = self.trained.adjust(bundle.call("forward", w, c, self.graph, shared=True))
@@ -422,7 +484,29 @@ class EpisodeTask:
         n = len(self.episodes["train"])
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)
-        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper")}
+        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper", "features")}
+        held_out = len(self.episodes["validation"])
+        self.held_out_size = min(batch, held_out)
+        self.streams["held_out"] = Shuffled(held_out, seeds, "held_out")
+
+    def held_out(self) -> Tensor:
+        """Validation episodes of images (R, E, way, shot + query, H, W)."""
+        index = self.streams["held_out"].next(self.held_out_size).to(self.answers.device)
+        return self.pixels(self.episodes["validation"][index])
+
+    def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Tensor) -> Tensor:
+        """Mean cross-entropy of the queries (R,)."""
+        logits, labels, _ = self.outputs(bundle, w, c, batch)
+        return cross_entropy(self.trained.adjust(logits), labels, torch.ones_like(logits[..., 0]))
+
+    def held_out_logits(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (R, N, way) of the queries of all validation episodes, their classes and weights (N,)."""
+        logits = torch.cat([*self._logits(bundle, w, c, self.episodes["validation"])], 1).flatten(1, 2)
+        return logits, self.answers.repeat(len(self.episodes["validation"])), logits.new_ones(logits.shape[1])
+
+    def features(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor:
+        """Tangent features (R, N, d) of the images of training episodes."""
+        return bundle.call("embed", w, c, self.batch("features").flatten(1, 3))
 
     def batch(self, stream: str) -> Tensor:
         """Episodes of images (R, E, way, shot + query, H, W), in colour (..., 3, H, W)."""
@@ -446,12 +530,7 @@ class EpisodeTask:
         out: Metrics = {}
         for part, episodes in self.episodes.items():
             episodes = episodes[: self.EVALUATED_TRAIN] if part == "train" else episodes
-            rows, place = episodes.unique(return_inverse=True)  # an image stands in many episodes: embed it once
-            chunks = [bundle.call("embed", w, c, self.pixels(some), shared=True) for some in rows.split(CHUNK)]
-            u = torch.cat(chunks, 1)
-            size = max(1, DISTANCES // (len(w) * self.asked * self.way * u.shape[-1]))
-            logits = (self.trained.adjust(bundle.call("classify", w, c, u[:, some])) for some in place.split(size))
-            found = [answers(z, self.answers) for z in logits]
+            found = [answers(logits, self.answers) for logits in self._logits(bundle, w, c, episodes)]
             right, nll, confidence = (torch.cat(values, 1) for values in zip(*found, strict=True))
             out[f"{part}_accuracy"], out[f"{part}_nll"] = mean(right.flatten(1)), mean(nll.flatten(1))
             if part != "train":
@@ -460,3 +539,11 @@ class EpisodeTask:
                 out["test_right"] = right.sum(-1)
                 out["test_accuracy_episode_sd"] = (out["test_right"].double() / self.asked).std(-1)
         return out
+
+    def _logits(self, bundle: Bundle, w: Tensor, c: Tensor, episodes: Tensor) -> Iterator[Tensor]:
+        """Logits to predict with (R, some, way·query, way), as many episodes at a time as memory should hold."""
+        rows, place = episodes.unique(return_inverse=True)  # an image stands in many episodes: embed it once
+        chunks = [bundle.call("embed", w, c, self.pixels(some), shared=True) for some in rows.split(CHUNK)]
+        u = torch.cat(chunks, 1)
+        size = max(1, DISTANCES // (len(w) * self.asked * self.way * u.shape[-1]))
+        return (self.trained.adjust(bundle.call("classify", w, c, u[:, some])) for some in place.split(size))

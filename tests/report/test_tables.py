@@ -88,3 +88,16 @@ def test_overview_joins_the_plain_weight_rules(tmp_path):
     note = (root / "tables" / "overview.md").read_text()
     assert "adam on disease" in note
     assert "sgd on digits" in note
+
+
+def test_methods_that_train_on_validation_labels_are_named_under_their_tables(results, tmp_path):
+    runs = pd.read_parquet(results / "runs.parquet")
+    runs["held_out_batches"] = ((runs["experiment"] == "digits") & (runs["method"] == "sgd+hsac")).astype(int)
+    runs.to_parquet(tmp_path / "runs.parquet")
+    write_tables(tmp_path / "runs.parquet", ORDER, REFERENCES, tmp_path / "tables")
+    words = "Trained on validation labels too, by which the others are only selected: sgd+hsac."
+    for name, said in (("digits", True), ("overview", True), ("glyphs_long_tailed", False)):
+        assert (words in (tmp_path / "tables" / f"{name}.md").read_text()) == said
+    runs.drop(columns="held_out_batches").to_parquet(tmp_path / "runs.parquet")  # as gathered by an earlier version
+    write_tables(tmp_path / "runs.parquet", ORDER, REFERENCES, tmp_path / "older")
+    assert words not in (tmp_path / "older" / "digits.md").read_text()

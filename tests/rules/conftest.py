@@ -1,13 +1,16 @@
 """A toy problem for rules: weights (R, P), gradients of a loss given as a function."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from hsac.ball import Transform
 from hsac.rules.types import Gradient, Step
 
+BOUNDS = (0.005, 5.0)
 F64 = torch.float64
 
 
@@ -34,9 +37,23 @@ def w() -> Tensor:
 
 
 def step_at(
-    index: int, total: int, w: Tensor, upper: Callable, lower: Callable | None = None, gradient: Gradient | None = None
+    index: int,
+    total: int,
+    w: Tensor,
+    upper: Callable,
+    lower: Callable | None = None,
+    gradient: Gradient | None = None,
+    held_out: Callable | None = None,
+    features: Callable[[], Tensor] | None = None,
 ) -> Step:
-    """A training step as a curvature rule sees it; `upper` and `lower` are losses (w, θ) -> (R,)."""
+    """A training step as a curvature rule sees it; `upper`, `lower` and `held_out` are losses (w, θ) -> (R,).
+
+    What is not given must not be asked for.
+    """
+
+    def absent() -> Any:
+        raise AssertionError("not given")
+
     generator = torch.Generator().manual_seed(index)
     given = gradient or Gradient(torch.zeros(len(w), dtype=w.dtype), torch.zeros_like(w))
     return Step(
@@ -48,6 +65,9 @@ def step_at(
         lambda: lower or upper,
         lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
         (2, w.shape[1] - 2),
+        (lambda: held_out) if held_out else absent,
+        features or absent,
+        Transform(bounds=BOUNDS).to_theta,
     )
 
 

@@ -79,6 +79,53 @@ def test_learned_is_adam_on_theta(make_step) -> None:
     assert rule.needs_gradient
 
 
+def test_learned_waits_for_its_warm_up(make_step) -> None:
+    rule = Learned(warm_up=0.5)
+    theta, state, moved = THETA, rule.init(THETA), []
+    for index in range(6):
+        seen = Gradient(torch.zeros(3, dtype=F64), torch.zeros_like(W), torch.ones_like(THETA))
+        after, state, _ = rule.update(theta, state, make_step(index, 6, W, bowl, gradient=seen))
+        moved += [index] * (not torch.equal(after, theta))
+        theta = after
+    assert moved == [3, 4, 5]
+    assert state["count"] == 3  # its moments start there too
+
+
+@pytest.mark.parametrize("solver", [{"name": "none"}, {"name": "neumann"}])
+@pytest.mark.parametrize("objective", ["worst", "gap", "mean"])
+def test_objective_loss_is_the_others_at_radius_0(objective, solver, make_step) -> None:
+    """`gap` alone has the loss taken off, and goes to 0."""
+    logs = [
+        rule.update(THETA, rule.init(THETA), make_step(0, 9, W, bowl))[2]
+        for rule in (
+            Hsac(objective="loss", period=1, warm_up=0.0, solver=solver),
+            Hsac(objective=objective, radius=1e-9, period=1, warm_up=0.0, solver=solver),
+        )
+    ]
+    want = {key: 0 * logs[0][key] if objective == "gap" else logs[0][key] for key in ("value", "hypergradient")}
+    for key, value in want.items():
+        torch.testing.assert_close(logs[1][key], value, rtol=1e-6, atol=1e-6)
+
+
+def test_objective_loss_spends_no_ascent(make_step) -> None:
+    seen = []
+    loss = lambda w, theta: seen.append(w) or bowl(w, theta)  # noqa: E731
+    rule = Hsac(objective="loss", period=1, warm_up=0.0, solver={"name": "none"})
+    rule.update(THETA, rule.init(THETA), make_step(0, 9, W, loss))
+    assert len(seen) == 1
+
+
+def test_batch_held_out_takes_the_objective_there_and_the_implicit_term_in_training(make_step) -> None:
+    held_out = lambda w, theta: 3 * bowl(w + 1, theta - 1)  # noqa: E731
+    given = {"objective": "loss", "period": 1, "warm_up": 0.0, **EXACT}
+    rule = Hsac(batch="held_out", **given)
+    _, _, log = rule.update(THETA, rule.init(THETA), make_step(0, 9, W, None, bowl, held_out=held_out))
+    plain = Hsac(**given)
+    _, _, want = plain.update(THETA, plain.init(THETA), make_step(0, 9, W, held_out, bowl))
+    for key in want:
+        assert torch.equal(log[key], want[key])
+
+
 @pytest.mark.parametrize("objective", ["worst", "gap", "mean"])
 @pytest.mark.parametrize("scope", ["adaptive", "euclidean"])
 def test_hsac_moves_towards_flatness(objective, scope, make_step) -> None:
@@ -215,6 +262,7 @@ def test_a_run_recovers_from_one_bad_step(make_step) -> None:
     ("name", "parameters", "key"),
     [
         ("hsac", {"objective": "wurst"}, "objective"),
+        ("hsac", {"batch": "test"}, "batch"),
         ("hsac", {"scope": "round"}, "scope"),
         ("hsac", {"radius": -0.3}, "radius"),
         ("hsac", {"radius": True}, "radius"),
@@ -230,6 +278,7 @@ def test_a_run_recovers_from_one_bad_step(make_step) -> None:
         ("drift", {"step": -1.0}, "step"),
         ("drift", {"period": 0}, "period"),
         ("learned", {"lr": 0}, "lr"),
+        ("learned", {"warm_up": 1.0}, "warm_up"),
         ("grid", {"curvatures": []}, "curvatures"),
         ("grid", {"curvatures": [0.1, -1]}, "curvatures"),
         ("grid", {"curvatures": ["a"]}, "curvatures"),

@@ -16,6 +16,8 @@ from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
 from hsac.sharpness import OBJECTIVES, SCOPES, ascend, layer_norm, perturbed_loss, scope_scale
 
+BATCHES = ("training", "held_out")
+
 
 @dataclass(frozen=True)
 class Hsac:
@@ -23,7 +25,8 @@ class Hsac:
 
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
-    loss itself), mean (Gaussian average of `samples` draws). `scope` adaptive or euclidean of `radius`, one for the
+    loss itself), mean (Gaussian average of `samples` draws), loss (no scope: ρ = 0), on a batch of the `batch` part:
+    training, or held_out, whose validation labels then move c. `scope` adaptive or euclidean of `radius`, one for the
     network or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer
     step, so its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between
     outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out.
@@ -31,6 +34,7 @@ class Hsac:
     """
 
     objective: str = "worst"
+    batch: str = "training"
     scope: str = "adaptive"
     radius: float = 0.3
     per_layer: bool = False
@@ -48,6 +52,7 @@ class Hsac:
 
     def __post_init__(self) -> None:
         require(self.objective in OBJECTIVES, "objective", self.objective, ", ".join(OBJECTIVES))
+        require(self.batch in BATCHES, "batch", self.batch, ", ".join(BATCHES))
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
         for name in ("radius", "step"):
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
@@ -79,7 +84,8 @@ class Hsac:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, step.lower), {}
-        return self.outer(theta, state, step.w, step.upper(), step.lower(), step.normal, step.layers)
+        loss = step.held_out() if self.batch == "held_out" else step.upper()
+        return self.outer(theta, state, step.w, loss, step.lower(), step.normal, step.layers)
 
     def outer(
         self,
@@ -98,7 +104,7 @@ class Hsac:
         size = found.total.norm(dim=-1, keepdim=True)
         usable = size.isfinite()  # the adversary's loss can overflow where the loss itself does not: then c rests
         bounded = torch.where(usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size))
-        adversary = perturbations[0]
+        adversary = perturbations[0] if perturbations else torch.zeros_like(w)
         adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
         moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
         moved = torch.where(usable, moved, theta)
@@ -128,6 +134,8 @@ class Hsac:
     def _perturbations(
         self, loss: Loss, theta: Tensor, state: State, w: Tensor, normal: Callable[[], Tensor], layers: Sequence[int]
     ) -> list[Tensor]:
+        if self.objective == "loss":
+            return []
         scale, layers = scope_scale(w, self.scope), layers if self.per_layer else ()
         if self.objective == "mean":
             spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)  # |e/T|² is ρ² on average

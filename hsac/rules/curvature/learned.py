@@ -13,14 +13,16 @@ from hsac.rules.weights.adam import Adam
 
 @dataclass(frozen=True)
 class Learned:
-    """Naive learning: θ follows the training loss's own gradient, with Adam, every step."""
+    """Naive learning: θ follows the training loss's own gradient, with Adam, every step after the `warm_up` share."""
 
     lr: float = 0.01
+    warm_up: float = 0.0
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "lr", self.lr, "a number above 0")
+        require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
 
     @cached_property
     def optimiser(self) -> Adam:
@@ -33,6 +35,8 @@ class Learned:
 
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One step along the gradient that the weight rule's evaluation brought with it."""
+        if step.index < self.warm_up * step.total:
+            return theta, state, {}
         assert step.gradient.theta is not None
         theta, state = self.optimiser.apply(theta, state, step.gradient.theta)
         return theta, state, {}

@@ -1,0 +1,113 @@
+"""Cells of a searching rule are stored, tabled, explained and trained again like any other."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from smoke_results import small, smoke_results, tables
+
+from hsac import config, layout, stale, verify
+from hsac.data import build_variant, write_variant
+from hsac.files import read_json, write_json
+from hsac.records import read_records, write_index
+from hsac.report.gather import gather
+from hsac.report.tables import experiment_table
+from hsac.report.why import explain
+from hsac.timings import Timings
+from hsac.train.run import run_bundle
+
+METHOD = "adam+temperature_search"
+
+
+@pytest.fixture(scope="module")
+def settings(request):
+    settings = config.load("smoke", folder=request.config.rootpath / "config")
+    experiment = settings["experiments"]["disease"] | {"methods": [METHOD, "adam+fixed@0.3"], "seeds": [0, 1]}
+    experiment["training"] = experiment["training"] | {"epochs": 4, "evaluations": 2}
+    return settings | {"experiments": {"disease": experiment}, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def finished(settings, data_folder, tmp_path_factory):
+    """A results folder with two finished runs of each method."""
+    results = tmp_path_factory.mktemp("searched") / "results" / "smoke"
+    experiment = settings["experiments"]["disease"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HSAC_DATA", str(data_folder))
+        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+        variant = layout.variant_path(experiment)
+        write_variant(build_variant("disease", experiment["variant"]["name"], recipe, data_folder), variant)
+        for index, cell in layout.bundles(settings, results, config.trained_cells(settings)).items():
+            run_bundle(settings, cell, [0, 1], variant, data_folder, index)
+    return results
+
+
+@pytest.fixture
+def results(finished, data_folder, monkeypatch):
+    monkeypatch.setenv("HSAC_DATA", str(data_folder))
+    return finished
+
+
+def indexes(settings, results):
+    return [*layout.bundles(settings, results, config.trained_cells(settings))]
+
+
+def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
+    gather(indexes(settings, results), tmp_path / "runs.parquet", tmp_path / "trajectories.parquet")
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    table = experiment_table(runs, "disease", [METHOD, "adam+fixed@0.3"], "adam+fixed@0.3").set_index("method")
+    assert table.loc[METHOD, "points_tried"] == 3
+    assert table.loc["adam+fixed@0.3", "points_tried"] == 1
+    assert table.loc[METHOD, "gradients"] == 3 * table.loc["adam+fixed@0.3", "gradients"]
+
+
+def test_stale_has_nothing_to_say_and_knows_how_long_a_search_takes(settings, results) -> None:
+    assert [r for r in stale.stale_runs(settings, results) if r.method == METHOD] == []
+    cell = config.cell(settings, "disease", METHOD)
+    records = [r for index in indexes(settings, results) for _, r in read_records(index) if r["method"] == METHOD]
+    assert Timings(results.parent).seconds(cell, 2) == pytest.approx(sum(r["seconds"] for r in records) / 2)
+
+
+def test_verify_searches_again(settings, results, data_folder) -> None:
+    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+    assert certificate["counts"] == {"bitwise": 4, "within": 0, "outside": 0}
+
+
+def test_verify_finds_a_forged_search(settings, results, data_folder) -> None:
+    cell = config.cell(settings, "disease", METHOD)
+    index = layout.index_path(results, cell, 0)
+    path = index.parent / "seed1.json"
+    before = path.read_bytes(), index.read_bytes()
+    record = json.loads(before[0])
+    record["search"]["tried"][0]["tempered_nll"] += 0.01
+    write_json(path, record)
+    write_index(index, cell, {seed: index.parent / f"seed{seed}.json" for seed in (0, 1)})
+    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+    path.write_bytes(before[0])
+    index.write_bytes(before[1])
+    assert certificate["counts"] == {"bitwise": 3, "within": 0, "outside": 1}
+    (differs,) = [run["differs"] for run in certificate["runs"] if run["verdict"] == "outside"]
+    assert list(differs) == ["search.tried.tempered_nll"]
+
+
+def test_why_tells_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    override = small()
+    override["experiments"]["digits"]["methods"].append("sgd+random_search")
+    results = smoke_results(tmp_path, override)
+    one = {"status": "ok", "validation_accuracy": 0.9, "validation_nll": 0.3, "tempered_nll": 0.2}
+    search = {"chosen": 1, "tried": [one | {"curvature": [c]} for c in (0.123, 4.5)]}
+    settings = read_json(results / "settings.json")
+    cell = config.cell(settings, "digits", "sgd+random_search")
+    index = layout.index_path(results, cell, 0)
+    paths = {seed: index.parent / f"seed{seed}.json" for seed in (0, 1, 2)}
+    for path in paths.values():
+        write_json(path, read_json(path) | {"search": search, "tried": 2})
+    write_index(index, cell, paths)
+    tables(results)
+    text, sound = explain(results, "digits", "sgd+random_search", "points_tried")
+    assert sound
+    assert "seed 2: curvatures 0.123, 4.5; training 2 is the run" in text
+    assert "hsac train" in text
+    assert "random_search" in text

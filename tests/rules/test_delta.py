@@ -1,0 +1,63 @@
+"""Curvature from the features' δ-hyperbolicity."""
+
+import math
+
+import pytest
+import torch
+
+from hsac.errors import InputError
+from hsac.registry import build
+from hsac.rules.curvature.delta import Delta
+
+F64 = torch.float64
+THETA = torch.zeros(2, 3, dtype=F64)
+W = torch.zeros(2, 4, dtype=F64)
+LINE = torch.arange(12, dtype=F64)[:, None].expand(12, 2)  # a tree
+ANGLE = torch.arange(12, dtype=F64) * math.pi / 6
+CIRCLE = torch.stack([ANGLE.cos(), ANGLE.sin()], 1)
+
+
+def measured(points, make_step, rule=None, total=10):
+    """θ after training, and at which steps features were asked for."""
+    rule, asked = rule or Delta(sample=12), []
+    theta, state = THETA, rule.init(THETA)
+    for index in range(total):
+        step = make_step(index, total, W, None, features=lambda index=index: asked.append(index) or points)
+        theta, state, log = rule.update(theta, state, step)
+        assert log == {}
+    return theta, asked
+
+
+def test_it_measures_once_after_warm_up(make_step) -> None:
+    assert measured(torch.stack([CIRCLE, LINE]), make_step, Delta(sample=12, warm_up=0.3))[1] == [3]
+    assert measured(torch.stack([CIRCLE, LINE]), make_step, Delta(sample=12, warm_up=0.0))[1] == [0]
+
+
+def test_the_circle_has_its_c_and_a_tree_the_upper_bound(make_step) -> None:
+    theta, _ = measured(torch.stack([CIRCLE, LINE]), make_step)
+    want = (0.144 / (2 - math.sqrt(2))) ** 2
+    torch.testing.assert_close(theta.exp(), torch.tensor([[want] * 3, [5.0] * 3], dtype=F64))
+
+
+def test_the_scale_of_features_does_not_matter(make_step) -> None:
+    points = torch.stack([CIRCLE, CIRCLE**3])
+    torch.testing.assert_close(measured(points, make_step)[0], measured(1e-3 * points, make_step)[0])
+
+
+@pytest.mark.parametrize("fill", [float("nan"), float("inf"), 1.0])
+def test_features_that_say_nothing_leave_c_and_the_other_run(fill, make_step) -> None:
+    theta, _ = measured(torch.stack([CIRCLE, torch.full_like(CIRCLE, fill)]), make_step)
+    torch.testing.assert_close(theta[0], measured(torch.stack([CIRCLE, CIRCLE]), make_step)[0][0])
+    assert torch.equal(theta[1], THETA[1])
+
+
+def test_batches_are_drawn_until_there_are_enough(make_step) -> None:
+    one = torch.stack([CIRCLE, CIRCLE])
+    assert measured(one, make_step, Delta(sample=25))[1] == [1, 1, 1]
+    assert measured(one, make_step, Delta(sample=5))[1] == [1]
+
+
+@pytest.mark.parametrize(("parameters", "key"), [({"sample": 3}, "sample"), ({"warm_up": 1.0}, "warm_up")])
+def test_bad_parameters(parameters, key) -> None:
+    with pytest.raises(InputError, match=f"mine.{key}: found"):
+        build("curvature rule", "delta", parameters, "mine")

@@ -1,0 +1,65 @@
+"""Small cells of every kind of data, on what is embedded."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hsac import config
+from hsac.data import build_variant, load_images
+from hsac.train import tasks
+
+SMALL = {
+    "digits": {"model": {"name": "mlp", "hidden": 4, "dim": 2, "clip": 2.0, "pool": 4}},
+    "disease": {"model": {"name": "hgcn", "hidden": 2, "dim": 2, "clip": 2.0}},
+    "glyphs_few_shot": {"model": {"name": "conv4_protonet", "width": 2, "groups": 1, "clip": 2.0}},
+}
+EPOCHS = {"digits": 1, "disease": 20, "glyphs_few_shot": 1}  # 20 steps each
+
+
+@pytest.fixture(scope="session")
+def small(request, data_folder):
+    """Settings of 20 steps a run, and variants by experiment: images, a graph, episodes (digits, twice as large)."""
+    settings = config.load("default", folder=request.config.rootpath / "config") | {"device": "cpu"}
+    variants = {}
+    for name, changes in SMALL.items():
+        experiment = settings["experiments"][name] | changes
+        batch = min(32, experiment["training"]["batch"])
+        experiment["training"] = experiment["training"] | {"epochs": EPOCHS[name], "evaluations": 1, "batch": batch}
+        if name == "glyphs_few_shot":  # sgd is not this experiment's rule, and needs a rate of its own
+            experiment["rules"]["weights"]["sgd"] = {"lr": 1e-4}
+        settings["experiments"][name] = experiment
+        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+        if name != "glyphs_few_shot":
+            variants[name] = build_variant(experiment["dataset"], "plain", recipe, data_folder)
+    variants["digits"]["indices"]["train"] = variants["digits"]["indices"]["train"][: 20 * 32]
+    variants["glyphs_few_shot"] = _episodes(load_images("digits", data_folder))
+    return SimpleNamespace(settings=settings, variants=variants, data=data_folder)
+
+
+def _episodes(images):
+    """20 training episodes of the classes 0 to 5, 5 of validation and test: 2-way 1-shot with 2 queries."""
+    stream = np.random.default_rng(0)
+
+    def draw(classes, count):
+        ways = [stream.permutation(classes)[:2] for _ in range(count)]
+        return np.array(
+            [[stream.permutation(np.flatnonzero(images.label == c))[:3] for c in way] for way in ways], dtype=np.int64
+        )
+
+    episodes = {"train": draw([0, 1, 2, 3, 4, 5], 20), "validation": draw([6, 7], 5), "test": draw([8, 9], 5)}
+    return {"name": "tiny", "data_sha256": images.sha256, "episodes": episodes, "shot": 1, "query": 2,
+            "recipe": {"recipe": "episodes"}}  # fmt: skip
+
+
+@pytest.fixture
+def doubled(monkeypatch, data_folder):
+    """The few-shot dataset's images are digits of 16 × 16, which four poolings leave something of."""
+
+    def load(name, root):
+        images = load_images("digits" if name == "glyphs" else name, data_folder)
+        if name == "glyphs":
+            images = SimpleNamespace(**{**vars(images), "image": np.kron(images.image, np.ones((1, 2, 2), np.uint8))})
+        return images
+
+    monkeypatch.setattr(tasks, "load_images", load)

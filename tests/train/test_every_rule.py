@@ -1,0 +1,135 @@
+"""Every curvature rule under every weight rule on every kind of data, and what they must share."""
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hsac import config, registry
+from hsac.report.gather import check_record
+from hsac.train.run import train_seeds
+
+EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
+SEARCHES = {"random_search": {"points": 2}, "temperature_search": {"steps": [1.2]}}
+RULES = [
+    "delta", "drift_down", "drift_up", "euclidean", "fixed", "held_out", "held_out_direct", "hsac", "hsac_amortised",
+    "hsac_cg", "hsac_direct", "hsac_exact", "hsac_held_out", "hsac_identity", "hsac_nystrom", "hsac_unrolled",
+    "learned", "learned_slow", "random_search", "temperature_search",
+]  # fmt: skip
+IDENTITY = {"config_hash": "0", "code": "0", "variant_hash": "0", "weights": "0" * 64}
+
+
+class Stop(Exception):
+    """Seen enough."""
+
+
+@dataclass(frozen=True)
+class First:
+    """A weight rule that keeps what the first gradient of training was given and gave, and ends the training there."""
+
+    rule: Any
+    seen: list[Any]
+
+    def init(self, w):
+        return self.rule.init(w)
+
+    def update(self, w, state, gradient, rate):
+        def watched(point):
+            self.seen.append((point, gradient(point).loss))
+            raise Stop
+
+        return self.rule.update(w, state, watched, rate)
+
+
+def settings_of(small):
+    settings = copy.deepcopy(small.settings)
+    settings["rules"]["curvature"] |= SEARCHES
+    settings["rules"]["curvature"]["hsac_exact"]["period"] = 20  # one outer step: it takes a product a weight
+    return settings
+
+
+def test_the_list_is_complete(small) -> None:
+    assert sorted([*RULES, "grid"]) == sorted(small.settings["rules"]["curvature"])
+    used = {config.rule_of(small.settings, {}, "curvature", rule, "")["rule"] for rule in [*RULES, "grid"]}
+    assert used == set(registry.names("curvature rule"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("weights", ["sgd", "adam", "sam"])
+@pytest.mark.parametrize("rule", RULES)
+def test_twenty_steps(small, doubled, name, weights, rule) -> None:
+    settings = settings_of(small)
+    cell = config.cell(settings, name, f"{weights}+{rule}@0.3")
+    trainings = {"random_search": 2, "temperature_search": 3}.get(rule, 1)
+    for record, _ in train_seeds(settings, cell, [0], small.variants[name], small.data):
+        check_record(record | IDENTITY, Path("seed.json"))
+        assert (record["status"], record["steps"], record["tried"]) == ("ok", 20 * trainings, trainings)
+        assert record["gradients"] >= 20 * trainings * (2 if weights == "sam" else 1)
+        assert (record["held_out_batches"] > 0) == ("held_out" in rule)
+        still = [c == pytest.approx(0.3) for c in record["curvature"]["final"]]
+        assert not any(still) if rule not in ("fixed", "euclidean") else all(still) == (rule == "fixed")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_all_methods_start_alike_and_see_the_same_first_batch(small, doubled, name) -> None:
+    """Start weights, and the loss on the first batch; in flat space, and where a search starts, it is another loss, so
+    there the batch itself is looked at."""
+    for weights in ("sgd", "adam", "sam", "asam"):
+        for rule in RULES:
+            w, loss, batch = first_step(small, name, f"{weights}+{rule}@0.3")
+            if (weights, rule) == ("sgd", RULES[0]):
+                want = w, loss, batch
+                assert not torch.equal(w[0], w[1])
+            assert torch.equal(w, want[0]), (weights, rule)
+            assert torch.equal(loss, want[1]) == (rule not in ("euclidean", *SEARCHES)), (weights, rule)
+            assert same(batch, want[2]), (weights, rule)
+
+
+def first_step(small, name, method):
+    """Start weights (R, P), losses (R,) on the first batch of training, and that batch."""
+    seen, batches = [], []
+
+    def watch(made):
+        inner = made.task.batch
+
+        def batch(stream):
+            found = inner(stream)
+            if stream == "batches":
+                batches.append(found)
+            return found
+
+        made.task.batch = batch
+        return replace(made, weight_rule=First(made.weight_rule, seen))
+
+    settings = settings_of(small)
+    cell = config.cell(settings, name, method)
+    with pytest.raises(Stop):
+        train_seeds(settings, cell, [0, 1], small.variants[name], small.data, watch)
+    return *seen[0], batches[0]
+
+
+def same(a, b):
+    return a is b is None or all(map(torch.equal, a, b)) if not isinstance(a, torch.Tensor) else torch.equal(a, b)
+
+
+@pytest.mark.parametrize("rule", SEARCHES)
+def test_every_training_of_a_search_sees_the_same_batches(small, rule) -> None:
+    """Whole trainings, by the rows that their streams drew."""
+    drawn = []
+
+    def watch(made):
+        stream, rows = made.task.streams["batches"], []
+        inner = stream.next
+        stream.next = lambda size: rows.append(inner(size)) or rows[-1]
+        drawn.append(rows)
+        return made
+
+    settings = settings_of(small)
+    cell = config.cell(settings, "digits", f"sgd+{rule}@0.3")
+    train_seeds(settings, cell, [0, 1], small.variants["digits"], small.data, watch)
+    assert len(drawn) == {"random_search": 2, "temperature_search": 3}[rule]
+    for rows in drawn:
+        assert torch.equal(torch.stack(rows), torch.stack(drawn[0]))
