@@ -165,11 +165,16 @@ def test_a_dataset_is_fetched_and_its_code_counts(folder, tmp_path):
         arrays, _ = store.load_arrays("noise_images", tmp_path / "data")
         assert arrays["image"].shape == (10, 3, 3)
         before = fingerprint.of_data("noise_images"), fingerprint.of_data("digits")
+        first = arrays["image"]
     path = folder / "data/sources/noise_images.py"
     path.write_text(DATASET.replace("PCG64(0)", "PCG64(1)"))
     with plugins.using([folder]):
         assert fingerprint.of_data("noise_images") != before[0]
         assert fingerprint.of_data("digits") == before[1]
+        with pytest.raises(InputError, match=r"not made by the present .*noise_images\.py; fetch again"):
+            store.load_arrays("noise_images", tmp_path / "data")
+        store.fetch("noise_images", tmp_path / "data")
+        assert (store.load_arrays("noise_images", tmp_path / "data")[0]["image"] != first).any()
 
 
 def test_list_marks_them(folder, capsys, monkeypatch):
@@ -313,6 +318,12 @@ BUILT = {
         ("rows % 2", "rows % None"),
         r"noise_images\.py: build raised TypeError: .*noise_images\.py, line \d+\)",
     ),
+    "type": (("dtype=np.uint8", "dtype=np.int16"), r"image: found int16 \(10, 3, 3\); allowed is uint8 \(N, H, W\) or"),
+    "axes": (("(10, 3, 3)", "(10, 9)"), r"dataset noise_images: image: found uint8 \(10, 9\); allowed is uint8"),
+    "missing": (('"group": rows, ', ""), r"dataset noise_images: found no array 'group'; images have one, int64"),
+    "length": (('"group": rows', '"group": rows[1:]'), r"dataset noise_images: group: found 9 values for 10 images"),
+    "label": (("rows % 2", "rows % 3"), r"dataset noise_images: label: found 0 to 2; allowed is 0 to 1"),
+    "split": (("rows < 6, 0, 2", "rows < 6, -1, 2"), r"dataset noise_images: split: found -1 to 2; allowed is 0 to 2"),
     "counts": (
         ('"train": 6', '"train": 7'),
         r"dataset noise_images: found .*'train': 6.*; the catalogue says .*'train': 7",

@@ -184,10 +184,13 @@ def _require(ok: bool, where: str, found: Any, allowed: str) -> None:
 
 
 @cache
-def _entries(root: registry.Root) -> dict[str, Entry]:
-    if root is registry.PACKAGE:
-        listed = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
-        return {name: parse(name, given) for name, given in listed.items()}
+def _entries() -> dict[str, Entry]:
+    listed = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+    return {name: parse(name, given) for name, given in listed.items()}
+
+
+@cache
+def _plugin_entries(root: registry.Root) -> dict[str, Entry]:
     paths = sorted(root.path.joinpath(*FOLDER.split(".")).glob("[!_]*.py"))
     return {path.stem: _of_plugin(path) for path in paths}
 
@@ -214,7 +217,7 @@ def _of_plugin(path: Path) -> Entry:
 
 def _all() -> dict[str, Entry]:
     """Every entry. Raises InputError for a plugin's whose name the catalogue has."""
-    package, *plugins = map(_entries, registry.roots())
+    package, *plugins = _entries(), *map(_plugin_entries, registry.roots()[1:])
     for name in package.keys() & {name for entries in plugins for name in entries}:
         path = registry.find(FOLDER, name)[1]
         raise InputError(f"{path}: found the name {name!r}, which {CATALOGUE} has; allowed is one of its own")

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsac.data import obtain
-from hsac.data.catalogue import Arrays, Entry, Form, entry
+from hsac import registry
+from hsac.data import obtain, shape
+from hsac.data.catalogue import FOLDER, Arrays, Entry, Form, entry
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
+from hsac.fingerprint import of_modules
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -132,6 +134,7 @@ def make(found: Entry, root: Path, mirror: Path | None) -> Made:
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
         reason = f"its files cannot be decoded ({words})"
         raise obtain.refuse(found, form, folder, root, reason) from error
+    shape.check(found.name, found.kind, arrays)
     upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
     differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
     reordered = bool(differ and found.any_order) and same_rows(found, arrays)
@@ -237,9 +240,15 @@ def _manifest(found: Entry, new: Made) -> dict[str, Any]:
         **({"order": "other"} if new.reordered else {}),
         "counts": counts,
         "build": new.form.build,
+        **_code(found.name),
         "upstream": new.upstream,
         "versions": versions,
     }
+
+
+def _code(name: str) -> dict[str, str]:
+    """The fingerprint of a plugin's file, under `code`; nothing for the package's datasets, told by their hashes."""
+    return {"code": of_modules([registry.module(FOLDER, name)])} if registry.from_plugin(FOLDER, name) else {}
 
 
 def same_rows(found: Entry, arrays: Arrays) -> bool:
@@ -268,6 +277,9 @@ def _verified(name: str, root: Path) -> dict[str, Any]:
         raise InputError(f"{manifest_path} is no manifest; {advice}")
     if manifest.get("schema") != SCHEMA:
         raise InputError(f"{manifest_path} was written by another version of hsac; {advice}")
+    if {key: manifest[key] for key in ("code",) if key in manifest} != _code(name):
+        path = registry.find(FOLDER, name)[1]
+        raise InputError(f"{manifest_path} was not made by the present {path}; fetch again (`hsac data fetch {name}`)")
     for relative, sha256 in sorted(manifest["files"].items()):
         path = folder / relative
         if not path.is_file():

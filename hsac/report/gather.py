@@ -123,12 +123,14 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def trajectory_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of ``trajectories.parquet`` for one record: one a logged step and layer."""
+    """The rows of ``trajectories.parquet`` for one record: one a logged step and layer, one a step with layer "" for a
+    model that has no curvature."""
     trajectory = record["trajectory"]
     cell = {name: record[name] for name in ("experiment", "method", "seed")}
     for position, step in enumerate(trajectory["step"]):
         point = {name: trajectory[name][position] for name in LOGGED}
-        for layer, c in zip(record["curvature"]["names"], trajectory["curvature"][position], strict=True):
+        layers = dict(zip(record["curvature"]["names"], trajectory["curvature"][position], strict=True))
+        for layer, c in (layers or {"": None}).items():
             yield cell | {"step": step} | point | {"layer": layer, "curvature": c}
 
 

@@ -95,9 +95,11 @@ def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict
         block = rows[rows["experiment"] == name]
         for method in methods:
             for seed, run in block[block["method"] == method].groupby("seed", sort=True):
-                layers = {f"c: {layer}": part for layer, part in run.groupby("layer", sort=False)}
+                layers = {
+                    str(layer): part for layer, part in run.groupby("layer", sort=False)
+                }  # "" where the model has no curvature
                 first = next(iter(layers.values()))
-                series = {key: _digits(part["curvature"]) for key, part in layers.items()}
+                series = {f"c: {layer}": _digits(part["curvature"]) for layer, part in layers.items() if layer}
                 series |= {key: _digits(first[column]) for key, column in QUANTITIES.items()}
                 one = {"step": first["step"].tolist(), "series": series}
                 found.setdefault(name, {}).setdefault(method, {})[str(seed)] = one

@@ -10,7 +10,16 @@ from synthetic_records import diverged, synthetic_record, write_bundle
 
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
-from hsac.report.gather import RUN_SCHEMA, TIMING, check_record, gather, geometric_mean, read_gathered, run_row
+from hsac.report.gather import (
+    RUN_SCHEMA,
+    TIMING,
+    check_record,
+    gather,
+    geometric_mean,
+    read_gathered,
+    run_row,
+    trajectory_rows,
+)
 from hsac.report.statistics import Replicates
 
 
@@ -111,7 +120,7 @@ def test_a_run_listed_twice_is_refused(tmp_path):
         ({"seed": -1}, "seed"),
         ({"status": "fine"}, "status"),
         ({"curvature": {"names": ["a", "b"], "final": [1.0]}}, "curvature.final"),
-        ({"curvature": {"names": [], "final": []}}, "curvature.names"),
+        ({"curvature": {"names": [], "final": []}}, "trajectory.curvature"),
         ({"status": "diverged", "reason": "at some step"}, "reason"),
         ({"status": "timeout", "reason": "after step 3 of 9"}, "(weights|metrics)"),
         ({"reason": "late"}, "reason"),
@@ -142,6 +151,18 @@ def test_a_run_that_did_not_finish_fits_the_schema_and_has_a_row():
     check_record(record, Path("r.json"))
     row = run_row(record, "r.json")
     assert (row["status"], row["curvature"], row["selected_test_accuracy"]) == ("out_of_memory", None, None)
+
+
+def test_a_model_without_curvature_has_its_rows():
+    record = synthetic_record("digits", "sgd+euclidean", 0)
+    points = len(record["trajectory"]["step"])
+    record |= {"curvature": {"names": [], "final": []}}
+    record["trajectory"] = record["trajectory"] | {"curvature": [[]] * points}
+    check_record(record, Path("r.json"))
+    assert run_row(record, "r.json")["curvature"] is None
+    rows = list(trajectory_rows(record))
+    assert [row["sharpness"] for row in rows] == record["trajectory"]["sharpness"]
+    assert {(row["layer"], row["curvature"]) for row in rows} == {("", None)}
 
 
 def test_an_edited_candidate_of_a_grid_is_detected(tmp_path):
