@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
+from hsac.models.graphs import row_shares
 from hsac.models.layers import Params, dropped, first_linear, glorot_uniform, propagate
 from hsac.registry import require
 
@@ -41,8 +42,7 @@ class Gcn:
     def embed(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
         """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> hidden features (N, d)."""
         x, source, target, weight = graph
-        x = x / x.abs().sum(1, keepdim=True).clamp(min=1e-12)
-        u = first_linear(x, params["w0"], masks, self.dropout)
+        u = first_linear(row_shares(x), params["w0"], masks, self.dropout)
         return (propagate(u, source, target, weight, len(x)) + params["b0"]).relu()
 
     def forward(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:

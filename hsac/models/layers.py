@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from hsac.ball import clip_norm
+from hsac.models.graphs import SparseFeatures
 from hsac.registry import require
 
 Params = dict[str, Tensor]
@@ -33,14 +34,13 @@ def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor, nodes: 
     return message.new_zeros((nodes, u.shape[1])).index_add(0, target, message)
 
 
-def first_linear(x: Tensor, weight: Tensor, masks: Params | None, rate: float) -> Tensor:
+def first_linear(x: Tensor | SparseFeatures, weight: Tensor, masks: Params | None, rate: float) -> Tensor:
     """x @ weightᵀ, x (N, F) a graph's features, after inverted dropout (Srivastava et al., JMLR 2014) where there are
     masks. Features are sparse, so `masks["layer0"]` is over the entries that are not 0, in the order of nonzero()."""
     if masks is None:
         return x @ weight.mT
-    node, feature = x.nonzero(as_tuple=True)
-    kept = x[node, feature] * masks["layer0"] / (1 - rate)
-    return propagate(weight.mT, feature, node, kept, len(x))
+    sparse = x if isinstance(x, SparseFeatures) else SparseFeatures.of(x)
+    return sparse.times(masks["layer0"] / (1 - rate)) @ weight.mT
 
 
 def dropped(u: Tensor, masks: Params | None, rate: float) -> Tensor:

@@ -13,12 +13,14 @@ from hsac.data import load_graph, load_images
 from hsac.errors import InputError
 from hsac.losses.cross_entropy import CrossEntropy
 from hsac.losses.types import Labels, TrainingLoss, log_probability
+from hsac.models.graphs import SparseFeatures
 from hsac.train.augment import CropFlip
 from hsac.train.bundle import Bundle, State
 from hsac.train.seeds import generator
 
 Metrics = dict[str, Tensor]
 CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones fall out of the cache
+SPARSE = 0.2  # the share of features that are not 0 up to which a graph's are kept without their zeros
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 CROSS_ENTROPY = {"rule": "cross_entropy", "parameters": {}}
 BINS = 15  # of the calibration error
@@ -375,7 +377,8 @@ class NodeTask:
         x = graph.x.to(like)
         if "columns" in variant:
             x = x[:, variant["columns"]]
-        self.graph = (x, *(e.to(like.device) for e in edge_index), weight.to(like))
+        features = SparseFeatures.of(x) if (x != 0).double().mean() <= SPARSE else x
+        self.graph = (features, *(e.to(like.device) for e in edge_index), weight.to(like))
         self.y = graph.y.long().to(like.device)
         self.rows = {part: torch.as_tensor(index).to(like.device) for part, index in variant["indices"].items()}
         self.inputs, self.classes = x.shape[1], int(graph.y.max()) + 1
@@ -388,7 +391,9 @@ class NodeTask:
     def drop(self, rate: float, hidden: int) -> None:
         """From now on batches bring dropout masks at `rate`: of the features that are not 0, of `hidden` features."""
         self.rate = rate
-        self.masked = ((int(self.graph[0].count_nonzero()),), (len(self.y), hidden))
+        x = self.graph[0]
+        entries = len(x.values) if isinstance(x, SparseFeatures) else int(x.count_nonzero())
+        self.masked = ((entries,), (len(self.y), hidden))
 
     def batch(self, stream: str) -> dict[str, Tensor] | None:
         """Every batch is all training nodes; with dropout, also masks layer<i> (R, ...) of what is kept."""
