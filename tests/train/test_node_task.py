@@ -6,7 +6,7 @@ import torch
 
 from hsac.data import build_variant, load_graph, load_variant, write_variant
 from hsac.train import run
-from hsac.train.tasks import NodeTask
+from hsac.train.tasks import CROSS_ENTROPY, NodeTask
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -34,7 +34,8 @@ def test_columns_that_are_left_out_do_not_reach_the_model(variant, data_folder):
 def test_a_graph_trains_by_nodes_whatever_the_recipe(variant, data_folder, recipe):
     some = {part: rows[:20] for part, rows in variant["indices"].items()}  # others are in no part
     chosen = variant | {"recipe": {"recipe": recipe}, "indices": some}
-    task, sizes = run._task({"dataset": "disease", "training": {"batch": 1}}, chosen, data_folder, [0], LIKE)
+    config = {"dataset": "disease", "training": {"batch": 1}, "loss": CROSS_ENTROPY}
+    task, sizes = run._task(config, chosen, data_folder, [0], LIKE)
     assert isinstance(task, NodeTask)
     assert sizes["classes"] == 2
     assert {part: len(rows) for part, rows in task.rows.items()} == {"train": 20, "validation": 20, "test": 20}
