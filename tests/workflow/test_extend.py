@@ -29,8 +29,7 @@ def run(folder, *command):
 
 
 def snakemake(folder, *arguments):
-    command = ("--cores", "2", "--config", "scale=mine", "--", "results/mine/tables")
-    return run(folder, sys.executable, "-m", "snakemake", *arguments, *command)
+    return run(folder, sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--config", "scale=mine")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +44,7 @@ def project(tmp_path_factory):
         (folder / name).write_text(text)
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "<html" in (folder / "results/mine/index.html").read_text()[:500]
     return folder
 
 

@@ -29,6 +29,7 @@ except InputError as error:
 os.environ["HSAC_MIRROR"] = str(MIRROR or "")  # for the jobs
 RESULTS = layout.results_root(SCALE).as_posix()
 PLUGINS = " ".join(["--plugins", *map(shlex.quote, SETTINGS["plugins"])])
+PLUGINS_KEY = shlex.quote(f"plugins={json.dumps(SETTINGS['plugins'])}")
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 TRAINED = {
     layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell

@@ -47,5 +47,5 @@ rule picture:
     params:
         code=fingerprint.of_modules(["hsac.data.pictures"]),
     shell:
-        "hsac data info {wildcards.dataset:q} --picture {output[0]:q}"
+        "hsac data info {wildcards.dataset:q} --picture {output[0]:q} {PLUGINS}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

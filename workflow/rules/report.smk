@@ -85,7 +85,8 @@ rule rule_graph:
         scale=SCALE,
         rules=sorted(rule.name for rule in workflow.rules),
     shell:
-        "snakemake --config scale={params.scale} --nolock --quiet all --forceall --rulegraph > {output:q} 2> {log:q}"
+        "snakemake --config scale={params.scale} {PLUGINS_KEY} --nolock --quiet all --forceall --rulegraph"
+        " > {output:q} 2> {log:q}"
 
 
 rule figures:
