@@ -166,8 +166,7 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _hidden(table: pd.DataFrame) -> set[str]:
     """Columns that the printed table leaves to the CSV file: balanced accuracy where it is the accuracy, and of the two
-    ways to group the classes of a long tail the one that says less, shots where no class or every one has many or few.
-    """
+    ways to group the classes of a long tail the thirds, or the shots where one of their three groups has no class."""
     hidden = set(THIRDS if set(SHOTS) <= set(table.columns) else SHOTS)
     balanced = "balanced_accuracy_percent"
     if balanced in table and np.allclose(table[balanced], table["test_accuracy_percent"], atol=1e-9, equal_nan=True):

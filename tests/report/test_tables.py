@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from synthetic_records import ORDER, REFERENCES, synthetic_results
 
-from hsac.report.tables import experiment_table, write_tables
+from hsac.report.gather import RUN_SCHEMA
+from hsac.report.tables import HEADINGS, SHOTS, THIRDS, displayed, experiment_table, overview_labels, write_tables
+from hsac.report.theory import sweep
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,37 @@ def test_methods_that_train_on_validation_labels_are_named_under_their_tables(re
     runs.drop(columns="held_out_batches").to_parquet(tmp_path / "runs.parquet")  # as gathered by an earlier version
     write_tables(tmp_path / "runs.parquet", ORDER, REFERENCES, tmp_path / "older")
     assert words not in (tmp_path / "older" / "digits.md").read_text()
+
+
+def numbers(**columns):
+    """Full numbers of one method, with these columns beside the ones that every table has."""
+    row = experiment_table(pd.DataFrame(columns=RUN_SCHEMA.names), "e", ["sgd+hsac"], "")
+    return row.assign(test_accuracy_percent=50.0, **columns)
+
+
+def test_balanced_accuracy_is_printed_where_it_is_not_the_accuracy():
+    heading = HEADINGS["balanced_accuracy_percent"]
+    assert heading not in displayed(numbers(balanced_accuracy_percent=50.0))
+    assert displayed(numbers(balanced_accuracy_percent=40.0))[heading].tolist() == ["40.0"]
+
+
+def test_a_long_tail_prints_shots_where_all_three_groups_have_classes_and_thirds_elsewhere():
+    thirds = dict.fromkeys(THIRDS, 10.0)
+    assert {HEADINGS[name] for name in THIRDS} <= set(displayed(numbers(**thirds, few_accuracy_percent=5.0)).columns)
+    assert HEADINGS["few_accuracy_percent"] not in displayed(numbers(**thirds, few_accuracy_percent=5.0))
+    both = displayed(numbers(**thirds, **dict.fromkeys(SHOTS, 20.0)))
+    assert {HEADINGS[name] for name in SHOTS} <= set(both.columns)
+    assert not {HEADINGS[name] for name in THIRDS} & set(both.columns)
+
+
+def test_a_loss_keeps_its_row_in_the_overview():
+    runs = pd.DataFrame(columns=RUN_SCHEMA.names)
+    order = {"a": ["sgd+hsac", "sgd+fixed@1+focal"], "b": ["adam+hsac", "adam+fixed@1+focal"]}
+    assert set(overview_labels(runs, order).values()) == {"base+hsac", "base+fixed@1+focal"}
+
+
+def test_a_sweep_of_curvatures_is_under_one_loss():
+    methods = ["sgd+fixed@1", "sgd+fixed@1+focal", "sgd+euclidean", "sgd+euclidean+linear"]
+    rows = pd.DataFrame({"method": methods, "curvature_rule": ["fixed", "fixed", "euclidean", "euclidean"]})
+    fixed, flat = sweep(rows.assign(start=[1.0, 1.0, None, None]))
+    assert [fixed["method"].tolist(), flat["method"].tolist()] == [["sgd+fixed@1"], ["sgd+euclidean"]]

@@ -1,0 +1,54 @@
+"""What the losses are for, on rendered characters: shorter than the default scale, the same otherwise."""
+
+from pathlib import Path
+
+import pytest
+
+from hsac import config
+from hsac.data import build_variant, fetch, load_variant, write_variant
+from hsac.train import run
+
+CONFIG = Path(__file__).parents[2] / "config"
+SEEDS = [0, 1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def glyphs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("glyphs")
+    fetch("glyphs100", root)
+    return root
+
+
+@pytest.fixture
+def last(glyphs, tmp_path):
+    """The metrics at the last epoch of the seeds trained with a loss on an experiment of the default scale."""
+
+    def trained(experiment, epochs, loss):
+        settings = config.load("default", folder=CONFIG)
+        given = settings["experiments"][experiment]
+        given["training"] |= {"epochs": epochs, "evaluations": 1}
+        recipe = {k: v for k, v in given["variant"].items() if k != "name"}
+        path = tmp_path / "variant.json"
+        if not path.is_file():
+            write_variant(build_variant(given["dataset"], "v", recipe, glyphs), path)
+        cell = config.cell(settings, experiment, f"sgd+fixed@0.3+{loss}")
+        records = run.train_seeds(settings, cell, SEEDS, load_variant(path), glyphs)
+        return [record["metrics"]["last"] for record, _ in records]
+
+    return trained
+
+
+def test_losses_for_long_tails_raise_the_tail(last):
+    plain = last("glyphs_long_tailed", 10, "cross_entropy")
+    for loss in ("balanced_softmax", "logit_adjusted_post_hoc", "ldam_drw"):
+        for before, after in zip(plain, last("glyphs_long_tailed", 10, loss), strict=True):
+            assert after["tail_accuracy"] > before["tail_accuracy"]
+            assert after["test_balanced_accuracy"] > before["test_balanced_accuracy"]
+
+
+def test_early_learning_regularisation_resists_wrong_labels(last):
+    plain, held = (last("glyphs_noisy", 24, loss) for loss in ("cross_entropy", "elr"))
+    for before, after in zip(plain, held, strict=True):
+        assert after["test_accuracy"] > before["test_accuracy"]
+        assert after["memorisation"] < before["memorisation"]
