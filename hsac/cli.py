@@ -100,12 +100,38 @@ def variant_stage(args: argparse.Namespace) -> None:
 
 def train_stage(args: argparse.Namespace) -> None:
     """Train a bundle: the seeds of one experiment and method."""
+    from hsac import tuning
     from hsac.train.run import run_bundle
 
     settings = _settings(args)
     _experiment(settings, args.experiment)
+    cell, told = config.cell(settings, args.experiment, args.method), None
+    if config.searched(cell):
+        count = len(cell["config"]["search"]["points"])
+        if args.candidate is not None and not 0 <= args.candidate < count:
+            raise InputError(f"--candidate: found {args.candidate}; allowed is 0 to {count - 1}")
+        if (args.candidate is None) == (args.point is None):
+            raise InputError(f"--point: {args.method} is searched; allowed is either --candidate or --point")
+        if args.point is not None:
+            point = tuning.read_point(args.point, cell)
+            cell, told = tuning.trained(settings, cell, point), tuning.told(settings, cell, point)
+        else:
+            cell = config.cell(settings, args.experiment, args.method, args.candidate)
+    elif args.candidate is not None or args.point is not None:
+        raise InputError(f"--point, --candidate: {args.method} is not searched; allowed is neither")
+    run_bundle(settings, cell, args.seeds, args.variant, layout.data_root(), args.index, told)
+
+
+def tune_stage(args: argparse.Namespace) -> None:
+    """Choose the point of a searched method: the best mean on validation over the seeds of the search."""
+    from hsac import tuning
+
+    settings = _settings(args)
+    _experiment(settings, args.experiment)
     cell = config.cell(settings, args.experiment, args.method)
-    run_bundle(settings, cell, args.seeds, args.variant, layout.data_root(), args.index)
+    if not config.searched(cell):
+        raise InputError(f"--method: found {args.method!r}; allowed is a method of an experiment that searches")
+    tuning.tune(settings, cell, args.candidates, args.output)
 
 
 def select_stage(args: argparse.Namespace) -> None:
@@ -159,20 +185,27 @@ def certify_stage(args: argparse.Namespace) -> None:
     settings = _settings(args)
     methods = _experiment(settings, args.experiment).get("informed", [])
     seeds, rows = config.seeds(settings, args.experiment), []
+    chosen = {point["method"]: point["chosen"] for point in map(read_json, args.points)}
     for method in tqdm(methods, unit="method", disable=None):
-        cell = config.cell(settings, args.experiment, method)
+        cell = config.cell(settings, args.experiment, method, chosen.get(method))
+        if config.searched(cell):
+            raise InputError(f"--points: found none of {method}; allowed is what `hsac tune` wrote of each method")
         rows += informed(settings, cell, seeds, args.variant, layout.data_root())
     write_rows(args.output, rows)
 
 
 def gather_stage(args: argparse.Namespace) -> None:
     """Gather the run records of a scale into runs.parquet and trajectories.parquet."""
-    from hsac.report.gather import gather
+    from hsac import tuning
+    from hsac.report.gather import gather, read_bundle
 
     settings = _settings(args)
     shown, trained = config.cells(settings), config.trained_cells(settings)
     indexes, candidates = (layout.indexes(settings, args.results, some) for some in (shown, trained))
-    others = [index for index in candidates if index not in indexes]
+    tuning.check(settings, args.results, read_bundle)
+    points = [c for c in trained if c["point"] is not None]
+    done = {*indexes, *layout.indexes(settings, args.results, points)}
+    others = [index for index in candidates if index not in done]
     gather(indexes, args.results / "runs.parquet", args.results / "trajectories.parquet", others)
 
 
@@ -417,14 +450,20 @@ def parser() -> argparse.ArgumentParser:
     dataset = ("dataset", {"help": "a dataset of `hsac list`"})
     recipe = ("--recipe", {"required": True, "help": "name, recipe and parameters, as a JSON object"})
     stage("variant", variant_stage, dataset, recipe, path("--output", "file to write"), plugged)
-    stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index)
+    point = (
+        ("--point", {"type": Path, "help": "of a searched method: what `hsac tune` wrote, to train at its choice"}),
+        ("--candidate", {"type": int, "help": "of a searched method: the number of the point to train at"}),
+    )
+    stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index, *point)
     candidates = ("--candidates", {"type": Path, "nargs": "+", "required": True, "help": "the candidates' indexes"})
     stage("select", select_stage, settings, experiment, method, seeds, candidates, index)
+    stage("tune", tune_stage, settings, experiment, method, candidates, path("--output", "file to write"))
     stage("theory", theory_stage, ("study", {"help": "a study of `hsac list`"}), settings, path("--output", "CSV file"))
     variant = path("--variant", "variant file")
     indexes = ("--indexes", {"type": Path, "nargs": "+", "required": True, "help": "the measured bundles' indexes"})
     stage("measure", measure_stage, settings, experiment, variant, indexes, path("--output", "CSV file"))
-    stage("certify", certify_stage, settings, experiment, variant, path("--output", "CSV file"))
+    points = ("--points", {"type": Path, "nargs": "*", "default": [], "help": "what `hsac tune` wrote of the methods"})
+    stage("certify", certify_stage, settings, experiment, variant, points, path("--output", "CSV file"))
     stage("gather", gather_stage, settings, results)
     claimed = ("--claims", {"type": Path, "default": Path("config/claims.yaml"), "help": "claims.yaml"})
     judged = (

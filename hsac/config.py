@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from hsac import methods, plugins, registry
+from hsac import methods, plugins, registry, spaces
 from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.files import digest
@@ -66,8 +66,10 @@ def load(scale: str, override: dict[str, Any] | None = None, folder: Path = FOLD
     source = next(source for source, layer in reversed(layers) if "plugins" in layer)
     with plugins.using(settings["plugins"], f"{source}: plugins"):
         _check_rules(settings, layers)
+        _check_spaces(settings, layers)
         for cell in cells(settings):
             _check_cell(settings, cell, layers)
+            _check_search(settings, cell, layers)
         _check_theory(settings, layers)
     return settings
 
@@ -212,8 +214,12 @@ def cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
-def cell(settings: dict[str, Any], name: str, method_name: str) -> dict[str, Any]:
-    """One experiment × method, resolved."""
+def cell(settings: dict[str, Any], name: str, method_name: str, point: int | None = None) -> dict[str, Any]:
+    """One experiment × method, resolved: all that decides its result, and its hash.
+
+    Where the experiment searches, the configuration holds what the method tries under `search`, and the cell is trained
+    at the point that its search chooses; `point` makes it the cell of one of these points, which is ordinary.
+    """
     experiment = settings["experiments"][name]
     key = f"experiments.{name}.methods"
     curvature = {**settings["curvature"], **experiment.get("curvature", {})}
@@ -236,7 +242,68 @@ def cell(settings: dict[str, Any], name: str, method_name: str) -> dict[str, Any
         "rule": rule_of(settings, experiment, "curvature", method.curvature, key),
         "measure": settings["measure"],
     }
-    return {"experiment": name, "method": method.name, "config": resolved, "hash": digest(resolved)}
+    search = search_of(settings, name)
+    if search is not None and point is None:
+        tried = [_point(settings, name, method_name, k) for k in range(search["points"])]
+        resolved["search"] = {"seeds": search["seeds"], "points": tried}
+    elif point is not None:
+        resolved = spaces.replaced(resolved, _point(settings, name, method_name, point))
+    return {"experiment": name, "method": method.name, "config": resolved, "hash": digest(resolved), "point": point}
+
+
+def search_of(settings: dict[str, Any], experiment: str) -> dict[str, Any] | None:
+    """The experiment's own search, or everybody's; None where each method runs at its configured point."""
+    own = settings["experiments"][experiment]
+    found: dict[str, Any] | None = own["search"] if "search" in own else settings.get("search")
+    return None if found is None else {"draw": 0, "seeds": [100, 101, 102]} | found
+
+
+def searched(the_cell: dict[str, Any]) -> bool:
+    """Whether the cell is trained at the point that a search chooses."""
+    return "search" in the_cell["config"]
+
+
+def named_parts(settings: dict[str, Any], experiment: str, method_name: str) -> dict[str, str]:
+    """Kind -> name, as the configuration names it, of a method's weight rule, curvature rule, loss and head."""
+    parts = parse_method(method_name, 0.0, _named(settings, "losses"), _named(settings, "heads"), "method")
+    head = parts.head or settings["experiments"][experiment]["model"].get("head")
+    found = {"weights": parts.weight, "curvature": parts.curvature, "losses": parts.loss or LOSS}
+    return found | ({"heads": head} if head else {})
+
+
+def space_of(settings: dict[str, Any], experiment: str, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+    """Whose space a named rule has, and the space: its own, or that of the rule it is an alias of, or none. An
+    experiment's `spaces` are over the top level's, parameter by parameter."""
+    layers = (settings.get("spaces") or {}, settings["experiments"][experiment].get("spaces", {}))
+    rule = (_named(settings, kind).get(name) or {}).get("rule", name)
+    for owner in (name, rule):
+        found = [(layer.get(kind) or {})[owner] or {} for layer in layers if owner in (layer.get(kind) or {})]
+        if found:
+            return owner, {key: spec for layer in found for key, spec in layer.items()}
+    return name, {}
+
+
+def _point(settings: dict[str, Any], experiment: str, method_name: str, k: int) -> spaces.Point:
+    """Point k of a method: what it replaces in the configuration, nothing in point 0."""
+    search = search_of(settings, experiment)
+    if k == 0 or search is None:
+        return {}
+    found: spaces.Point = {}
+    for kind, name in named_parts(settings, experiment, method_name).items():
+        owner, space = space_of(settings, experiment, kind, name)
+        if kind == "curvature" and methods.split(method_name).start:
+            space = {key: spec for key, spec in space.items() if key != spaces.START}  # the method's name fixes it
+        found |= spaces.drawn(space, search["draw"], kind, owner, k)
+    return found
+
+
+def point_cells(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of the points that a searched cell tries, all of them in order; [] for another cell. Points that came
+    out alike are cells of one hash."""
+    if not searched(the_cell):
+        return []
+    count = len(the_cell["config"]["search"]["points"])
+    return [cell(settings, the_cell["experiment"], the_cell["method"], k) for k in range(count)]
 
 
 def candidates(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[str]:
@@ -254,11 +321,13 @@ def derived(the_cell: dict[str, Any]) -> bool:
 
 
 def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every cell that must be trained: those in the tables and those only a grid looks at, each once."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """Every cell that must be trained, each once: those in the tables, after each searched one's points, and those that
+    only a grid looks at."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for c in cells(settings):
-        for one in [cell(settings, c["experiment"], m) for m in candidates(settings, c)] or [c]:
-            found.setdefault((one["experiment"], one["config"]["weights"]["rule"] + one["hash"]), one)
+        chosen_among = [cell(settings, c["experiment"], m) for m in candidates(settings, c)]
+        for one in chosen_among or [*point_cells(settings, c), c]:
+            found.setdefault((one["experiment"], one["method"], one["hash"]), one)
     return list(found.values())
 
 
@@ -267,9 +336,9 @@ def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, 
     reference its weight rule, loss and head."""
     reference = methods.split(settings["experiments"][experiment]["reference"])
     found = []
-    for one in trained_cells(settings):
+    for one in trained_cells(settings | {"experiments": {experiment: settings["experiments"][experiment]}}):
         name = methods.split(one["method"])
-        same = (name.weight, set(name.further)) == (reference.weight, set(reference.further))
+        same = (name.weight, set(name.further)) == (reference.weight, set(reference.further)) and one["point"] is None
         if one["experiment"] == experiment and same and name.curvature in settings["theory"]["measured"]:
             found.append(one)
     return found
@@ -278,6 +347,15 @@ def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, 
 def seeds(settings: dict[str, Any], experiment: str) -> list[int]:
     """The experiment's own seeds, or everybody's."""
     return settings["experiments"][experiment].get("seeds", settings["seeds"])
+
+
+def cell_seeds(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[int]:
+    """The seeds that a cell is trained on: the experiment's, or, for a point of a search, the search's own."""
+    search = search_of(settings, the_cell["experiment"])
+    if search is None or the_cell["point"] is None:
+        return seeds(settings, the_cell["experiment"])
+    own: list[int] = search["seeds"]
+    return own
 
 
 def variant_id(experiment: dict[str, Any]) -> str:
@@ -330,6 +408,61 @@ def _check_rules(settings: dict[str, Any], layers: list[tuple[str, dict[str, Any
     for name in _named(settings, "losses"):
         if name in _named(settings, "heads"):
             raise InputError(f"{source}: rules.heads: found {name!r}, which is a loss; allowed is another name")
+
+
+def _check_spaces(settings: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:
+    """Spaces are of rules that the configuration names, and hold what these take."""
+    given: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]]
+    given = [("spaces", "spaces", settings.get("spaces") or {}, settings["curvature"], {})]
+    given += [
+        ("experiments", f"experiments.{name}.spaces", e["spaces"], settings["curvature"] | e.get("curvature", {}), e)
+        for name, e in settings["experiments"].items()
+        if "spaces" in e
+    ]
+    for top, key, kinds, curvature, experiment in given:
+        place, source = _source(layers, top)
+        replaced = top == "spaces" and _source(layers, "rules")[0] > place  # a scale with other rules, not its spaces
+        for kind, several in kinds.items():
+            known = _named(settings, kind)
+            for name, space in (several or {}).items():
+                where = f"{source}: {key}.{kind}"
+                if name not in known:
+                    if replaced:
+                        continue
+                    allowed = registry.nearest(name, known)
+                    raise InputError(f"{where}: found {name!r}; {allowed}, as `rules.{kind}` names them")
+                rule = rule_of(settings, experiment, kind, name, where)
+                registry.check_name(spaces.KINDS[kind], rule["rule"], f"{source}: rules.{kind}.{name}")
+                spaces.check(space or {}, kind, rule, curvature["bounds"], f"{where}.{name}")
+
+
+def _source(layers: list[tuple[str, dict[str, Any]]], key: str) -> tuple[int, str]:
+    """The last layer that gives a top-level key: its place and its name."""
+    return max((place, source) for place, (source, layer) in enumerate(layers) if key in layer)
+
+
+def _check_search(settings: dict[str, Any], the_cell: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:
+    """With a search on, every method tries the same number of points, and on other seeds than it is judged by."""
+    name, config = the_cell["experiment"], the_cell["config"]
+    if not searched(the_cell):
+        return
+    own = "search" in settings["experiments"][name]
+    source = _source(layers, "experiments" if own else "search")[1]
+    key = f"{source}: {f'experiments.{name}.search' if own else 'search'}"
+    shared = sorted({*config["search"]["seeds"]} & {*seeds(settings, name)})
+    if shared:
+        raise InputError(f"{key}.seeds: found {shared[0]}, a seed that {name} is judged by; allowed are other seeds")
+    rule, points = config["rule"]["rule"], len(config["search"]["points"])
+    if derived(the_cell) or registry.marked("curvature rule", rule, "searches"):
+        raise InputError(
+            f"{key}: found {the_cell['method']!r} in experiments.{name}.methods, whose rule {rule!r} tries several "
+            f"curvatures on top of the {points} points of every method; allowed is an alias of fixed with `start` "
+            "in its space, as fixed_searched"
+        )
+    for kind, part in named_parts(settings, name, the_cell["method"]).items():
+        owner, space = space_of(settings, name, kind, part)
+        bounds = config["curvature"]["bounds"]
+        spaces.check(space, kind, spaces.part(config, kind), bounds, f"{source}: spaces.{kind}.{owner}")
 
 
 def _check_theory(settings: dict[str, Any], layers: list[tuple[str, dict[str, Any]]]) -> None:

@@ -66,12 +66,17 @@ def index_path(results: Path, cell: dict[str, Any], block: int) -> Path:
     return results / "runs" / cell["experiment"] / cell["method"] / cell["hash"] / f"block{block}.json"
 
 
+def point_path(results: Path, cell: dict[str, Any]) -> Path:
+    """What the search of a searched cell came to."""
+    return index_path(results, cell, 0).with_name("point.json")
+
+
 def bundles(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> dict[Path, dict[str, Any]]:
     """Index and cell of every bundle of the cells."""
     return {
         index_path(results, cell, block): cell
         for cell in cells
-        for block in blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])
+        for block in blocks(config.cell_seeds(settings, cell), settings["bundle"])
     }
 
 

@@ -100,19 +100,25 @@ def jobs(settings: dict[str, Any], results: Path) -> list[Job]:
                 job("fetch", "data", path)
         variants[name] = job("variant", "data", layout.variant_path(experiment), *inputs)
     for cell in config.trained_cells(settings):
+        name, tuned = cell["experiment"], []
+        if config.searched(cell):
+            among = layout.indexes(settings, results, config.point_cells(settings, cell))
+            tuned.append(job("tune", name, layout.point_path(results, cell), *among))
         for index in layout.indexes(settings, results, [cell]):
-            job("train", cell["experiment"], index, variants[cell["experiment"]])
+            job("train", name, index, variants[name], *tuned)
     for cell in filter(config.derived, config.cells(settings)):
         name = cell["experiment"]
         chosen_among = [config.cell(settings, name, method) for method in config.candidates(settings, cell)]
         for block in layout.blocks(config.seeds(settings, name), settings["bundle"]):
-            among = [layout.index_path(results, one, block) for one in chosen_among]
-            job("select", name, layout.index_path(results, cell, block), *among)
+            chosen = [layout.index_path(results, one, block) for one in chosen_among]
+            job("select", name, layout.index_path(results, cell, block), *chosen)
     theory = [job("study", "theory", layout.study_path(results, study)) for study in settings["theory"]["studies"]]
     studies = tuple(theory)
     for name, experiment in experiments.items():
         if "informed" in experiment:
-            theory.append(job("certify", name, layout.informed_path(results, name), variants[name]))
+            tried = [config.cell(settings, name, method) for method in experiment["informed"]]
+            points = [layout.point_path(results, one) for one in tried if config.searched(one)]
+            theory.append(job("certify", name, layout.informed_path(results, name), variants[name], *points))
         measured = layout.indexes(settings, results, config.measured_cells(settings, name))
         if measured:
             theory.append(job("measure", name, layout.landscape_path(results, name), variants[name], *measured))
@@ -145,7 +151,7 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
         part = parts[cell["experiment"]]
         cells[part.name] += 1
         timed = False
-        for block, seeds in layout.blocks(config.seeds(settings, part.name), settings["bundle"]).items():
+        for block, seeds in layout.blocks(config.cell_seeds(settings, cell), settings["bundle"]).items():
             index = layout.index_path(results, cell, block)
             left = sum(f"seed{seed}.json" not in here(index.parent) for seed in seeds)
             if left:
@@ -233,7 +239,7 @@ def lines(made: Plan, root: Path, mirror: Path | None, file: Path) -> Iterator[s
 
 
 def _methods(methods: list[str], cells: int) -> str:
-    return f"all {cells}" if len(methods) == cells else " ".join(methods)
+    return f"all {cells}" if len(methods) == cells else " ".join(dict.fromkeys(methods))
 
 
 def _row(part: Part) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ def expected(settings: dict[str, Any], results: Path) -> list[Path]:
     return [
         layout.index_path(results, cell, 0).parent / f"seed{seed}.json"
         for cell in config.trained_cells(settings)
-        for seed in config.seeds(settings, cell["experiment"])
+        for seed in config.cell_seeds(settings, cell)
     ]
 
 

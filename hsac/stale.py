@@ -4,13 +4,14 @@ The same fingerprints and paths as the workflow's, so nothing is listed that a p
 here: it answers in a second or two, before anything runs.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hsac import config, fingerprint, layout
+from hsac import config, fingerprint, layout, tuning
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json
 from hsac.records import FINAL, read_index, same_cell, whole
@@ -20,30 +21,35 @@ from hsac.timings import Timings
 @dataclass(frozen=True)
 class Stale:
     """A run to compute again: its cell and seed, why, and the seconds it is likely to take (None: no timing is
-    recorded; 0: it is chosen among other runs, not trained)."""
+    recorded; 0: it is chosen among other runs, not trained). `point`: the number of the point that a search tries."""
 
     experiment: str
     method: str
     seed: int
     reason: str
     seconds: float | None
+    point: int | None = None
 
 
 def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
     """The runs of the settings that `results` has no finished record of, made by the present code from the present
     variant and unedited since; in the order of the configuration.
 
-    A variant whose file is missing is taken as unchanged: a run is trained again only when it comes out different.
+    A variant whose file is missing is taken as unchanged: a run is trained again only when it comes out different. So
+    is the choice of a search that is to be run again.
     """
     found = []
     seen: set[Path] = set()
     timings = Timings(results.parent)
-    for cell in [*config.trained_cells(settings), *filter(config.derived, config.cells(settings))]:
-        identity = {"config_hash": cell["hash"], "code": code(settings, cell)}
+    trained = config.trained_cells(settings)
+    present = {layout.index_path(results, cell, 0).parent for cell in trained}
+    for cell in [*trained, *filter(config.derived, config.cells(settings))]:
+        of = _trained(settings, results, cell)
+        identity = {"config_hash": of["hash"], "code": code(settings, of)}
         variant = layout.variant_path(settings["experiments"][cell["experiment"]])
         if variant.is_file():
             identity["variant_hash"] = read_json(variant)["hash"]
-        for block, seeds in layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"]).items():
+        for block, seeds in layout.blocks(config.cell_seeds(settings, cell), settings["bundle"]).items():
             index = layout.index_path(results, cell, block)
             if index in seen:
                 continue
@@ -51,11 +57,24 @@ def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
             digests = _digests(index)
             for seed in seeds:
                 path = index.parent / f"seed{seed}.json"
-                reason = _reason(path, identity, digests.get(path), config.derived(cell))
+                reason = _reason(path, identity, digests.get(path), config.derived(cell), present)
                 if reason is not None:
                     seconds = 0.0 if config.derived(cell) else timings.seconds(cell, len(seeds))
-                    found.append(Stale(cell["experiment"], cell["method"], seed, reason, seconds))
+                    found.append(Stale(cell["experiment"], cell["method"], seed, reason, seconds, cell["point"]))
     return found
+
+
+def _trained(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell whose configuration the runs of a cell have: of a searched one, that of the point that it chose, or,
+    where nothing says which, that its first record is of."""
+    try:
+        return tuning.present(settings, results, cell)[0]
+    except InputError:
+        points = {one["hash"]: one for one in reversed(config.point_cells(settings, cell))}
+        for path in sorted(layout.point_path(results, cell).parent.glob("seed*.json")):
+            with contextlib.suppress(InputError):
+                return points.get(read_json(path).get("config_hash"), cell)
+        return cell
 
 
 def code(settings: dict[str, Any], cell: dict[str, Any]) -> str:
@@ -73,10 +92,11 @@ def _digests(index: Path) -> dict[Path, str]:
         return {}
 
 
-def _reason(path: Path, identity: dict[str, str], sha256: str | None, derived: bool) -> str | None:
-    """Why the run of the record at `path` is computed again; None when it is not."""
+def _reason(path: Path, identity: dict[str, str], sha256: str | None, derived: bool, present: set[Path]) -> str | None:
+    """Why the run of the record at `path` is computed again; None when it is not. `present`: the folders of trained
+    cells, whose runs are no older ones of this."""
     if not path.is_file():
-        others = path.parent.parent.glob(f"*/{path.name}")
+        others = [other for other in path.parent.parent.glob(f"*/{path.name}") if other.parent not in present]
         return "configuration changed" if any(others) else "never run"
     try:
         record = read_json(path)
@@ -98,7 +118,7 @@ def stale_theory(settings: dict[str, Any], results: Path, runs: list[Stale]) -> 
     A change of a study's own code or parameters is the workflow's to see: a study's rows carry no fingerprint.
     """
     found = {path: "missing" for path in layout.theory_paths(settings, results) if not path.is_file()}
-    changed = {(run.experiment, run.method) for run in runs}
+    changed = {(run.experiment, run.method) for run in runs if run.point is None}
     for name, experiment in settings["experiments"].items():
         measured = [cell["method"] for cell in config.measured_cells(settings, name)]
         certified = experiment.get("informed", [])
@@ -118,10 +138,13 @@ def report(settings: dict[str, Any], results: Path) -> Iterator[str]:
     if not runs and not theory:
         yield "nothing to recompute"
         return
-    for (experiment, method, reason), group in groupby(runs, lambda run: (run.experiment, run.method, run.reason)):
+    for (experiment, method, point, reason), group in groupby(
+        runs, lambda run: (run.experiment, run.method, run.point, run.reason)
+    ):
         members = list(group)
         seeds = " ".join(str(run.seed) for run in members)
-        yield f"{experiment} {method} seeds {seeds}: {reason}; {_length(members)}"
+        name = f"{experiment} {method}" + (f" point {point}" if point is not None else "")
+        yield f"{name} seeds {seeds}: {reason}; {_length(members)}"
     yield from (f"{path}: {reason}" for path, reason in theory.items())
     yield f"{len(runs)} runs, {_length(runs)} one after another; {len(theory)} theory files"
 

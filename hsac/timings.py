@@ -80,7 +80,7 @@ def shape(cell: dict[str, Any]) -> str:
     those parameters of model, loss and rules that are fractions: they say how far to go, not how often.
     """
     given = cell["config"]
-    kept = {key: value for key, value in given.items() if key != "setting"}
+    kept = {key: value for key, value in given.items() if key not in ("setting", "search")}
     kept |= {key: _counts(given[key]) for key in ("model", "loss", "weights", "rule", "measure")}
     left_out = {"training": LENGTH, "variant": ("name", "draw", "rate"), "curvature": ("start", "bounds")}
     kept |= {part: {k: v for k, v in given[part].items() if k not in names} for part, names in left_out.items()}
@@ -141,7 +141,7 @@ class Timings:
     def _folders(self) -> dict[str, list[Path]]:
         """Folders of finished runs by the digest of their configuration."""
         found: dict[str, list[Path]] = {}
-        for folder in sorted(self.results.glob("*/runs/*/*/*")):
+        for folder in sorted(filter(Path.is_dir, self.results.glob("*/runs/*/*/*"))):
             found.setdefault(folder.name, []).append(folder)
         return found
 
@@ -195,7 +195,7 @@ def _of_runs(folder: Path) -> Iterator[Timing]:
     for path in [folder / name for name in names if name.endswith(".json")][:SAMPLE]:
         try:
             record = read_json(path)
-            if record["status"] not in FINAL or record["chosen"] is not None:
+            if record["status"] not in FINAL or (record["chosen"] is not None and "tuning" not in record):
                 continue
             together, steps = len(record["together"]), record["steps"]
             once, step = sizes(record, path.with_suffix(".npy").stat().st_size)

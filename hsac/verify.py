@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsac import config, layout
+from hsac import config, layout, tuning
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.files import read_array, read_json, write_json
@@ -45,13 +45,15 @@ TOLERANCE = (
 
 @dataclass(frozen=True)
 class Group:
-    """Seeds of a cell that were trained as one program: their records by path, of which some were sampled."""
+    """Seeds of a cell that were trained as one program: their records by path, of which some were sampled; what these
+    say of the search that chose the cell, None where there was none."""
 
     cell: dict[str, Any]
     index: Path
     seeds: tuple[int, ...]
     records: dict[Path, Record]
     sampled: frozenset[Path]
+    told: Record | None = None
 
 
 def sample_size(sample: str, runs: int) -> int:
@@ -74,9 +76,12 @@ def groups(settings: dict[str, Any], results: Path, sample: str, seed: int) -> t
     """
     fresh: dict[Path, tuple[dict[str, Any], Path, Record]] = {}
     finished = 0
-    for index, cell in layout.bundles(settings, results, config.trained_cells(settings)).items():
+    told: dict[Path, Record | None] = {}
+    for index, given in layout.bundles(settings, results, config.trained_cells(settings)).items():
         if not index.is_file():
             continue
+        cell, point = tuning.present(settings, results, given)
+        told[index] = None if point is None else tuning.told(settings, given, point)
         variant = layout.variant_path(settings["experiments"][cell["experiment"]])
         identity = {"config_hash": cell["hash"], "code": of_training(cell["config"])}
         identity["variant_hash"] = load_variant(variant)["hash"]
@@ -95,7 +100,7 @@ def groups(settings: dict[str, Any], results: Path, sample: str, seed: int) -> t
     cells = {index: cell for cell, index, _ in fresh.values()}
     return (
         [
-            Group(cells[index], index, seeds, records, frozenset(chosen & set(records)))
+            Group(cells[index], index, seeds, records, frozenset(chosen & set(records)), told[index])
             for (index, seeds), records in found.items()
             if chosen & set(records)
         ],
@@ -146,7 +151,7 @@ def _verify_group(settings: dict[str, Any], group: Group, results: Path, data: P
     rows = []
     with tempfile.TemporaryDirectory() as folder, _threads(threads):
         repeated = Path(folder) / group.index.name
-        run_bundle(settings, group.cell, list(group.seeds), variant, data, repeated)
+        run_bundle(settings, group.cell, list(group.seeds), variant, data, repeated, group.told)
         again = {path: read_json(repeated.parent / path.name) for path in group.records}
         tolerance: dict[str, float] | None = None
         for path, record in group.records.items():

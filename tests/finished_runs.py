@@ -11,7 +11,7 @@ SECONDS = 30.0
 
 def finish(settings, results, cell, **changes):
     """Records, weights and indexes of every bundle of a cell; SECONDS a run on one core."""
-    for block, seeds in layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"]).items():
+    for block, seeds in layout.blocks(config.cell_seeds(settings, cell), settings["bundle"]).items():
         index = layout.index_path(results, cell, block)
         paths = {seed: index.parent / f"seed{seed}.json" for seed in seeds}
         for seed, path in paths.items():

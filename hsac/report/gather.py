@@ -42,7 +42,8 @@ METRICS = (
     "test_accuracy_episode_sd",
 )
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
-TIMING = ("seconds", "peak_memory_mib")
+SEARCHED = ("different", "gradients", "products")  # of a record's tuning
+TIMING = ("seconds", "search_seconds", "peak_memory_mib")
 ROUNDING = 1e-9  # of an accuracy summed in another order
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
@@ -50,6 +51,7 @@ RUN_SCHEMA = pa.schema(
     [(name, _TEXT) for name in ("experiment", "setting", "dataset", "variant", "model", "method")]
     + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("loss", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
+    + [(f"search_{name}", _WHOLE) for name in SEARCHED]
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
     + [("held_out_batches", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
@@ -116,6 +118,7 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
     for kind in SELECTIONS:
         metrics = (record["metrics"] or {}).get(kind) or {}
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
+    row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in (*SEARCHED, "seconds")}
     selected = (record["metrics"] or {}).get("selected") or {}
     row["test_right"] = json.dumps(selected["test_right"]) if "test_right" in selected else None
     row["test_answers"] = selected.get("test_answers")

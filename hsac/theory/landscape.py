@@ -40,10 +40,12 @@ def measure(
     chosen = load_variant(variant)
     options = {k: v for k, v in settings["theory"].items() if k != "studies"}
     rows = []
-    for index, cell in cells.items():
+    for index, given in cells.items():
+        cell = dict(given)
         for source, record in read_records(index):
             if record["status"] != "ok":
                 continue
+            cell |= {"config": record["config"], "hash": record["config_hash"]}  # of a searched one: the chosen point
             key = digest([code, record["weights"], cell["hash"], options, chosen["hash"]])
             path = kept / f"{key}.json"
             if not path.is_file():

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 def chosen(settings: dict[str, Any], patterns: list[str] | None) -> list[tuple[Cell, list[int]]]:
     """A cell of each shape that the settings train, with the seeds of its first bundle; of those that a pattern names:
     `digits`, `digits/sgd+hsac`, `*/sgd+*`. Raises InputError for a pattern that names none."""
-    cells = config.trained_cells(settings)
+    cells = [cell for cell in config.trained_cells(settings) if not config.searched(cell)]  # one of its points is
     names = {c["hash"]: (c["experiment"], f"{c['experiment']}/{c['method']}") for c in cells}
     for pattern in patterns or []:
         if not any(fnmatchcase(name, pattern) for pair in names.values() for name in pair):
@@ -36,7 +36,7 @@ def chosen(settings: dict[str, Any], patterns: list[str] | None) -> list[tuple[C
     distinct: dict[tuple[str, int], tuple[Cell, list[int]]] = {}
     for cell in cells:
         if patterns is None or any(fnmatchcase(name, p) for name in names[cell["hash"]] for p in patterns):
-            seeds = next(iter(layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"]).values()))
+            seeds = next(iter(layout.blocks(config.cell_seeds(settings, cell), settings["bundle"]).values()))
             together = registry.part("model", cell["config"]["model"]["name"]).vmapped
             seeds = seeds if together else seeds[:1]
             distinct.setdefault((shape(cell), len(seeds)), (cell, seeds))

@@ -51,20 +51,29 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def run_bundle(
-    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: Path, data: Path, index: Path
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    variant: Path,
+    data: Path,
+    index: Path,
+    told: Record | None = None,
 ) -> None:
     """Train the seeds of a cell whose records are not there yet, write a record each, then the bundle's index.
 
     A record counts as there when its configuration, code and variant are the present ones, its status is final and its
     weights lie beside it. Records lie beside the index as `seed<k>.json`, final weights as `seed<k>.npy`; no finished
     one is ever deleted, so a bundle that was cut short resumes. What goes wrong in training some seeds is their
-    records' status; the others go on. Raises InputError for what the user can mend (data, device).
+    records' status; the others go on. `told`: what the records say of the search that chose the cell's point. Raises
+    InputError for what the user can mend (data, device).
     """
     chosen = load_variant(variant)
     code = fingerprint.of_training(cell["config"])
     identity = {"config_hash": cell["hash"], "code": code, "variant_hash": chosen["hash"]}
     paths = {seed: index.parent / f"seed{seed}.json" for seed in seeds}
     missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
+    for seed in {*seeds} - {*missing} if told else ():  # the search may have been run again, and come out the same
+        write_json(paths[seed], read_json(paths[seed]) | told)
     if missing:
         together = _together(cell["config"]["model"])
         for group in [missing] if together else [[seed] for seed in missing]:
@@ -75,6 +84,7 @@ def run_bundle(
                     kept.unlink(missing_ok=True)  # of an older run, which the record no longer tells of
                 else:
                     write_array(kept, weights)
+                record |= told or {}
                 write_json(path, record | identity | {"weights": None if weights is None else file_sha256(kept)})
     write_index(index, cell, paths)
 

@@ -70,7 +70,7 @@ def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) ->
     variant = read_json(layout.variant_path(settings["experiments"][experiment]))["hash"]
     config_and_code = {"config": cell["config"], "config_hash": cell["hash"], "variant_hash": variant}
     config_and_code["code"] = "0" * 16 if config.derived(cell) else of_training(cell["config"])
-    seeds, setting = config.seeds(settings, experiment), cell["config"]["setting"]
+    seeds, setting = config.cell_seeds(settings, cell), cell["config"]["setting"]
     like = experiment if experiment in EXPERIMENTS else next(e for e in EXPERIMENTS if EXPERIMENTS[e][0] == setting)
     for block, members in layout.blocks(seeds, settings["bundle"]).items():
         index = layout.index_path(results, cell, block)

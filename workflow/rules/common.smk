@@ -11,6 +11,7 @@ from hsac import config as configuration
 from hsac import fingerprint, layout, plugins
 from hsac.data import obtain
 from hsac.errors import InputError
+from hsac.files import digest
 
 try:
     SCALE = config.get("scale", "default")
@@ -46,11 +47,6 @@ def folder(wildcards):
     return f"{RESULTS}/runs/{wildcards.experiment}/{wildcards.method}/{wildcards.hash}"
 
 
-# Looked up once a job, so worked out once an experiment.
-BLOCKS = {
-    name: layout.blocks(configuration.seeds(SETTINGS, name), SETTINGS["bundle"])
-    for name in SETTINGS["experiments"]
-}
 VARIANT = {
     name: layout.variant_path(settings).as_posix()
     for name, settings in SETTINGS["experiments"].items()
@@ -60,8 +56,14 @@ VARIANTS = {
 }
 
 
+@functools.cache
+def blocks(folder):
+    seeds = configuration.cell_seeds(SETTINGS, TRAINED.get(folder) or DERIVED[folder])
+    return layout.blocks(seeds, SETTINGS["bundle"])
+
+
 def bundle_seeds(wildcards):
-    return BLOCKS[wildcards.experiment][int(wildcards.block)]
+    return blocks(folder(wildcards))[int(wildcards.block)]
 
 
 def variant(wildcards):
@@ -70,7 +72,30 @@ def variant(wildcards):
 
 @functools.cache
 def training_code(folder):
-    return fingerprint.of_training(TRAINED[folder]["config"])
+    cell = TRAINED[folder]
+    points = configuration.point_cells(SETTINGS, cell) or [cell]
+    codes = {fingerprint.of_training(point["config"]) for point in points}
+    return codes.pop() if len(codes) == 1 else digest(sorted(codes))
+
+
+def point(wildcards):
+    cell = TRAINED[folder(wildcards)]
+    if not configuration.searched(cell):
+        return []
+    return layout.point_path(layout.results_root(SCALE), cell).as_posix()
+
+
+def point_option(wildcards, input):
+    cell = TRAINED[folder(wildcards)]
+    if cell["point"] is not None:
+        return f"--candidate {cell['point']}"
+    return f"--point {shlex.quote(input.point)}" if input.point else ""
+
+
+def points(wildcards):
+    cells = configuration.point_cells(SETTINGS, TRAINED[folder(wildcards)])
+    found = layout.indexes(SETTINGS, layout.results_root(SCALE), cells)
+    return [path.as_posix() for path in found]
 
 
 def variant_inputs(wildcards):
@@ -83,6 +108,19 @@ def measured(experiment):
     cells = configuration.measured_cells(SETTINGS, experiment)
     found = layout.indexes(SETTINGS, layout.results_root(SCALE), cells)
     return [path.as_posix() for path in found]
+
+
+def informed_points(wildcards):
+    methods = SETTINGS["experiments"][wildcards.experiment].get("informed", [])
+    cells = [
+        configuration.cell(SETTINGS, wildcards.experiment, method) for method in methods
+    ]
+    root = layout.results_root(SCALE)
+    return [
+        layout.point_path(root, cell).as_posix()
+        for cell in cells
+        if configuration.searched(cell)
+    ]
 
 
 def informed_cells(experiment):

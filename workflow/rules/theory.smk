@@ -45,6 +45,7 @@ rule certify:
     input:
         settings=ancient(SETTINGS_FILE),
         variant=variant,
+        points=informed_points,
     output:
         f"{RESULTS}/theory/informed/{{experiment}}.csv",
     log:
@@ -58,5 +59,5 @@ rule certify:
         code=fingerprint.of_modules(["hsac.theory.informed"]),
     shell:
         "hsac certify --settings {input.settings:q} --experiment {wildcards.experiment} "
-        "--variant {input.variant:q} --output {output:q}"
+        "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

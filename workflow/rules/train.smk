@@ -9,6 +9,7 @@ rule train:
     input:
         settings=ancient(SETTINGS_FILE),
         variant=variant,
+        point=point,
     output:
         BUNDLE,
     log:
@@ -17,10 +18,31 @@ rule train:
         "../../environment.yml"
     params:
         seeds=bundle_seeds,
+        point=point_option,
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
         "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} --variant {input.variant:q} --index {output:q}"
+        "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
+        "--variant {input.variant:q} --index {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+# All points of a searched method are trained on seeds of the search, before its own runs are at the chosen one.
+rule tune:
+    input:
+        settings=ancient(SETTINGS_FILE),
+        candidates=points,
+    output:
+        f"{RESULTS}/runs/{{experiment}}/{{method}}/{{hash}}/point.json",
+    log:
+        f"{RESULTS}/logs/{{experiment}}/{{method}}/{{hash}}/point.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.tuning"]),
+    shell:
+        "hsac tune --settings {input.settings:q} --experiment {wildcards.experiment} --method {wildcards.method:q} "
+        "--candidates {input.candidates:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 

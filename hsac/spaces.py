@@ -1,0 +1,120 @@
+"""Search spaces: the points that a method tries, drawn so that every method tries as many and none is left out.
+
+Point 0 is the configuration itself. In point k each parameter of a named rule is drawn by a number that only the draw,
+the rule's kind and name, k and the parameter decide: methods that share a rule try the same values of it, in pairs.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from hsac import registry
+from hsac.errors import InputError
+from hsac.files import digest
+
+KINDS = {"weights": "weight rule", "curvature": "curvature rule", "losses": "loss", "heads": "head"}
+START = "start"  # the curvature at the start: of every curvature rule, though no parameter of its class
+NESTED = {"base_parameters": ("weight rule", "base"), "solver": ("solver", "name")}  # mappings of another part's own
+CONFIGURED = "as configured"
+Point = dict[str, Any]  # "<kind>.<parameter>" -> value
+
+
+def value(spec: Any, *key: Any) -> Any:
+    """The value that `key` draws: of a list uniformly; between low and high log-uniformly, to 3 significant digits."""
+    share = (int(digest(list(key)), 16) >> 11) / 2**53  # in [0, 1)
+    if isinstance(spec, list):
+        return spec[int(share * len(spec))]
+    low, high = float(spec["low"]), float(spec["high"])
+    return min(max(float(f"{low * (high / low) ** share:.3g}"), low), high)
+
+
+def drawn(space: Mapping[str, Any], draw: int, kind: str, owner: str, k: int) -> Point:
+    """Point k's values of the space that belongs to the rule `owner` of a kind."""
+    return {
+        f"{kind}.{parameter}": value(spec, draw, kind, owner, k, parameter) for parameter, spec in sorted(space.items())
+    }
+
+
+def replaced(config: dict[str, Any], point: Point) -> dict[str, Any]:
+    """A cell's configuration with a point's values in it."""
+    config = copy.deepcopy(config)
+    for key, one in point.items():
+        kind, _, parameter = key.partition(".")
+        if (kind, parameter) == ("curvature", START):
+            config["curvature"]["start"] = one
+            continue
+        *path, last = parameter.split(".")
+        into = part(config, kind)["parameters"]
+        for name in path:
+            into[name] = into.get(name) or {}
+            into = into[name]
+        into[last] = one
+    return config
+
+
+def part(config: dict[str, Any], kind: str) -> dict[str, Any]:
+    """{rule, parameters} of a kind in a cell's configuration."""
+    found: dict[str, Any] = {
+        "weights": lambda: config["weights"],
+        "curvature": lambda: config["rule"],
+        "losses": lambda: config["loss"],
+        "heads": lambda: config["model"]["head"],
+    }[kind]()
+    return found
+
+
+def text(point: Point, names: Mapping[str, str]) -> str:
+    """A point in words, by the names that the rules of each kind have: `sgd.lr=0.05, hsac.start=0.3`."""
+    words = [f"{names[key.partition('.')[0]]}.{key.partition('.')[2]}={shown(one)}" for key, one in point.items()]
+    return ", ".join(words) or CONFIGURED
+
+
+def shown(one: Any) -> str:
+    """A value in words."""
+    return f"{one:g}" if isinstance(one, float) else str(one)
+
+
+def check(space: Mapping[str, Any], kind: str, rule: dict[str, Any], bounds: tuple[float, float], key: str) -> None:
+    """Raises InputError naming `key.parameter` unless every parameter of the space is one of the rule's and may have
+    every value of it. `rule`: {rule, parameters}; `bounds`: of the curvature."""
+    family = KINDS[kind]
+    for parameter, spec in space.items():
+        where = f"{key}.{parameter}"
+        values = spec if isinstance(spec, list) else [spec["low"], spec["high"]]
+        if not isinstance(spec, list) and spec["low"] >= spec["high"]:
+            raise InputError(f"{where}: found low {spec['low']} and high {spec['high']}; allowed is low below high")
+        if kind == "curvature" and parameter == START:
+            for one in values:
+                if not (registry.fits(one, "float") and bounds[0] <= one <= bounds[1]):
+                    raise InputError(f"{where}: found {one!r}; allowed is {bounds[0]:g} to {bounds[1]:g}")
+            continue
+        annotation = _annotation(family, parameter, rule, kind == "curvature", where)
+        for one in values:
+            if not registry.fits(one, annotation):
+                raise InputError(f"{where}: found {one!r}; allowed is {annotation}")
+        if not isinstance(spec, list) and not registry.fits(0.5, annotation):
+            raise InputError(f"{where}: found low and high; allowed is a list of {annotation}")
+
+
+def _annotation(family: str, parameter: str, rule: dict[str, Any], starts: bool, where: str) -> str:
+    """What values a parameter of a rule, or of a mapping in it (`base_parameters.lr`), may have."""
+    name, _, inner = parameter.partition(".")
+    known = registry.parameters(family, rule["rule"])
+    if name not in known:
+        allowed = registry.nearest(name, [*known, *([START] if starts else [])])
+        raise InputError(f"{where}: found an unknown parameter; {family} {rule['rule']!r}: {allowed}")
+    if not inner:
+        return known[name]
+    given = rule["parameters"].get(name) or ({} if name == "base_parameters" else None)
+    if name not in NESTED or not isinstance(given, dict):
+        allowed = f"a parameter, or one of a mapping ({', '.join(NESTED)}) that the rule's own parameters give"
+        raise InputError(f"{where}: found a parameter within {name!r}; allowed is {allowed}")
+    inner_family, names = NESTED[name]
+    other = given["name"] if names == "name" else rule["parameters"].get(names, "sgd")
+    registry.check_name(inner_family, other, where)
+    fields = registry.parameters(inner_family, other)
+    if inner not in fields:
+        raise InputError(
+            f"{where}: found an unknown parameter; {inner_family} {other!r}: {registry.nearest(inner, fields)}"
+        )
+    return fields[inner]
