@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,17 @@ def mirror() -> Path:
     if not found.is_dir():
         pytest.skip(f"no mirror of real data: HSAC_MIRROR is not set and there is no {beside}")
     return found
+
+
+@pytest.fixture(scope="session")
+def real_data(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Fetches a mirrored dataset; the data folder that it then is in. All workers share one, and fetching holds a lock,
+    so that what takes long to decode is decoded once."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real"
+
+    def fetched(name: str) -> Path:
+        fetch(name, root, mirror)
+        return root
+
+    return fetched
