@@ -16,7 +16,7 @@ from PIL import Image
 
 from hsac.data import catalogue, fetch
 from hsac.data.sources import airport, cifar_fs, cifarn, cub, disease_lp, hub, mini_imagenet, omniglot
-from hsac.data.store import array_sha256, content_sha256, counts_of, load_arrays, load_graph
+from hsac.data.store import array_sha256, content_sha256, counts_of, load_arrays, load_graph, raw_folder
 from hsac.errors import InputError
 
 QUICK = ("cora", "citeseer", "pubmed", "airport", "disease_lp", "cifar10n", "cifar100n")
@@ -26,11 +26,10 @@ Fetched = Callable[[str], dict[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def fetched(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Fetched:
-    root = tmp_path_factory.mktemp("real")
-
+def fetched(real_data: Callable[[str], Path]) -> Fetched:
     def arrays(name: str) -> dict[str, np.ndarray]:
-        manifest = json.loads((fetch(name, root, mirror) / "manifest.json").read_text())
+        root = real_data(name)
+        manifest = json.loads((raw_folder(name, root) / "manifest.json").read_text())
         assert manifest["matches_catalogue"] is True
         return load_arrays(name, root)[0]
 
