@@ -66,6 +66,7 @@ def changed(**keys):
         ({"methods": ["sgd+fixed@nan", "sgd+fixed@0.3"]}, ["'nan'", "allowed is a number"]),
         ({"methods": ["sgd+fixed@small"]}, ["'small'", "a number"]),
         ({"methods": ["fixed"]}, ["'fixed'", "weight+curvature"]),
+        ({"informed": ["sgd+random_search"]}, ["informed", "'sgd+random_search'", "methods that train once"]),
         ({"methods": ["sgd+fixed@"]}, ["start ''", "a number"]),
         ({"methods": ["sgd+hsac+"]}, ["'sgd+hsac+'", "weight+curvature"]),
         ({"methods": ["sgd+hsac+focl"]}, ["'focl' in 'sgd+hsac+focl'", "losses and heads", "did you mean 'focal'"]),

@@ -499,6 +499,7 @@ def test_bad_input() -> None:
         ({"seed": -1}, "seed: found -1"),
         ({"radius": float("inf")}, "radius: found inf"),
         ({"period": 0}, "period: found 0"),
+        ({"batch": "held_out"}, "batch: found 'held_out'; allowed is training"),
     ):
         with pytest.raises(InputError, match=f"^CurvatureLearner.{words}"):
             hsac.CurvatureLearner(model, sgd(model), loss_of(model), **given)

@@ -93,6 +93,7 @@ def test_verify_finds_a_forged_search(settings, results, data_folder) -> None:
 
 def test_why_tells_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HSAC_DATA", raising=False)  # variants are written there
     override = small()
     override["experiments"]["digits"]["methods"].append("sgd+random_search")
     results = smoke_results(tmp_path, override)
