@@ -150,7 +150,7 @@ def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str,
     Keys are those of TAGS. Dropped are the variant's name and its random draw, how sharpness is measured, and what a
     Euclidean or fixed curvature leaves unused. Anything else a configuration holds, now or later, becomes a tag, so
     that no unforeseen choice passes for agreement. A loss whose parameters are given is a mapping of rule and these.
-    Training augments nothing unless ``training`` names another.
+    Training without the key ``augment`` augments nothing.
     """
     training = dict(config["training"])
     evaluations = training.pop("evaluations")
@@ -169,7 +169,7 @@ def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str,
         "weights": {"rule": config["weights"]["rule"], **config["weights"]["parameters"]},
         "curvature": curvature,
         "loss": {"rule": loss["rule"], **loss["parameters"]} if loss["parameters"] else loss["rule"],
-        "augmentation": "none",
+        "augmentation": training.pop("augment", "none"),
         **training,
         **{key: value for key, value in config.items() if key not in used},
     }

@@ -24,17 +24,18 @@ class GeooptMlr:
     classes: int
     scale: str = "fixed"
     start: float = 1.0
+    rate: float = 1.0
     curved: ClassVar[bool] = True
     vmapped: ClassVar[bool] = False  # geoopt's maps are scripted
     points: ClassVar[tuple[str, ...]] = ("p",)
 
     def __post_init__(self) -> None:
-        check_scale(self.scale, self.start)
+        check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
         """Points p (K, d) at the origin, normals a (K, d): logits start as those of `poincare_mlr`."""
         a = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
-        return {"p": torch.zeros_like(a), "a": a} | scale_start(self.scale, self.start)
+        return {"p": torch.zeros_like(a), "a": a} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) tangent features -> logits (B, K)."""
@@ -42,4 +43,4 @@ class GeooptMlr:
         p = stereographic.project(params["p"], k=k)
         x = stereographic.expmap0(u, k=k)[:, None]
         distance = stereographic.dist2plane(x, p, params["a"], k=k, signed=True, scaled=True)
-        return scaled(stereographic.lambda_x(p, k=k) * distance, params, self.start)
+        return scaled(stereographic.lambda_x(p, k=k) * distance, params, self.start, self.rate)

@@ -18,18 +18,21 @@ class Linear:
     classes: int
     scale: str = "fixed"
     start: float = 1.0
+    rate: float = 1.0
     curved: ClassVar[bool] = False
     vmapped: ClassVar[bool] = True
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        check_scale(self.scale, self.start)
+        check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
         """Weights z (K, d), biases r (K,)."""
         z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) * (2 / self.dim**0.5)
-        return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(self.scale, self.start)
+        return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(
+            self.scale, self.start, self.rate
+        )
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) -> logits (B, K)."""
-        return scaled(torch.addmm(params["r"], u, params["z"].mT), params, self.start)
+        return scaled(torch.addmm(params["r"], u, params["z"].mT), params, self.start, self.rate)

@@ -19,18 +19,21 @@ class PoincareMlr:
     classes: int
     scale: str = "fixed"
     start: float = 1.0
+    rate: float = 1.0
     curved: ClassVar[bool] = True
     vmapped: ClassVar[bool] = True
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        check_scale(self.scale, self.start)
+        check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
         """Normals z (K, d), offsets r (K,)."""
         z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
-        return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(self.scale, self.start)
+        return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(
+            self.scale, self.start, self.rate
+        )
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) tangent features -> logits (B, K)."""
-        return scaled(mlr_logits_tangent(u, params["z"], params["r"], c), params, self.start)
+        return scaled(mlr_logits_tangent(u, params["z"], params["r"], c), params, self.start, self.rate)

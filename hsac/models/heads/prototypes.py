@@ -23,19 +23,20 @@ class Prototypes:
     classes: int
     scale: str = "learned"
     start: float = 1.0
+    rate: float = 1.0
     curved: ClassVar[bool] = True
     vmapped: ClassVar[bool] = True
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        check_scale(self.scale, self.start)
+        check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
         """Prototypes z (K, d), of norm about 1."""
         z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / self.dim**0.5
-        return {"z": z} | scale_start(self.scale, self.start)
+        return {"z": z} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) tangent features -> logits (B, K)."""
         distance = squared_distance(exp0(u, c)[:, None], exp0(params["z"], c)[None], c)
-        return scaled(-distance, params, self.start)
+        return scaled(-distance, params, self.start, self.rate)
