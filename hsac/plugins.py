@@ -44,7 +44,7 @@ INTERFACES = {
         {"init": ("generator",), "embed": ("params", "c", "x"), "forward": ("params", "c", "x")},
         ("curvature_names", "vmapped", "dtype"),
         (("classify", ("params", "c", "u")),),
-        ("inputs", "classes", "shot", "space"),
+        ("inputs", "classes", "way", "shot", "space"),
     ),
     "head": Interface(
         {"init": ("generator",), "forward": ("params", "c", "u")},

@@ -197,8 +197,9 @@ def prepare(
     if curvature_rule.geometry == "hyperbolic":
         if not model.curvature_names:
             raise InputError(
-                f"experiments.{cell['experiment']}.methods: found {cell['method']!r}; {model_name} with this head "
-                "has no curvature, allowed is curvature rule euclidean"
+                f"experiments.{cell['experiment']}.methods: found {cell['method']!r}; {model_name}"
+                f"{' with this head' if 'head' in config['model'] else ''} has no curvature, allowed is curvature rule "
+                "euclidean"
             )
         transform = Transform(curvature["transform"], tuple(curvature["bounds"]))
     columns = len(model.curvature_names) if curvature["sharing"] == "per_layer" else min(1, len(model.curvature_names))
@@ -341,7 +342,9 @@ def _task(
     dataset, batch, trained = config["dataset"], config["training"]["batch"], config["loss"]
     if "episodes" in variant:
         few_shot = EpisodeTask(dataset, variant, data, seeds, batch, like, trained)
-        return few_shot, {"inputs": few_shot.inputs, "shot": few_shot.shot}
+        given = {"inputs": few_shot.inputs, "way": few_shot.way, "shot": few_shot.shot}
+        needs = registry.filled("model", config["model"]["name"])
+        return few_shot, {name: value for name, value in given.items() if name in needs}
     if catalogue.entry(dataset).kind == "graph":
         task: Any = NodeTask(dataset, variant, data, seeds, like, trained)
     else:

@@ -547,8 +547,14 @@ class EpisodeTask:
 
     def _logits(self, bundle: Bundle, w: Tensor, c: Tensor, episodes: Tensor) -> Iterator[Tensor]:
         """Logits to predict with (R, some, way·query, way), as many episodes at a time as memory should hold."""
+        if not hasattr(bundle.model, "classify"):  # its features are the episode's own
+            size = max(1, CHUNK // episodes[0].numel())
+            for some in episodes.split(size):
+                yield self.trained.adjust(bundle.call("forward", w, c, self.pixels(some), shared=True))
+            return
         rows, place = episodes.unique(return_inverse=True)  # an image stands in many episodes: embed it once
         chunks = [bundle.call("embed", w, c, self.pixels(some), shared=True) for some in rows.split(CHUNK)]
         u = torch.cat(chunks, 1)
         size = max(1, DISTANCES // (len(w) * self.asked * self.way * u.shape[-1]))
-        return (self.trained.adjust(bundle.call("classify", w, c, u[:, some])) for some in place.split(size))
+        for some in place.split(size):
+            yield self.trained.adjust(bundle.call("classify", w, c, u[:, some]))

@@ -406,7 +406,7 @@ def test_every_machine_makes_these_bytes(name: str) -> None:
 
 
 def test_learn2learn_imports_in_silence() -> None:
-    code = "from hsac.data._learn2learn import learn2learn; learn2learn().data.Taskset"
+    code = "from hsac._learn2learn import learn2learn; learn2learn().data.Taskset"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 

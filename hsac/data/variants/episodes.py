@@ -78,7 +78,7 @@ def _draw(rows: np.ndarray, labels: np.ndarray, way: int, size: int, episodes: i
     """Episodes int64 (episodes, way, size) from ``rows`` with ``labels``, by learn2learn's task transforms."""
     from torch.utils.data import StackDataset
 
-    from hsac.data._learn2learn import learn2learn
+    from hsac._learn2learn import learn2learn
 
     data = learn2learn().data
     dataset = data.MetaDataset(StackDataset(rows.tolist(), labels.tolist()))
