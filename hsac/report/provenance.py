@@ -35,6 +35,7 @@ from hsac.report import curvature_role, published, tables, theory
 from hsac.report.gather import read_gathered
 
 SUFFIX = ".provenance.json"
+POINT = "!"  # between a cell's name and the number of a point that its search tried
 CODE = ("hsac.report.tables", "hsac.report.theory", "hsac.report.published")
 PACKAGES = ("numpy", "scipy", "statsmodels", "pandas")
 Roles = dict[str, list[str]]
@@ -62,7 +63,9 @@ class Cell:
     ``folder``: of the records, relative to the results folder; ``config``: configuration hash; ``code``, ``variant``:
     the fingerprints and variant hashes of its records, one each unless they differ; ``indexes``: bundle index ->
     seeds; ``runs``: [seed, record's file name, status, SHA-256, position in ``environments``]; ``made_from``: the cells
-    that a grid chose from; ``measured``: [seed, file of the measured row, its SHA-256].
+    that a grid chose from; ``measured``: [seed, file of the measured row, its SHA-256]. ``points``: of a searched
+    method, the cells of the points that it tried, each once, and ``choice`` what its search came to: [file, SHA-256].
+    ``point``: the number of such a cell's point (its name ends with it).
     """
 
     experiment: str
@@ -75,6 +78,9 @@ class Cell:
     runs: list[list[Any]] = field(default_factory=list)
     made_from: list[str] = field(default_factory=list)
     measured: list[list[Any]] = field(default_factory=list)
+    points: list[str] = field(default_factory=list)
+    choice: list[str] | None = None
+    point: int | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,14 @@ EXPERIMENT = {
     "curvature": Column("curvature.final", "geometric mean over layers, then median over seeds", TABLE),
     "gradients": Column("gradients", OVER_SEEDS, MEAN),
     "products": Column("products", OVER_SEEDS, MEAN),
+    "seconds": Column("seconds", OVER_SEEDS, MEAN),
+    "peak_memory_mib": Column("peak_memory_mib", OVER_SEEDS, MEAN),
     "points_tried": Column("tried", "median over seeds", TABLE, finished=False),
+    "chosen": Column("chosen", "as the records say, with counts where they differ", TABLE, finished=False),
+    **{
+        f"search_{name}": Column(f"tuning.{name}", "of the method's whole search", TABLE, finished=False)
+        for name in tables.SEARCH
+    },
     "n_ok": Column("status", "number of runs with status ok", TABLE, finished=False),
     "n": Column("status", "number of runs", TABLE, finished=False),
 }  # fmt: skip
@@ -440,15 +453,28 @@ class Catalogue:
         self._rows: dict[str, dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]]] = {}
 
     def cell(self, name: str) -> Cell:
-        """The cell ``experiment/method``, its records checked against its indexes."""
+        """The cell ``experiment/method``, or of a point that it tried ``experiment/method!number``, its records checked
+        against its indexes."""
         if name not in self._cells:
-            self._cells[name] = self._read(*name.split("/", 1))
+            whole, _, point = name.partition(POINT)
+            experiment, method = whole.split("/", 1)
+            self._cells[name] = self._read(experiment, method, int(point) if point else None)
         return self._cells[name]
 
-    def _read(self, experiment: str, method: str) -> Cell:
-        made = config.cell(self.settings, experiment, method)
+    def _read(self, experiment: str, method: str, point: int | None) -> Cell:
+        made = config.cell(self.settings, experiment, method, point)
         folder = layout.index_path(self.root, made, 0).parent
-        found = Cell(experiment, method, folder.relative_to(self.root).as_posix(), made["hash"])
+        points = {one["hash"]: one["point"] for one in reversed(config.point_cells(self.settings, made))}
+        choice = layout.point_path(self.root, made)
+        found = Cell(
+            experiment,
+            method,
+            folder.relative_to(self.root).as_posix(),
+            made["hash"],
+            points=[f"{experiment}/{method}{POINT}{k}" for k in sorted(points.values())] if point is None else [],
+            choice=[choice.relative_to(self.root).as_posix(), file_sha256(choice)] if config.searched(made) else None,
+            point=point,
+        )
         for path in layout.indexes(self.settings, self.root, [made]):
             listed = read_index(path)[1]
             found.indexes[path.name] = [seed for seed, _, _ in listed]
@@ -458,7 +484,7 @@ class Catalogue:
                 position(found.code, record["code"])
                 position(found.variant, record["variant_hash"])
         found.made_from.extend(f"{experiment}/{name}" for name in config.candidates(self.settings, made))
-        found.measured.extend(self._measured(experiment, method))
+        found.measured.extend(self._measured(experiment, method) if point is None else [])
         return found
 
     def _measured(self, experiment: str, method: str) -> list[list[Any]]:
@@ -493,9 +519,9 @@ def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv:
     files = [item for item in named if (results.root / item).is_file()]
     waiting = [item.partition("#")[0] for item in named if item not in files]
     cells: dict[str, Cell] = {}
-    while waiting:  # a grid's cells bring the cells that it chose from
-        cells[waiting[0]] = catalogue.cell(waiting[0])
-        waiting = [c for c in [*waiting[1:], *cells[waiting[0]].made_from] if c not in cells]
+    while waiting:  # a grid's cells bring the cells that it chose from, a searched one's those of its points
+        read = cells[waiting[0]] = catalogue.cell(waiting[0])
+        waiting = [c for c in [*waiting[1:], *read.made_from, *read.points] if c not in cells]
     return {
         "schema": 1,
         "table": name,
@@ -564,7 +590,7 @@ def page_data(results: Path) -> dict[str, Any]:
         }
         out["files"] |= content["files"]
         for c, cell in content["cells"].items():
-            if c in out["cells"]:
+            if c in out["cells"] or cell["point"] is not None:  # `hsac why` shows the points of a search
                 continue
             made = config.cell(settings, cell["experiment"], cell["method"])["config"]
             runs = [[*run[:-1], position(environments, content["environments"][run[-1]])] for run in cell["runs"]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ RECONSTRUCTED = (
     "and sharpness in nats; the calibration error is over 15 bins; NLL and sharpness are of cross-entropy, whatever "
     "loss a method trains. The CSV file also has the interquartile mean, intervals of the hierarchical bootstrap over "
     "seeds and test items, the probability of improvement, Hedges' g and the seeds that would decide. "
-    "A run that did not finish counts in n and in no mean."
+    "A run that did not finish counts in n and in no mean. Gradients, products, seconds (as measured, with the seeds "
+    "trained together sharing the time) and peak memory (of the process) are of a run; a search's are on top."
 )
 EXTRAS = {
     "selected_test_balanced_accuracy": ("balanced_accuracy_percent", "Balanced accuracy (%)"),
@@ -46,7 +48,11 @@ HEADINGS = {
     "curvature": "Final curvature c (median)",
     "gradients": "Gradient evaluations",
     "products": "Hessian products",
+    "seconds": "Seconds a run",
+    "peak_memory_mib": "Peak memory (MiB)",
     "points_tried": "Points tried",
+    "chosen": "Chosen",
+    "search_gradients": "Search gradients",
     "n_ok": "n ok / n",
 }
 IN_PERCENT = {  # columns of full numbers -> of hsac.report.statistics.summarise, as shares
@@ -67,6 +73,7 @@ FAILURE_HEADINGS = {
     "status": "Status",
     "reason": "Reason",
 }
+SEARCH = ("different", "gradients", "products", "seconds")  # of a method's search, on top of its runs
 THIRDS = tuple(f"{part}_accuracy_percent" for part in ("head", "middle", "tail"))
 SHOTS = tuple(f"{part}_accuracy_percent" for part in ("many", "medium", "few"))
 MISSING = "–"
@@ -84,7 +91,8 @@ def experiment_table(runs: pd.DataFrame, experiment: str, order: Sequence[str], 
     methods = [*order, *sorted(set(block["method"]) - set(order))]
     rows = [_row(block, experiment, method, method == reference, statistics) for method in methods]
     table = pd.DataFrame(rows)
-    absent = [name for name, _ in EXTRAS.values() if table[name].isna().all()]
+    extras = [*(name for name, _ in EXTRAS.values()), "chosen", *(f"search_{name}" for name in SEARCH)]
+    absent = [name for name in extras if table[name].isna().all()]
     return table.drop(columns=absent)
 
 
@@ -108,9 +116,22 @@ def _row(
     row |= {
         "gradients": _mean(ok["gradients"]),
         "products": _mean(ok["products"]),
+        "seconds": _mean(ok["seconds"]),
+        "peak_memory_mib": _mean(ok["peak_memory_mib"]),
         "points_tried": _median(cell["tried"]),
+        "chosen": _chosen(cell),
     }
+    row |= {f"search_{name}": _mean(cell[f"search_{name}"]) for name in SEARCH}
     return row | {"n_ok": len(ok), "n": len(cell)}
+
+
+def _chosen(cell: pd.DataFrame) -> str | None:
+    """What was chosen for a method: a point of its search, or a grid's method of each seed, the most frequent first."""
+    counts = cell["chosen"].dropna().value_counts()
+    if len(counts) <= 1:
+        return str(counts.index[0]) if len(counts) else None
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], str(one[0])))
+    return "; ".join(f"{name} ({count} of {len(cell)})" for name, count in ordered)
 
 
 def _mean(values: pd.Series) -> float:
@@ -134,7 +155,7 @@ def p_text(p: float) -> str:
 
 def displayed(table: pd.DataFrame) -> pd.DataFrame:
     """The cells of ``experiment_table`` as text to print, under headings that state units."""
-    simple = {
+    simple: dict[str, Callable[[Any], str]] = {
         "test_nll_nats": _number("{:.3f}"),
         "p": p_text,
         "p_holm": p_text,
@@ -143,7 +164,11 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
         "curvature": _number("{:.3g}"),
         "gradients": _number("{:.0f}"),
         "products": _number("{:.0f}"),
+        "seconds": _number("{:.3g}"),
+        "peak_memory_mib": _number("{:.0f}"),
         "points_tried": _number("{:.0f}"),
+        "chosen": lambda value: MISSING if pd.isna(value) else str(value),
+        "search_gradients": _number("{:.0f}"),
     }
     columns: dict[str, list[str]] = {}
     hidden = _hidden(table)

@@ -135,13 +135,14 @@ class Answer:
 
     @cached_property
     def chosen_among(self) -> dict[str, list[list[Any]]]:
-        """As `cells`, of the cells that the grids among them chose from."""
+        """As `cells`, of the cells that the grids among them chose from, and of the points that searches tried."""
         cells = self.sidecar["cells"]
         out: dict[str, list[list[Any]]] = {}
         for name, runs in self.cells.items():
             seeds = {run[0] for run in runs}
             for source in cells[name]["made_from"]:
                 out[source] = [run for run in cells[source]["runs"] if run[0] in seeds]
+            out |= {source: cells[source]["runs"] for source in cells[name].get("points", [])}
         return out
 
     def path(self, cell: str, run: Sequence[Any]) -> Path:
@@ -164,6 +165,8 @@ class Answer:
         measured = [item[1:] for cell in self.cells for item in self.sidecar["cells"][cell]["measured"]]
         others = [(self.root / file, sha256) for file, sha256 in measured if self.files]
         others += [(self.root / file, self.sidecar["files"][file]) for file in self.files]
+        choices = [self.sidecar["cells"][cell].get("choice") for cell in self.cells]
+        others += [(self.root / choice[0], choice[1]) for choice in choices if choice]
         others.append((self.root / "tables" / f"{self.table}.csv", self.sidecar["sha256"]))
         for path, sha256 in others:
             now = _sha256(path)
@@ -353,13 +356,23 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         lines.append(_line("", ", ".join(f"seed {seed}: {method}" for seed, method in sorted(chosen.items()))))
         for source in cell["made_from"]:
             lines += _records(answer, "", source, answer.chosen_among.get(source, []))
+    if cell.get("choice"):
+        path = answer.root / cell["choice"][0]
+        lines += [_line("point", f"{path}, {_state(path, answer.changed)}"), _line("", f"SHA-256 {cell['choice'][1]}")]
+        mine = [
+            r for r in answer.records.values() if (r["experiment"], r["method"]) == (cell["experiment"], cell["method"])
+        ]
+        lines += [_line("", text) for text in dict.fromkeys(map(_tuned, mine))]
+        for source in cell["points"] if role not in ("reference", "family") else []:
+            title = f"tried point {answer.sidecar['cells'][source]['point']}"
+            lines += _records(answer, title, source, answer.chosen_among.get(source, []))
     for record in answer.records.values():
         if record["method"] == cell["method"] and record["experiment"] == cell["experiment"] and "search" in record:
             lines.append(_line("searched", _searched(record)))
     made = config.cell(answer.settings, cell["experiment"], cell["method"])
     own = [r for p, r in answer.records.items() if cell["folder"] in p.as_posix()]
     if made["hash"] == cell["config"]:
-        now = "" if cell["made_from"] else of_training(made["config"])
+        now = "" if cell["made_from"] else of_training(own[0]["config"] if own else made["config"])
         present = "" if not now else ", the present code" if [now] == cell["code"] else f"; the present code is {now}"
     else:
         present = ""
@@ -377,6 +390,13 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
         for place in places:
             lines += _environment(answer.sidecar["environments"][place])
     return lines
+
+
+def _tuned(record: dict[str, Any]) -> str:
+    """What a searched method's run says of its search."""
+    found = record["tuning"]
+    score = f"mean validation accuracy {found['score']:.4g} over seeds {', '.join(map(str, found['seeds']))}"
+    return f"point {found['point']} of {record['tried']} ({found['different']} different): {record['chosen']}; {score}"
 
 
 def _searched(record: dict[str, Any]) -> str:
@@ -444,7 +464,8 @@ def _with_candidates(answer: Answer) -> list[str]:
 
 
 def _scratch(cell: dict[str, Any], index: str) -> str:
-    return f'"$scratch"/{shlex.quote("/".join((cell["experiment"], cell["method"], index)))}'
+    place = [] if cell.get("point") is None else ["points", str(cell["point"])]
+    return f'"$scratch"/{shlex.quote("/".join((*place, cell["experiment"], cell["method"], index)))}'
 
 
 def _of(answer: Answer, experiment: str) -> str:
@@ -463,15 +484,22 @@ def beside_commands(answer: Answer) -> list[str]:
     lines += [f"export OMP_NUM_THREADS={count}" for count in sorted(threads)[:1]]
     for name in _with_candidates(answer):
         cell = answer.sidecar["cells"][name]
+        method = f"{_of(answer, cell['experiment'])} --method {shlex.quote(cell['method'])}"
+        option = "" if cell.get("point") is None else f" --candidate {cell['point']}"
+        if cell.get("points"):
+            tried = [answer.sidecar["cells"][source] for source in cell["points"]]
+            indexes = " ".join(_scratch(one, index) for one in tried for index in one["indexes"])
+            output = '"$scratch"/points/' + shlex.quote(f"{cell['experiment']}/{cell['method']}/point.json")
+            lines.append(f"hsac tune {method} --candidates {indexes} --output {output}")
+            option = f" --point {output}"
         for index, seeds in cell["indexes"].items():
-            of = f"{_of(answer, cell['experiment'])} --method {shlex.quote(cell['method'])}"
-            of += f" --seeds {' '.join(map(str, seeds))}"
+            of = f"{method} --seeds {' '.join(map(str, seeds))}"
             if cell["made_from"]:
                 sources = [_scratch(answer.sidecar["cells"][c], index) for c in cell["made_from"]]
                 lines.append(f"hsac select {of} --candidates {' '.join(sources)} --index {_scratch(cell, index)}")
             else:
                 variant = _variant(answer, cell["experiment"])
-                lines.append(f"hsac train {of} {variant} --index {_scratch(cell, index)}")
+                lines.append(f"hsac train {of} {variant}{option} --index {_scratch(cell, index)}")
         if not cell["made_from"]:
             folder = shlex.quote((answer.root / cell["folder"]).as_posix())
             lines.append(f"diff -rq -x '*.json' {folder} {_scratch(cell, '').rstrip('/')}")
@@ -484,7 +512,13 @@ def beside_commands(answer: Answer) -> list[str]:
             indexes = " ".join(_scratch(cell, index) for cell in cells for index in cell["indexes"])
             lines.append(f"hsac measure {of} {_variant(answer, experiment)} --indexes {indexes} --output {output}")
         elif kind == "informed":
-            lines.append(f"hsac certify {of} {_variant(answer, experiment)} --output {output}")
+            tried = [
+                config.cell(answer.settings, experiment, m)
+                for m in answer.settings["experiments"][experiment]["informed"]
+            ]
+            points = [shlex.quote(layout.point_path(answer.root, c).as_posix()) for c in tried if config.searched(c)]
+            option = f" --points {' '.join(points)}" if points else ""
+            lines.append(f"hsac certify {of} {_variant(answer, experiment)}{option} --output {output}")
         else:
             lines.append(f"hsac theory {path.stem} --settings {settings} --output {output}")
     return lines
@@ -500,6 +534,9 @@ def in_place_commands(answer: Answer) -> list[str]:
         gone += [(folder / run[1]).as_posix() for run in cell["runs"] if not cell["made_from"]]
         gone += [(answer.root / item[1]).as_posix() for item in cell["measured"] if answer.files]
         targets += [(folder / index).as_posix() for index in cell["indexes"]]
+        if cell.get("choice"):
+            gone.append((answer.root / cell["choice"][0]).as_posix())
+            targets.append(gone[-1])
     targets += [(answer.root / item).as_posix() for item in answer.made_here]
     options = "--cores 1" + _overrides(answer.settings)
     lines = [f"rm -f {' '.join(map(shlex.quote, gone))}"] if gone else []

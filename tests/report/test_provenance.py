@@ -87,7 +87,7 @@ def test_functions_and_fields_are_real(results):
                 assert callable(getattr(found, name))
     for column in provenance.EXPERIMENT.values():
         head = column.field.split(".")[0]
-        assert head in record, column.field
+        assert head in record or head == "tuning", column.field  # the latter where a method is searched
 
 
 def test_a_sidecar_lists_records_with_their_digests(results):
