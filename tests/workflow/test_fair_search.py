@@ -126,7 +126,7 @@ def test_all_methods_start_from_the_same_weights_and_see_the_same_batches(inside
     ]
     for other in made[1:]:
         assert torch.equal(other.w, made[0].w)
-    batches = [[one.task.batch("weights") for _ in range(3)] for one in made]
+    batches = [[one.task.batch("batches") for _ in range(3)] for one in made]
     for other in batches[1:]:
         for mine, theirs in zip(batches[0], other, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True) if isinstance(a, torch.Tensor))
