@@ -99,13 +99,14 @@ def _layers(scale: str, override: dict[str, Any] | None, folder: Path) -> list[t
 
 
 def retyped(value: Any) -> Any:
-    """The value with texts that read as numbers made numbers: inside a list, Snakemake's --config leaves them text."""
+    """The value with texts that read as numbers or null made these: inside a list, Snakemake's --config leaves them
+    text."""
     if isinstance(value, dict):
         return {key: retyped(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [retyped(inner) for inner in value]
     read = yaml.safe_load(value) if isinstance(value, str) else value
-    return read if isinstance(read, int | float) else value
+    return read if isinstance(read, int | float) or value == "null" else value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -254,8 +254,16 @@ def test_a_grid_trains_the_fixed_candidates_once():
 
 
 def test_lists_of_the_command_line_are_numbers_again():
-    given = {"seeds": ["0", "10"], "device": "cpu", "experiments": {"a": {"rate": "5.0e-4", "methods": ["sgd+hsac"]}}}
-    wanted = {"seeds": [0, 10], "device": "cpu", "experiments": {"a": {"rate": 5e-4, "methods": ["sgd+hsac"]}}}
+    given = {
+        "seeds": ["0", "10"],
+        "device": "cpu",
+        "experiments": {"a": {"rate": "5.0e-4", "search": "null", "methods": ["sgd+hsac"]}},
+    }
+    wanted = {
+        "seeds": [0, 10],
+        "device": "cpu",
+        "experiments": {"a": {"rate": 5e-4, "search": None, "methods": ["sgd+hsac"]}},
+    }
     assert config.retyped(given) == wanted
 
 
