@@ -78,3 +78,8 @@ def test_points_stay_inside_a_ball_that_changes():
 def test_sam_keeps_off_it():
     with pytest.raises(InputError, match="base: found 'riemannian_adam'"):
         build("weight rule", "sam", {"base": "riemannian_adam"})
+
+
+def test_it_refuses_what_adam_refuses():
+    with pytest.raises(InputError, match=r"lr: found 0\.0; allowed is a number above 0"):
+        RiemannianAdam((), lr=0.0)

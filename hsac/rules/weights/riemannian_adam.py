@@ -8,8 +8,8 @@ import geoopt
 import torch
 from torch import Tensor
 
-from hsac.registry import require
 from hsac.rules.types import Gradient, State
+from hsac.rules.weights.adam import Adam
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,7 @@ class RiemannianAdam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, "lr", self.lr, "a number above 0")
-        ok = len(self.betas) == 2 and all(isinstance(b, int | float) and 0 <= b < 1 for b in self.betas)
-        require(ok, "betas", self.betas, "two numbers in [0, 1)")
-        require(self.eps > 0, "eps", self.eps, "a number above 0")
+        Adam(self.lr, self.betas, self.eps)  # refuses what it refuses
 
     def init(self, w: Tensor) -> State:
         """One geoopt optimiser a run; it keeps its moments inside."""
