@@ -19,10 +19,14 @@ def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]], references: Map
     names = style.experiments(runs, order)
     if not names:
         return style.nothing(TITLE, "No runs yet.")
-    most = max(runs[runs["experiment"] == name]["method"].nunique() for name in names)
+    methods = [runs.loc[runs["experiment"] == name, "method"].unique() for name in names]
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure, axes = style.grid(rows, columns, 4.6, 0.27 * most + 0.9, TITLE)
+    # room for the longest label, and for the fullest panel of each row
+    width = 4.6 + 0.08 * max(0, max(len(method) for of in methods for method in of) - 16)
+    heights = [0.27 * max(map(len, methods[columns * row : columns * (row + 1)])) + 0.9 for row in range(rows)]
+    shape = {"height_ratios": heights}
+    figure, axes = style.grid(rows, columns, width, sum(heights) / rows, TITLE, gridspec_kw=shape)
     titles = style.titles(runs)
     for panel, name in zip(axes.flat, names, strict=False):
         block = runs[runs["experiment"] == name]
