@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -371,8 +372,11 @@ def _use(args: argparse.Namespace, folders: list[str]) -> None:
 
 
 def _plugins(args: argparse.Namespace) -> None:
-    """Know the parts of the folders of --plugins, or else of the scale's, until the stage ends."""
+    """Know the parts of the folders of --plugins, else of HSAC_PLUGINS (set by the workflow for its jobs), else of the
+    scale's, until the stage ends."""
     folders = args.plugins
+    if folders is None and "HSAC_PLUGINS" in os.environ:
+        folders = [folder for folder in os.environ["HSAC_PLUGINS"].split(os.pathsep) if folder]
     if folders is None:
         configured = "scale" in args and (config.FOLDER / "config.yaml").is_file()
         folders = config.plugin_folders(args.scale) if configured else []

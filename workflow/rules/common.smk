@@ -27,10 +27,11 @@ except InputError as error:
     print(f"hsac: {error}", file=sys.stderr)
     os._exit(2)  # the line above says it all: no traceback, no second message
 
-os.environ["HSAC_MIRROR"] = str(MIRROR or "")  # for the jobs
+# for the jobs: neither makes anything run again
+os.environ.update(
+    HSAC_MIRROR=str(MIRROR or ""), HSAC_PLUGINS=os.pathsep.join(SETTINGS["plugins"])
+)
 RESULTS = layout.results_root(SCALE).as_posix()
-PLUGINS = " ".join(["--plugins", *map(shlex.quote, SETTINGS["plugins"])])
-PLUGINS_KEY = shlex.quote(f"plugins={json.dumps(SETTINGS['plugins'])}")
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 TRAINED = {
     layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell

@@ -24,7 +24,7 @@ rule fetch:
     params:
         code=lambda wildcards: fingerprint.of_data(wildcards.dataset),
     shell:
-        "hsac data fetch {wildcards.dataset:q} {PLUGINS}"
+        "hsac data fetch {wildcards.dataset:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -32,14 +32,14 @@ rule picture:
     input:
         f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
     output:
-        report(
+        png=report(
             f"{RESULTS}/data/{{dataset}}.png",
             category="Data",
             labels={"dataset": "{dataset}"},
             caption="../report/data.rst",
         ),
-        f"{RESULTS}/data/{{dataset}}.pdf",
-        f"{RESULTS}/data/{{dataset}}.json",
+        pdf=f"{RESULTS}/data/{{dataset}}.pdf",
+        json=f"{RESULTS}/data/{{dataset}}.json",
     log:
         f"{RESULTS}/logs/data/{{dataset}}.log",
     conda:
@@ -47,5 +47,5 @@ rule picture:
     params:
         code=fingerprint.of_modules(["hsac.data.pictures"]),
     shell:
-        "hsac data info {wildcards.dataset:q} --picture {output[0]:q} {PLUGINS}"
+        "hsac data info {wildcards.dataset:q} --picture {output.png:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

@@ -39,7 +39,7 @@ rule claims:
     params:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
-        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q} {PLUGINS}"
+        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -83,9 +83,10 @@ rule rule_graph:
         "../../environment.yml"
     params:
         scale=SCALE,
+        plugins=f"plugins={json.dumps(SETTINGS['plugins'])}",
         rules=sorted(rule.name for rule in workflow.rules),
     shell:
-        "snakemake --config scale={params.scale} {PLUGINS_KEY} --nolock --quiet all --forceall --rulegraph"
+        "snakemake --config scale={params.scale} {params.plugins:q} --nolock --quiet all --forceall --rulegraph"
         " > {output:q} 2> {log:q}"
 
 
