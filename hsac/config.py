@@ -105,8 +105,14 @@ def retyped(value: Any) -> Any:
         return {key: retyped(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [retyped(inner) for inner in value]
-    read = yaml.safe_load(value) if isinstance(value, str) else value
-    return read if isinstance(read, int | float) or value == "null" else value
+    if not isinstance(value, str):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    plain = isinstance(read, int | float) and not isinstance(read, bool)
+    return read if plain or value in ("null", "true", "false") else value
 
 
 def _read(path: Path) -> dict[str, Any]:

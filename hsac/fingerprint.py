@@ -87,6 +87,7 @@ def _modules(config: dict[str, Any]) -> list[str]:
     """What trains a cell: the loop, its model and head, its rules, loss and solver; its dataset and label noise where
     these are plugins."""
     solver = (config["rule"]["parameters"].get("solver") or {}).get("name", "neumann")
+    solves = "solver" in registry.parameters("curvature rule", config["rule"]["rule"])
     parts = [
         ("model", config["model"]["name"]),
         ("head", (config["model"].get("head") or {}).get("rule", "poincare_mlr")),
@@ -94,7 +95,7 @@ def _modules(config: dict[str, Any]) -> list[str]:
         ("weight rule", config["weights"]["parameters"].get("base", "sgd")),
         ("curvature rule", config["rule"]["rule"]),
         ("loss", config["loss"]["rule"]),
-        *([("solver", solver)] if config["rule"]["rule"] == "hsac" and solver != "none" else []),
+        *([("solver", solver)] if solves and solver != "none" else []),
     ]
     places = [(registry.FAMILIES[family], name) for family, name in parts]
     # the hash of the variant tells other data, too, but only once they are made again

@@ -1,7 +1,8 @@
 """Search spaces: the points that a method tries, drawn so that every method tries as many and none is left out.
 
 Point 0 is the configuration itself. In point k each parameter of a named rule is drawn by a number that only the draw,
-the rule's kind and name, k and the parameter decide: methods that share a rule try the same values of it, in pairs.
+the rule's kind and name, k and the parameter decide: methods that share a rule try the same values of it, in pairs. A
+parameter's values are spread over its space, and those of few points stay what they are when there are more.
 """
 
 import copy
@@ -19,9 +20,22 @@ CONFIGURED = "as configured"
 Point = dict[str, Any]  # "<kind>.<parameter>" -> value
 
 
-def value(spec: Any, *key: Any) -> Any:
-    """The value that `key` draws: of a list uniformly; between low and high log-uniformly, to 3 significant digits."""
-    share = (int(digest(list(key)), 16) >> 11) / 2**53  # in [0, 1)
+LEVELS = 8  # the first 2^LEVELS points of a parameter lie each in a stratum of its own
+
+
+def _share(k: int, *key: Any) -> float:
+    """The k-th number in [0, 1) of the sequence of `key`: van der Corput's in base 2, scrambled (Owen, 1995)."""
+    share = 0.0
+    for level in range(LEVELS):
+        flip = int(digest([*key, level, k % 2**level]), 16) & 1
+        share += ((k >> level & 1) ^ flip) / 2 ** (level + 1)
+    return share + (int(digest([*key, k]), 16) >> 11) / 2 ** (53 + LEVELS)
+
+
+def value(spec: Any, k: int, *key: Any) -> Any:
+    """The k-th value that `key` draws: of a list uniformly; between low and high log-uniformly, to 3 significant
+    digits."""
+    share = _share(k, *key)
     if isinstance(spec, list):
         return spec[int(share * len(spec))]
     low, high = float(spec["low"]), float(spec["high"])
@@ -31,7 +45,8 @@ def value(spec: Any, *key: Any) -> Any:
 def drawn(space: Mapping[str, Any], draw: int, kind: str, owner: str, k: int) -> Point:
     """Point k's values of the space that belongs to the rule `owner` of a kind."""
     return {
-        f"{kind}.{parameter}": value(spec, draw, kind, owner, k, parameter) for parameter, spec in sorted(space.items())
+        f"{kind}.{parameter}": value(spec, k - 1, draw, kind, owner, parameter)
+        for parameter, spec in sorted(space.items())
     }
 
 

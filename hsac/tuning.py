@@ -1,29 +1,30 @@
 """The point that a method's search chooses: on validation, over the seeds of the search, every point alike."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import fsum
+from math import fsum, inf
 from pathlib import Path
 from typing import Any
 
 from hsac import config, layout, spaces
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
-from hsac.records import read_records, same_cell
+from hsac.records import FINAL, read_records, same_cell
 
 Record = dict[str, Any]
 SUMMED = ("gradients", "products", "seconds")
-WORST = 0.0  # of a run that is not ok: no accuracy is lower
+WORST = (0.0, -inf)  # of a run that diverged: no accuracy is lower
 
 
-def validation_score(record: Record) -> float:
-    """What a run counts for: accuracy on validation of the evaluation that validation selects, and nothing of test."""
+def validation_score(record: Record) -> tuple[float, float]:
+    """What a run counts for: accuracy on validation of the evaluation that validation selects, then less NLL there; and
+    nothing of test."""
     selected = (record["metrics"] or {}).get("selected")
     if record["status"] != "ok" or selected is None:
         return WORST
-    return float(selected[record["selected_by"]])
+    return float(selected[record["selected_by"]]), -float(selected["validation_nll"])
 
 
-def choose(scores: Sequence[float]) -> int:
+def choose(scores: Sequence[tuple[float, float]]) -> int:
     """The point of the best score; of equal ones the first."""
     return max(range(len(scores)), key=lambda k: (scores[k], -k))
 
@@ -33,11 +34,12 @@ def outcome(settings: dict[str, Any], the_cell: dict[str, Any], records: Mapping
 
     ``points``: parameters, mean validation score over the seeds of the search and runs that are not ok, of every point;
     ``chosen``: the best one's number; ``cost``: of all runs, points that came out alike counted once. Raises InputError
-    unless every point has one record of every seed.
+    unless every point has one record of every seed that says something of the method: a run that ended for want of
+    time or memory must not choose.
     """
     search = the_cell["config"]["search"]
     cells = config.point_cells(settings, the_cell)
-    points = []
+    points, scores = [], []
     for one, parameters in zip(cells, search["points"], strict=True):
         found = sorted(records.get(one["hash"], ()), key=lambda record: record["seed"])
         if [record["seed"] for record in found] != sorted(search["seeds"]):
@@ -45,9 +47,15 @@ def outcome(settings: dict[str, Any], the_cell: dict[str, Any], records: Mapping
                 f"{the_cell['experiment']} {the_cell['method']}, point {one['point']}: found runs of the seeds "
                 f"{[record['seed'] for record in found]}; allowed is one of each of {sorted(search['seeds'])}"
             )
-        score = fsum(map(validation_score, found)) / len(found)
+        for record in found:
+            if record["status"] not in FINAL:
+                run = f"{the_cell['experiment']} {the_cell['method']}, point {one['point']}, seed {record['seed']}"
+                why = f"found {record['status']} ({record['reason']})"
+                raise InputError(f"{run}: {why}; a search needs runs that are {' or '.join(FINAL)}")
+        accuracies, likelihoods = zip(*map(validation_score, found), strict=True)
+        scores.append((fsum(accuracies) / len(found), sum(likelihoods) / len(found)))
         failed = sum(record["status"] != "ok" for record in found)
-        points.append({"parameters": parameters, "score": score, "failed": failed, "config_hash": one["hash"]})
+        points.append({"parameters": parameters, "score": scores[-1][0], "failed": failed, "config_hash": one["hash"]})
     trained = [record for key in sorted({one["hash"] for one in cells}) for record in records[key]]
     return {
         "schema": 1,
@@ -55,7 +63,7 @@ def outcome(settings: dict[str, Any], the_cell: dict[str, Any], records: Mapping
         "method": the_cell["method"],
         "config_hash": the_cell["hash"],
         "seeds": search["seeds"],
-        "chosen": choose([point["score"] for point in points]),
+        "chosen": choose(scores),
         "points": points,
         "cost": {name: _total([record[name] for record in trained]) for name in SUMMED},
     }

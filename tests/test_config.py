@@ -265,6 +265,9 @@ def test_lists_of_the_command_line_are_numbers_again():
         "experiments": {"a": {"rate": 5e-4, "search": None, "methods": ["sgd+hsac"]}},
     }
     assert config.retyped(given) == wanted
+    for text in ("@foo", "a: b: c", "{a", "no", "on", "yes"):
+        assert config.retyped([text]) == [text]
+    assert config.retyped(["true", "false"]) == [True, False]
 
 
 def test_a_missing_top_level_key_is_named(tmp_path):

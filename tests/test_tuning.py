@@ -1,6 +1,7 @@
 """Searches are alike for all methods: as many points, the same ones where rules are shared, chosen on validation."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -78,11 +79,18 @@ def test_a_point_keeps_its_values_when_points_are_added_and_changes_with_the_dra
 
 
 def test_drawn_values_are_of_the_space():
-    drawn = [spaces.value({"low": 0.01, "high": 0.3}, 0, k) for k in range(300)]
+    drawn = [spaces.value({"low": 0.01, "high": 0.3}, k, 0) for k in range(300)]
     assert all(0.01 <= one <= 0.3 and one == float(f"{one:.3g}") for one in drawn)
     assert 0.4 < sum(one < (0.01 * 0.3) ** 0.5 for one in drawn) / 300 < 0.6  # log-uniform: half below the middle
-    listed = [spaces.value([1, 2, 4], 0, k) for k in range(300)]
+    listed = [spaces.value([1, 2, 4], k, 0) for k in range(300)]
     assert all(70 < listed.count(one) < 130 for one in (1, 2, 4))
+
+
+def test_few_points_do_not_cluster():
+    for key in range(20):
+        assert len({spaces.value([1, 2, 3, 4], k, key) for k in range(4)}) == 4
+        shares = sorted(math.log(spaces.value({"low": 1.0, "high": 1e8}, k, key)) / math.log(1e8) for k in range(8))
+        assert all(k / 8 - 1e-3 <= share <= (k + 1) / 8 + 1e-3 for k, share in enumerate(shares))
 
 
 def test_nested_parameters_losses_and_heads_are_replaced():
@@ -188,12 +196,27 @@ def test_a_run_that_failed_counts_as_worst(searched):
     settings, cell, found = searched
     best = list(found.values())[2]
     best[0] |= {"status": "diverged"}
-    best[1] |= {"status": "out_of_memory", "metrics": None, "gradients": None, "products": None}
+    best[1] |= {"status": "diverged", "metrics": None, "gradients": None, "products": None}
     made = tuning.outcome(settings, cell, found)
     assert made["chosen"] == 3
     assert made["points"][2]["score"] == 0
     assert made["points"][2]["failed"] == 2
     assert made["cost"]["gradients"] == 70
+
+
+def test_a_run_that_says_nothing_of_the_method_does_not_choose(searched):
+    settings, cell, found = searched
+    list(found.values())[2][0] |= {"status": "timeout", "reason": "stopped after step 3 of 9"}
+    with pytest.raises(InputError, match=r"point 2, seed 100: found timeout .*; a search needs runs that are ok or"):
+        tuning.outcome(settings, cell, found)
+
+
+def test_equal_accuracies_are_told_apart_by_nll(searched):
+    settings, cell, found = searched
+    for number, records in enumerate(found.values()):
+        for one in records:
+            one["metrics"]["selected"] |= {"validation_accuracy": 0.5, "validation_nll": [3.0, 1.0, 2.0, 1.0][number]}
+    assert tuning.outcome(settings, cell, found)["chosen"] == 1
 
 
 def test_a_point_that_lacks_a_seed_is_no_search(searched):

@@ -123,9 +123,12 @@ def _transfer(url: str, part: Path, note: Path) -> None:
             open(part, "ab" if start else "wb", buffering=0) as stream,  # a killed fetch keeps what came
             tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
         ):
-            for chunk in answer.iter_content(CHUNK):
-                stream.write(chunk)
-                bar.update(len(chunk))
+            try:
+                for chunk in answer.iter_content(CHUNK):
+                    stream.write(chunk)
+                    bar.update(len(chunk))
+            except requests.exceptions.ConnectionError as error:  # what it makes of silence half way
+                raise requests.exceptions.ChunkedEncodingError("silence") from error
     if total is not None and part.stat().st_size != total:
         raise requests.exceptions.ChunkedEncodingError("shorter than announced")
 

@@ -54,6 +54,11 @@ class Conv4Maml:
         z = torch.randn((self.way, d), generator=generator, dtype=torch.float64) / d**0.5
         return params | {"z": z, "r": torch.zeros(self.way, dtype=torch.float64)}
 
+    @property
+    def gradients_per_pass(self) -> int:
+        """Gradient evaluations that one of the whole network counts for: its own and those of the adaptation."""
+        return self.steps + 1
+
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W) -> features before adaptation (B, d)."""
         return self.body.forward(params, x)

@@ -94,7 +94,7 @@ class Problem:
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
             nonlocal unseen
-            self.gradients += 1
+            self.gradients += getattr(self.bundle.model, "gradients_per_pass", 1)
             outputs = self.task.outputs(self.bundle, w, self.tau(theta), batch)
             if unseen:
                 self._remember(outputs)
@@ -129,7 +129,7 @@ class Problem:
         """The loss on a batch of the validation part."""
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
-            self.gradients += 1
+            self.gradients += getattr(self.bundle.model, "gradients_per_pass", 1)
             return self.task.held_out_loss(self.bundle, w, self.tau(theta), batch)
 
         return loss

@@ -180,6 +180,9 @@ def prepare(
     device = choose_device(settings["device"])
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
     torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as records say
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # the workflow says; sums depend on it
     curvature_rule = registry.build("curvature rule", config["rule"]["rule"], config["rule"]["parameters"])
     model_name = config["model"]["name"]
@@ -189,7 +192,7 @@ def prepare(
     task, sizes = _task(config, variant, data, seeds, like)
     model = registry.build("model", model_name, given, "model", space=curvature_rule.geometry, **sizes)
 
-    if isinstance(task, NodeTask) and model.dropout:
+    if isinstance(task, NodeTask) and hasattr(model, "dropout") and model.dropout:
         task.drop(model.dropout, model.hidden)
 
     curvature = config["curvature"]
@@ -319,8 +322,15 @@ def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], st
         "tried": 1,
         "chosen": None,
         "seconds": (time.perf_counter() - started) / len(seeds),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": _peak_memory(device) / 2**20,
     }
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of a GPU since `prepare`, of the process since it began where it computes itself."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def normals(seeds: Sequence[int], w: Tensor) -> Callable[[str], Tensor]:
