@@ -242,10 +242,14 @@ def load(folder: str, name: str) -> ModuleType:
         package.__path__ = [str(root.path.resolve())]
         sys.modules[root.module] = package
         importlib.invalidate_caches()
+    # kept bytecode is told from changed source by size and second only, and litters somebody's folder
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         return importlib.import_module(module(folder, name))
     except Exception as error:
         raise InputError(f"{path}: importing it raised {told(error, root)}") from error
+    finally:
+        sys.dont_write_bytecode = kept
 
 
 def told(error: Exception, root: Root) -> str:

@@ -10,7 +10,7 @@ from hsac.errors import InputError
 from hsac.losses.types import Labels
 
 # what callers fill in, by the field's name
-VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "dim": 2, "points": ()}
+VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "way": 2, "dim": 2, "points": ()}
 VALUES |= {"labels": "cifar10n", "column": "worse_label"}
 VALUES |= {"training": Labels(torch.tensor([4.0, 2.0, 1.0]))}
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]

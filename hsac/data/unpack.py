@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -12,10 +11,10 @@ from hsac.errors import InputError
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into the new folder ``folder``, which appears whole or not at all.
+    """Unpack a zip archive into the new folder ``folder``, which appears whole or not at all.
 
     All members are looked at before one is written. Raises InputError naming the archive, and the member where it is
-    one: a path that leaves the folder, a link, a device; an archive that is no zip or tar or is cut short; a folder
+    one: a path that leaves the folder, a link, a device; an archive that is no zip or is cut short; a folder
     that is there already or cannot be written.
     """
     if folder.exists():
@@ -25,9 +24,9 @@ def unpack(archive: Path, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             made = Path(temporary) / "unpacked"
             made.mkdir()
-            (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, made)
+            _unzip(archive, made)
             os.replace(made, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from error
     except OSError as error:
         raise InputError(f"{archive}: cannot be unpacked into {folder} ({error.strerror or error})") from error
@@ -39,13 +38,6 @@ def _unzip(archive: Path, folder: Path) -> None:
             kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
             _check(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
         opened.extractall(folder)
-
-
-def _untar(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as opened:
-        for member in opened.getmembers():
-            _check(archive, member.name, member.isfile() or member.isdir())
-        opened.extractall(folder, filter="data")
 
 
 def _check(archive: Path, name: str, plain: bool) -> None:

@@ -1,8 +1,6 @@
 """Archives: good ones come out whole, hostile and damaged ones leave nothing behind."""
 
-import io
 import stat
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -21,58 +19,37 @@ def make_zip(path: Path, name: str, mode: int = stat.S_IFREG | 0o644) -> Path:
     return path
 
 
-def make_tar(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for member, type_ in (("set/good.txt", tarfile.REGTYPE), (name, kind)):
-            info = tarfile.TarInfo(member)
-            info.type, info.linkname = type_, "/etc/passwd"
-            info.size = 4 if type_ == tarfile.REGTYPE else 0
-            archive.addfile(info, io.BytesIO(b"good"))
-    return path
-
-
 def everything(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_a_good_archive_comes_out_whole(make, tmp_path):
-    archive = make(tmp_path / "a", "set/deep/other.txt")
+def test_a_good_archive_comes_out_whole(tmp_path):
+    archive = make_zip(tmp_path / "a", "set/deep/other.txt")
     unpack(archive, tmp_path / "out")
     assert everything(tmp_path / "out") == {"set", "set/good.txt", "set/deep", "set/deep/other.txt"}
     with pytest.raises(InputError, match="allowed is a new folder"):
         unpack(archive, tmp_path / "out")
 
 
-@pytest.mark.parametrize("make", [make_zip, make_tar])
 @pytest.mark.parametrize("name", ["../out.txt", "set/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:\\out.txt"])
-def test_no_path_escapes(make, name, tmp_path):
+def test_no_path_escapes(name, tmp_path):
     (tmp_path / "in").mkdir()
-    archive = make(tmp_path / "in" / "a", name)
+    archive = make_zip(tmp_path / "in" / "a", name)
     with pytest.raises(InputError, match="paths that stay in the folder"):
         unpack(archive, tmp_path / "in" / "out")
     assert everything(tmp_path) == {"in", "in/a"}
 
 
-@pytest.mark.parametrize(
-    ("make", "kind"),
-    [
-        (make_zip, stat.S_IFLNK | 0o777),
-        (make_tar, tarfile.SYMTYPE),
-        (make_tar, tarfile.LNKTYPE),
-        (make_tar, tarfile.FIFOTYPE),
-    ],
-)
-def test_links_and_devices_are_refused(make, kind, tmp_path):
-    archive = make(tmp_path / "a", "set/link", kind)
+@pytest.mark.parametrize("kind", [stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR | 0o644])
+def test_links_and_devices_are_refused(kind, tmp_path):
+    archive = make_zip(tmp_path / "a", "set/link", kind)
     with pytest.raises(InputError, match=r"'set/link', a link or device"):
         unpack(archive, tmp_path / "out")
     assert everything(tmp_path) == {"a"}
 
 
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-def test_a_cut_archive_leaves_nothing(make, tmp_path):
-    archive = make(tmp_path / "a", "set/other.txt")
+def test_a_cut_archive_leaves_nothing(tmp_path):
+    archive = make_zip(tmp_path / "a", "set/other.txt")
     archive.write_bytes(archive.read_bytes()[:-60])
     with pytest.raises(InputError, match="cannot be unpacked"):
         unpack(archive, tmp_path / "out")

@@ -12,8 +12,11 @@ from hsac.models.layers import Params
 
 @dataclass(frozen=True)
 class Linear:
-    """Euclidean linear layer on the features: no curvature of its own. It starts as the Poincaré MLR does at c = 0,
-    which is 4 (u·z - |z| r): at one learning rate the MLR's steps are longer."""
+    """Euclidean linear layer on the features: no curvature of its own.
+
+    It starts as the Poincaré MLR does at c = 0, which is 4 (u·z - |z| r): at one learning rate the MLR's steps are
+    longer.
+    """
 
     dim: int
     classes: int
