@@ -79,8 +79,11 @@ def part(config: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def text(point: Point, names: Mapping[str, str]) -> str:
-    """A point in words, by the names that the rules of each kind have: `sgd.lr=0.05, hsac.start=0.3`."""
-    words = [f"{names[key.partition('.')[0]]}.{key.partition('.')[2]}={shown(one)}" for key, one in point.items()]
+    """A point in words, by the names that the rules of each kind have: `sgd.lr=0.05, hsac.start=0.3`. The order is that
+    of kinds and parameters, however the point was stored."""
+    kinds = list(KINDS)
+    parts = sorted((kinds.index(key.partition(".")[0]), key.partition(".")[2], one) for key, one in point.items())
+    words = [f"{names[kinds[kind]]}.{parameter}={shown(one)}" for kind, parameter, one in parts]
     return ", ".join(words) or CONFIGURED
 
 

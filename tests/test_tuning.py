@@ -292,3 +292,10 @@ def test_a_choice_that_the_search_does_not_make_is_refused(results):
     ):
         tuning.check(settings, results, tuning.read_records)
     assert cell["hash"] in str(layout.point_path(results, cell))
+
+
+def test_a_point_in_words_does_not_depend_on_how_it_was_stored():
+    names = {"weights": "sgd", "curvature": "hsac"}
+    point = {"curvature.start": 0.3, "weights.momentum": 0.9, "weights.lr": 0.05}
+    for stored in (point, dict(sorted(point.items())), dict(reversed(point.items()))):
+        assert spaces.text(stored, names) == "sgd.lr=0.05, sgd.momentum=0.9, hsac.start=0.3"
