@@ -55,6 +55,7 @@ def test_a_bare_dry_run_at_the_root_lists_jobs():
     )
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_outputs(project):

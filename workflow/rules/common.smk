@@ -80,8 +80,8 @@ def training_code(folder):
 
 
 def point(wildcards):
-    cell = TRAINED[folder(wildcards)]
-    if not configuration.searched(cell):
+    cell = TRAINED.get(folder(wildcards))  # none of a grid, which rule select makes
+    if cell is None or not configuration.searched(cell):
         return []
     return layout.point_path(layout.results_root(SCALE), cell).as_posix()
 
