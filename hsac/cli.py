@@ -100,24 +100,26 @@ def variant_stage(args: argparse.Namespace) -> None:
 
 
 def train_stage(args: argparse.Namespace) -> None:
-    """Train a bundle: the seeds of one experiment and method."""
+    """Train a bundle: the seeds of one experiment and method, or of some points that its search tries."""
     from hsac import tuning
-    from hsac.train.run import run_bundle
+    from hsac.train.run import run_bundle, run_points
 
     settings = _settings(args)
     _experiment(settings, args.experiment)
     cell, told = config.cell(settings, args.experiment, args.method), None
     if config.searched(cell):
         count = len(cell["config"]["search"]["points"])
-        if args.candidate is not None and not 0 <= args.candidate < count:
-            raise InputError(f"--candidate: found {args.candidate}; allowed is 0 to {count - 1}")
+        for number in args.candidate or []:
+            if not 0 <= number < count:
+                raise InputError(f"--candidate: found {number}; allowed is 0 to {count - 1}")
         if (args.candidate is None) == (args.point is None):
             raise InputError(f"--point: {args.method} is searched; allowed is either --candidate or --point")
         if args.point is not None:
             point = tuning.read_point(args.point, cell)
             cell, told = tuning.trained(settings, cell, point), tuning.told(settings, cell, point)
         else:
-            cell = config.cell(settings, args.experiment, args.method, args.candidate)
+            points = [config.cell(settings, args.experiment, args.method, number) for number in args.candidate]
+            return run_points(settings, points, args.seeds, args.variant, layout.data_root(), args.index)
     elif args.candidate is not None or args.point is not None:
         raise InputError(f"--point, --candidate: {args.method} is not searched; allowed is neither")
     run_bundle(settings, cell, args.seeds, args.variant, layout.data_root(), args.index, told)
@@ -201,12 +203,10 @@ def gather_stage(args: argparse.Namespace) -> None:
     from hsac.report.gather import gather, read_bundle
 
     settings = _settings(args)
-    shown, trained = config.cells(settings), config.trained_cells(settings)
+    tuning.check(settings, args.results, read_bundle)  # reads the points of searches
+    shown, trained = config.cells(settings), [c for c in config.trained_cells(settings) if c["point"] is None]
     indexes, candidates = (layout.indexes(settings, args.results, some) for some in (shown, trained))
-    tuning.check(settings, args.results, read_bundle)
-    points = [c for c in trained if c["point"] is not None]
-    done = {*indexes, *layout.indexes(settings, args.results, points)}
-    others = [index for index in candidates if index not in done]
+    others = [index for index in candidates if index not in set(indexes)]
     gather(indexes, args.results / "runs.parquet", args.results / "trajectories.parquet", others)
 
 
@@ -438,7 +438,9 @@ def parser() -> argparse.ArgumentParser:
     experiment = ("--experiment", {"required": True, "help": "an experiment of the settings"})
     method = ("--method", {"required": True, "help": "weight+curvature, or weight+curvature@start"})
     seeds = ("--seeds", {"type": int, "nargs": "+", "required": True, "help": "the bundle's seeds"})
-    index = path("--index", "the bundle's index to write; records go beside it")
+    index = path(
+        "--index", "the bundle's index to write; records go beside it, those of a point into a folder beside its"
+    )
     runs = path("--runs", "runs.parquet")
     results = path("--results", "the results folder of the scale")
     plugged = (
@@ -456,7 +458,10 @@ def parser() -> argparse.ArgumentParser:
     stage("variant", variant_stage, dataset, recipe, path("--output", "file to write"), plugged)
     point = (
         ("--point", {"type": Path, "help": "of a searched method: what `hsac tune` wrote, to train at its choice"}),
-        ("--candidate", {"type": int, "help": "of a searched method: the number of the point to train at"}),
+        (
+            "--candidate",
+            {"type": int, "nargs": "+", "help": "of a searched method: the numbers of the points to train"},
+        ),
     )
     stage("train", train_stage, settings, experiment, method, seeds, path("--variant", "variant file"), index, *point)
     candidates = ("--candidates", {"type": Path, "nargs": "+", "required": True, "help": "the candidates' indexes"})

@@ -71,8 +71,27 @@ def point_path(results: Path, cell: dict[str, Any]) -> Path:
     return index_path(results, cell, 0).with_name("point.json")
 
 
+def point_bundles(
+    settings: dict[str, Any], results: Path, cell: dict[str, Any]
+) -> dict[Path, tuple[list[dict[str, Any]], list[int]]]:
+    """Index -> points' cells and seeds of every bundle that a searched cell's search is; {} for another cell.
+
+    A bundle has as many points as make `bundle` runs, but at least one; of points that came out alike, the first. Seeds
+    are those of a block, so whatever the points beside it, a point's seeds train together as they would alone.
+    """
+    alike = {point["hash"]: point for point in reversed(config.point_cells(settings, cell))}
+    points = sorted(alike.values(), key=lambda point: point["point"])
+    found: dict[Path, tuple[list[dict[str, Any]], list[int]]] = {}
+    for seeds in blocks(config.cell_seeds(settings, points[0]), settings["bundle"]).values() if points else ():
+        size = max(1, settings["bundle"] // len(seeds))
+        for start in range(0, len(points), size):
+            index = point_path(results, cell).with_name(f"points{len(found)}.json")
+            found[index] = (points[start : start + size], seeds)
+    return found
+
+
 def bundles(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> dict[Path, dict[str, Any]]:
-    """Index and cell of every bundle of the cells."""
+    """Index and cell of every bundle of the cells, none of which is a point of a search."""
     return {
         index_path(results, cell, block): cell
         for cell in cells

@@ -101,8 +101,11 @@ def jobs(settings: dict[str, Any], results: Path) -> list[Job]:
         variants[name] = job("variant", "data", layout.variant_path(experiment), *inputs)
     for cell in config.trained_cells(settings):
         name, tuned = cell["experiment"], []
+        if cell["point"] is not None:  # trained for the searched cell, which comes after it
+            continue
         if config.searched(cell):
-            among = layout.indexes(settings, results, config.point_cells(settings, cell))
+            bundles = layout.point_bundles(settings, results, cell)
+            among = [job("points", name, index, variants[name]) for index in bundles]
             tuned.append(job("tune", name, layout.point_path(results, cell), *among))
         for index in layout.indexes(settings, results, [cell]):
             job("train", name, index, variants[name], *tuned)
@@ -147,6 +150,7 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
     untimed: dict[str, list[str]] = {}
     sources: set[str] = set()
     cells = Counter[str]()
+    bundled = _bundled(settings, results)
     for cell in config.trained_cells(settings):
         part = parts[cell["experiment"]]
         cells[part.name] += 1
@@ -155,7 +159,7 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
             index = layout.index_path(results, cell, block)
             left = sum(f"seed{seed}.json" not in here(index.parent) for seed in seeds)
             if left:
-                unrecorded.add(index)
+                unrecorded.add(bundled.get((index.parent, seeds[0]), index))
             costs = timings.costs(cell, len(seeds))
             timed |= bool(costs)
             sources |= {cost.source for cost in costs.values()}
@@ -175,6 +179,17 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
             parts[job.part].jobs_left += 1
     datasets = sorted({job.output.parent.name for job in jobs(settings, results) if job.rule == "fetch"})
     return Plan(list(parts.values()), rules, rules_left, cells, untimed, sources, datasets)
+
+
+def _bundled(settings: dict[str, Any], results: Path) -> dict[tuple[Path, int], Path]:
+    """The bundle of a search's points that a seed in a point's folder is in."""
+    return {
+        (layout.index_path(results, point, 0).parent, seed): index
+        for cell in config.cells(settings)
+        for index, (points, seeds) in layout.point_bundles(settings, results, cell).items()
+        for point in points
+        for seed in seeds
+    }
 
 
 def _add(part: Part, costs: dict[str, Cost], runs: int, left: int) -> None:

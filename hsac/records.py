@@ -1,5 +1,6 @@
 """Run records on disk: a bundle's index names each with the digest of its bytes, so that an edit is seen."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,22 @@ def write_index(index: Path, cell: dict[str, Any], paths: dict[int, Path]) -> No
     write_json(index, {"schema": 1, "experiment": cell["experiment"], "method": cell["method"], "runs": runs})
 
 
+def write_point_index(index: Path, cell: dict[str, Any], runs: list[tuple[int, Path]]) -> None:
+    """The index of a bundle of points: seed and record of each run; the records lie in their points' folders."""
+    listed = [
+        {"seed": seed, "path": Path(os.path.relpath(path, index.parent)).as_posix(), "sha256": file_sha256(path)}
+        for seed, path in runs
+    ]
+    write_json(index, {"schema": 1, "experiment": cell["experiment"], "method": cell["method"], "runs": listed})
+
+
 def read_index(index: Path) -> tuple[tuple[str, str], list[tuple[int, Path, str]]]:
     """Experiment and method of a bundle; seed, record's path and SHA-256 of each run. Raises InputError naming the
     index when it is missing, cut short or no index."""
     content = read_json(index)
     try:
-        listed = [(run["seed"], index.parent / run["path"], run["sha256"]) for run in content["runs"]]
+        place = [Path(os.path.normpath(index.parent / run["path"])) for run in content["runs"]]
+        listed = [(run["seed"], path, run["sha256"]) for path, run in zip(place, content["runs"], strict=True)]
         return (content["experiment"], content["method"]), listed
     except (KeyError, TypeError) as error:
         raise InputError(f"{index}: not a bundle index ({error}); delete it and run `snakemake` again") from None

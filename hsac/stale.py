@@ -43,7 +43,10 @@ def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
     timings = Timings(results.parent)
     trained = config.trained_cells(settings)
     present = {layout.index_path(results, cell, 0).parent for cell in trained}
-    for cell in [*trained, *filter(config.derived, config.cells(settings))]:
+    cells = config.cells(settings)
+    tried = [index for cell in cells for index in layout.point_bundles(settings, results, cell)]
+    points = {path: sha256 for index in tried for path, sha256 in _digests(index).items()}
+    for cell in [*trained, *filter(config.derived, cells)]:
         of = _trained(settings, results, cell)
         identity = {"config_hash": of["hash"], "code": code(settings, of)}
         variant = layout.variant_path(settings["experiments"][cell["experiment"]])
@@ -54,7 +57,7 @@ def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
             if index in seen:
                 continue
             seen.add(index)
-            digests = _digests(index)
+            digests = points if cell["point"] is not None else _digests(index)
             for seed in seeds:
                 path = index.parent / f"seed{seed}.json"
                 reason = _reason(path, identity, digests.get(path), config.derived(cell), present)

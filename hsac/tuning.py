@@ -76,7 +76,7 @@ def _total(values: Sequence[int | float | None]) -> int | float:
 
 
 def tune(settings: dict[str, Any], the_cell: dict[str, Any], indexes: Sequence[Path], output: Path) -> None:
-    """Write what the search of a cell comes to; ``indexes``: of the bundles of all its points. Raises InputError naming
+    """Write what the search of a cell comes to; ``indexes``: of all bundles of its points. Raises InputError naming
     a record that was edited or is missing."""
     write_json(output, outcome(settings, the_cell, read_points(indexes)))
 
@@ -137,8 +137,7 @@ def check(settings: dict[str, Any], results: Path, read: Callable[[Path], Iterab
     """Raises InputError naming a run of a searched method that is not at the point that the runs of the search choose;
     ``read``: the records that an index names."""
     for the_cell in filter(config.searched, config.cells(settings)):
-        indexes = layout.indexes(settings, results, config.point_cells(settings, the_cell))
-        made = outcome(settings, the_cell, read_points(indexes, read))
+        made = outcome(settings, the_cell, read_points([*layout.point_bundles(settings, results, the_cell)], read))
         expected = told(settings, the_cell, made)
         identity = {"config_hash": made["points"][made["chosen"]]["config_hash"]}
         for index in layout.indexes(settings, results, [the_cell]):

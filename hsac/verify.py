@@ -77,36 +77,47 @@ def groups(settings: dict[str, Any], results: Path, sample: str, seed: int) -> t
     fresh: dict[Path, tuple[dict[str, Any], Path, Record]] = {}
     finished = 0
     told: dict[Path, Record | None] = {}
-    for index, given in layout.bundles(settings, results, config.trained_cells(settings)).items():
-        if not index.is_file():
-            continue
-        cell, point = tuning.present(settings, results, given)
-        told[index] = None if point is None else tuning.told(settings, given, point)
-        variant = layout.variant_path(settings["experiments"][cell["experiment"]])
-        identity = {"config_hash": cell["hash"], "code": of_training(cell["config"])}
-        identity["variant_hash"] = load_variant(variant)["hash"]
+    for index, cells, said in _bundles(settings, results):
+        told[index] = said
+        variant = load_variant(layout.variant_path(settings["experiments"][cells[0]["experiment"]]))["hash"]
+        codes = {cell["hash"]: of_training(cell["config"]) for cell in cells}
+        of = {cell["hash"]: cell for cell in cells}
         for path, record in read_records(index):
             if record["status"] in FINAL:
                 finished += 1
-                if same_cell(record, identity):
-                    fresh[path] = (cell, index, record)
+                key = record["config_hash"]
+                if key in of and same_cell(record, {"code": codes[key], "variant_hash": variant}):
+                    fresh[path] = (of[key], index, record)
     if not fresh:
         raise InputError(f"{results}: found {finished} finished runs, none of the present code and configuration; "
                          "run `snakemake` first (`hsac stale` says why)")  # fmt: skip
     chosen = set(random.Random(seed).sample(sorted(fresh), sample_size(sample, len(fresh))))
-    found: dict[tuple[Path, tuple[int, ...]], dict[Path, Record]] = {}
+    found: dict[tuple[Path, Path, tuple[int, ...]], dict[Path, Record]] = {}
     for path, (_, index, record) in fresh.items():
-        found.setdefault((index, tuple(record["together"])), {})[path] = record
-    cells = {index: cell for cell, index, _ in fresh.values()}
+        found.setdefault((path.parent, index, tuple(record["together"])), {})[path] = record
+    trained = {path.parent: cell for path, (cell, _, _) in fresh.items()}
     return (
         [
-            Group(cells[index], index, seeds, records, frozenset(chosen & set(records)), told[index])
-            for (index, seeds), records in found.items()
+            Group(trained[folder], index, seeds, records, frozenset(chosen & set(records)), told[index])
+            for (folder, index, seeds), records in found.items()
             if chosen & set(records)
         ],
         finished,
         finished - len(fresh),
     )
+
+
+def _bundles(settings: dict[str, Any], results: Path) -> Iterator[tuple[Path, list[dict[str, Any]], Record | None]]:
+    """Index of every bundle that is there, the cells that its runs are of, and what these say of a search."""
+    for given in config.trained_cells(settings):
+        if given["point"] is not None:  # in a bundle of the searched cell's
+            continue
+        for index, (points, _) in layout.point_bundles(settings, results, given).items():
+            if index.is_file():
+                yield index, points, None
+        for index in filter(Path.is_file, layout.indexes(settings, results, [given])):
+            cell, point = tuning.present(settings, results, given)
+            yield index, [cell], None if point is None else tuning.told(settings, given, point)
 
 
 def verify(

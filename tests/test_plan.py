@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from finished_runs import SECONDS, finish
+from finished_runs import SECONDS, finish, finish_points
 
 from hsac import cli, config, layout
 from hsac.data.catalogue import entry, names
@@ -34,6 +34,14 @@ EVERYTHING = Counter(
     }
     | {"gather": 1, "claims": 1, "tables": 1, "rule_graph": 1, "figures": 1, "page": 1}
 )
+
+
+def searching(settings):
+    """The digits of these settings, with methods that may search."""
+    return {"digits": settings["experiments"]["digits"] | {"methods": ["sgd+fixed@0.3", "sgd+hsac"], "rules": {}}}
+
+
+SEARCHED = {"search": {"points": 5, "seeds": [100, 101]}, "bundle": 4, "experiments": searching}
 
 
 @pytest.fixture
@@ -104,11 +112,12 @@ def test_the_smoke_scale_counted_by_hand(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("override", [{}, {"bundle": 1, "seeds": [0, 1, 5]}])
+@pytest.mark.parametrize("override", [{}, {"bundle": 1, "seeds": [0, 1, 5]}, SEARCHED])
 def test_jobs_are_those_of_a_dry_run(project, override):
     for name in ("Snakefile", "workflow", "profiles", "environment.yml"):
         (project / name).symlink_to(ROOT / name)
-    given = [f"{key}={str(value).replace(' ', '')}" for key, value in override.items()]
+    override = {key: value(config.load("smoke")) if callable(value) else value for key, value in override.items()}
+    given = [f"{key}={json.dumps(value)}" for key, value in override.items()]
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--config", "scale=smoke", *given]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -144,6 +153,28 @@ def test_a_changed_method_is_left_and_the_others_are_not(settings, done):
     }  # fmt: skip
     assert made.rules_left["train"] == 3
     assert made.rules_left["settings"] == 1
+
+
+def test_points_of_a_search_are_counted_by_the_bundle_and_a_lost_one_leaves_its_own(project):
+    settings = config.load("smoke", SEARCHED | {"experiments": searching(config.load("smoke"))})
+    cells = config.cells(settings)
+    for job in jobs(settings, RESULTS):
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        job.output.write_text("{}")
+    write_json(RESULTS / "settings.json", settings)
+    for cell in cells:
+        finish(settings, RESULTS, cell)
+        finish_points(settings, RESULTS, cell)
+    made = planned(settings)
+    assert part(made, "digits").runs == 2 * 5 * 2 + 2 * 2
+    assert made.rules["points"] == 2 * 3  # two points of two seeds a job
+    assert made.rules_left == Counter()
+    (index, (points, _)) = list(layout.point_bundles(settings, RESULTS, cells[1]).items())[1]
+    (layout.index_path(RESULTS, points[1], 0).parent / "seed101.json").unlink()
+    made = planned(settings)
+    assert part(made, "digits").runs_left == 1
+    assert {rule: made.rules_left[rule] for rule in ("points", "tune", "train")} == {"points": 1, "tune": 1, "train": 1}
+    assert next(job for job in jobs(settings, RESULTS) if job.output == index).rule == "points"
 
 
 def test_without_timings_nothing_is_guessed(project, capsys):

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from finished_runs import finish
+from finished_runs import finish, finish_points
 
 from hsac import config, layout, spaces, stale, tuning
 from hsac.errors import InputError
@@ -252,10 +252,9 @@ def results(tmp_path, monkeypatch):
     results = tmp_path / "results"
     write_json(layout.variant_path(settings["experiments"]["digits"]), {"hash": "variant"})
     for cell in config.cells(settings):
-        tried = config.point_cells(settings, cell)
-        for one in tried:
-            finish(settings, results, one, **of_one(one, 0.5))
-        tuning.tune(settings, cell, layout.indexes(settings, results, tried), layout.point_path(results, cell))
+        finish_points(settings, results, cell, lambda one: of_one(one, 0.5))
+        indexes = [*layout.point_bundles(settings, results, cell)]
+        tuning.tune(settings, cell, indexes, layout.point_path(results, cell))
         point = tuning.read_point(layout.point_path(results, cell), cell)
         of = tuning.trained(settings, cell, point)
         said = tuning.told(settings, cell, point) | {"config": of["config"], "config_hash": of["hash"]}
@@ -281,12 +280,54 @@ def test_stale_knows_points_and_their_choice(results):
     assert not [run for run in stale.stale_runs(settings, results) if run.point is None]
 
 
+def test_stale_knows_an_edited_record_of_a_point(results):
+    settings, results = results
+    edited = layout.index_path(results, config.cell(settings, "digits", "sgd+hsac", 1), 0).parent / "seed100.json"
+    write_json(edited, read_json(edited) | {"seconds": 1.0})
+    (run,) = stale.stale_runs(settings, results)
+    assert (run.method, run.point) == ("sgd+hsac", 1)
+    assert run.reason.startswith("record edited")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "numbers"),
+    [
+        (1, [([k], [seed]) for seed in (8, 9, 10) for k in range(4)]),  # a job a run
+        (5, [([0, 1], [8, 9]), ([2, 3], [8, 9]), ([0, 1, 2, 3], [10])]),  # the seeds of a block stay together
+        (10, [([0, 1, 2, 3], [8, 9]), ([0, 1, 2, 3], [10])]),
+    ],
+)
+def test_points_are_bundled_by_runs_a_job(bundle, numbers):
+    settings = load({"points": 4, "seeds": [8, 9, 10]}) | {"bundle": bundle}
+    cell = config.cell(settings, "digits", "sgd+hsac")
+    found = layout.point_bundles(settings, Path("results"), cell)
+    assert [([one["point"] for one in points], seeds) for points, seeds in found.values()] == numbers
+    assert [path.name for path in found] == [f"points{k}.json" for k in range(len(numbers))]
+    assert {path.parent for path in found} == {layout.point_path(Path("results"), cell).parent}
+
+
+def test_points_that_came_out_alike_are_in_one_bundle_only():
+    settings = load({"points": 8}, spaces={"weights": {"sgd": {"lr": [0.01, 0.1]}}}) | {"bundle": 4}
+    found = layout.point_bundles(settings, Path("results"), config.cell(settings, "digits", "sgd+euclidean"))
+    assert len({one["hash"] for points, _ in found.values() for one in points}) == len(found) == 3
+
+
+def test_an_index_of_points_names_records_in_their_folders(results):
+    settings, results = results
+    cell = config.cell(settings, "digits", "sgd+hsac")
+    (index,) = layout.point_bundles(settings, results, cell)
+    folders = [layout.index_path(results, one, 0).parent for one in config.point_cells(settings, cell)]
+    assert [path for path, _ in tuning.read_records(index)] == [folder / "seed100.json" for folder in folders]
+    (folders[1] / "seed100.json").write_text("{}")
+    with pytest.raises(InputError, match="edited or damaged since its run"):
+        tuning.tune(settings, cell, [index], layout.point_path(results, cell))
+
+
 def test_a_choice_that_the_search_does_not_make_is_refused(results):
     settings, results = results
     tuning.check(settings, results, tuning.read_records)
     cell = config.cell(settings, "digits", "sgd+hsac")
-    best = config.cell(settings, "digits", "sgd+hsac", 1)
-    finish(settings, results, best, **of_one(best, 0.9))
+    finish_points(settings, results, cell, lambda one: of_one(one, 0.9 if one["point"] == 1 else 0.5))
     with pytest.raises(
         InputError, match=r"trained at 'as configured' of 3 points; the runs of the search choose 'sgd.lr"
     ):

@@ -61,11 +61,11 @@ class Cell:
     """One experiment × method: its runs, and what was measured of their networks.
 
     ``folder``: of the records, relative to the results folder; ``config``: configuration hash; ``code``, ``variant``:
-    the fingerprints and variant hashes of its records, one each unless they differ; ``indexes``: bundle index ->
-    seeds; ``runs``: [seed, record's file name, status, SHA-256, position in ``environments``]; ``made_from``: the cells
-    that a grid chose from; ``measured``: [seed, file of the measured row, its SHA-256]. ``points``: of a searched
-    method, the cells of the points that it tried, each once, and ``choice`` what its search came to: [file, SHA-256].
-    ``point``: the number of such a cell's point (its name ends with it).
+    the fingerprints and variant hashes of its records, one each unless they differ; ``indexes``: bundle index, as seen
+    from the folder, -> seeds; ``runs``: [seed, record's file name, status, SHA-256, position in ``environments``];
+    ``made_from``: the cells that a grid chose from; ``measured``: [seed, file of the measured row, its SHA-256].
+    ``points``: of a searched method, the cells of the points that it tried, each once, and ``choice`` what its search
+    came to: [file, SHA-256]. ``point``: the number of such a cell's point (its name ends with it).
     """
 
     experiment: str
@@ -475,10 +475,11 @@ class Catalogue:
             choice=[choice.relative_to(self.root).as_posix(), file_sha256(choice)] if config.searched(made) else None,
             point=point,
         )
-        for path in layout.indexes(self.settings, self.root, [made]):
-            listed = read_index(path)[1]
-            found.indexes[path.name] = [seed for seed, _, _ in listed]
-            for (seed, file, sha256), (_, record) in zip(listed, read_records(path), strict=True):
+        for path in self._indexes(made):
+            for (seed, file, sha256), (_, record) in zip(read_index(path)[1], read_records(path), strict=True):
+                if file.parent != folder:  # of another point of the bundle
+                    continue
+                found.indexes.setdefault(os.path.relpath(path, folder), []).append(seed)
                 place = position(self.environments, _environment(record))
                 found.runs.append([seed, file.name, record["status"], sha256, place])
                 position(found.code, record["code"])
@@ -486,6 +487,14 @@ class Catalogue:
         found.made_from.extend(f"{experiment}/{name}" for name in config.candidates(self.settings, made))
         found.measured.extend(self._measured(experiment, method) if point is None else [])
         return found
+
+    def _indexes(self, cell: dict[str, Any]) -> list[Path]:
+        """The indexes of the bundles that a cell's runs are in."""
+        if cell["point"] is None:
+            return layout.indexes(self.settings, self.root, [cell])
+        searched = config.cell(self.settings, cell["experiment"], cell["method"])
+        tried = layout.point_bundles(self.settings, self.root, searched)
+        return [index for index, (points, _) in tried.items() if cell["hash"] in [point["hash"] for point in points]]
 
     def _measured(self, experiment: str, method: str) -> list[list[Any]]:
         """The kept rows that the experiment's CSV of measurements holds; rows of earlier code or weights lie there

@@ -463,9 +463,12 @@ def _with_candidates(answer: Answer) -> list[str]:
     return list(dict.fromkeys([*answer.chosen_among, *answer.cells]))
 
 
-def _scratch(cell: dict[str, Any], index: str) -> str:
-    place = [] if cell.get("point") is None else ["points", str(cell["point"])]
-    return f'"$scratch"/{shlex.quote("/".join((*place, cell["experiment"], cell["method"], index)))}'
+def _scratch(cell: dict[str, Any], index: str = "") -> str:
+    """Where a cell is computed again: its index, or, without one, its records; of a point these lie beside."""
+    place, inside = [cell["experiment"], cell["method"]], [Path(index).name] if index else []
+    if cell.get("point") is not None:
+        place = ["points", *place, str(cell["point"]) if index else cell["config"]]
+    return f'"$scratch"/{shlex.quote("/".join((*place, *inside)))}'
 
 
 def _of(answer: Answer, experiment: str) -> str:
@@ -502,7 +505,7 @@ def beside_commands(answer: Answer) -> list[str]:
                 lines.append(f"hsac train {of} {variant}{option} --index {_scratch(cell, index)}")
         if not cell["made_from"]:
             folder = shlex.quote((answer.root / cell["folder"]).as_posix())
-            lines.append(f"diff -rq -x '*.json' {folder} {_scratch(cell, '').rstrip('/')}")
+            lines.append(f"diff -rq -x '*.json' {folder} {_scratch(cell)}")
     for item in answer.made_here:
         path = Path(item)
         kind, experiment, output = path.parent.name, path.stem, f'"$scratch"/{item}'
@@ -533,14 +536,14 @@ def in_place_commands(answer: Answer) -> list[str]:
         folder = answer.root / cell["folder"]
         gone += [(folder / run[1]).as_posix() for run in cell["runs"] if not cell["made_from"]]
         gone += [(answer.root / item[1]).as_posix() for item in cell["measured"] if answer.files]
-        targets += [(folder / index).as_posix() for index in cell["indexes"]]
+        targets += [os.path.normpath(folder / index) for index in cell["indexes"]]
         if cell.get("choice"):
             gone.append((answer.root / cell["choice"][0]).as_posix())
             targets.append(gone[-1])
     targets += [(answer.root / item).as_posix() for item in answer.made_here]
     options = "--cores 1" + _overrides(answer.settings)
     lines = [f"rm -f {' '.join(map(shlex.quote, gone))}"] if gone else []
-    lines.append(f"snakemake {' '.join(map(shlex.quote, targets))} {options} --force")
+    lines.append(f"snakemake {' '.join(map(shlex.quote, dict.fromkeys(targets)))} {options} --force")
     return [*lines, f"snakemake {shlex.quote((answer.root / 'tables').as_posix())} {options}"]
 
 

@@ -24,7 +24,7 @@ from hsac.ball import Transform, exp0
 from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json, write_array, write_json
-from hsac.records import FINAL, read_records, same_cell, whole, write_index
+from hsac.records import FINAL, read_records, same_cell, whole, write_index, write_point_index
 from hsac.rules.types import CurvatureRule, Trial, WeightRule
 from hsac.train.bundle import Bundle
 from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
@@ -59,18 +59,45 @@ def run_bundle(
     index: Path,
     told: Record | None = None,
 ) -> None:
-    """Train the seeds of a cell whose records are not there yet, write a record each, then the bundle's index.
+    """Train the seeds of a cell whose records are not there yet, write a record each beside the bundle's index, then
+    this. `told`: what the records say of the search that chose the cell's point. Raises InputError for what the user
+    can mend (data, device)."""
+    paths = _trained(settings, cell, seeds, load_variant(variant), data, index.parent, told)
+    write_index(index, cell, paths)
+
+
+def run_points(
+    settings: dict[str, Any], points: list[dict[str, Any]], seeds: list[int], variant: Path, data: Path, index: Path
+) -> None:
+    """Train the seeds of each of these points of a searched cell, one point after another, then write the bundle's
+    index. A point's records lie in the folder of its own configuration beside that of the index: every search that has
+    the point, in bundles of whatever size, takes them from there. Raises InputError as `run_bundle` does."""
+    chosen = load_variant(variant)
+    runs: list[tuple[int, Path]] = []
+    for point in points:
+        runs += _trained(settings, point, seeds, chosen, data, index.parent.with_name(point["hash"]), None).items()
+    write_point_index(index, points[0], runs)
+
+
+def _trained(
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    chosen: dict[str, Any],
+    data: Path,
+    folder: Path,
+    told: Record | None,
+) -> dict[int, Path]:
+    """The records of a cell's seeds in a folder, those trained that are not there yet.
 
     A record counts as there when its configuration, code and variant are the present ones, its status is final and its
-    weights lie beside it. Records lie beside the index as `seed<k>.json`, final weights as `seed<k>.npy`; no finished
-    one is ever deleted, so a bundle that was cut short resumes. What goes wrong in training some seeds is their
-    records' status; the others go on. `told`: what the records say of the search that chose the cell's point. Raises
-    InputError for what the user can mend (data, device).
+    weights lie beside it. Records are `seed<k>.json`, final weights `seed<k>.npy`; no finished one is ever deleted, so
+    a bundle that was cut short resumes. What goes wrong in training some seeds is their records' status; the others go
+    on.
     """
-    chosen = load_variant(variant)
     code = fingerprint.of_training(cell["config"])
     identity = {"config_hash": cell["hash"], "code": code, "variant_hash": chosen["hash"]}
-    paths = {seed: index.parent / f"seed{seed}.json" for seed in seeds}
+    paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
     missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
     for seed in {*seeds} - {*missing} if told else ():  # the search may have been run again, and come out the same
         write_json(paths[seed], read_json(paths[seed]) | told)
@@ -86,7 +113,7 @@ def run_bundle(
                     write_array(kept, weights)
                 record |= told or {}
                 write_json(path, record | identity | {"weights": None if weights is None else file_sha256(kept)})
-    write_index(index, cell, paths)
+    return paths
 
 
 def _together(model: dict[str, Any]) -> bool:

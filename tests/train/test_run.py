@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hsac import config
+from hsac import config, layout, tuning
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
@@ -59,6 +59,57 @@ def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experim
         for key in ("curvature", "sharpness"):
             np.testing.assert_allclose(numbers(a[key]), numbers(b[key]), rtol=1e-6)
         np.testing.assert_allclose(numbers(a["metrics"]["last"]), numbers(b["metrics"]["last"]), rtol=1e-6)
+
+
+def test_points_in_a_bundle_are_what_each_would_be_alone(settings, variants, data_folder, tmp_path, monkeypatch):
+    settings = copy.deepcopy(settings) | {"search": {"points": 3, "seeds": [100, 101]}, "bundle": 10}
+    settings["experiments"]["digits"]["methods"] = ["sgd+hsac"]
+    cell = config.cell(settings, "digits", "sgd+hsac")
+
+    def bundles(results, size):
+        for index, bundle in layout.point_bundles(settings | {"bundle": size}, results, cell).items():
+            run.run_points(settings, *bundle, variants["digits"], data_folder, index)
+            yield index
+
+    assert len([*bundles(tmp_path / "whole", 10)]) == 1
+    halves = [*bundles(tmp_path / "halves", 2)]
+    assert len(halves) == 3
+    kept = sorted(path for path in tmp_path.rglob("whole/**/*.npy"))
+    assert len(kept) == 6
+    for path in kept:  # bit for bit
+        assert path.read_bytes() == (tmp_path / "halves" / path.relative_to(tmp_path / "whole")).read_bytes()
+
+    monkeypatch.setattr(run, "attempt", None)  # whatever the size of the bundles, nothing is trained again
+    before = {path: path.read_bytes() for path in tmp_path.rglob("seed*")}
+    for results, size in (("whole", 10), ("whole", 4), ("whole", 2), ("halves", 10)):
+        again = [*bundles(tmp_path / results, size)]
+        assert tuning.read_points(again).keys() == {one["hash"] for one in config.point_cells(settings, cell)}
+    assert {path: path.read_bytes() for path in tmp_path.rglob("seed*")} == before
+
+
+def test_a_bundle_of_points_that_dies_half_way_keeps_the_finished_ones(
+    settings, variants, data_folder, tmp_path, monkeypatch
+):
+    settings = copy.deepcopy(settings) | {"search": {"points": 3, "seeds": [100]}}
+    settings["experiments"]["digits"]["methods"] = ["sgd+fixed@0.3"]
+    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    ((index, bundle),) = layout.point_bundles(settings, tmp_path, cell).items()
+    trained, real = [], run.attempt
+
+    def attempt(*given):
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(given[1]["point"])
+        return real(*given)
+
+    monkeypatch.setattr(run, "attempt", attempt)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_points(settings, *bundle, variants["digits"], data_folder, index)
+    assert not index.exists()
+    monkeypatch.setattr(run, "attempt", lambda *given: trained.append(given[1]["point"]) or real(*given))
+    run.run_points(settings, *bundle, variants["digits"], data_folder, index)
+    assert trained == [0, 1, 2]
+    assert len(read_json(index)["runs"]) == 3
 
 
 @pytest.mark.parametrize(("experiment", "method"), [("digits", "sgd+fixed@0.3"), ("disease", "adam+fixed@0.3")])

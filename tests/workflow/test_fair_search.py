@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from hsac import cli, config, layout, stale
 from hsac.data import load_variant
 from hsac.files import file_sha256
+from hsac.report.why import beside_commands, find
 from hsac.train.run import prepare
 
 pytestmark = pytest.mark.slow
@@ -97,10 +99,10 @@ def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_
         assert sum(scores[chosen]) / len(scores[chosen]) == best
         cell = config.cell(settings, "digits", method)
         indexes = []
-        for index in layout.indexes(settings, results, config.point_cells(settings, cell)):
+        shutil.copytree(results / "runs/digits" / method, tmp_path / "runs/digits" / method)
+        for index in layout.point_bundles(settings, results, cell):
             copy = tmp_path / index.parent.relative_to(results)
-            shutil.copytree(index.parent, copy)
-            for path in copy.glob("seed*.json"):
+            for path in [copy / run["path"] for run in json.loads(index.read_text())["runs"]]:
                 record = json.loads(path.read_text())
                 for metrics in record["metrics"].values():
                     metrics["test_accuracy"] = 0.0 if record["config_hash"] == chosen else 1.0
@@ -148,12 +150,21 @@ def test_a_second_run_does_nothing(inside):
     assert list(stale.report(*inside)) == ["nothing to recompute"]
 
 
-def test_why_shows_the_search_and_the_plan_counts_it(inside, capsys):
+def test_why_shows_the_search_and_the_plan_counts_it(inside, tmp_path, capsys):
     assert cli.main(["why", "digits", "sgd+hsac", "Chosen", "--scale", "tiny"]) == 0
     said = capsys.readouterr().out
     assert "of 3 (3 different)" in said
     assert "hsac tune" in said
     assert "--candidate 2" in said
+    lines = beside_commands(find(Path("results/tiny"), "digits", "sgd+fixed@0.3", "Chosen"))
+    for line in [line.replace('"$scratch"', str(tmp_path)) for line in lines]:
+        command, *given = shlex.split(line)
+        if command == "hsac":
+            assert cli.main(given) == 0
+        elif command == "diff":  # silent: the same weights
+            assert subprocess.run([command, *given], capture_output=True, text=True).stdout == ""
+    assert sum(line.startswith("diff") for line in lines) == 4
+    capsys.readouterr()
     assert cli.main(["plan", "tiny"]) == 0
     assert "tune 3 (0 left)" in capsys.readouterr().out
 

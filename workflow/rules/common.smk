@@ -36,6 +36,7 @@ SETTINGS_FILE = f"{RESULTS}/settings.json"
 TRAINED = {
     layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell
     for cell in configuration.trained_cells(SETTINGS)
+    if cell["point"] is None  # a search's points are trained for its cell
 }
 DERIVED = {
     layout.index_path(layout.results_root(SCALE), cell, 0).parent.as_posix(): cell
@@ -87,16 +88,21 @@ def point(wildcards):
 
 
 def point_option(wildcards, input):
-    cell = TRAINED[folder(wildcards)]
-    if cell["point"] is not None:
-        return f"--candidate {cell['point']}"
     return f"--point {shlex.quote(input.point)}" if input.point else ""
 
 
+@functools.cache
+def point_bundles(folder):
+    found = layout.point_bundles(SETTINGS, layout.results_root(SCALE), TRAINED[folder])
+    return {path.as_posix(): bundle for path, bundle in found.items()}
+
+
+def point_bundle(wildcards):
+    return list(point_bundles(folder(wildcards)).values())[int(wildcards.block)]
+
+
 def points(wildcards):
-    cells = configuration.point_cells(SETTINGS, TRAINED[folder(wildcards)])
-    found = layout.indexes(SETTINGS, layout.results_root(SCALE), cells)
-    return [path.as_posix() for path in found]
+    return list(point_bundles(folder(wildcards)))
 
 
 def variant_inputs(wildcards):

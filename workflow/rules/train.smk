@@ -27,6 +27,30 @@ rule train:
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
+# A job trains as many points of a searched method as fit into a bundle; each is a cell in a folder of its own.
+rule points:
+    input:
+        settings=ancient(SETTINGS_FILE),
+        variant=variant,
+    output:
+        f"{RESULTS}/runs/{{experiment}}/{{method}}/{{hash}}/points{{block}}.json",
+    log:
+        f"{RESULTS}/logs/{{experiment}}/{{method}}/{{hash}}/points{{block}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        candidates=lambda wildcards: [
+            one["point"] for one in point_bundle(wildcards)[0]
+        ],
+        seeds=lambda wildcards: point_bundle(wildcards)[1],
+        code=lambda wildcards: training_code(folder(wildcards)),
+    shell:
+        "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
+        "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
+        "--variant {input.variant:q} --index {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
 # All points of a searched method are trained on seeds of the search, before its own runs are at the chosen one.
 rule tune:
     input:
