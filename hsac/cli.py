@@ -198,7 +198,7 @@ def certify_stage(args: argparse.Namespace) -> None:
 
 
 def gather_stage(args: argparse.Namespace) -> None:
-    """Gather the run records of a scale into runs.parquet and trajectories.parquet."""
+    """Gather the run records of a scale into runs.parquet, trajectories.parquet and measured.parquet."""
     from hsac import tuning
     from hsac.report.gather import gather, read_bundle
 
@@ -207,7 +207,7 @@ def gather_stage(args: argparse.Namespace) -> None:
     shown, trained = config.cells(settings), [c for c in config.trained_cells(settings) if c["point"] is None]
     indexes, candidates = (layout.indexes(settings, args.results, some) for some in (shown, trained))
     others = [index for index in candidates if index not in set(indexes)]
-    gather(indexes, args.results / "runs.parquet", args.results / "trajectories.parquet", others)
+    gather(indexes, args.results, others)
 
 
 def claims_stage(args: argparse.Namespace) -> None:
@@ -223,8 +223,7 @@ def claims_stage(args: argparse.Namespace) -> None:
 
 
 def tables_stage(args: argparse.Namespace) -> None:
-    """Write the tables as CSV, Markdown and LaTeX, and beside each what lies behind its cells."""
-    from hsac.report.provenance import write_provenance
+    """Write the tables as CSV, Markdown and LaTeX."""
     from hsac.report.published import write_published
     from hsac.report.tables import write_tables
     from hsac.report.theory import write_theory_tables
@@ -234,7 +233,20 @@ def tables_stage(args: argparse.Namespace) -> None:
     write_tables(args.runs, order, references, args.output)
     write_theory_tables(args.runs, order, args.output)
     write_published(args.published, args.runs, args.output)
-    write_provenance(settings, args.runs, args.published, args.output)
+
+
+def cost_stage(args: argparse.Namespace) -> None:
+    """Write the table of what the runs cost the machine as CSV, Markdown and LaTeX."""
+    from hsac.report.cost import write_cost
+
+    write_cost(args.runs, args.measured, _order(_settings(args))[0], args.output)
+
+
+def provenance_stage(args: argparse.Namespace) -> None:
+    """Write what lies behind every cell of the tables beside runs.parquet."""
+    from hsac.report.provenance import write_provenance
+
+    write_provenance(_settings(args), args.runs, args.published)
 
 
 def figures_stage(args: argparse.Namespace) -> None:
@@ -483,6 +495,9 @@ def parser() -> argparse.ArgumentParser:
     stage("claims", claims_stage, scale, claimed, *judged, plugged)
     published = path("--published", "published.yaml")
     stage("tables", tables_stage, settings, runs, published, path("--output", "folder to write"))
+    timed = path("--measured", "measured.parquet")
+    stage("cost", cost_stage, settings, runs, timed, path("--output", "folder to write"))
+    stage("provenance", provenance_stage, settings, runs, published)
     graph = path("--rulegraph", "what `snakemake --rulegraph` prints")
     trajectories = path("--trajectories", "trajectories.parquet")
     stage("figures", figures_stage, settings, runs, trajectories, graph, path("--output", "folder to write"))

@@ -129,13 +129,15 @@ def jobs(settings: dict[str, Any], results: Path) -> list[Job]:
     runs = job("gather", "report", results / "runs.parquet", resolved, *indexes)
     claims = job("claims", "report", results / "claims.json", runs, *studies)
     tables = job("tables", "report", results / "tables", resolved, runs, *theory)
+    cost = job("cost", "report", results / "cost", resolved, runs)
+    behind = job("provenance", "report", results / "provenance", resolved, runs, tables, cost)
     graph = job("rule_graph", "report", results / "rulegraph.dot")
     figures = job("figures", "report", results / "figures", resolved, runs, graph, *theory)
     pictures = [
         job("picture", "data", layout.picture_path(results, name), layout.manifest_path(name))
         for name in layout.datasets(settings)
     ]
-    job("page", "report", results / "index.html", resolved, runs, claims, tables, figures, *pictures)
+    job("page", "report", results / "index.html", resolved, runs, claims, tables, cost, behind, figures, *pictures)
     return list(made.values())
 
 

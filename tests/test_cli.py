@@ -17,7 +17,21 @@ def test_list_names_everything(capsys):
 @pytest.mark.parametrize(
     "stage",
     [
-        *("list", "settings", "data", "variant", "train", "select", "gather", "claims", "tables", "figures", "page"),
+        *(
+            "list",
+            "settings",
+            "data",
+            "variant",
+            "train",
+            "select",
+            "gather",
+            "claims",
+            "tables",
+            "cost",
+            "provenance",
+            "figures",
+            "page",
+        ),
         *("stale", "plan", "time", "compare", "why"),
     ],
 )

@@ -30,7 +30,7 @@ METRICS = {
 }
 KEYS = ["experiment", "method", "seed"]
 IDENTITY = ["config_hash", "variant_hash", "start"]  # runs that agree in these and in the seed are pairs
-UNCOMPARED = {"record", "code", *TIMING}  # of a run: where it lies, what made it, how long it took
+UNCOMPARED = {"record", "code", *TIMING}  # of a run: where it lies, what made it, how long it took (older folders)
 NOTE = (
     "Means with 95 % t intervals over seeds. Differences are B − A with 95 % intervals: paired by seed where two or "
     "more seeds, the configuration, the data's variant and the start agree, else Welch's. Finished counts the runs "

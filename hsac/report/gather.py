@@ -1,4 +1,5 @@
-"""Bundle indexes and their run records, checked, into one table a run and one table a trajectory point."""
+"""Bundle indexes and their run records, checked, into one table a run, one a trajectory point and one of what was
+measured of the machine."""
 
 import json
 import math
@@ -44,6 +45,7 @@ METRICS = (
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
 SEARCHED = ("different", "gradients", "products")  # of a record's tuning
 TIMING = ("seconds", "search_seconds", "peak_memory_mib")
+KEYS = ("experiment", "method", "seed")  # of a run, in every gathered table
 ROUNDING = 1e-9  # of an accuracy summed in another order
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
@@ -58,7 +60,11 @@ RUN_SCHEMA = pa.schema(
     + [(f"{kind}_{name}", _WHOLE if name == "step" else _REAL) for kind in SELECTIONS for name in METRICS]
     + [("test_right", _TEXT), ("test_answers", _WHOLE)]
     + [(name, _TEXT) for name in ("config_hash", "code", "variant_hash", "record")]
+)
+MEASURED_SCHEMA = pa.schema(
+    [("experiment", _TEXT), ("method", _TEXT), ("seed", _WHOLE)]
     + [(name, _REAL) for name in TIMING]
+    + [("host", _TEXT), ("device", _TEXT)]
 )
 TRAJECTORY_SCHEMA = pa.schema(
     [("experiment", _TEXT), ("method", _TEXT), ("seed", _WHOLE), ("step", _WHOLE)]
@@ -118,11 +124,17 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
     for kind in SELECTIONS:
         metrics = (record["metrics"] or {}).get(kind) or {}
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
-    row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in (*SEARCHED, "seconds")}
+    row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in SEARCHED}
     selected = (record["metrics"] or {}).get("selected") or {}
     row["test_right"] = json.dumps(selected["test_right"]) if "test_right" in selected else None
     row["test_answers"] = selected.get("test_answers")
     return row
+
+
+def measured_row(record: dict[str, Any]) -> dict[str, Any]:
+    """The row of ``measured.parquet`` for one record: what another execution of the same run measures otherwise."""
+    row = {name: record[name] for name in MEASURED_SCHEMA.names if name in record}
+    return row | {"search_seconds": (record.get("tuning") or {}).get("seconds")}
 
 
 def trajectory_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -166,16 +178,18 @@ def read_gathered(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def gather(indexes: Sequence[Path], runs: Path, trajectories: Path, candidates: Sequence[Path] = ()) -> None:
-    """Check every record that the bundle ``indexes`` name; write ``runs`` and ``trajectories`` (both Parquet).
+def gather(indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = ()) -> None:
+    """Check every record that the bundle ``indexes`` name; write ``runs.parquet``, ``trajectories.parquet`` and
+    ``measured.parquet`` into the folder ``results``.
 
     ``candidates``: indexes of runs that only a grid chooses from; they are checked too, and not written.
 
-    ``runs``: one row a run sorted by experiment, method, seed, timing columns last; its ``record`` column is relative
-    to the folder of ``runs``. ``trajectories``: one row a run, logged step and layer. The same records give the same
-    bytes. Raises InputError naming the record that is missing, edited, malformed or listed twice.
+    ``runs``: one row a run sorted by experiment, method, seed; its ``record`` column is relative to ``results``.
+    ``trajectories``: one row a run, logged step and layer. Both are functions of configuration, code, seeds and data
+    alone: the same runs trained again on the same machine give the same bytes. ``measured``: one row a run, how long it
+    took and how much memory. Raises InputError naming the record that is missing, edited, malformed or listed twice.
     """
-    root = Path(runs).resolve().parent
+    root = Path(results).resolve()
     records: dict[tuple[str, str, int], tuple[str, dict[str, Any]]] = {}
     for index in indexes:
         for path, record in read_bundle(Path(index)):
@@ -187,5 +201,7 @@ def gather(indexes: Sequence[Path], runs: Path, trajectories: Path, candidates: 
         for _ in read_bundle(Path(index)):
             pass
     ordered = [records[key] for key in sorted(records)]
-    _write([run_row(record, path) for path, record in ordered], RUN_SCHEMA, Path(runs))
-    _write([row for _, record in ordered for row in trajectory_rows(record)], TRAJECTORY_SCHEMA, Path(trajectories))
+    _write([run_row(record, path) for path, record in ordered], RUN_SCHEMA, root / "runs.parquet")
+    points = [row for _, record in ordered for row in trajectory_rows(record)]
+    _write(points, TRAJECTORY_SCHEMA, root / "trajectories.parquet")
+    _write([measured_row(record) for _, record in ordered], MEASURED_SCHEMA, root / "measured.parquet")

@@ -13,7 +13,7 @@ from hsac.data import catalogue
 from hsac.data.overview import size
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
-from hsac.report import curvature_role, provenance, published, tables, theory
+from hsac.report import cost, curvature_role, provenance, published, tables, theory
 from hsac.report.claims import SETTINGS
 from hsac.report.figures import CAPTIONS, THEORY
 from hsac.report.figures.style import COLOURS, OTHER
@@ -66,7 +66,7 @@ def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
 
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
-    printed = tables.HEADINGS | tables.FAILURE_HEADINGS | theory.CERTIFICATES | theory.COVERAGE
+    printed = tables.HEADINGS | tables.FAILURE_HEADINGS | cost.HEADINGS | theory.CERTIFICATES | theory.COVERAGE
     known = {heading: name for name, heading in printed.items()}
     known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
     return {h: known[h] for h in headings if known.get(h) in numbers}
@@ -224,9 +224,9 @@ def write_page(
 ) -> None:
     """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is opened.
 
-    Reads ``runs.parquet``, ``trajectories.parquet``, ``claims.json``, ``tables/*.csv``, ``figures/*.png``, the
-    records and of the ``datasets`` the pictures ``data/<name>.png`` with ``.json`` under ``results_dir``, and for the
-    words of their recipes the ``variants`` files, one an experiment;
+    Reads ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``, ``tables/*.csv``,
+    ``cost/cost.csv``, ``figures/*.png``, the records and of the ``datasets`` the pictures ``data/<name>.png`` with
+    ``.json`` under ``results_dir``, and for the words of their recipes the ``variants`` files, one an experiment;
     ``behind`` is what a click on a cell opens (``hsac.report.provenance.page_data``), ``verification.json`` is shown
     where it is there. Raises InputError naming the file that is missing.
     """
@@ -252,6 +252,7 @@ def write_page(
                 }
             )
     failures = _read_table(root / "tables" / "failures.csv")
+    measured, costs = read_gathered(root / "measured.parquet"), _read_table(root / "cost" / "cost.csv")
     certificates, coverage, ranks, ledger = (
         _read_table(root / "tables" / f"{name}.csv")
         for name in ("certificates", "coverage", "rank_correlations", "published")
@@ -288,8 +289,10 @@ def write_page(
         variants=_variants(variants),
         data=runs.drop_duplicates(["dataset", "variant", "variant_hash"]).to_dict("records"),
         environment=_environment(runs, root),
-        total=duration(float(runs["seconds"].sum())),
-        longest=duration(float(runs["seconds"].max())) if len(runs) else tables.MISSING,
-        memory=f"{runs['peak_memory_mib'].max():.0f} MiB" if len(runs) else tables.MISSING,
+        cost=sortable(costs, cost.displayed(costs), "cost"),
+        cost_note=cost.NOTE,
+        total=duration(float(measured["seconds"].sum())),
+        longest=duration(float(measured["seconds"].max())) if len(runs) else tables.MISSING,
+        memory=f"{measured['peak_memory_mib'].max():.0f} MiB" if len(runs) else tables.MISSING,
     )
     write_bytes(Path(out), html.encode())

@@ -1,4 +1,7 @@
-"""What lies behind every cell of every table, written beside the tables as ``<table>.provenance.json``.
+"""What lies behind every cell of every table, written as ``provenance/<table>.json``.
+
+It names records by the digest of their bytes, which hold what was measured, so it lies apart from the tables, which are
+the same whenever they are computed.
 
 A table of the results is in ``table(name)``: what names a row, how each column is computed, and which runs and files a
 row takes. From these the sidecars are written, `hsac why` explains a cell, and a cell is computed again from nothing
@@ -31,12 +34,11 @@ from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
 from hsac.fingerprint import of_modules
 from hsac.records import read_index, read_records
-from hsac.report import curvature_role, published, tables, theory
+from hsac.report import cost, curvature_role, published, tables, theory
 from hsac.report.gather import read_gathered
 
-SUFFIX = ".provenance.json"
 POINT = "!"  # between a cell's name and the number of a point that its search tried
-CODE = ("hsac.report.tables", "hsac.report.theory", "hsac.report.published")
+CODE = tuple(f"hsac.report.{name}" for name in ("tables", "cost", "theory", "published"))
 PACKAGES = ("numpy", "scipy", "statsmodels", "pandas")
 Roles = dict[str, list[str]]
 
@@ -207,8 +209,6 @@ EXPERIMENT = {
     "curvature": Column("curvature.final", "geometric mean over layers, then median over seeds", TABLE),
     "gradients": Column("gradients", OVER_SEEDS, MEAN),
     "products": Column("products", OVER_SEEDS, MEAN),
-    "seconds": Column("seconds", OVER_SEEDS, MEAN),
-    "peak_memory_mib": Column("peak_memory_mib", OVER_SEEDS, MEAN),
     "points_tried": Column("tried", "median over seeds", TABLE, finished=False),
     "chosen": Column("chosen", "as the records say, with counts where they differ", TABLE, finished=False),
     **{
@@ -218,6 +218,16 @@ EXPERIMENT = {
     "n_ok": Column("status", "number of runs with status ok", TABLE, finished=False),
     "n": Column("status", "number of runs", TABLE, finished=False),
 }  # fmt: skip
+COST_TABLE = "hsac.report.cost.cost_table"
+COST = {
+    "experiment": Column("experiment", "name of the row", SETTINGS, finished=False),
+    "method": Column("method", "name of the row", SETTINGS, finished=False),
+    "seconds": Column("seconds", OVER_SEEDS, COST_TABLE),
+    "peak_memory_mib": Column("peak_memory_mib", OVER_SEEDS, COST_TABLE),
+    "search_seconds": Column("tuning.seconds", "of the method's whole search", COST_TABLE, finished=False),
+    "n_ok": Column("status", "number of runs with status ok", COST_TABLE, finished=False),
+    "n": Column("status", "number of runs", COST_TABLE, finished=False),
+}
 FAILURES = {
     name: Column(name, "as the record says", "hsac.report.tables.failures_table", finished=False)
     for name in tables.FAILURE_HEADINGS
@@ -372,6 +382,11 @@ TABLES = {
         ("experiment", "method", "seed"), _named(tables.FAILURE_HEADINGS), FAILURES.get,
         lambda _, row: {"own": ["{experiment}/{method}#{seed}".format(**row)]},
         lambda results: tables.failures_table(results.runs), tables.failures_displayed,
+    ),
+    "cost": Table(
+        ("experiment", "method"), _named(cost.HEADINGS), COST.get,
+        lambda _, row: {"own": ["{experiment}/{method}".format(**row)]},
+        lambda results: cost.cost_table(results.runs, results.order), cost.displayed,
     ),
     "certificates": Table(
         ("experiment", "method", "prior"), _named(theory.CERTIFICATES), CERTIFICATES.get, _certificate_roles,
@@ -548,28 +563,37 @@ def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv:
     }
 
 
-def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path | None, folder: Path) -> None:
-    """Write a sidecar beside each table (CSV) of ``folder`` that ``table`` knows; ``ledger``: of published numbers.
+def csv_paths(root: Path) -> dict[str, Path]:
+    """The tables' CSV files of a results folder, by table."""
+    return {path.stem: path for kind in ("tables", "cost") for path in sorted((Path(root) / kind).glob("*.csv"))}
+
+
+def sidecar_path(root: Path, name: str) -> Path:
+    """The provenance of the table ``name``."""
+    return Path(root) / "provenance" / f"{name}.json"
+
+
+def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path | None) -> None:
+    """Write the sidecar of each table beside ``runs_parquet`` that ``table`` knows; ``ledger``: of published numbers.
 
     Raises InputError naming the record that is missing or differs from what its bundle's index says.
     """
     root = Path(runs_parquet).parent
     results = Results(settings, root, read_gathered(runs_parquet), ledger)
     catalogue = Catalogue(settings, root)
-    for csv in sorted(Path(folder).glob("*.csv")):
-        made = table(csv.stem, settings["experiments"])
+    for name, csv in csv_paths(root).items():
+        made = table(name, settings["experiments"])
         if made is not None:
-            write_json(csv.with_name(csv.stem + SUFFIX), sidecar(csv.stem, made, results, catalogue, csv))
+            write_json(sidecar_path(root, name), sidecar(name, made, results, catalogue, csv))
 
 
-def read_sidecars(folder: Path) -> dict[str, dict[str, Any]]:
-    """The sidecars of a folder of tables, by table. Raises InputError when one cannot be read."""
-    paths = sorted(Path(folder).glob(f"*{SUFFIX}"))
-    return {path.name.removesuffix(SUFFIX): read_json(path) for path in paths}
+def read_sidecars(root: Path) -> dict[str, dict[str, Any]]:
+    """The sidecars of a results folder, by table. Raises InputError when one cannot be read."""
+    return {path.stem: read_json(path) for path in sorted((Path(root) / "provenance").glob("*.json"))}
 
 
 def page_data(results: Path) -> dict[str, Any]:
-    """What a click on a cell of the page opens: the sidecars of ``results``/tables joined, shared parts once.
+    """What a click on a cell of the page opens: the sidecars of ``results`` joined, shared parts once.
 
     - ``tables``: table -> ``key``, ``headings`` (printed heading -> CSV column), ``columns`` (CSV column -> position in
       ``columns``), ``rows`` (row's name, as `label` makes it of the CSV's row -> role -> position in ``lists``);
@@ -589,7 +613,7 @@ def page_data(results: Path) -> dict[str, Any]:
     environments: list[Any] = []
     out: dict[str, Any] = {"tables": {}, "cells": {}, "files": {}}
 
-    for name, content in read_sidecars(root / "tables").items():
+    for name, content in read_sidecars(root).items():
         places = [position(lists, names) for names in content["lists"]]
         out["tables"][name] = {
             "key": content["key"],

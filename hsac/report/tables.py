@@ -19,8 +19,7 @@ RECONSTRUCTED = (
     "and sharpness in nats; the calibration error is over 15 bins; NLL and sharpness are of cross-entropy, whatever "
     "loss a method trains. The CSV file also has the interquartile mean, intervals of the hierarchical bootstrap over "
     "seeds and test items, the probability of improvement, Hedges' g and the seeds that would decide. "
-    "A run that did not finish counts in n and in no mean. Gradients, products, seconds (as measured, with the seeds "
-    "trained together sharing the time) and peak memory (of the process) are of a run; a search's are on top."
+    "A run that did not finish counts in n and in no mean. Gradients and products are of a run; a search's are on top."
 )
 EXTRAS = {
     "selected_test_balanced_accuracy": ("balanced_accuracy_percent", "Balanced accuracy (%)"),
@@ -48,8 +47,6 @@ HEADINGS = {
     "curvature": "Final curvature c (median)",
     "gradients": "Gradient evaluations",
     "products": "Hessian products",
-    "seconds": "Seconds a run",
-    "peak_memory_mib": "Peak memory (MiB)",
     "points_tried": "Points tried",
     "chosen": "Chosen",
     "search_gradients": "Search gradients",
@@ -73,7 +70,7 @@ FAILURE_HEADINGS = {
     "status": "Status",
     "reason": "Reason",
 }
-SEARCH = ("different", "gradients", "products", "seconds")  # of a method's search, on top of its runs
+SEARCH = ("different", "gradients", "products")  # of a method's search, on top of its runs
 THIRDS = tuple(f"{part}_accuracy_percent" for part in ("head", "middle", "tail"))
 SHOTS = tuple(f"{part}_accuracy_percent" for part in ("many", "medium", "few"))
 MISSING = "–"
@@ -106,22 +103,20 @@ def _row(
         m = mean_interval(Replicates(cell, experiment, method, f"{kind}_test_accuracy", scale=100))
         name = "test_accuracy" if kind == "selected" else f"{kind}_test_accuracy"
         row |= {f"{name}_percent": m.mean, f"{name}_half_width_percent": (m.high - m.low) / 2}
-    row["test_nll_nats"] = _mean(ok["selected_test_nll"])
+    row["test_nll_nats"] = mean(ok["selected_test_nll"])
     found = statistics.loc[method] if method in statistics.index else pd.Series(dtype=float)
     for name, column in IN_PERCENT.items():
         row[name] = 100 * found.get(column, np.nan)
     row |= {name: found.get(name, np.nan) for name in COMPARED}
-    row |= {name: 100 * _mean(ok[column]) for column, (name, _) in EXTRAS.items()}
-    row |= {"sharpness_nats": _mean(ok["sharpness"]), "curvature": _median(ok["curvature"])}
+    row |= {name: 100 * mean(ok[column]) for column, (name, _) in EXTRAS.items()}
+    row |= {"sharpness_nats": mean(ok["sharpness"]), "curvature": _median(ok["curvature"])}
     row |= {
-        "gradients": _mean(ok["gradients"]),
-        "products": _mean(ok["products"]),
-        "seconds": _mean(ok["seconds"]),
-        "peak_memory_mib": _mean(ok["peak_memory_mib"]),
+        "gradients": mean(ok["gradients"]),
+        "products": mean(ok["products"]),
         "points_tried": _median(cell["tried"]),
         "chosen": _chosen(cell),
     }
-    row |= {f"search_{name}": _mean(cell[f"search_{name}"]) for name in SEARCH}
+    row |= {f"search_{name}": mean(cell[f"search_{name}"]) for name in SEARCH}
     return row | {"n_ok": len(ok), "n": len(cell)}
 
 
@@ -134,7 +129,8 @@ def _chosen(cell: pd.DataFrame) -> str | None:
     return "; ".join(f"{name} ({count} of {len(cell)})" for name, count in ordered)
 
 
-def _mean(values: pd.Series) -> float:
+def mean(values: pd.Series) -> float:
+    """Mean of the known values, NaN without any."""
     known = values.dropna()
     return float(known.mean()) if len(known) else np.nan
 
@@ -144,7 +140,8 @@ def _median(values: pd.Series) -> float:
     return float(known.median()) if len(known) else np.nan
 
 
-def _number(pattern: str) -> Callable[[float], str]:
+def number(pattern: str) -> Callable[[float], str]:
+    """How a number is printed: by the pattern, a dash where it is missing."""
     return lambda value: MISSING if pd.isna(value) else pattern.format(value).replace("-", "−")
 
 
@@ -156,19 +153,17 @@ def p_text(p: float) -> str:
 def displayed(table: pd.DataFrame) -> pd.DataFrame:
     """The cells of ``experiment_table`` as text to print, under headings that state units."""
     simple: dict[str, Callable[[Any], str]] = {
-        "test_nll_nats": _number("{:.3f}"),
+        "test_nll_nats": number("{:.3f}"),
         "p": p_text,
         "p_holm": p_text,
-        **{name: _number("{:.1f}") for name, _ in EXTRAS.values()},
-        "sharpness_nats": _number("{:.3g}"),
-        "curvature": _number("{:.3g}"),
-        "gradients": _number("{:.0f}"),
-        "products": _number("{:.0f}"),
-        "seconds": _number("{:.3g}"),
-        "peak_memory_mib": _number("{:.0f}"),
-        "points_tried": _number("{:.0f}"),
+        **{name: number("{:.1f}") for name, _ in EXTRAS.values()},
+        "sharpness_nats": number("{:.3g}"),
+        "curvature": number("{:.3g}"),
+        "gradients": number("{:.0f}"),
+        "products": number("{:.0f}"),
+        "points_tried": number("{:.0f}"),
         "chosen": lambda value: MISSING if pd.isna(value) else str(value),
-        "search_gradients": _number("{:.0f}"),
+        "search_gradients": number("{:.0f}"),
     }
     columns: dict[str, list[str]] = {}
     hidden = _hidden(table)
@@ -208,7 +203,7 @@ def with_half_width(means: pd.Series, half_widths: pd.Series) -> list[str]:
 
 
 def _differences(table: pd.DataFrame) -> list[str]:
-    signed = _number("{:+.2f}")
+    signed = number("{:+.2f}")
     texts = []
     numbers = table[["difference_points", "difference_low_points", "difference_high_points"]].to_numpy(dtype=float)
     for difference, low, high in numbers:

@@ -22,7 +22,7 @@ from hsac.files import canonical, digest, file_sha256, read_json
 from hsac.fingerprint import of_training
 from hsac.records import read_index
 from hsac.report import provenance
-from hsac.report.gather import RUN_SCHEMA, run_row
+from hsac.report.gather import MEASURED_SCHEMA, RUN_SCHEMA, measured_row, run_row
 from hsac.report.provenance import Results, Table
 
 SAME = 1e-9  # relative: what other versions of the numerical packages may change by rounding
@@ -70,9 +70,12 @@ def same(value: Any, other: Any) -> bool:
 
 
 def gathered(rows: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
-    """Records, each with its path relative to the results folder, as the gathered table holds them."""
+    """Records, each with its path relative to the results folder, as the gathered tables of runs and of what was
+    measured hold them, joined."""
     rows = sorted(rows, key=lambda r: (r[1]["experiment"], r[1]["method"], r[1]["seed"]))
-    return pa.Table.from_pylist([run_row(record, path) for path, record in rows], schema=RUN_SCHEMA).to_pandas()
+    schema = pa.unify_schemas([RUN_SCHEMA, MEASURED_SCHEMA])
+    joined = [run_row(record, path) | measured_row(record) for path, record in rows]
+    return pa.Table.from_pylist(joined, schema=schema).to_pandas()
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ class Answer:
         """Name of the table."""
         name: str = self.sidecar["table"]
         return name
+
+    @property
+    def csv(self) -> Path:
+        """The table's file of full numbers."""
+        return self.root / ("cost" if self.table == "cost" else "tables") / f"{self.table}.csv"
 
     @property
     def how(self) -> dict[str, Any]:
@@ -167,7 +175,7 @@ class Answer:
         others += [(self.root / file, self.sidecar["files"][file]) for file in self.files]
         choices = [self.sidecar["cells"][cell].get("choice") for cell in self.cells]
         others += [(self.root / choice[0], choice[1]) for choice in choices if choice]
-        others.append((self.root / "tables" / f"{self.table}.csv", self.sidecar["sha256"]))
+        others.append((self.csv, self.sidecar["sha256"]))
         for path, sha256 in others:
             now = _sha256(path)
             if now != sha256:
@@ -209,7 +217,7 @@ class Answer:
     @cached_property
     def stated(self) -> tuple[Any, str | None]:
         """The cell's value in the CSV, and what is printed for it; None where the column is not printed."""
-        numbers = provenance.read_numbers(self.root / "tables" / f"{self.table}.csv")
+        numbers = provenance.read_numbers(self.csv)
         rows = [provenance.label(self.made.key, row) for row in provenance.records(numbers)]
         if self.row not in rows or self.column not in numbers:
             return None, None
@@ -230,21 +238,20 @@ def find(root: Path, table: str, row: str, column: str) -> Answer:
 
     Raises InputError naming what was not found and the nearest that is allowed, or the file that is missing.
     """
-    folder = Path(root) / "tables"
-    if not folder.is_dir():
-        raise InputError(f"{folder} is missing; a plain `snakemake` run makes it")
-    names = sorted(path.stem for path in folder.glob("*.csv"))
-    name = pick("TABLE", table, {name: [] for name in names})
-    path = folder / f"{name}{provenance.SUFFIX}"
+    csvs = provenance.csv_paths(root)
+    if not csvs:
+        raise InputError(f"{Path(root) / 'tables'} is missing; a plain `snakemake` run makes it")
+    name = pick("TABLE", table, {name: [] for name in sorted(csvs)})
+    path = provenance.sidecar_path(root, name)
     if not path.is_file():
         raise InputError(f"{path} is missing, so nothing is known of {name}; `snakemake` makes the tables again")
     sidecar, settings = read_json(path), read_json(Path(root) / "settings.json")
     if not sidecar["rows"]:
-        raise InputError(f"ROW: found {row!r}, but {folder / name}.csv has no rows")
+        raise InputError(f"ROW: found {row!r}, but {csvs[name]} has no rows")
     made = provenance.table(name, settings["experiments"])
     if made is None:
         raise InputError(f"{path}: settings.json has no experiment {name}; `snakemake` makes the tables again")
-    chosen = pick("ROW", row, _row_names(made, sidecar, folder / f"{name}.csv"))
+    chosen = pick("ROW", row, _row_names(made, sidecar, csvs[name]))
     printed: dict[str, list[str]] = {}
     for heading, csv in sidecar["headings"].items():
         printed.setdefault(csv, []).append(heading)
@@ -299,9 +306,8 @@ def _explain(answer: Answer) -> tuple[str, bool]:
         if not changed:
             raise
         lines.append(_line("now", f"NOT COMPUTED: what is listed was changed so that it cannot be used ({error!r})"))
-    csv = answer.root / "tables" / f"{answer.table}.csv"
     packages = ", ".join(f"{name} {version}" for name, version in answer.sidecar["versions"].items())
-    lines.append(_line("table", f"{csv}, {_state(csv, changed)}"))
+    lines.append(_line("table", f"{answer.csv}, {_state(answer.csv, changed)}"))
     lines.append(_line("", f"SHA-256 {answer.sidecar['sha256']}; code {answer.sidecar['code']}; {packages}"))
     for role, items in answer.roles.items():
         for item in items:
@@ -544,7 +550,8 @@ def in_place_commands(answer: Answer) -> list[str]:
     options = "--cores 1" + _overrides(answer.settings)
     lines = [f"rm -f {' '.join(map(shlex.quote, gone))}"] if gone else []
     lines.append(f"snakemake {' '.join(map(shlex.quote, dict.fromkeys(targets)))} {options} --force")
-    return [*lines, f"snakemake {shlex.quote((answer.root / 'tables').as_posix())} {options}"]
+    made = [shlex.quote(path.as_posix()) for path in dict.fromkeys([answer.csv.parent, answer.root / "provenance"])]
+    return [*lines, f"snakemake {' '.join(made)} {options}"]
 
 
 def _overrides(settings: dict[str, Any]) -> str:

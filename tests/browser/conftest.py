@@ -10,6 +10,7 @@ from synthetic_records import ORDER, REFERENCES, synthetic_results
 
 from hsac.data.pictures import write_picture
 from hsac.report.claims import write_claims
+from hsac.report.cost import write_cost
 from hsac.report.figures import write_figures
 from hsac.report.page import write_page
 from hsac.report.published import write_published
@@ -56,6 +57,7 @@ def page(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tables(runs, order, REFERENCES, root / "tables")
     write_theory_tables(runs, order, root / "tables")
     write_published(CLAIMS.with_name("published.yaml"), runs, root / "tables")
+    write_cost(runs, root / "measured.parquet", order, root / "cost")
     write_picture("digits", data_folder, root / "data" / "digits.png")
     write_page(root, ["digits"], {}, BEHIND, root / "index.html")
     return root / "index.html"

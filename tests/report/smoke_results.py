@@ -62,6 +62,9 @@ def tables(results: Path) -> None:
     assert cli.main(["gather", *settings, "--results", str(results)]) == 0
     runs = ["--runs", str(results / "runs.parquet"), "--published", "config/published.yaml"]
     assert cli.main(["tables", *settings, *runs, "--output", str(results / "tables")]) == 0
+    measured = ["--measured", str(results / "measured.parquet"), "--output", str(results / "cost")]
+    assert cli.main(["cost", *settings, *runs[:2], *measured]) == 0
+    assert cli.main(["provenance", *settings, *runs]) == 0
 
 
 def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> None:

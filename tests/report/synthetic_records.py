@@ -127,5 +127,5 @@ def synthetic_results(root: Path, experiments: Iterable[str] = EXPERIMENTS, seed
             for seed in range(seeds):
                 fails = method == "sgd+fixed@1" and seed in (1, 3) and seeds > 3 and experiment == "digits"
                 records.append((diverged if fails else synthetic_record)(experiment, method, seed))
-    gather(write_bundle(root, records), root / "runs.parquet", root / "trajectories.parquet")
+    gather(write_bundle(root, records), root)
     return root

@@ -132,7 +132,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
                 if name == "a" or method != "sgd+learned":
                     records.append(record)
         root = tmp_path / name
-        gather(write_bundle(root, records), root / "runs.parquet", root / "trajectories.parquet")
+        gather(write_bundle(root, records), root)
     return tmp_path / "a", tmp_path / "b"
 
 

@@ -24,7 +24,7 @@ from hsac.report.statistics import Replicates
 
 
 def run_gather(root: Path, indexes: list[Path]) -> pd.DataFrame:
-    gather(indexes, root / "runs.parquet", root / "trajectories.parquet")
+    gather(indexes, root)
     return pd.read_parquet(root / "runs.parquet")
 
 
@@ -38,7 +38,10 @@ def test_one_row_a_run_in_order_with_paths_from_the_results_folder(tmp_path):
     runs = run_gather(tmp_path, write_bundle(tmp_path, [synthetic_record(*cell) for cell in cells]))
     assert list(zip(runs.experiment, runs.method, runs.seed, strict=True)) == sorted(cells)
     assert all((tmp_path / path).is_file() for path in runs.record)
-    assert tuple(runs.columns[-len(TIMING) :]) == TIMING
+    measured = pd.read_parquet(tmp_path / "measured.parquet")
+    assert list(zip(measured.experiment, measured.method, measured.seed, strict=True)) == sorted(cells)
+    assert measured.seconds.tolist() == [1.5, 1.5, 1.6, 1.5]
+    assert not {*TIMING, "host", "device"} & set(runs.columns)
     assert runs.chosen.tolist()[-1] == "adam+fixed@1"
     trajectories = pd.read_parquet(tmp_path / "trajectories.parquet")
     layers = {name: set(block.layer) for name, block in trajectories.groupby("experiment")}
@@ -169,13 +172,12 @@ def test_an_edited_candidate_of_a_grid_is_detected(tmp_path):
     shown, candidate = write_bundle(
         tmp_path, [synthetic_record("digits", method, 0) for method in ("sgd+grid", "sgd+fixed@3")]
     )
-    tables = tmp_path / "runs.parquet", tmp_path / "trajectories.parquet"
-    gather([shown], *tables, [candidate])
-    assert len(pd.read_parquet(tables[0])) == 1
+    gather([shown], tmp_path, [candidate])
+    assert len(pd.read_parquet(tmp_path / "runs.parquet")) == 1
     path = candidate.parent / "0.json"
     path.write_text(path.read_text().replace("0.", "0.9", 1))
     with pytest.raises(InputError, match=r"fixed@3/0\.json: edited or damaged"):
-        gather([shown], *tables, [candidate])
+        gather([shown], tmp_path, [candidate])
 
 
 def test_a_missing_key_is_named():

@@ -13,6 +13,7 @@ from hsac.data import catalogue
 from hsac.data.pictures import write_picture
 from hsac.errors import InputError
 from hsac.report.claims import write_claims
+from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
 from hsac.report.page import duration, write_page
 from hsac.report.published import write_published
@@ -52,6 +53,7 @@ def html(results: Path, variant_file: Path, data_folder: Path, tmp_path_factory:
     write_tables(root / "runs.parquet", order, REFERENCES, root / "tables")
     write_theory_tables(root / "runs.parquet", order, root / "tables")
     write_published(LEDGER, root / "runs.parquet", root / "tables")
+    write_cost(root / "runs.parquet", root / "measured.parquet", ORDER, root / "cost")
     for name in ("digits", "disease"):
         write_picture(name, data_folder, root / "data" / f"{name}.png")
     write_page(root, ["digits", "disease"], {"digits": variant_file}, NOTHING_BEHIND, root / "index.html")
@@ -113,6 +115,7 @@ def test_a_missing_picture_of_data_is_named(results, variant_file, tmp_path):
     write_tables(root / "runs.parquet", ORDER, REFERENCES, root / "tables")
     write_theory_tables(root / "runs.parquet", ORDER, root / "tables")
     write_published(LEDGER, root / "runs.parquet", root / "tables")
+    write_cost(root / "runs.parquet", root / "measured.parquet", ORDER, root / "cost")
     with pytest.raises(InputError, match=r"data/digits\.json is missing"):
         write_page(root, ["digits"], {}, NOTHING_BEHIND, root / "index.html")
 
@@ -134,6 +137,9 @@ def test_missing_pieces_are_named(results, tmp_path):
     write_tables(tmp_path / "r" / "runs.parquet", ORDER, REFERENCES, tmp_path / "r" / "tables")
     write_theory_tables(tmp_path / "r" / "runs.parquet", ORDER, tmp_path / "r" / "tables")
     write_published(LEDGER, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "tables")
+    with pytest.raises(InputError, match=r"cost\.csv: missing"):
+        write_page(tmp_path / "r", [], {}, NOTHING_BEHIND, tmp_path / "index.html")
+    write_cost(tmp_path / "r" / "runs.parquet", tmp_path / "r" / "measured.parquet", ORDER, tmp_path / "r" / "cost")
     with pytest.raises(InputError, match=r"accuracy_by_method\.png: cannot be read"):
         write_page(tmp_path / "r", [], {}, NOTHING_BEHIND, tmp_path / "index.html")
 

@@ -22,7 +22,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(results: Path, name: str, sidecar: dict):
     """The answer for every cell of a table, with the value that its CSV states."""
     settings = read_json(results / "settings.json")
-    numbers = provenance.read_numbers(results / "tables" / f"{name}.csv")
+    numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
     for row in provenance.records(numbers):
         for column, value in row.items():
             label = provenance.label(sidecar["key"], row)
@@ -44,14 +44,14 @@ def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) ->
 
 
 def test_every_table_has_a_sidecar(results):
-    tables = {path.stem for path in (results / "tables").glob("*.csv")}
-    assert tables >= {"digits", "disease", "overview", "failures", "certificates", "coverage", "published"}
-    assert set(read_sidecars(results / "tables")) == tables
+    tables = set(provenance.csv_paths(results))
+    assert tables >= {"digits", "disease", "overview", "failures", "certificates", "coverage", "published", "cost"}
+    assert set(read_sidecars(results)) == tables
 
 
 def test_every_cell_is_computed_again_from_what_its_sidecar_lists(results):
-    for name, sidecar in read_sidecars(results / "tables").items():
-        numbers = provenance.read_numbers(results / "tables" / f"{name}.csv")
+    for name, sidecar in read_sidecars(results).items():
+        numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
         assert set(numbers.columns) <= set(sidecar["columns"]), name
         assert len(sidecar["rows"]) == len(numbers) > 0, name
         assert set(sidecar["headings"].values()) <= set(sidecar["columns"]), name
@@ -68,14 +68,14 @@ def test_every_cell_is_computed_again_from_what_its_sidecar_lists(results):
     ],
 )
 def test_an_incomplete_list_is_noticed(results, table, column, uses):
-    sidecar = read_sidecars(results / "tables")[table]
+    sidecar = read_sidecars(results)[table]
     sidecar["columns"][column]["uses"] = uses
     assert wrong(results, table, sidecar, column)
 
 
 def test_functions_and_fields_are_real(results):
     record = read_json(next((results / "runs/digits/sgd+hsac").rglob("seed0.json")))
-    for sidecar in read_sidecars(results / "tables").values():
+    for sidecar in read_sidecars(results).values():
         for column in sidecar["columns"].values():
             if column["function"] != SETTINGS:
                 module, _, name = column["function"].rpartition(".")
@@ -85,13 +85,13 @@ def test_functions_and_fields_are_real(results):
                     module, _, part = module.rpartition(".")
                     found = getattr(import_module(module), part)
                 assert callable(getattr(found, name))
-    for column in provenance.EXPERIMENT.values():
+    for column in [*provenance.EXPERIMENT.values(), *provenance.COST.values()]:
         head = column.field.split(".")[0]
         assert head in record or head == "tuning", column.field  # the latter where a method is searched
 
 
 def test_a_sidecar_lists_records_with_their_digests(results):
-    sidecar = read_sidecars(results / "tables")["digits"]
+    sidecar = read_sidecars(results)["digits"]
     cell = sidecar["cells"]["digits/sgd+hsac"]
     folder = results / cell["folder"]
     assert cell["indexes"] == {"block0.json": [0, 1], "block1.json": [2]}
@@ -102,22 +102,22 @@ def test_a_sidecar_lists_records_with_their_digests(results):
 
 
 def test_a_grid_brings_the_cells_it_chose_from(results):
-    cells = read_sidecars(results / "tables")["digits"]["cells"]
+    cells = read_sidecars(results)["digits"]["cells"]
     assert cells["digits/sgd+grid"]["made_from"] == ["digits/sgd+fixed@0.1", "digits/sgd+fixed@0.3"]
     assert len(cells["digits/sgd+fixed@0.1"]["runs"]) == 3  # which is in no row of the table
 
 
 def test_only_the_rows_behind_the_measurements_are_listed(results):
-    sidecar = read_sidecars(results / "tables")["certificates"]
+    sidecar = read_sidecars(results)["certificates"]
     measured = sidecar["cells"]["digits/sgd+hsac"]["measured"]
     assert [seed for seed, _, _ in measured] == [0, 1, 2]
     assert all(read_json(results / file)["trace"] > 1.0 for _, file, _ in measured)
-    assert read_sidecars(results / "tables")["digits"]["cells"]["digits/sgd+hsac"]["measured"] == []
+    assert read_sidecars(results)["digits"]["cells"]["digits/sgd+hsac"]["measured"] == []
 
 
 def test_page_data_holds_what_a_click_opens(results):
     data = page_data(results)
-    for name, sidecar in read_sidecars(results / "tables").items():
+    for name, sidecar in read_sidecars(results).items():
         table = data["tables"][name]
         for row, roles in sidecar["rows"].items():
             for column, position in table["columns"].items():
@@ -139,4 +139,4 @@ def test_page_data_of_the_default_scale_is_small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = smoke_results(tmp_path, {}, "default")
     assert len(json.dumps(page_data(results), separators=(",", ":"))) < 300_000
-    assert all(path.stat().st_size < 150_000 for path in (results / "tables").glob("*.provenance.json"))
+    assert all(path.stat().st_size < 150_000 for path in (results / "provenance").glob("*.json"))

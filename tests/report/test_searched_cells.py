@@ -54,7 +54,7 @@ def indexes(settings, results):
 
 
 def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
-    gather(indexes(settings, results), tmp_path / "runs.parquet", tmp_path / "trajectories.parquet")
+    gather(indexes(settings, results), tmp_path)
     runs = pd.read_parquet(tmp_path / "runs.parquet")
     table = experiment_table(runs, "disease", [METHOD, "adam+fixed@0.3"], "adam+fixed@0.3").set_index("method")
     assert table.loc[METHOD, "points_tried"] == 3

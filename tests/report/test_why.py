@@ -116,9 +116,9 @@ def test_a_scale_without_results_is_named(results, capsys):
 
 
 def test_a_table_without_a_sidecar_is_named(project, capsys):
-    (project / "tables/digits.provenance.json").unlink()
+    (project / "provenance/digits.json").unlink()
     assert cli.main(["why", *CELL, "--scale", "smoke"]) == 2
-    assert "digits.provenance.json is missing" in capsys.readouterr().err
+    assert "provenance/digits.json is missing" in capsys.readouterr().err
 
 
 def test_a_record_edited_by_hand_is_detected(project, capsys):
@@ -294,8 +294,8 @@ def test_same(value, other, expected):
 
 
 def test_sidecars_are_the_same_on_every_writing(project):
-    before = {path: path.read_bytes() for path in (project / "tables").glob("*.provenance.json")}
+    before = {path: path.read_bytes() for path in (project / "provenance").glob("*.json")}
     tables(project)
-    assert before == {path: path.read_bytes() for path in (project / "tables").glob("*.provenance.json")}
+    assert before == {path: path.read_bytes() for path in (project / "provenance").glob("*.json")}
     assert all(json.loads(text)["schema"] == 1 for text in before.values())
     assert isinstance(find(project, *CELL), Answer)

@@ -284,7 +284,7 @@ def trouble(monkeypatch):
 
 def gathered(folder):
     """The runs of the one bundle in `folder`, every record checked against the schema."""
-    gather([folder / "block0.json"], folder / "runs.parquet", folder / "trajectories.parquet")
+    gather([folder / "block0.json"], folder)
     return read_gathered(folder / "runs.parquet")
 
 

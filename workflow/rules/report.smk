@@ -10,6 +10,7 @@ rule gather:
     output:
         runs=f"{RESULTS}/runs.parquet",
         trajectories=f"{RESULTS}/trajectories.parquet",
+        measured=f"{RESULTS}/measured.parquet",
     log:
         f"{RESULTS}/logs/gather.log",
     conda:
@@ -63,14 +64,57 @@ rule tables:
         "../../environment.yml"
     params:
         code=fingerprint.of_modules(
-            [
-                f"hsac.report.{name}"
-                for name in ("tables", "theory", "published", "provenance")
-            ]
+            [f"hsac.report.{name}" for name in ("tables", "theory", "published")]
         ),
     shell:
         "hsac tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
         "--output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+# What differs from one execution to the next lies apart from the tables.
+rule cost:
+    input:
+        settings=SETTINGS_FILE,
+        runs=rules.gather.output.runs,
+        measured=rules.gather.output.measured,
+    output:
+        report(
+            directory(f"{RESULTS}/cost"),
+            patterns=["{name}.csv"],
+            category="Tables",
+            labels={"table": "{name}"},
+            caption="../report/cost.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/cost.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.report.cost"]),
+    shell:
+        "hsac cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
+        "--output {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+rule provenance:
+    input:
+        settings=SETTINGS_FILE,
+        runs=rules.gather.output.runs,
+        published="config/published.yaml",
+        tables=rules.tables.output,
+        cost=rules.cost.output,
+    output:
+        directory(f"{RESULTS}/provenance"),
+    log:
+        f"{RESULTS}/logs/provenance.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=fingerprint.of_modules(["hsac.report.provenance"]),
+    shell:
+        "hsac provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -122,7 +166,10 @@ rule page:
         settings=SETTINGS_FILE,
         runs=rules.gather.output.runs,
         claims=rules.claims.output,
+        measured=rules.gather.output.measured,
         tables=rules.tables.output,
+        cost=rules.cost.output,
+        provenance=rules.provenance.output,
         figures=rules.figures.output,
         pictures=list(PICTURES.values()),
     output:
