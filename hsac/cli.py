@@ -175,6 +175,7 @@ def measure_stage(args: argparse.Namespace) -> None:
             bar.set_postfix_str(text)
             bar.update()
 
+        settings = _leased(args, settings)
         rows = measure(settings, bundles, args.variant, layout.data_root(), kept, code, progress)
     write_rows(args.output, rows)
 
@@ -188,6 +189,7 @@ def certify_stage(args: argparse.Namespace) -> None:
     settings = _settings(args)
     methods = _experiment(settings, args.experiment).get("informed", [])
     seeds, rows = config.seeds(settings, args.experiment), []
+    settings = _leased(args, settings)
     chosen = {point["method"]: point["chosen"] for point in map(read_json, args.points)}
     for method in tqdm(methods, unit="method", disable=None):
         cell = config.cell(settings, args.experiment, method, chosen.get(method))
@@ -317,7 +319,8 @@ def time_stage(args: argparse.Namespace) -> int:
     settings = _load(args)
     mirror = obtain.mirror_root(config.mirror(args.scale, _json(args.override, "--override")))
     track = partial(tqdm, unit="cell", disable=None)
-    failed = time_cells(settings, chosen(settings, args.cells), layout.data_root(), mirror, args.output, track)
+    wanted = chosen(settings, args.cells)
+    failed = time_cells(_leased(args, settings), wanted, layout.data_root(), mirror, args.output, track)
     for line in failed:
         print(f"hsac: {line}", file=sys.stderr)
     return int(bool(failed))
@@ -407,6 +410,14 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     settings = config.load(args.scale, _json(args.override, "--override"))
     _use(args, plugins.folders(settings))
     return settings
+
+
+def _leased(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a GPU of one's own until the stage ends, where there are GPUs."""
+    from hsac.train.device import leased
+
+    found: dict[str, Any] = args.scope.enter_context(leased(settings))
+    return found
 
 
 def _json(text: str, option: str) -> dict[str, Any]:

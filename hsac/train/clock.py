@@ -16,7 +16,8 @@ from hsac.data import build_variant, fetch, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import canonical, write_rows
 from hsac.timings import read_rows, shape, sizes
-from hsac.train.run import Prepared, choose_device, failure, train_seeds
+from hsac.train.device import choose_device
+from hsac.train.run import Prepared, failure, train_seeds
 
 STEPS = 10
 PERIOD = 3  # steps between outer steps while the clock runs, so that a few steps see several of them

@@ -27,6 +27,7 @@ from hsac.files import digest, file_sha256, read_json, write_array, write_json
 from hsac.records import FINAL, read_records, same_cell, whole, write_index, write_point_index
 from hsac.rules.types import CurvatureRule, Trial, WeightRule
 from hsac.train.bundle import Bundle
+from hsac.train.device import choose_device, leased
 from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
 from hsac.train.search import Training, search, tempered_loss
 from hsac.train.seeds import generator
@@ -35,19 +36,6 @@ from hsac.train.tasks import EpisodeTask, ImageTask, NodeTask, Task
 Record = dict[str, Any]
 Trained = list[tuple[Record, np.ndarray | None]]
 PACKAGES = ("torch", "geoopt", "torch-geometric", "learn2learn", "datasets", "numpy", "scipy", "pillow", "matplotlib")
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the first GPU or else the CPU. Raises InputError when the GPU asked for is not there."""
-    count = torch.cuda.device_count()
-    if wanted == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise InputError(
-            f"device: found {wanted!r}; allowed here is auto, cpu" + "".join(f", cuda:{i}" for i in range(count))
-        )
-    return device
 
 
 def run_bundle(
@@ -104,7 +92,7 @@ def _trained(
     if missing:
         together = _together(cell["config"]["model"])
         for group in [missing] if together else [[seed] for seed in missing]:
-            for record, weights in attempt(settings, cell, group, chosen, data):
+            for record, weights in _leased_attempt(settings, cell, group, chosen, data, folder):
                 path = paths[record["seed"]]
                 kept = path.with_suffix(".npy")
                 if weights is None:
@@ -130,6 +118,25 @@ def _is_done(path: Path, identity: dict[str, str]) -> bool:
     except InputError:
         return False
     return same_cell(record, identity) and record.get("status") in FINAL and whole(path, record)
+
+
+def _leased_attempt(
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    variant: dict[str, Any],
+    data: Path,
+    folder: Path,
+) -> Trained:
+    """As `attempt`, on a share of a GPU where there are GPUs. What does not fit beside others is tried on a GPU of its
+    own before it is believed: a record does not depend on the company."""
+    with leased(settings, folder.parent, len(seeds)) as own:
+        trained = attempt(own, cell, seeds, variant, data)
+    fitted = all(record["status"] != "out_of_memory" and record["together"] == seeds for record, _ in trained)
+    if fitted or own is settings:
+        return trained
+    with leased(settings) as own:
+        return attempt(own, cell, seeds, variant, data)
 
 
 def attempt(

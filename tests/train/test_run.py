@@ -18,6 +18,7 @@ from hsac.records import write_index
 from hsac.report.gather import gather, read_gathered
 from hsac.report.tables import experiment_table, failures_table
 from hsac.train import run
+from hsac.train.device import choose_device
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 
@@ -256,7 +257,7 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
 
 def test_an_absent_gpu_is_named():
     with pytest.raises(InputError, match="device: found 'cuda:77'; allowed here is auto, cpu"):
-        run.choose_device("cuda:77")
+        choose_device("cuda:77")
 
 
 def test_a_missing_variant_file_is_named(settings, data_folder, tmp_path):
