@@ -278,17 +278,21 @@ def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None
 
 
 def _custom_functions(node: Any) -> set[str]:
-    """Names of the custom autograd functions in a graph."""
+    """Names of the custom autograd functions in a graph but hsac's own, which have all derivatives."""
     found, seen, waiting = set(), set(), [node]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if isinstance(node, BackwardCFunction):
+        if isinstance(node, BackwardCFunction) and not _own(node):
             found.add(type(node).__name__.removesuffix("Backward"))
         waiting += [following for following, _ in node.next_functions]
     return found
+
+
+def _own(node: Any) -> bool:
+    return node._forward_cls.__module__.startswith("hsac.")
 
 
 def _moved(value: Any, device: torch.device) -> Any:

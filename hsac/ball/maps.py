@@ -9,7 +9,7 @@ takes it. Formulas: Ganea, Bécigneul, Hofmann, "Hyperbolic Neural Networks" (Ne
 import torch
 from torch import Tensor
 
-from hsac.ball.series import asinhc, atanhc, coshr, sinhc, tanhc
+from hsac.ball.series import asinhc, atanhc, sinhc_coshr, tanhc
 
 BOUNDARY = {torch.float32: 4e-3, torch.float64: 1e-5}
 
@@ -119,11 +119,11 @@ def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     """
     s = 4 * c * squared_norm(u)
     length = safe_norm(z).squeeze(-1)
-    along = 2 * sinhc(s) * (u @ (z / length[:, None]).mT)
-    return _mlr(along, coshr(s), length, r, c)
+    sinh, cosh = sinhc_coshr(s)
+    return _mlr(2 * sinh * (u @ (z / length[:, None]).mT), cosh, length, r, c)
 
 
 def _mlr(along: Tensor, gamma_minus_1: Tensor, length: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    s = 4 * c * r * r
-    t = along * coshr(s) - gamma_minus_1 * 2 * r * sinhc(s)
+    sinh, cosh = sinhc_coshr(4 * c * r * r)
+    t = along * cosh - gamma_minus_1 * (2 * r * sinh)
     return 2 * length * t * asinhc(c * t * t)

@@ -2,65 +2,163 @@
 
 Every map of the ball depends on the curvature and a norm only through s = c|x|². Written in s, the maps are smooth at
 c = 0 and at x = 0, need no square root there, and have all derivatives. Near 0 a Taylor series replaces the closed
-form, whose derivatives cancel; `torch.where` sees safe arguments on both sides, so no NaN leaks through a gradient.
+forms, whose derivatives cancel there.
+
+Each is one node of the graph, whose derivative is another such node: differentiating the closed forms and the series
+instead takes several times as many operations, most of them in second derivatives.
 """
 
-from collections.abc import Callable
-from math import factorial
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import comb, factorial, prod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 NEAR_ZERO = 0.01  # with eight terms both sides agree to rounding here, second derivatives to 1e-11 (float64)
 TERMS = 8
+NEAR_ZERO_VALUE, VALUE_TERMS = 1e-6, 3  # of the functions themselves: their closed forms do not cancel
+KEPT = TERMS + 4  # so that four derivatives have eight terms too
+
+# f and its derivatives so far, s, k -> the k-th derivative of h = f + 2s f', so that 2s f⁽ᵏ⁺¹⁾ = h⁽ᵏ⁾ - (2k+1) f⁽ᵏ⁾
+Source = Callable[[Sequence[Tensor], Tensor, int], Tensor]
 
 
-def _bernoulli_tanh() -> list[float]:
+def _taylor_tanhc() -> list[float]:
     # tanh(x)/x from tanh' = 1 - tanh²: (2k+1) a_k = -Σ_{i+j=k-1} a_i a_j
     a = [1.0]
-    for k in range(1, TERMS):
+    for k in range(1, KEPT):
         a.append(-sum(a[i] * a[k - 1 - i] for i in range(k)) / (2 * k + 1))
     return a
 
 
-_TANH = _bernoulli_tanh()
-_ATANH = [1 / (2 * k + 1) for k in range(TERMS)]
-_ASINH = [(-1) ** k * factorial(2 * k) / (4**k * factorial(k) ** 2 * (2 * k + 1)) for k in range(TERMS)]
-_SINH = [1 / factorial(2 * k + 1) for k in range(TERMS)]
-_COSH = [1 / factorial(2 * k) for k in range(TERMS)]
+def _source_tanhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    # h = 1 - s f², by Leibniz' rule
+    square = [sum((comb(j, i) * f[i] * f[j - i] for i in range(j + 1)), torch.zeros_like(s)) for j in range(k + 1)]
+    return 1 - s * square[0] if k == 0 else -s * square[k] - k * square[k - 1]
 
 
-def _analytic(s: Tensor, coefficients: list[float], closed: Callable[[Tensor], Tensor]) -> Tensor:
-    small = s < NEAR_ZERO
-    near = torch.where(small, s, torch.zeros_like(s))
-    far = torch.where(small, torch.full_like(s, 2 * NEAR_ZERO), s)
-    polynomial = torch.full_like(s, coefficients[-1])
-    for a in reversed(coefficients[:-1]):
-        polynomial = polynomial * near + a
-    return torch.where(small, polynomial, closed(far.sqrt()))
+def _edge(s: Tensor) -> float:
+    return 1 - torch.finfo(s.dtype).eps
+
+
+def _source_atanhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    # h = 1/(1 - s); beyond the edge artanh stands still
+    return torch.where(s < _edge(s) ** 2, factorial(k) / (1 - s) ** (k + 1), torch.zeros_like(s))
+
+
+def _asinh(s: Tensor, root: Tensor) -> Tensor:
+    # torch's own takes twice as long on a CPU: it is not vectorised
+    return (root + s / (1 + (1 + s).sqrt())).log1p()
+
+
+def _source_asinhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    return prod(-0.5 - i for i in range(k)) * (1 + s) ** (-0.5 - k)
+
+
+def _source_sinhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    return s.sqrt().cosh() if k == 0 else f[k - 1] / 2
+
+
+# coefficients in s; s, √s -> √s f(s); the source
+FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Source]] = {
+    "tanhc": (_taylor_tanhc(), lambda s, r: r.tanh(), _source_tanhc),
+    "atanhc": (
+        [1 / (2 * k + 1) for k in range(KEPT)],
+        lambda s, r: r.clamp(max=_edge(r)).atanh(),
+        _source_atanhc,
+    ),
+    "asinhc": (
+        [(-1) ** k * factorial(2 * k) / (4**k * factorial(k) ** 2 * (2 * k + 1)) for k in range(KEPT)],
+        _asinh,
+        _source_asinhc,
+    ),
+    "sinhc": ([1 / factorial(2 * k + 1) for k in range(KEPT)], lambda s, r: r.sinh(), _source_sinhc),
+}
+
+
+class _Analytic(Function):
+    """A derivative of one of the functions, given s and the derivatives before it. Its own is the next one."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+        ctx.save_for_forward(*inputs, output)
+        ctx.slope = None
+
+
+@cache
+def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
+    """(s, f(s), f'(s), ...) -> f⁽ᵒʳᵈᵉʳ⁾(s). A class each, as under vmap an argument costs more than a small tensor."""
+    coefficients, times_root, source = FUNCTIONS[name]
+    near_zero, count = (NEAR_ZERO, TERMS) if order else (NEAR_ZERO_VALUE, VALUE_TERMS)
+    own = [a * factorial(n) / factorial(n - order) for n, a in enumerate(coefficients) if n >= order][:count]
+
+    def forward(s: Tensor, *lower: Tensor) -> Tensor:
+        near, far = s.clamp(max=near_zero), s.clamp(min=near_zero)
+        polynomial = torch.full_like(near, own[-1])
+        for a in reversed(own[:-1]):
+            polynomial.mul_(near).add_(a)
+        if order:
+            closed = (source(lower, far, order - 1) - (2 * order - 1) * lower[-1]) / (2 * far)
+        else:
+            root = far.sqrt()
+            closed = times_root(far, root) / root
+        return torch.where(s < near_zero, polynomial, closed)
+
+    def slope(ctx: Any) -> Tensor:
+        s, *known = ctx.saved_tensors
+        return _derivative(name, order + 1)(s, *[f.detach() for f in known])
+
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rest = (None,) * order
+        if torch.is_grad_enabled():
+            return gradient * slope(ctx), *rest
+        if ctx.slope is None:  # a kept graph serves many Hessian products, all of the same slope
+            ctx.slope = slope(ctx)
+        return gradient * ctx.slope, *rest
+
+    def jvp(ctx: Any, tangent: Tensor, *_: Tensor | None) -> Tensor:
+        return tangent * slope(ctx)
+
+    def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        moved = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(inputs, dims, strict=True)]
+        return made.apply(*torch.broadcast_tensors(*moved)), 0
+
+    methods = (forward, backward, jvp, vmap)
+    made: Any = type(f"{name}{order}", (_Analytic,), {f.__name__: staticmethod(f) for f in methods})
+    return made.apply
 
 
 def tanhc(s: Tensor) -> Tensor:
     """tanh(√s)/√s for s ≥ 0; 1 at 0."""
-    return _analytic(s, _TANH, lambda r: r.tanh() / r)
+    return _derivative("tanhc")(s)
 
 
 def atanhc(s: Tensor) -> Tensor:
     """artanh(√s)/√s for 0 ≤ s < 1; 1 at 0."""
-    edge = 1 - torch.finfo(s.dtype).eps
-    return _analytic(s, _ATANH, lambda r: r.clamp(max=edge).atanh() / r)
+    return _derivative("atanhc")(s)
 
 
 def asinhc(s: Tensor) -> Tensor:
     """arsinh(√s)/√s for s ≥ 0; 1 at 0."""
-    return _analytic(s, _ASINH, lambda r: r.asinh() / r)
+    return _derivative("asinhc")(s)
 
 
 def sinhc(s: Tensor) -> Tensor:
     """sinh(√s)/√s for s ≥ 0; 1 at 0."""
-    return _analytic(s, _SINH, lambda r: r.sinh() / r)
+    return _derivative("sinhc")(s)
 
 
 def coshr(s: Tensor) -> Tensor:
     """cosh(√s) for s ≥ 0."""
-    return _analytic(s, _COSH, torch.cosh)
+    return sinhc_coshr(s)[1]
+
+
+def sinhc_coshr(s: Tensor) -> tuple[Tensor, Tensor]:
+    """sinhc(s) and coshr(s), both from sinh of half the root: sums of positive terms, so nothing cancels."""
+    half = sinhc(s / 4)
+    square = s / 4 * half * half
+    return half * (1 + square).sqrt(), 1 + 2 * square

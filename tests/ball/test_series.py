@@ -59,6 +59,42 @@ def test_one_at_zero_with_finite_derivatives(name: str, dtype: torch.dtype) -> N
     assert second.isfinite().all()
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_second_derivatives_in_every_mode_and_from_a_kept_graph(name: str) -> None:
+    """A Hessian product of a kept graph, repeated, batched, forward over reverse and after another, is the same."""
+    s = torch.tensor([1e-4, 0.3, 0.9], dtype=torch.float64, requires_grad=True)
+    f = getattr(series, name)
+    want = _derivatives(f, s.detach())[2]
+    (first,) = torch.autograd.grad(f(s).sum(), s, create_graph=True)
+
+    def product(v: Tensor, batched: bool = False) -> Tensor:
+        return torch.autograd.grad(first, s, v, retain_graph=True, is_grads_batched=batched)[0]
+
+    for factor in (1.0, 1.0, 2.0):
+        torch.testing.assert_close(product(torch.eye(3, dtype=s.dtype), batched=True), want.diag())
+        torch.testing.assert_close(product(torch.full_like(s, factor)), factor * want)
+    torch.testing.assert_close(product(torch.ones_like(s)), want)
+    torch.testing.assert_close(torch.func.hessian(lambda s: f(s).sum())(s.detach()), want.diag())
+    (again,) = torch.autograd.grad(first.sum(), s, create_graph=True)
+    third = torch.autograd.grad(again.sum(), s)[0]
+    h = 1e-5
+    ends = [_derivatives(f, s.detach() + d)[2] for d in (h, -h)]
+    torch.testing.assert_close(third, (ends[0] - ends[1]) / (2 * h), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_product_costs_one_operation_of_a_kept_graph(name: str) -> None:
+    """What does not depend on the vector is computed once, not once a product."""
+    s = torch.tensor([1e-4, 0.3, 0.9], dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(getattr(series, name)(s).sum(), s, create_graph=True)
+    counts = []
+    for _ in range(2):
+        with torch.profiler.profile() as seen:
+            torch.autograd.grad(first, s, torch.ones_like(s), retain_graph=True)
+        counts.append(sum(e.count for e in seen.key_averages() if e.key.startswith("aten::")))
+    assert counts[1] < counts[0] / 2
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("s", [1 - 1e-9, 1.0, 1.0 + 1e-6, 2.0])
 def test_atanhc_is_finite_at_and_beyond_the_boundary(s: float, dtype: torch.dtype) -> None:
