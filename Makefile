@@ -1,6 +1,7 @@
 # make reproduce  install, then regenerate every table and figure of the default scale
 # make smoke      the same at the smallest scale
 # make test       install, then run the tests
+# make bench      speed and memory against other packages
 # make lint       formatting, types and workflow checks
 PYTHON ?= python3
 CORES ?= all
@@ -8,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce smoke test lint lock
+.PHONY: reproduce smoke test bench lint lock
 
 reproduce: $(INSTALLED)
 	snakemake --cores $(CORES)
@@ -18,6 +19,10 @@ smoke: $(INSTALLED)
 
 test: $(INSTALLED)
 	pytest -n auto
+
+bench: $(INSTALLED)
+	pip install --quiet -c requirements.lock -r benchmarks/requirements.txt
+	python -m benchmarks
 
 lint: $(INSTALLED)
 	ruff check .

@@ -1,0 +1,47 @@
+"""Measures every comparison and writes results.csv, results.md and figures/: `python -m benchmarks [NAME ...]`.
+
+NAMEs leave out the other comparisons, whose earlier rows stay. One thread, as the suite's own processes have, unless
+OMP_NUM_THREADS says otherwise; on a GPU too when there is one.
+"""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.stem for path in (HERE / "comparisons").glob("[!_]*.py"))
+
+
+def main() -> int:
+    """Ends with status 1 where results disagree."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    names = parser.parse_args().names or NAMES
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"NAME: found {', '.join(sorted(unknown))}, allowed are {', '.join(NAMES)}")
+    import torch
+
+    from benchmarks.figures import draw
+    from benchmarks.results import line, measured, read, write
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    modules = {name: import_module(f"benchmarks.comparisons.{name}") for name in NAMES}
+    titles = {name: module.__doc__.partition("\n")[0].rstrip(".") for name, module in modules.items()}
+    earlier = read(HERE / "results.csv")
+    rows = [row for row in earlier if row["comparison"] not in names]
+    for name in names:
+        for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+            for case in modules[name].cases(torch.device(device), tiny=False):
+                row = measured(name, case, torch.device(device))
+                rows.append(row)
+                print(f"{name}: {line(row)}", flush=True)
+    table = write(rows, titles, HERE)
+    for name in names:
+        draw(table[table["comparison"] == name], titles[name], HERE / "figures" / f"{name}.png")
+    return int(any(row["met"] == "results disagree" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

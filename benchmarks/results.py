@@ -1,0 +1,159 @@
+"""Rows of results: measured, written as CSV and Markdown, drawn."""
+
+import os
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.case import Case
+from benchmarks.measure import disagreement, samples
+from hsac.files import atomic
+
+PACKAGES = ("torch", "geoopt", "hypll", "torchopt", "higher", "numpy")
+COLUMNS = [
+    "comparison",
+    "case",
+    "against",
+    "ours",
+    "peer",
+    "unit",
+    "ratio",
+    "target",
+    "met",
+    "ours_iqr",
+    "peer_iqr",
+    "samples",
+    "disagreement",
+    "tolerance",
+    "device",
+    "threads",
+    "cores",
+    "versions",
+]
+
+
+def machine(device: torch.device) -> dict[str, object]:
+    """What a number depends on besides the code."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "versions": " ".join(f"{name} {installed(name)}" for name in PACKAGES),
+    }
+
+
+def installed(name: str) -> str:
+    """Version of a package, or a dash."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "–"
+
+
+def measured(comparison: str, case: Case, device: torch.device) -> dict[str, object]:
+    """One row; `met` says yes, no, nothing where there is no target, or why nothing was measured."""
+    row: dict[str, object] = {"comparison": comparison, "case": case.name, "against": case.against, "unit": case.unit}
+    row |= {"target": str(case.target), "tolerance": case.tolerance} | machine(device)
+    if case.needs and find_spec(case.needs) is None:
+        return row | {"met": f"{case.needs} is not installed"}
+    ours, theirs = case.build()
+    if case.tolerance is not None:
+        row["disagreement"] = disagreement(ours(), theirs())
+        if not row["disagreement"] <= case.tolerance:
+            return row | {"met": "results disagree"}
+    mine, peer = samples(case, ours, theirs, device)
+    a, b = float(np.median(mine)), float(np.median(peer))
+    ratio = case.target.ratio(a, b)
+    return row | {
+        "ours": a,
+        "peer": b,
+        "ratio": ratio,
+        "met": case.target.met(ratio),
+        "ours_iqr": spread(mine),
+        "peer_iqr": spread(peer),
+        "samples": len(mine),
+    }
+
+
+def spread(values: Sequence[float]) -> float:
+    """Interquartile range."""
+    low, high = np.percentile(values, (25, 75))
+    return float(high - low)
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    """The rows of a CSV file that `write` wrote; none where there is no file."""
+    if not path.exists():
+        return []
+    table = pd.read_csv(path)
+    texts = ["target", "met", "versions", "device"]
+    return table.fillna(dict.fromkeys(texts, "")).to_dict("records")
+
+
+def write(rows: Iterable[dict[str, object]], titles: dict[str, str], folder: Path) -> pd.DataFrame:
+    """results.csv, and results.md with the ratios of before.csv beside them where there is one; the table."""
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    with atomic(folder / "results.csv") as part:
+        table.to_csv(part, index=False, float_format="%.6g")
+    earlier = {key(row): float(str(row["ratio"])) for row in read(folder / "before.csv")}
+    with atomic(folder / "results.md") as part:
+        part.write_text(markdown(table, titles, earlier))
+    return table
+
+
+def key(row: dict) -> tuple[str, ...]:
+    """What a row is about."""
+    return tuple(str(row[name]) for name in ("comparison", "case", "against", "unit", "device"))
+
+
+def markdown(table: pd.DataFrame, titles: dict[str, str], earlier: dict[tuple[str, ...], float]) -> str:
+    """One section a comparison."""
+    where = table[["device", "threads", "cores", "versions"]].drop_duplicates().to_dict("records")
+    lines = ["# Results", ""]
+    lines += [f"{m['device']}: {m['threads']} thread(s) of {m['cores']} cores; {m['versions']}." for m in where]
+    lines += [
+        "",
+        "Medians of samples taken by turns in one process, ± their interquartile range. The ratio is peer/ours where "
+        "the target is ≥ (how many times faster or smaller), ours/peer where it is ≤. "
+        + ("*Before* is the ratio in `before.csv`, from one run as well." if earlier else ""),
+    ]
+    for name, title in titles.items():
+        part = table[table["comparison"] == name]
+        if part.empty:
+            continue
+        lines += ["", f"## {title}", "", f"![{title}](figures/{name}.png)", ""]
+        head = ["case", "against", "ours", "peer", *(["before"] if earlier else []), "ratio", "target", "met"]
+        lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+        for row in part.to_dict("records"):
+            was = earlier.get(key(row))
+            cells = [row["case"], row["against"], shown(row, "ours"), shown(row, "peer")]
+            cells += [number(was)] if earlier else []
+            cells += [number(row["ratio"]), row["target"], row["met"]]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def line(row: dict) -> str:
+    """One row for the terminal."""
+    result = f"{number(row.get('ratio'))} {row['target']} {row['met']}".rstrip()
+    return f"{row['case']} against {row['against']}, {row['unit']}: {result}"
+
+
+def number(value: float | None) -> str:
+    """Two digits after the point, or a dash."""
+    return "–" if value is None or value != value else f"{value:.2f}"
+
+
+def shown(row: dict, column: str) -> str:
+    """Median ± spread in a readable unit."""
+    value, iqr, unit = row[column], row[f"{column}_iqr"], row["unit"]
+    if value != value:
+        return "–"
+    factor, unit = (1e3, "ms") if unit == "s" and value < 1 else (1.0, unit)
+    around = "" if row["samples"] == 1 else f" ± {iqr * factor:.2g}"
+    return f"{value * factor:.3g}{around} {unit}"
