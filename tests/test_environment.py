@@ -21,7 +21,8 @@ LOCK = {
     if "==" in line and not line.startswith("#")
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DIRECT = [canonical(d) for d in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+EXTRA = [dependency for extra in PROJECT["optional-dependencies"].values() for dependency in extra]
+DIRECT = [canonical(d) for d in PROJECT["dependencies"] + EXTRA]
 
 
 def test_every_direct_dependency_is_locked():

@@ -27,9 +27,11 @@ except InputError as error:
     print(f"hsac: {error}", file=sys.stderr)
     os._exit(2)  # the line above says it all: no traceback, no second message
 
-# for the jobs: neither makes anything run again
+# for the jobs, wherever they run: this environment's hsac; none makes anything run again
 os.environ.update(
-    HSAC_MIRROR=str(MIRROR or ""), HSAC_PLUGINS=os.pathsep.join(SETTINGS["plugins"])
+    HSAC_MIRROR=str(MIRROR or ""),
+    HSAC_PLUGINS=os.pathsep.join(SETTINGS["plugins"]),
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
 )
 RESULTS = layout.results_root(SCALE).as_posix()
 SETTINGS_FILE = f"{RESULTS}/settings.json"

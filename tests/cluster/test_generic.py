@@ -1,0 +1,109 @@
+"""The profiles for any scheduler and for Kubernetes, with a scheduler of two scripts that kills some jobs."""
+
+import os
+import shutil
+import subprocess
+
+import pandas as pd
+from project import ROOT, Project, few
+
+METHODS = ["sgd+fixed@0.3", "sgd+euclidean"]
+RESOURCES = "{rule} {resources.mem_mb} {resources.runtime}"
+# the last word is the script; the first jobs that ask for a first attempt's memory or time are killed, as schedulers do
+QSUB = """#!/bin/bash
+queue=$(dirname "$0"); id=$$
+echo "$*" >> $queue/submitted
+killed() { echo 137 > $queue/$id.rc; echo "$1" >> $queue/killed; echo $id; exit; }
+case "$*" in
+  "train 8000 360 "*) mkdir $queue/memory 2>/dev/null && killed memory ;;
+  "GROUP 4000 30 "*) mkdir $queue/time 2>/dev/null && killed time ;;
+esac
+(setsid sh "${@: -1}" > $queue/$id.log 2>&1; echo $? > $queue/$id.rc) > /dev/null 2>&1 &
+echo $id
+"""
+QSTAT = """#!/bin/sh
+rc=$(dirname "$0")/$1.rc
+if [ ! -s $rc ]; then echo running; elif [ "$(cat $rc)" = 0 ]; then echo success; else echo failed; fi
+"""
+# create: the job's script in the background; get: what became of it; the first job of more than 8000 MB is killed
+KUBECTL = """#!{python}
+import os, pathlib, subprocess, sys, yaml
+here = pathlib.Path(__file__).parent
+if sys.argv[1] == "create":
+    job = yaml.safe_load(sys.stdin)
+    (box,) = job["spec"]["template"]["spec"]["containers"]
+    name = f"hsac-{{os.getpid()}}"
+    with (here / "created").open("a") as file:
+        limits = box["resources"]["limits"]
+        print(limits["memory"], job["spec"]["activeDeadlineSeconds"], limits["nvidia.com/gpu"], file=file)
+    if limits["memory"] == "8000M" and not (here / "killed").exists():
+        (here / "killed").touch()
+        (here / f"{{name}}.rc").write_text("137")
+    else:
+        run = f"sh {{box['command'][1]}} > {{here}}/{{name}}.log 2>&1; echo $? > {{here}}/{{name}}.rc"
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        subprocess.Popen(["sh", "-c", run], start_new_session=True, **quiet)
+    print(f"{{job['metadata']['namespace']}}/{{name}}", end="")
+elif sys.argv[1] == "get":
+    assert sys.argv[2:4] == ["job", "--namespace"] and sys.argv[4] == "default", sys.argv
+    rc = here / f"{{sys.argv[5]}}.rc"
+    ended = rc.read_text().strip() if rc.exists() else ""
+    print("1/" if ended == "0" else "/1" if ended else "/", end="")
+"""
+
+
+def scripts(folder, **texts):
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def check(project, target, options, environment=None):
+    """All four runs are there, and nothing is left to do."""
+    assert "Nothing to be done" in project.run(*options, "--dry-run", target, environment=environment)
+    runs = pd.read_parquet(project.folder / target)
+    assert len(runs) == 4
+    assert set(runs["status"]) == {"ok"}
+
+
+def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_path):
+    project = Project(tmp_path / "project", "few", few(METHODS))
+    queue = scripts(tmp_path / "queue", qsub=QSUB, qstat=QSTAT)
+    commands = {
+        "cluster-generic-submit-cmd": f"{queue}/qsub {RESOURCES}",
+        "cluster-generic-status-cmd": f"{queue}/qstat",
+        "seconds-between-status-checks": 1,
+    }
+    options = ("--profile", project.profile(commands), "--workflow-profile", "profiles/generic")
+    project.run(*options, "--jobs", "2", "results/few/runs.parquet")
+    assert (queue / "killed").read_text().split() == ["time", "memory"]
+    rows = [line.split()[:3] for line in (queue / "submitted").read_text().splitlines()]
+    asked = sorted((rule, int(memory), int(time)) for rule, memory, time in rows)
+    groups = [("GROUP", 4000, 30)] * 2 + [("GROUP", 8000, 60)]  # the variant, the table, and the variant again
+    assert asked == sorted([*groups, *[("train", 8000, 360)] * 4, ("train", 16000, 720)])
+    check(project, "results/few/runs.parquet", options)
+
+
+def test_kubernetes_jobs_ask_for_what_the_profile_says(tmp_path):
+    project = Project(tmp_path / "project", "few", few(METHODS[:1]) | {"seeds": [0, 1, 2, 3]})
+    found = scripts(tmp_path / "bin", kubectl=KUBECTL.format(python=shutil.which("python")))
+    job = {"HSAC_JOB": str(ROOT / "profiles/kubernetes/job.yaml"), "PATH": f"{found}:{os.environ['PATH']}"}
+    options = ("--workflow-profile", "profiles/kubernetes", "--seconds-between-status-checks", "1")
+    environment = dict(os.environ) | job
+    project.run(*options, "--jobs", "2", "results/few/runs.parquet", environment=environment)
+    created = sorted((found / "created").read_text().splitlines())
+    training = [f"8000M {360 * 60} 0"] * 4 + [f"16000M {720 * 60} 0"]
+    assert created == sorted([*training, f"4000M {30 * 60} 0", f"4000M {30 * 60} 0"])
+    check(project, "results/few/runs.parquet", options, environment)
+
+
+def test_a_job_without_a_template_is_one_line(tmp_path):
+    script = tmp_path / "script.sh"
+    script.write_text('#!/bin/sh\n# properties = {"threads": 1, "resources": {"mem_mb": 1, "runtime": 1}}\n')
+    environment = {key: value for key, value in os.environ.items() if key != "HSAC_JOB"}
+    command = [ROOT / "profiles/kubernetes/submit", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "HSAC_JOB: found nothing; it must name your copy of profiles/kubernetes/job.yaml\n"
