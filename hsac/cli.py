@@ -307,6 +307,22 @@ def plan_stage(args: argparse.Namespace) -> None:
     print("\n".join(plan.lines(made, layout.data_root(), mirror, FILE)))
 
 
+def doctor_stage(args: argparse.Namespace) -> int:
+    """Say what could keep a workflow from running here, and how to mend it; exit status 1 when something is to mend."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from hsac import doctor
+
+    faults = 0
+    track = partial(tqdm, unit="check", disable=None, leave=False)
+    for name, found in doctor.examine(args.scale, track):
+        faults += found.mend is not None
+        tqdm.write(f"{name:<14}" + (f"MEND {found.text}; mend: {found.mend}" if found.mend else f"ok   {found.text}"))
+    return int(faults > 0)
+
+
 def time_stage(args: argparse.Namespace) -> int:
     """Time a few training steps of each kind of cell, for `hsac plan`; exit status 1 when some could not be timed."""
     from functools import partial
@@ -520,6 +536,7 @@ def parser() -> argparse.ArgumentParser:
     stage("stale", stale_stage, scale, override)
     planned = ("scale", {"help": scale[1]["help"]})
     stage("plan", plan_stage, planned, override)
+    stage("doctor", doctor_stage, ("--scale", {"default": "default", "help": "the scale whose results and data count"}))
     some = (
         "--cells",
         {"nargs": "+", "metavar": "CELL", "help": "experiments, or cells like 'digits/sgd+hsac', '*/sam+*'"},
