@@ -108,7 +108,7 @@ def _scales() -> Iterator[str]:
 def data(place: Place) -> Iterator[Finding]:
     """The mirror, and the scale's datasets: whole where they are here, to be had where they are not."""
     try:
-        mirror = obtain.mirror_root(config.mirror(place.scale))
+        mirror = obtain.mirror_root(config.mirror(place.scale) if place.settings else None)
     except InputError as error:
         yield Finding(str(error), "unset HSAC_MIRROR" if "HSAC_MIRROR" in os.environ else "set `mirror: null`")
         return
