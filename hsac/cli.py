@@ -209,7 +209,7 @@ def gather_stage(args: argparse.Namespace) -> None:
     shown, trained = config.cells(settings), [c for c in config.trained_cells(settings) if c["point"] is None]
     indexes, candidates = (layout.indexes(settings, args.results, some) for some in (shown, trained))
     others = [index for index in candidates if index not in set(indexes)]
-    gather(indexes, args.results, others)
+    gather(indexes, args.results, others, args.processes)
 
 
 def claims_stage(args: argparse.Namespace) -> None:
@@ -512,7 +512,8 @@ def parser() -> argparse.ArgumentParser:
     stage("measure", measure_stage, settings, experiment, variant, indexes, path("--output", "CSV file"))
     points = ("--points", {"type": Path, "nargs": "*", "default": [], "help": "what `hsac tune` wrote of the methods"})
     stage("certify", certify_stage, settings, experiment, variant, points, path("--output", "CSV file"))
-    stage("gather", gather_stage, settings, results)
+    processes = ("--processes", {"type": int, "default": 1, "help": "how many read records at a time"})
+    stage("gather", gather_stage, settings, results, processes)
     claimed = ("--claims", {"type": Path, "default": Path("config/claims.yaml"), "help": "claims.yaml"})
     judged = (
         ("--runs", {"type": Path, "help": "runs.parquet, by default the scale's; studies lie in theory beside it"}),

@@ -341,12 +341,14 @@ def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
 def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
     """The experiment's trained cells whose networks are measured: curvature rules of `theory.measured`, and of the
     reference its weight rule, loss and head."""
+    measured = settings["theory"]["measured"]
     reference = methods.split(settings["experiments"][experiment]["reference"])
     found = []
-    for one in trained_cells(settings | {"experiments": {experiment: settings["experiments"][experiment]}}):
+    alone = settings | {"experiments": {experiment: settings["experiments"][experiment]}}
+    for one in trained_cells(alone) if measured else ():
         name = methods.split(one["method"])
         same = (name.weight, set(name.further)) == (reference.weight, set(reference.further)) and one["point"] is None
-        if one["experiment"] == experiment and same and name.curvature in settings["theory"]["measured"]:
+        if one["experiment"] == experiment and same and name.curvature in measured:
             found.append(one)
     return found
 

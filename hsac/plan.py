@@ -170,7 +170,8 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
             untimed.setdefault(part.name, []).append(cell["method"])
     rules, rules_left = Counter[str](), Counter[str]()
     waiting: set[Path] = set()
-    for job in jobs(settings, results):
+    everything = jobs(settings, results)
+    for job in everything:
         missing = job.output.name not in here(job.output.parent) or job.output in unrecorded
         changed = job.rule == "settings" and not missing and _differs(job.output, settings)
         rules[job.rule] += 1
@@ -179,7 +180,7 @@ def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
             waiting.add(job.output)
             rules_left[job.rule] += 1
             parts[job.part].jobs_left += 1
-    datasets = sorted({job.output.parent.name for job in jobs(settings, results) if job.rule == "fetch"})
+    datasets = sorted({job.output.parent.name for job in everything if job.rule == "fetch"})
     return Plan(list(parts.values()), rules, rules_left, cells, untimed, sources, datasets)
 
 

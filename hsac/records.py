@@ -46,22 +46,27 @@ def read_records(index: Path) -> Iterator[tuple[Path, Any]]:
     """
     cell, listed = read_index(index)
     for seed, path, sha256 in listed:
-        if not path.is_file():
-            raise InputError(f"{path}: missing, though {index} lists it; delete that index and run `snakemake` again")
-        if file_sha256(path) != sha256:
-            raise InputError(f"{path}: edited or damaged since its run (SHA-256 differs from {index}); "
-                             "delete it and that index and run `snakemake` again")  # fmt: skip
-        record = read_json(path)
-        if not isinstance(record, dict):
-            raise InputError(f"{path}: no run record; delete it and {index} and run `snakemake` again")
-        weights = path.with_suffix(".npy")
-        if weights.is_file() and file_sha256(weights) != record.get("weights"):
-            raise InputError(f"{weights}: edited or damaged since its run (SHA-256 differs from {path}); "
-                             f"delete it and {index} and run `snakemake` again")  # fmt: skip
-        found = tuple(record.get(key) for key in ("experiment", "method", "seed"))
-        if found != (*cell, seed):
-            raise InputError(f"{path}: is {found}, while {index} lists it as {(*cell, seed)}")
-        yield path, record
+        yield path, read_record(index, cell, seed, path, sha256)
+
+
+def read_record(index: Path, cell: tuple[str, str], seed: int, path: Path, sha256: str) -> dict[str, Any]:
+    """One record, as `index` lists it (`read_index`); raises InputError as `read_records` does."""
+    if not path.is_file():
+        raise InputError(f"{path}: missing, though {index} lists it; delete that index and run `snakemake` again")
+    if file_sha256(path) != sha256:
+        raise InputError(f"{path}: edited or damaged since its run (SHA-256 differs from {index}); "
+                         "delete it and that index and run `snakemake` again")  # fmt: skip
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: no run record; delete it and {index} and run `snakemake` again")
+    weights = path.with_suffix(".npy")
+    if weights.is_file() and file_sha256(weights) != record.get("weights"):
+        raise InputError(f"{weights}: edited or damaged since its run (SHA-256 differs from {path}); "
+                         f"delete it and {index} and run `snakemake` again")  # fmt: skip
+    found = tuple(record.get(key) for key in ("experiment", "method", "seed"))
+    if found != (*cell, seed):
+        raise InputError(f"{path}: is {found}, while {index} lists it as {(*cell, seed)}")
+    return record
 
 
 def same_cell(record: Any, identity: dict[str, str]) -> bool:

@@ -7,6 +7,7 @@ parameter's values are spread over its space, and those of few points stay what 
 
 import copy
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from hsac import registry
@@ -23,6 +24,7 @@ Point = dict[str, Any]  # "<kind>.<parameter>" -> value
 LEVELS = 8  # the first 2^LEVELS points of a parameter lie each in a stratum of its own
 
 
+@lru_cache(maxsize=None, typed=True)  # methods that share a rule draw the same numbers
 def _share(k: int, *key: Any) -> float:
     """The k-th number in [0, 1) of the sequence of `key`: van der Corput's in base 2, scrambled (Owen, 1995)."""
     share = 0.0

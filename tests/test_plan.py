@@ -111,6 +111,16 @@ def test_the_smoke_scale_counted_by_hand(settings):
     assert made.datasets == ["digits", "disease", "glyphs", "glyphs100"]
 
 
+@pytest.mark.parametrize("scale", ["default", "paper"])
+@pytest.mark.parametrize("bundle", [1, 10])
+def test_what_jobs_need_grows_as_their_number_does(project, scale, bundle):
+    def edges(seeds):
+        made = jobs(config.load(scale, {"seeds": list(range(seeds)), "bundle": bundle}), RESULTS)
+        return sum(len(job.needs) for job in made)
+
+    assert edges(90) - edges(60) == edges(60) - edges(30) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("override", [{}, {"bundle": 1, "seeds": [0, 1, 5]}, SEARCHED])
 def test_jobs_are_those_of_a_dry_run(project, override):

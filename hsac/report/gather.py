@@ -1,15 +1,24 @@
 """Bundle indexes and their run records, checked, into one table a run, one a trajectory point and one of what was
-measured of the machine."""
+measured of the machine.
+
+Records are read, checked and written a chunk at a time, so memory does not grow with their number.
+"""
 
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import jsonschema_rs
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +27,7 @@ from jsonschema.exceptions import best_match
 
 from hsac.errors import InputError
 from hsac.files import atomic
-from hsac.records import read_records
+from hsac.records import read_index, read_record, read_records
 
 SELECTIONS = ("selected", "last", "oracle")
 METRICS = (
@@ -46,7 +55,10 @@ LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
 SEARCHED = ("different", "gradients", "products")  # of a record's tuning
 TIMING = ("seconds", "search_seconds", "peak_memory_mib")
 KEYS = ("experiment", "method", "seed")  # of a run, in every gathered table
+CHUNK = 500  # records that are one row group of a table
 ROUNDING = 1e-9  # of an accuracy summed in another order
+
+T = TypeVar("T")
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 RUN_SCHEMA = pa.schema(
@@ -73,15 +85,27 @@ TRAJECTORY_SCHEMA = pa.schema(
 )
 
 
+TABLES = {
+    "runs.parquet": RUN_SCHEMA,
+    "trajectories.parquet": TRAJECTORY_SCHEMA,
+    "measured.parquet": MEASURED_SCHEMA,
+}
+
+
 @cache
-def _validator() -> Draft202012Validator:
-    text = resources.files("hsac.report").joinpath("record.schema.json").read_text()
-    return Draft202012Validator(json.loads(text))
+def _schema() -> Any:
+    return json.loads(resources.files("hsac.report").joinpath("record.schema.json").read_text())
+
+
+@cache
+def _compiled() -> jsonschema_rs.Draft202012Validator:
+    """What `jsonschema` takes a hundred times as long for; but that one finds the key to name."""
+    return jsonschema_rs.Draft202012Validator(_schema())
 
 
 def check_record(record: Any, path: Path) -> None:
     """Raise InputError, naming the key of ``path`` that does not fit, unless ``record`` obeys the record schema."""
-    error = best_match(_validator().iter_errors(record))
+    error = None if _compiled().is_valid(record) else best_match(Draft202012Validator(_schema()).iter_errors(record))
     if error is not None:
         key = ".".join(str(part) for part in error.absolute_path) or "the record"
         raise InputError(f"{path}: {key}: {error.message[:200]}; delete the record's bundle and run `snakemake` again")
@@ -160,10 +184,68 @@ def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield path, record
 
 
-def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
-    table = pa.Table.from_pylist(rows, schema=schema)
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+@dataclass(frozen=True)
+class Run:
+    """A run as a bundle's index lists it: experiment and method, seed, path and SHA-256 of its record."""
+
+    index: Path
+    cell: tuple[str, str]
+    seed: int
+    path: Path
+    sha256: str
+
+    def record(self) -> dict[str, Any]:
+        """The record, checked; raises InputError as `read_bundle` does."""
+        record = read_record(self.index, self.cell, self.seed, self.path, self.sha256)
+        check_record(record, self.path)
+        return record
+
+
+def _listed(indexes: Sequence[Path]) -> list[Run]:
+    """The runs of the bundles, sorted by experiment, method, seed; no record is read."""
+    runs: dict[tuple[str, str, int], Run] = {}
+    for index in map(Path, indexes):
+        cell, members = read_index(index)
+        for seed, path, sha256 in members:
+            key = (*cell, seed)
+            if key in runs:
+                raise InputError(f"{path}: the run {key} is listed a second time, first as {runs[key].path}")
+            runs[key] = Run(index, cell, seed, path, sha256)
+    return [runs[key] for key in sorted(runs)]
+
+
+def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
+    """The rows of the runs in runs.parquet, trajectories.parquet and measured.parquet, in the runs' order."""
+    ran: list[dict[str, Any]] = []
+    logged: list[dict[str, Any]] = []
+    timed: list[dict[str, Any]] = []
+    for run in runs:
+        record = run.record()
+        ran.append(run_row(record, Path(os.path.relpath(run.path.resolve(), root)).as_posix()))
+        logged += trajectory_rows(record)
+        timed.append(measured_row(record))
+    return [pa.Table.from_pylist(rows, of) for rows, of in zip((ran, logged, timed), TABLES.values(), strict=True)]
+
+
+def _check(runs: Sequence[Run]) -> None:
+    for run in runs:
+        run.record()
+
+
+def _each(function: Callable[[Sequence[Run]], T], runs: Sequence[Run], processes: int) -> Iterator[T]:
+    """``function`` of each chunk of the runs, in order; a few chunks are worked on or waiting at a time."""
+    chunks = [runs[start : start + CHUNK] for start in range(0, len(runs), CHUNK)]
+    if processes == 1 or len(chunks) < 2:
+        yield from map(function, chunks)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        waiting: deque[Future[T]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(function, chunk))
+            if len(waiting) > 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def read_gathered(path: Path) -> pd.DataFrame:
@@ -178,11 +260,12 @@ def read_gathered(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def gather(indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = ()) -> None:
+def gather(indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = (), processes: int = 1) -> None:
     """Check every record that the bundle ``indexes`` name; write ``runs.parquet``, ``trajectories.parquet`` and
     ``measured.parquet`` into the folder ``results``.
 
     ``candidates``: indexes of runs that only a grid chooses from; they are checked too, and not written.
+    ``processes``: how many read; the tables do not depend on it.
 
     ``runs``: one row a run sorted by experiment, method, seed; its ``record`` column is relative to ``results``.
     ``trajectories``: one row a run, logged step and layer. Both are functions of configuration, code, seeds and data
@@ -190,18 +273,12 @@ def gather(indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = 
     took and how much memory. Raises InputError naming the record that is missing, edited, malformed or listed twice.
     """
     root = Path(results).resolve()
-    records: dict[tuple[str, str, int], tuple[str, dict[str, Any]]] = {}
-    for index in indexes:
-        for path, record in read_bundle(Path(index)):
-            key = (record["experiment"], record["method"], record["seed"])
-            if key in records:
-                raise InputError(f"{path}: the run {key} is listed a second time, first as {records[key][0]}")
-            records[key] = (Path(os.path.relpath(path.resolve(), root)).as_posix(), record)
-    for index in candidates:
-        for _ in read_bundle(Path(index)):
-            pass
-    ordered = [records[key] for key in sorted(records)]
-    _write([run_row(record, path) for path, record in ordered], RUN_SCHEMA, root / "runs.parquet")
-    points = [row for _, record in ordered for row in trajectory_rows(record)]
-    _write(points, TRAJECTORY_SCHEMA, root / "trajectories.parquet")
-    _write([measured_row(record) for _, record in ordered], MEASURED_SCHEMA, root / "measured.parquet")
+    runs = _listed(indexes)
+    for _ in _each(_check, [run for index in candidates for run in _listed([index])], processes):
+        pass
+    with ExitStack() as stack:
+        files = [(stack.enter_context(atomic(root / name)), schema) for name, schema in TABLES.items()]
+        writers = [stack.enter_context(pq.ParquetWriter(*file, compression="zstd")) for file in files]
+        for tables in _each(partial(_tables, root=root), runs, processes):
+            for writer, table in zip(writers, tables, strict=True):
+                writer.write_table(table)

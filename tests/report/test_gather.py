@@ -1,17 +1,21 @@
 """Records in, checked; one table of runs and one of trajectories out."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from synthetic_records import diverged, synthetic_record, write_bundle
 
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
+from hsac.report import gather as module
 from hsac.report.gather import (
     RUN_SCHEMA,
+    TABLES,
     TIMING,
     check_record,
     gather,
@@ -56,6 +60,46 @@ def test_the_same_records_give_the_same_bytes_whatever_the_order_of_indexes(tmp_
     first = [(tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")]
     run_gather(tmp_path, indexes[::-1])
     assert first == [(tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")]
+
+
+def test_neither_chunks_nor_processes_change_a_value(tmp_path, monkeypatch):
+    indexes = write_bundle(
+        tmp_path, [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (1, 0)]
+    )
+    whole = run_gather(tmp_path, indexes)
+    monkeypatch.setattr(module, "CHUNK", 1)
+    gather(indexes, tmp_path, processes=1)
+    alone = [(tmp_path / name).read_bytes() for name in TABLES]
+    gather(indexes, tmp_path, processes=2)
+    assert alone == [(tmp_path / name).read_bytes() for name in TABLES]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "runs.parquet"), whole)
+    assert pq.ParquetFile(tmp_path / "runs.parquet").num_row_groups == 4
+
+
+def test_an_error_in_a_process_is_the_line_that_names_the_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 1)
+    (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", s) for s in range(3)])
+    (index.parent / "1.json").write_text("{}")
+    with pytest.raises(InputError, match=r"1\.json: edited or damaged"):
+        gather([index], tmp_path, processes=2)
+    assert not (tmp_path / "runs.parquet").exists()
+
+
+def test_memory_does_not_grow_with_the_number_of_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 5)
+
+    def peak(runs: int) -> int:
+        root = tmp_path / str(runs)
+        record = with_items([0, 1, 1, 1] * 500, 1)
+        indexes = write_bundle(root, [record | {"seed": seed} for seed in range(runs)])
+        tracemalloc.start()
+        gather(indexes, root)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(5)  # what is imported and compiled once
+    assert peak(80) < 1.3 * peak(20)
 
 
 def test_a_column_without_values_keeps_its_type(tmp_path):

@@ -15,11 +15,12 @@ rule gather:
         f"{RESULTS}/logs/gather.log",
     conda:
         "../../environment.yml"
+    threads: 2
     params:
         results=subpath(output.runs, parent=True),
         code=fingerprint.of_modules(["hsac.report.gather"]),
     shell:
-        "hsac gather --settings {input.settings:q} --results {params.results:q}"
+        "hsac gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
