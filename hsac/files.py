@@ -1,13 +1,15 @@
 """Files written whole or not at all, and the digests that name them."""
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from hsac.errors import InputError
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends well and vanishes when it does not.
 
+    Its bytes are on the disk before its name is, so that no loss of power leaves a name without them either.
     Raises InputError naming the file when the folder cannot be written or the disk is full.
     """
     path = Path(path)
@@ -31,12 +34,63 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Wait until no other process is in such a block of ``folder`` and ``name``; one that was killed is not in it.
+
+    A file system without locks lets everyone in. Raises InputError when the folder cannot be written.
+    """
+    path = Path(folder) / f".{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "a")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def together(folder: Path, name: str) -> Iterator[Path]:
+    """A new folder whose files all move into ``folder`` when the block ends well, or none does, whatever ends the
+    process at whatever moment: `settle` then finishes what was begun. Raises InputError when it cannot be written."""
+    staged, whole = _staged(folder, name)
+    try:
+        settle(folder, name)
+        staged.mkdir(parents=True)
+        yield staged
+        os.replace(staged, whole)  # from here on all of them count
+        settle(folder, name)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def settle(folder: Path, name: str) -> None:
+    """Move the files that a killed `together` had made whole to their places, and drop those that it had not."""
+    staged, whole = _staged(folder, name)
+    if whole.is_dir():
+        for path in sorted(whole.iterdir()):
+            os.replace(path, Path(folder) / path.name)
+        whole.rmdir()
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _staged(folder: Path, name: str) -> tuple[Path, Path]:
+    return Path(folder) / f".{name}.staged", Path(folder) / f".{name}.whole"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,11 +2,23 @@
 
 import math
 import os
+import time
 
 import pytest
 
 from hsac.errors import InputError
-from hsac.files import atomic, canonical, digest, file_sha256, read_json, write_bytes, write_json
+from hsac.files import (
+    alone,
+    atomic,
+    canonical,
+    digest,
+    file_sha256,
+    read_json,
+    settle,
+    together,
+    write_bytes,
+    write_json,
+)
 
 
 def test_round_trip_and_canonical_bytes(tmp_path):
@@ -95,3 +107,80 @@ def test_file_sha256(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def killed(folder, replacement: int) -> None:
+    """Write two files together in a process that is gone at the nth renaming, as after kill -9."""
+    replace, done = os.replace, []
+
+    def dying(*names):
+        if len(done) == replacement:
+            os._exit(9)
+        done.append(names)
+        replace(*names)
+
+    process = os.fork()
+    if process == 0:
+        os.replace = dying
+        with together(folder, "pair") as staged:
+            write_bytes(staged / "a", b"new")
+            write_bytes(staged / "b", b"new")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == (9 if replacement < 5 else 0)
+
+
+@pytest.mark.parametrize("replacement", range(6))  # two files, the folder, two files, and none
+def test_files_written_together_come_all_or_not_at_all_whenever_the_process_is_killed(tmp_path, replacement):
+    for name in "ab":
+        write_bytes(tmp_path / name, b"old")
+    killed(tmp_path, replacement)
+    settle(tmp_path, "pair")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == (
+        dict.fromkeys("ab", b"new" if replacement > 2 else b"old")
+    )
+
+
+def test_an_exception_leaves_nothing_of_what_was_to_come_together(tmp_path):
+    def fail():
+        with together(tmp_path, "pair") as staged:
+            write_bytes(staged / "a", b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("replace"), replace(*names)))
+    write_bytes(tmp_path / "a", b"x")
+    assert calls == ["fsync", "replace"]
+
+
+def test_a_killed_process_is_not_waited_for_and_a_living_one_is(tmp_path):
+    inside, go = os.pipe(), os.pipe()
+    process = os.fork()
+    if process == 0:
+        with alone(tmp_path, "x"):
+            os.write(inside[1], b".")
+            os.read(go[0], 1)
+            write_bytes(tmp_path / "left", b"")
+        os._exit(0)
+    os.read(inside[0], 1)
+    os.write(go[1], b".")
+    with alone(tmp_path, "x"):
+        assert (tmp_path / "left").exists()
+    os.waitpid(process, 0)
+    process = os.fork()
+    if process == 0:
+        with alone(tmp_path, "x"):
+            os.write(inside[1], b".")
+            time.sleep(30)
+        os._exit(0)
+    os.read(inside[0], 1)
+    os.kill(process, 9)
+    with alone(tmp_path, "x"):
+        os.waitpid(process, 0)

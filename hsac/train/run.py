@@ -23,7 +23,7 @@ from hsac import fingerprint, registry
 from hsac.ball import Transform, exp0
 from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
-from hsac.files import digest, file_sha256, read_json, write_array, write_json
+from hsac.files import alone, digest, file_sha256, read_json, settle, together, write_array, write_json
 from hsac.records import FINAL, read_records, same_cell, whole, write_index, write_point_index
 from hsac.rules.types import CurvatureRule, Trial, WeightRule
 from hsac.train.bundle import Bundle
@@ -81,30 +81,49 @@ def _trained(
     A record counts as there when its configuration, code and variant are the present ones, its status is final and its
     weights lie beside it. Records are `seed<k>.json`, final weights `seed<k>.npy`; no finished one is ever deleted, so
     a bundle that was cut short resumes. What goes wrong in training some seeds is their records' status; the others go
-    on.
+    on. Seeds that are trained as one program are kept all or not at all, and one whose record was lost is trained with
+    the same others again: without them its bits would differ. A process whose workflow was killed may still train the
+    same: the later one waits and finds the records.
     """
     code = fingerprint.of_training(cell["config"])
     identity = {"config_hash": cell["hash"], "code": code, "variant_hash": chosen["hash"]}
     paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
-    missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
-    for seed in {*seeds} - {*missing} if told else ():  # the search may have been run again, and come out the same
-        write_json(paths[seed], read_json(paths[seed]) | told)
-    if missing:
-        together = _together(cell["config"]["model"])
-        for group in [missing] if together else [[seed] for seed in missing]:
-            for record, weights in _leased_attempt(settings, cell, group, chosen, data, folder):
-                path = paths[record["seed"]]
-                kept = path.with_suffix(".npy")
-                if weights is None:
-                    kept.unlink(missing_ok=True)  # of an older run, which the record no longer tells of
-                else:
-                    write_array(kept, weights)
-                record |= told or {}
-                write_json(path, record | identity | {"weights": None if weights is None else file_sha256(kept)})
+    bundle = f"seeds{seeds[0]}-{seeds[-1]}"
+    with alone(folder, bundle):
+        settle(folder, bundle)
+        missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
+        for seed in {*seeds} - {*missing} if told else ():  # the search may have been run again, and come out the same
+            record = read_json(paths[seed])
+            if record | told != record:
+                write_json(paths[seed], record | told)
+        finished = [read_json(path) for seed, path in paths.items() if seed not in missing]
+        joint = _vmapped(cell["config"]["model"])
+        for group in _programs(missing, finished) if joint else [[seed] for seed in missing]:
+            trained = _leased_attempt(settings, cell, group, chosen, data, folder)
+            runs = [run for run in trained if run[0]["seed"] in missing]
+            with together(folder, bundle) as staged:
+                for record, weights in runs:
+                    path = staged / paths[record["seed"]].name
+                    kept = path.with_suffix(".npy")
+                    if weights is None:  # an older run may have left some, which the record no longer tells of
+                        (folder / kept.name).unlink(missing_ok=True)
+                    else:
+                        write_array(kept, weights)
+                    sha256 = None if weights is None else file_sha256(kept)
+                    write_json(path, record | (told or {}) | identity | {"weights": sha256})
     return paths
 
 
-def _together(model: dict[str, Any]) -> bool:
+def _programs(missing: list[int], finished: list[Record]) -> list[list[int]]:
+    """The seeds to train as one program each so that every missing one is trained: those that a finished record says
+    were trained with it, or else all the missing ones together."""
+    former = [record["together"] for record in finished if {*record["together"]} & {*missing}]
+    again = [group for i, group in enumerate(former) if group not in former[:i]]
+    left = [seed for seed in missing if not any(seed in group for group in again)]
+    return again + [left] * bool(left)
+
+
+def _vmapped(model: dict[str, Any]) -> bool:
     """Whether many seeds of the model run faster as one program."""
     head = model.get("head")
     return registry.part("model", model["name"]).vmapped and (

@@ -326,7 +326,7 @@ def test_what_the_user_mends_or_stops_is_no_status(settings, variants, data_fold
     trouble(lambda seeds: True, error)
     with pytest.raises(type(error)):
         bundle(settings, variants, data_folder, tmp_path, [0])
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".seeds0-0.lock"]
 
 
 def test_seeds_that_do_not_fit_together_are_trained_in_parts(
@@ -394,3 +394,38 @@ def test_weights_edited_by_hand_are_detected(settings, variants, data_folder, tm
     np.save(weights, changed)
     with pytest.raises(InputError, match=r"seed0\.npy: edited or damaged"):
         gathered(tmp_path)
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_a_bundle_that_was_killed_while_it_moved_its_records_is_finished_without_training(
+    settings, variants, data_folder, tmp_path, trouble
+):
+    bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    before = content(tmp_path)
+    (tmp_path / ".seeds0-1.whole").mkdir()
+    for name in ("seed1.json", "seed1.npy"):
+        (tmp_path / name).rename(tmp_path / ".seeds0-1.whole" / name)
+    (tmp_path / ".seeds0-1.staged").mkdir()
+    (tmp_path / ".seeds0-1.staged" / "seed0.json").write_text("half")
+    (tmp_path / "block0.json").unlink()
+    trouble(lambda seeds: True, AssertionError("nothing is to be trained"))
+    bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    assert content(tmp_path) == before
+    assert [path.name for path in tmp_path.glob(".*")] == [".seeds0-1.lock"]
+
+
+def test_a_lost_record_is_trained_again_to_the_same_bits_and_its_neighbours_stay(
+    settings, variants, data_folder, tmp_path
+):
+    paths = bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
+    before = content(tmp_path)
+    paths[1].write_bytes(before["seed1.json"][:1000])
+    bundle(settings, variants, data_folder, tmp_path, [0, 1, 2, 3])
+    after = content(tmp_path)
+    assert after["seed1.npy"] == before["seed1.npy"]
+    assert all(after[name] == before[name] for name in ("seed0.json", "seed2.json", "seed0.npy", "seed2.npy"))
+    assert json.loads(after["seed1.json"])["together"] == [0, 1, 2]
+    assert json.loads(after["seed3.json"])["together"] == [3]

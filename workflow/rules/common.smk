@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from hsac import config as configuration
-from hsac import fingerprint, layout, plugins
+from hsac import fingerprint, layout, plugins, takeover
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest
@@ -26,6 +26,9 @@ try:
 except InputError as error:
     print(f"hsac: {error}", file=sys.stderr)
     os._exit(2)  # the line above says it all: no traceback, no second message
+
+if workflow.is_main_process:
+    takeover.clear()
 
 # for the jobs, wherever they run: this environment's hsac; none makes anything run again
 os.environ.update(
@@ -175,6 +178,13 @@ wildcard_constraints:
 
 
 onstart:
+    try:
+        lock = takeover.hold() if workflow.execution_settings.lock else None
+    except InputError as error:
+        print(f"hsac: {error}", file=sys.stderr)
+        os._exit(2)
+    if lock:
+        atexit.register(lock.close)
     progress = [sys.executable, "-m", "hsac", "progress", "--scale", SCALE]
     progress += ["--override", json.dumps(OVERRIDE), "--process", str(os.getpid())]
     if sys.stderr.isatty():

@@ -1,0 +1,361 @@
+"""The workflow in a folder of its own, how to disturb it, and what must be the same afterwards.
+
+`python tests/faults/harness.py --output docs/faults.md` disturbs the smoke scale in every way and writes the table.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+COMPARED = ("runs.parquet", "trajectories.parquet", "claims.json", "tables/*", "theory/*.csv", "theory/*/*.csv")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the workflow's files in ``folder``, whose results are of the ``scale``."""
+
+    folder: Path
+    scale: str
+
+    @classmethod
+    def copy(cls, folder: Path, scale: str, settings: str | None = None) -> "Project":
+        """A new project; ``settings``: text of the scale's file where the repository has none."""
+        folder.mkdir(parents=True)
+        for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        if settings is not None:
+            (folder / f"config/{scale}.yaml").write_text(settings)
+        return cls(folder, scale)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.scale
+
+    def start(self, log: Path) -> subprocess.Popen:
+        """The plain command, as leader of its own process group; what it says goes to ``log``."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"scale={self.scale}"]
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        env = {k: v for k, v in os.environ.items() if k not in ("HSAC_DATA", "SNAKEMAKE_PROFILE")} | path
+        with open(log, "w") as out:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def run(self) -> tuple[int, str]:
+        """Exit status of the plain command, and what it said."""
+        log = self.folder / "said.log"
+        status = self.start(log).wait()
+        return status, log.read_text()
+
+    def content(self) -> dict[str, bytes]:
+        """What an undisturbed run must agree with, byte for byte."""
+        paths = sorted(path for pattern in COMPARED for path in self.results.glob(pattern) if path.is_file())
+        return {path.relative_to(self.results).as_posix(): path.read_bytes() for path in paths}
+
+    def records(self) -> dict[str, str]:
+        """SHA-256 of every run record. A run that is computed again takes other seconds, so its record is another."""
+        paths = self.results.glob("runs/*/*/*/seed*.json")
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@dataclass
+class Row:
+    """A fault: how often it was tried, finished runs lost or computed again, bytes that differ at the end from an
+    undisturbed run, and what was said of it."""
+
+    fault: str
+    tried: int = 0
+    lost: int = 0
+    differing: int = 0
+    said: str = ""
+    seen: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def look(self, project: Project) -> None:
+        """Count the finished runs that were there at an earlier look and are not the same now."""
+        now = project.records()
+        self.lost += sum(now.get(path) != sha256 for path, sha256 in self.seen.items())
+        self.seen = now
+
+    def end(self, project: Project, undisturbed: dict[str, bytes]) -> None:
+        """Look a last time, and compare."""
+        self.look(project)
+        self.seen = {}
+        self.differing += differing(project.content(), undisturbed)
+
+
+def differing(one: dict[str, bytes], other: dict[str, bytes]) -> int:
+    """The number of bytes in which two results differ."""
+    out = 0
+    for name in {*one} | {*other}:
+        a, b = one.get(name, b""), other.get(name, b"")
+        out += sum(x != y for x, y in zip(a, b, strict=False)) + abs(len(a) - len(b))
+    return out
+
+
+def faults(said: str) -> list[str]:
+    """The lines by which the suite says what is wrong."""
+    return list(dict.fromkeys(re.sub(r"/\S*/project\S*?/", "", line) for line in said.splitlines() if _ours(line)))
+
+
+def _ours(line: str) -> bool:
+    return line.startswith("hsac: ") and "the workflow stopped" not in line
+
+
+def workers(group: int) -> list[int]:
+    """The processes of a group that do a stage's work."""
+    out = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = stat.with_name("cmdline").read_bytes().split(b"\0")
+            if int(fields[2]) == group and any(part.endswith(b"/hsac") for part in command[:2]):
+                out.append(int(stat.parent.name))
+    return sorted(out)
+
+
+def kills(
+    make: Callable[[], Project], undisturbed: dict[str, bytes], how: str, count: int, mean: float, seed: int
+) -> Row:
+    """Kill (SIGKILL) at random moments, ``count`` times over as many runs of the workflow as that takes, each resumed
+    by the plain command until it is done. ``how``: ``group`` kills all its processes, ``main`` Snakemake alone, so that
+    its jobs live on, ``worker`` one of these jobs. ``mean``: seconds between kills on average."""
+    what = {"group": "kill -9 of the workflow", "main": "kill -9 of Snakemake alone", "worker": "kill -9 of a worker"}
+    row, draw = Row(what[how]), random.Random(f"{how} {seed}")
+    while row.tried < count:
+        project = make()
+        status = -1
+        while status != 0:
+            process = project.start(project.folder / "said.log")
+            status = _disturbed(process, how, row, count, mean, draw)
+            said = (project.folder / "said.log").read_text()
+            if status > 0 and (how != "worker" or "another workflow" in said):
+                raise RuntimeError(said)
+            row.look(project)
+        row.end(project, undisturbed)
+        shutil.rmtree(project.folder)
+    row.said = "nothing, a plain re-run goes on"
+    return row
+
+
+def _disturbed(process: subprocess.Popen, how: str, row: Row, count: int, mean: float, draw: random.Random) -> int:
+    """Kill as `kills` says until the process ends; its exit status."""
+    while True:
+        try:
+            return process.wait(draw.expovariate(1 / mean) if row.tried < count else None)
+        except subprocess.TimeoutExpired:
+            victims = workers(process.pid) if how == "worker" else [process.pid]
+            if not victims:
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if how == "group" else os.kill)(draw.choice(victims), signal.SIGKILL)
+                row.tried += 1
+
+
+def two_at_once(project: Project, undisturbed: dict[str, bytes]) -> Row:
+    """Start a second workflow while the first is at work."""
+    row = Row("two workflows at once")
+    first = project.start(project.folder / "first.log")
+    while not workers(first.pid):
+        time.sleep(0.2)
+    status, said = project.run()
+    row.tried, row.said = 1, "; ".join(faults(said)) + f" (status {status})"
+    if first.wait() != 0:
+        raise RuntimeError((project.folder / "first.log").read_text())
+    row.end(project, undisturbed)
+    return row
+
+
+def truncated(project: Project, undisturbed: dict[str, bytes], pattern: str) -> Row:
+    """Cut a file of finished results in half, take away what says that it is gathered, and follow what is said: delete
+    the files that the line names and run again."""
+    path = sorted(project.folder.glob(pattern))[0]
+    row = Row(f"a truncated {path.name}", 1)
+    row.seen = {name: sha256 for name, sha256 in project.records().items() if name != str(path)}
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if path.suffix == ".json":
+        (project.results / "runs.parquet").unlink()
+    status, said = project.run()
+    row.said = "; ".join(faults(said)[:1])
+    if status == 0:
+        row.said = "made again"
+    else:
+        for name in re.findall(r"[\w/.+@-]+\.(?:json|parquet|npy)", "\n".join(faults(said))):
+            (project.folder / name).unlink(missing_ok=True)
+        status, said = project.run()
+        if status:
+            raise RuntimeError(said)
+    row.seen.pop(str(path), None)
+    row.end(project, undisturbed)
+    return row
+
+
+def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
+    """Give half of all files times so many days from now, as after a jump of the clock, and run again."""
+    row = Row(f"files of a clock {abs(days)} days {'ahead' if days > 0 else 'behind'}", 1)
+    row.seen = project.records()
+    when = time.time() + 86400 * days
+    for path in sorted([*project.results.rglob("*"), *(project.folder / "data").rglob("*")])[::2]:
+        os.utime(path, (when, when))
+    status, said = project.run()
+    if status:
+        raise RuntimeError(said)
+    trained = sum(f"rule {name}:" in said for name in ("train", "points"))
+    row.said = "files made again as their times ask" if "Nothing to be done" not in said else "nothing to be done"
+    row.said += "; no run" if not trained else ""
+    row.end(project, undisturbed)
+    return row
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str) -> Iterator[None]:
+    """A small file system at ``folder``; needs root."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether small file systems can be mounted here."""
+    try:
+        with mounted(folder, "64k"):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def full_disk(project: Project, undisturbed: dict[str, bytes]) -> Row:
+    """Fill the disk in the middle of a run, then give it room."""
+    row = Row("full disk", 1)
+    with mounted(project.folder / "results", "1m"):
+        status, said = project.run()
+        row.said = next((line for line in faults(said) if "No space left" in line), f"status {status}: {faults(said)}")
+        row.look(project)
+        remount(project.folder / "results", "size=256m")
+        status, said = project.run()
+        if status:
+            raise RuntimeError(said)
+        row.end(project, undisturbed)
+    return row
+
+
+def read_only(project: Project, undisturbed: dict[str, bytes]) -> Row:
+    """A results folder that cannot be written, then one that can."""
+    row = Row("read-only folder", 1)
+    with mounted(project.folder / "results", "256m"):
+        remount(project.folder / "results", "ro")
+        status, said = project.run()
+        row.said = "; ".join(faults(said)) + f" (status {status})"
+        remount(project.folder / "results", "rw")
+        status, said = project.run()
+        if status:
+            raise RuntimeError(said)
+        row.end(project, undisturbed)
+    return row
+
+
+def table(rows: list[Row], about: str) -> str:
+    """The rows as Markdown."""
+    lines = ["| fault | times tried | finished runs lost or trained again | differing bytes | what is said |"]
+    lines.append("| --- | ---: | ---: | ---: | --- |")
+    lines += [f"| {r.fault} | {r.tried} | {r.lost} | {r.differing} | {r.said} |" for r in rows]
+    return about + "\n" + "\n".join(lines) + "\n"
+
+
+ABOUT = """# Faults
+
+What was done to the workflow at its {scale} scale, and what was lost. After every fault the same command was run again,
+nothing else done but what the printed line says. Compared with a run that nothing disturbed are `runs.parquet`,
+`trajectories.parquet`, `claims.json`, every file of `tables/` and the rows under `theory/`, byte for byte. A finished
+run is lost or trained again when its record, which holds the seconds it took, is not the one that was there before the
+fault. Kills are SIGKILL at random moments, on average {mean:g} s apart (seed {seed}). Written by
+
+    {command}
+
+Not covered: a disk that loses or alters what it said it has stored, and a file system without locks (`flock`), where
+Snakemake's own lock keeps a second workflow out and `snakemake --unlock` frees a folder after a kill. Files are on the
+disk before their names are (`fsync`), so a loss of power leaves old files or whole ones; it was not tried.
+"""
+
+
+def everything(scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path) -> list[Row]:
+    """Every fault on a scale: ``count`` kills each of the whole workflow and of workers, a fifth as many of Snakemake
+    alone, and the others once. Says each row on standard error as it comes."""
+    whole = Project.copy(scratch / "undisturbed" / "project", scale, settings)
+    status, said = whole.run()
+    if status:
+        raise RuntimeError(said)
+    undisturbed, made = whole.content(), 0
+
+    def new() -> Project:
+        nonlocal made
+        made += 1
+        return Project.copy(scratch / str(made) / "project", scale, settings)
+
+    def finished() -> Project:
+        nonlocal made
+        made += 1
+        shutil.copytree(whole.folder, scratch / str(made) / "project")
+        return Project(scratch / str(made) / "project", scale)
+
+    tries: list[Callable[[], Row]] = [
+        *(
+            lambda how=how, n=n: kills(new, undisturbed, how, n, mean, seed)
+            for how, n in (("group", count), ("worker", count), ("main", max(1, count // 5)))
+        ),
+        lambda: two_at_once(new(), undisturbed),
+        *(lambda days=days: clock(finished(), undisturbed, days) for days in (400, -400)),
+        *(
+            lambda pattern=pattern: truncated(finished(), undisturbed, pattern)
+            for pattern in (
+                "results/*/runs/*/*/*/seed*.json", "results/*/runs/*/*/*/block*.json", "results/*/runs.parquet",
+                "data/variants/*/*.json",
+            )
+        ),
+    ]  # fmt: skip
+    if can_mount(scratch / "probe"):
+        tries += [lambda: full_disk(new(), undisturbed), lambda: read_only(new(), undisturbed)]
+    rows = []
+    for one in tries:
+        rows.append(one())
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=25, help="of the workflow, and as many of workers")
+    parser.add_argument("--mean", type=float, default=15.0, help="seconds between kills on average")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--scratch", type=Path, default=Path("build/faults"), help="an empty folder to work in")
+    parser.add_argument("--output", type=Path, default=Path("docs/faults.md"), help="the table to write")
+    args = parser.parse_args()
+    rows = everything("smoke", None, args.kills, args.mean, args.seed, args.scratch.absolute())
+    command = f"python tests/faults/harness.py --kills {args.kills} --mean {args.mean:g} --seed {args.seed}"
+    args.output.write_text(table(rows, ABOUT.format(scale="smoke", mean=args.mean, seed=args.seed, command=command)))
+    if any(row.lost or row.differing for row in rows):
+        sys.exit("something was lost: see the table")
+
+
+if __name__ == "__main__":
+    main()
