@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from hsac.errors import InputError
 
@@ -138,7 +139,7 @@ def read_array(path: Path) -> np.ndarray:
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises InputError when it is missing, unreadable or cut short."""
     try:
-        return json.loads(Path(path).read_text())
+        return orjson.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
     except (OSError, ValueError) as error:

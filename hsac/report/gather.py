@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jsonschema_rs
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -150,7 +151,7 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
     row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in SEARCHED}
     selected = (record["metrics"] or {}).get("selected") or {}
-    row["test_right"] = json.dumps(selected["test_right"]) if "test_right" in selected else None
+    row["test_right"] = orjson.dumps(selected["test_right"]).decode() if "test_right" in selected else None
     row["test_answers"] = selected.get("test_answers")
     return row
 

@@ -1,0 +1,178 @@
+"""What planning, dry runs and gathering take at 1,000, 10,000 and 100,000 runs: `python benchmarks/size.py`.
+
+The configuration is the paper scale's with more seeds. Nothing is trained: the records are generated, each as large as
+one of CIFAR-10 (30 kB: 40 evaluations, 10,000 answers), without weights. Writes size.csv beside this file; 100,000 runs
+take 5 GB of the temporary folder while they are measured. Other sizes: `python benchmarks/size.py 1000 5000`.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import psutil
+
+from hsac import config, layout, methods
+from hsac.files import write_bytes, write_json, write_rows
+from hsac.plan import Job, jobs
+from hsac.records import write_index
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path("results/paper")
+SIZES = (1_000, 10_000, 100_000)
+REPORTED = 1_000  # runs up to which everything after gathering is measured too
+FOLDERS = ("tables", "cost", "provenance", "figures")
+UNBUNDLED = 10_000  # runs up to which a dry run with one run a job is measured too
+ANSWERS = np.random.default_rng(0).random(10_000) < 0.9
+
+
+def cpu() -> float:
+    """Seconds that ended processes have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    """Seconds, those of computing in all processes, and peak memory, MiB: the processes' resident sets together, looked
+    at every 50 ms."""
+    start, before, peak = time.perf_counter(), cpu(), 0
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        try:
+            peak = max(peak, sum(one.memory_info().rss for one in (process, *process.children(recursive=True))))
+        except psutil.NoSuchProcess:
+            continue
+        time.sleep(0.05)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)[:200]}: {process.stderr.read().decode()[-2000:]}")
+    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu() - before, 1), "peak_mib": round(peak / 2**20)}
+
+
+def hsac(*arguments: str) -> list[str]:
+    """A command of hsac's."""
+    return [sys.executable, "-m", "hsac", *arguments]
+
+
+def snakemake(override: dict[str, Any], *arguments: str) -> list[str]:
+    """A run of the workflow."""
+    given = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in override.items()]
+    return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", "scale=paper", *given]
+
+
+def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A finished run of a cell, as large as one with 10,000 test items."""
+    of, name = cell["config"], methods.split(cell["method"])
+    steps = list(range(0, 4_000, 100))
+    series = (np.linspace(0.1, 0.9, len(steps)) + seed / 1e6).tolist()
+    answers = np.roll(ANSWERS, seed)
+    accuracy = {f"{part}_accuracy": float(answers.mean()) for part in ("train", "validation", "test")}
+    metrics = {"step": 3_900} | accuracy | dict.fromkeys(("train_nll", "validation_nll", "test_nll"), 0.3 + seed / 1e6)
+    alpha = np.linspace(-1, 1, 21).tolist()
+    trajectory = dict.fromkeys(("sharpness", "train_nll", "validation_accuracy", "test_accuracy"), series)
+    return {
+        **{"schema": 1, "experiment": cell["experiment"], "method": cell["method"], "seed": seed, "config": of},
+        **{"setting": of["setting"], "dataset": of["dataset"], "variant": of["variant"]["name"]},
+        **{"model": of["model"]["name"], "weight_rule": name.weight, "curvature_rule": of["rule"]["rule"]},
+        **{"loss": of["loss"]["rule"], "start": of["curvature"]["start"], "status": "ok", "reason": None},
+        **{"config_hash": cell["hash"], "code": "c" * 16, "variant_hash": "v" * 16, "weights": "0" * 64},
+        **{"versions": {"python": "3.11"}, "host": "generated", "device": "cpu", "dtype": "float32", "steps": 4_000},
+        **{"gradients": 4_000, "products": 0, "tried": 1, "chosen": None, "selected_by": "validation_accuracy"},
+        "metrics": {
+            "selected": metrics | {"test_right": answers.astype(int).tolist(), "test_answers": 1},
+            **{"last": metrics, "oracle": metrics},
+        },
+        **{"curvature": {"names": ["head"], "final": [0.3]}, "sharpness": 0.1},
+        "trajectory": {"step": steps, "curvature": [[one] for one in series]} | trajectory,
+        "outer": {"step": steps, "hypergradient": [[one] for one in series], "fallback": [False] * len(steps)}
+        | dict.fromkeys(("value", "residual"), series),
+        **{"landscape": {"alpha": alpha, "random": alpha, "worst": alpha}, "embedding": None},
+        **{"seconds": 1.0, "peak_memory_mib": 100.0},
+    }
+
+
+def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
+    """Files of jobs, in their order, so that each is newer than those it needs: records generated, the rest empty."""
+    bundles = layout.bundles(settings, RESULTS, config.trained_cells(settings))
+    for job in some:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        if job.rule in FOLDERS:
+            job.output.mkdir(exist_ok=True)
+        elif job.rule == "settings":
+            write_json(job.output, settings)
+        elif job.rule == "train":
+            cell, block = bundles[job.output], int(job.output.stem.removeprefix("block"))
+            seeds = layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])[block]
+            paths = {seed: job.output.with_name(f"seed{seed}.json") for seed in seeds}
+            for seed, path in paths.items():
+                write_bytes(path, orjson.dumps(record(cell, seed), option=orjson.OPT_SORT_KEYS))
+            write_index(job.output, cell, paths)
+        else:
+            job.output.write_text("")
+            if job.rule == "picture":
+                job.output.with_suffix(".pdf").write_text("")
+                job.output.with_suffix(".json").write_text("{}")
+
+
+def rows(runs: int) -> Iterator[dict[str, Any]]:
+    """What is measured at about so many runs, in the folder that is current."""
+
+    def row(what: str, override: dict[str, Any], command: list[str]) -> dict[str, Any]:
+        settings = config.load("paper", override)
+        cells = config.trained_cells(settings)
+        count = sum(len(config.cell_seeds(settings, cell)) for cell in cells)
+        found = {"measured": what, "runs": count, "bundle": settings["bundle"], "jobs": len(jobs(settings, RESULTS))}
+        return found | measured(command)
+
+    cells = len(config.cells(config.load("paper")))
+    searched = {"seeds": list(range(max(1, round(runs / cells) - 4))), "bundle": 10}  # each searches 4 points
+    yield row("hsac plan", searched, hsac("plan", "paper", "--override", json.dumps(searched)))
+    yield row("snakemake -n", searched, snakemake(searched, "--dry-run"))
+    if runs <= UNBUNDLED:
+        alone = searched | {"bundle": 1}
+        yield row("snakemake -n", alone, snakemake(alone, "--dry-run"))
+    plain = {"seeds": list(range(max(1, round(runs / cells)))), "bundle": 10, "search": None}
+    settings = config.load("paper", plain)
+    made = jobs(settings, RESULTS)
+    place = [job.rule for job in made].index("gather")
+    make(settings, made[:place])
+    given = ("--settings", str(RESULTS / "settings.json"))
+    runs_file, measured_file = str(RESULTS / "runs.parquet"), str(RESULTS / "measured.parquet")
+    yield row("gather", plain, hsac("gather", *given, "--results", str(RESULTS), "--processes", "2"))
+    make(settings, [job for job in made[place:] if job.rule != "gather"])
+    yield row("snakemake, nothing to do", plain, snakemake(plain))
+    if runs <= REPORTED:
+        report = (*given, "--runs", runs_file)
+        yield row("claims", plain, hsac("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json")))
+        tables = ("--published", "config/published.yaml", "--output", str(RESULTS / "tables"))
+        yield row("tables", plain, hsac("tables", *report, *tables))
+        yield row("cost", plain, hsac("cost", *report, "--measured", measured_file, "--output", str(RESULTS / "cost")))
+
+
+def main() -> None:
+    """Measures each size in a folder of its own."""
+    sizes = [int(size) for size in sys.argv[1:]] or SIZES
+    os.environ |= {"PYTHONPATH": str(ROOT), "HSAC_DATA": "data", "HSAC_MIRROR": ""}
+    found = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
+                Path(name).symlink_to(ROOT / name)
+            for one in rows(size):
+                print(one, flush=True)
+                found.append(one)
+                write_rows(ROOT / "benchmarks/size.csv", found)
+            os.chdir(ROOT)
+
+
+if __name__ == "__main__":
+    main()

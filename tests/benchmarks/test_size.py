@@ -1,0 +1,20 @@
+"""The records that `benchmarks/size.py` generates are such as runs leave."""
+
+import json
+from pathlib import Path
+
+from benchmarks import size
+from hsac import config
+from hsac.report.gather import check_record, run_row
+
+
+def test_a_generated_record_is_one_of_a_run_with_ten_thousand_test_items():
+    settings = config.load("paper", {"search": None})
+    for cell in (
+        config.cell(settings, "cifar10", "sgd+hsac"),
+        config.cell(settings, "cub_way5_shot1", "sam+euclidean"),
+    ):
+        record = size.record(cell, 3)
+        check_record(record, Path("seed3.json"))
+        assert run_row(record, "seed3.json")["method"] == cell["method"]
+        assert 25_000 < len(json.dumps(record, separators=(",", ":"))) < 35_000
