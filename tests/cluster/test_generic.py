@@ -7,7 +7,6 @@ import subprocess
 import pandas as pd
 from project import ROOT, Project, few
 
-METHODS = ["sgd+fixed@0.3", "sgd+euclidean"]
 RESOURCES = "{rule} {resources.mem_mb} {resources.runtime}"
 # the last word is the script; the first jobs that ask for a first attempt's memory or time are killed, as schedulers do
 QSUB = """#!/bin/bash
@@ -61,15 +60,15 @@ def scripts(folder, **texts):
 
 
 def check(project, target, options, environment=None):
-    """All four runs are there, and nothing is left to do."""
+    """Both runs are there, and nothing is left to do."""
     assert "Nothing to be done" in project.run(*options, "--dry-run", target, environment=environment)
     runs = pd.read_parquet(project.folder / target)
-    assert len(runs) == 4
+    assert len(runs) == 2
     assert set(runs["status"]) == {"ok"}
 
 
 def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_path):
-    project = Project(tmp_path / "project", "few", few(METHODS))
+    project = Project(tmp_path / "project", "few", few(["sgd+fixed@0.3"]))
     queue = scripts(tmp_path / "queue", qsub=QSUB, qstat=QSTAT)
     commands = {
         "cluster-generic-submit-cmd": f"{queue}/qsub {RESOURCES}",
@@ -82,19 +81,19 @@ def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_pa
     rows = [line.split()[:3] for line in (queue / "submitted").read_text().splitlines()]
     asked = sorted((rule, int(memory), int(time)) for rule, memory, time in rows)
     groups = [("GROUP", 4000, 30)] * 2 + [("GROUP", 8000, 60)]  # the variant, the table, and the variant again
-    assert asked == sorted([*groups, *[("train", 8000, 360)] * 4, ("train", 16000, 720)])
+    assert asked == sorted([*groups, *[("train", 8000, 360)] * 2, ("train", 16000, 720)])
     check(project, "results/few/runs.parquet", options)
 
 
 def test_kubernetes_jobs_ask_for_what_the_profile_says(tmp_path):
-    project = Project(tmp_path / "project", "few", few(METHODS[:1]) | {"seeds": [0, 1, 2, 3]})
+    project = Project(tmp_path / "project", "few", few(["sgd+fixed@0.3"]))
     found = scripts(tmp_path / "bin", kubectl=KUBECTL.format(python=shutil.which("python")))
     job = {"HSAC_JOB": str(ROOT / "profiles/kubernetes/job.yaml"), "PATH": f"{found}:{os.environ['PATH']}"}
     options = ("--workflow-profile", "profiles/kubernetes", "--seconds-between-status-checks", "1")
     environment = dict(os.environ) | job
     project.run(*options, "--jobs", "2", "results/few/runs.parquet", environment=environment)
     created = sorted((found / "created").read_text().splitlines())
-    training = [f"8000M {360 * 60} 0"] * 4 + [f"16000M {720 * 60} 0"]
+    training = [f"8000M {360 * 60} 0"] * 2 + [f"16000M {720 * 60} 0"]
     assert created == sorted([*training, f"4000M {30 * 60} 0", f"4000M {30 * 60} 0"])
     check(project, "results/few/runs.parquet", options, environment)
 

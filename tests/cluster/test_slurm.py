@@ -1,0 +1,101 @@
+"""A Slurm of one node: what comes out is what comes out of a local run, byte for byte, whatever happens meanwhile."""
+
+import time
+from pathlib import Path
+
+import pytest
+from project import Project, few
+from slurm import CannotStart, Slurm
+
+# the user's own profile: this Slurm keeps no accounts, and the test is in a hurry
+SITE = {
+    "default-resources": {"slurm_partition": "work"},
+    "group-components": ["data=20", "theory=20"],
+    "cores": 2,
+    "slurm-status-command": "squeue",
+    "slurm-init-seconds-before-status-checks": 1,
+    "seconds-between-status-checks": 1,
+}
+
+
+@pytest.fixture
+def slurm(tmp_path_factory):
+    try:
+        running = Slurm(tmp_path_factory.mktemp("slurm"))
+    except CannotStart as why:
+        pytest.skip(f"no Slurm: {why}")
+    yield running
+    running.stop()
+
+
+def submitted(project: Project) -> tuple[str, ...]:
+    return "--profile", project.profile(SITE), "--workflow-profile", "profiles/slurm"
+
+
+def same(one: Path, other: Path, *names: str) -> str:
+    """Which files and folders hold the same bytes; they must."""
+    for name in names:
+        files = [one / name] if (one / name).is_file() else sorted(path for path in (one / name).rglob("*.*"))
+        assert files
+        for file in files:
+            assert file.read_bytes() == (other / file.relative_to(one)).read_bytes(), file
+    return f"same bytes: {', '.join(names)}"
+
+
+@pytest.mark.slow
+def test_the_smoke_scale_comes_out_as_it_does_locally(slurm, tmp_path, capsys):
+    local, there = (Project(tmp_path / name, "smoke") for name in ("local", "there"))
+    local.run("--cores", "2")
+    start = time.monotonic()
+    options = submitted(there)
+    there.run(*options, environment=slurm.environment)
+    seconds = time.monotonic() - start
+    assert "Nothing to be done" in there.run(*options, "--dry-run", environment=slurm.environment)
+    jobs = slurm.jobs()
+    arrays = {job.partition("_")[0] for job in slurm.jobs(comment="rule_train") if "_" in job}
+    assert len([job for job in jobs if "_" in job]) == 17  # every training job is a task of an array
+    assert set(slurm.states()) == {"COMPLETED"}
+    equal = same(local.results, there.results, "runs.parquet", "trajectories.parquet", "tables")
+    with capsys.disabled():
+        counts = f"{len(jobs)} jobs, {len(arrays)} arrays, {seconds:.0f} s"
+        print(f"\nSlurm, smoke scale: {counts}; {equal}")
+
+
+@pytest.mark.slow
+def test_faults_lose_nothing(slurm, tmp_path, capsys):
+    local, there = (
+        Project(tmp_path / name, "few", few(["sgd+fixed@0.3", "sgd+learned"])) for name in ("local", "there")
+    )
+    target = "results/few/runs.parquet"
+    local.run("--cores", "2", target)
+    # a sixteenth of the memory: the first attempt of every training job is killed for it
+    own = there.folder / "profiles/slurm/profile.yaml"
+    own.write_text(own.read_text().replace("mem_mb: 8000", "mem_mb: 500"))
+    options = submitted(there)
+    process = there.start(*options, target, environment=slurm.environment)
+    seen = []
+    try:
+        slurm.wait(lambda: slurm.jobs("running", "rule_train"), 300)
+        killed = slurm.jobs("running", "rule_train")[0]
+        slurm.run("scancel", killed)
+        slurm.wait(lambda: "CANCELLED" in slurm.states(), 60)
+        seen.append(f"scancel {killed}")
+        slurm.run("scontrol", "update", "nodename=n1", "state=drain", "reason=test")
+        slurm.wait(lambda: "DRAIN" in slurm.node() and not slurm.jobs("running"), 300)
+        slurm.run("scontrol", "update", "nodename=n1", "state=resume")
+        seen.append("node drained and returned")
+        slurm.wait(lambda: slurm.jobs("running", "rule_train"), 300)
+        slurm.restart_controller(5)
+        seen.append("controller stopped and started again after 5 s")
+        process.communicate(timeout=900)
+    finally:
+        process.kill()
+    first = process.returncode
+    if first:
+        there.run(*options, target, environment=slurm.environment)
+    assert "Nothing to be done" in there.run(*options, "--dry-run", target, environment=slurm.environment)
+    equal = same(local.results, there.results, "runs.parquet", "trajectories.parquet")
+    states = slurm.states()
+    states = ", ".join(f"{states.count(state)} {state.lower()}" for state in sorted(set(states)))
+    with capsys.disabled():
+        print(f"\nSlurm, faults: {'; '.join(seen)}; jobs {states}; the workflow ended with {first}; {equal}")
