@@ -117,7 +117,7 @@ def _trained(
 def _programs(missing: list[int], finished: list[Record]) -> list[list[int]]:
     """The seeds to train as one program each so that every missing one is trained: those that a finished record says
     were trained with it, or else all the missing ones together."""
-    former = [record["together"] for record in finished if {*record["together"]} & {*missing}]
+    former = [some for some in (record.get("together", []) for record in finished) if {*some} & {*missing}]
     again = [group for i, group in enumerate(former) if group not in former[:i]]
     left = [seed for seed in missing if not any(seed in group for group in again)]
     return again + [left] * bool(left)
