@@ -24,13 +24,14 @@ COMPARED = ("runs.parquet", "trajectories.parquet", "claims.json", "tables/*", "
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the workflow's files in ``folder``, whose results are of the ``scale``."""
+    """A copy of the workflow's files in ``folder``, whose results are of the ``scale``; ``targets`` of them, or all."""
 
     folder: Path
     scale: str
+    targets: tuple[str, ...] = ()
 
     @classmethod
-    def copy(cls, folder: Path, scale: str, settings: str | None = None) -> "Project":
+    def copy(cls, folder: Path, scale: str, settings: str | None = None, targets: tuple[str, ...] = ()) -> "Project":
         """A new project; ``settings``: text of the scale's file where the repository has none."""
         folder.mkdir(parents=True)
         for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
@@ -38,7 +39,7 @@ class Project:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
         if settings is not None:
             (folder / f"config/{scale}.yaml").write_text(settings)
-        return cls(folder, scale)
+        return cls(folder, scale, targets)
 
     @property
     def results(self) -> Path:
@@ -46,7 +47,7 @@ class Project:
 
     def start(self, log: Path) -> subprocess.Popen:
         """The plain command, as leader of its own process group; what it says goes to ``log``."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"scale={self.scale}"]
+        command = [sys.executable, "-m", "snakemake", *self.targets, "--cores", "2", "--config", f"scale={self.scale}"]
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         env = {k: v for k, v in os.environ.items() if k not in ("HSAC_DATA", "SNAKEMAKE_PROFILE")} | path
         with open(log, "w") as out:

@@ -13,6 +13,7 @@ DIGITS = SMOKE["experiments"]["digits"] | {"training": TRAINING, "methods": ["sg
 del DIGITS["informed"], DIGITS["rules"]
 THEORY = SMOKE["theory"] | {"studies": {}, "measured": []}
 TINY = yaml.safe_dump({"seeds": [0, 1, 2], "theory": THEORY, "experiments": {"digits": DIGITS}})
+TARGETS = ("results/tiny/tables", "results/tiny/claims.json")  # figures and page take the time and are no one's input
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing disturbed."""
-    project = harness.Project.copy(tmp_path_factory.mktemp("whole") / "project", "tiny", TINY)
+    project = harness.Project.copy(tmp_path_factory.mktemp("whole") / "project", "tiny", TINY, TARGETS)
     status, said = project.run()
     assert status == 0, said
     return project
@@ -35,19 +36,19 @@ def undisturbed(whole):
 
 @pytest.fixture
 def new(tmp_path):
-    return harness.Project.copy(tmp_path / "project", "tiny", TINY)
+    return harness.Project.copy(tmp_path / "project", "tiny", TINY, TARGETS)
 
 
 @pytest.fixture
 def finished(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "project")
-    return harness.Project(tmp_path / "project", "tiny")
+    return harness.Project(tmp_path / "project", "tiny", TARGETS)
 
 
 @pytest.mark.parametrize(("how", "count"), [("group", 4), ("worker", 3), ("main", 2)])
 def test_killed_at_random_moments(undisturbed, tmp_path, how, count):
     def make():
-        return harness.Project.copy(tmp_path / "project", "tiny", TINY)
+        return harness.Project.copy(tmp_path / "project", "tiny", TINY, TARGETS)
 
     row = harness.kills(make, undisturbed, how, count, mean=8.0, seed=0)
     assert (row.tried, row.lost, row.differing) == (count, 0, 0)
