@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.case import Case, Run
 
 SAMPLE = 0.02  # seconds: short calls are repeated until a sample takes about this long
-BUDGET = 4.0  # seconds a case: long calls get fewer samples, but at least LEAST
+BUDGET = 2.0  # seconds a case: long calls get fewer samples, but at least LEAST
 LEAST = 3
 
 

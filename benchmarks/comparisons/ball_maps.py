@@ -22,7 +22,7 @@ OURS: dict[str, Map] = {  # of points x, y (n, d) and c
     "log0": lambda x, y, c: ball.log0(x, c),
     "mobius_add": ball.mobius_add,
     "distance": ball.distance,
-    "all-pairs distance": lambda x, y, c: ball.distance(x[:, None], y[None], c),
+    "all-pairs distance": ball.pairwise_distance,
     "midpoint": lambda x, y, c: ball.midpoint(x.unflatten(0, (-1, GROUP)), c),
 }
 

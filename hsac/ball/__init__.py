@@ -14,6 +14,8 @@ from hsac.ball.maps import (
     mlr_logits_tangent,
     mobius_add,
     mobius_scalar_mul,
+    pairwise_distance,
+    pairwise_squared_distance,
     project,
     squared_distance,
 )
@@ -33,6 +35,8 @@ __all__ = [
     "mlr_logits_tangent",
     "mobius_add",
     "mobius_scalar_mul",
+    "pairwise_distance",
+    "pairwise_squared_distance",
     "project",
     "squared_distance",
 ]

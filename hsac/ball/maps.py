@@ -9,6 +9,8 @@ takes it. Formulas: Ganea, Bécigneul, Hofmann, "Hyperbolic Neural Networks" (Ne
 import torch
 from torch import Tensor
 
+from hsac.ball.arsinh import arsinh
+from hsac.ball.pairwise import squared_differences
 from hsac.ball.series import asinhc, atanhc, sinhc_coshr, tanhc
 
 BOUNDARY = {torch.float32: 4e-3, torch.float64: 1e-5}
@@ -82,12 +84,28 @@ def squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     d² = 4δ·(arsinh(√(cδ))/√(cδ))², δ = |x-y|²/((1-c|x|²)(1-c|y|²)); 4|x-y|² at c = 0.
     """
     delta = squared_norm(x - y) / ((1 - c * squared_norm(x)) * (1 - c * squared_norm(y)))
-    return (4 * delta * asinhc(c * delta) ** 2).squeeze(-1)
+    return (4 * delta * asinhc(c * delta).square()).squeeze(-1)
+
+
+def pairwise_squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+    """`squared_distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n, m)."""
+    outer = (1 - c * squared_norm(x)) * (1 - c * squared_norm(y)).mT
+    delta = squared_differences(x, y) / outer
+    return 4 * delta * asinhc(c * delta).square()
 
 
 def distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     """Geodesic distance (2/√c) artanh(√c|-x ⊕ y|): (..., d), (..., d) -> (...). Finite gradient at x = y."""
-    return (squared_distance(x, y, c) + torch.finfo(x.dtype).tiny ** 0.5).sqrt()
+    return _root(squared_distance(x, y, c))
+
+
+def pairwise_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+    """`distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n, m)."""
+    return _root(pairwise_squared_distance(x, y, c))
+
+
+def _root(square: Tensor) -> Tensor:
+    return (square + torch.finfo(square.dtype).tiny ** 0.5).sqrt()
 
 
 def midpoint(x: Tensor, c: Tensor) -> Tensor:
@@ -107,9 +125,8 @@ def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     x (B, d) on the ball, z (K, d) normals, r (K,) offsets -> (B, K). At c = 0: 4(⟨x, z⟩ - r|z|).
     """
     gamma = conformal_factor(x, c)
-    length = safe_norm(z).squeeze(-1)
-    along = gamma * (x @ (z / length[:, None]).mT)
-    return _mlr(along, gamma - 1, length, r, c)
+    sinh, cosh = sinhc_coshr(4 * c * r * r)
+    return _mlr(gamma * x, gamma - 1, sinh, cosh, z, r, c)
 
 
 def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
@@ -117,13 +134,15 @@ def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
 
     λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|) for x = exp0(u). u (B, d) -> (B, K).
     """
-    s = 4 * c * squared_norm(u)
-    length = safe_norm(z).squeeze(-1)
-    sinh, cosh = sinhc_coshr(s)
-    return _mlr(2 * sinh * (u @ (z / length[:, None]).mT), cosh, length, r, c)
+    squares = torch.cat((squared_norm(u).squeeze(-1), r * r))  # small tensors: one call costs less than two
+    sinh, cosh = sinhc_coshr(4 * c * squares)
+    rows = len(u)
+    return _mlr(2 * sinh[:rows, None] * u, cosh[:rows, None], sinh[rows:], cosh[rows:], z, r, c)
 
 
-def _mlr(along: Tensor, gamma_minus_1: Tensor, length: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    sinh, cosh = sinhc_coshr(4 * c * r * r)
-    t = along * cosh - gamma_minus_1 * (2 * r * sinh)
-    return 2 * length * t * asinhc(c * t * t)
+def _mlr(scaled: Tensor, gamma_minus_1: Tensor, sinh: Tensor, cosh: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
+    # every factor but the last goes into the product of matrices, whose result is the largest tensor
+    length = safe_norm(z)
+    normals = z * (cosh[:, None] / length)
+    t = torch.addmm(gamma_minus_1 @ (-2 * r * sinh)[None], scaled, normals.mT)
+    return 2 * length.squeeze(-1) * arsinh(t, c)

@@ -19,7 +19,7 @@ from torch.autograd import Function
 
 NEAR_ZERO = 0.01  # with eight terms both sides agree to rounding here, second derivatives to 1e-11 (float64)
 TERMS = 8
-NEAR_ZERO_VALUE, VALUE_TERMS = 1e-6, 3  # of the functions themselves: their closed forms do not cancel
+SMALLEST = 1e-30  # argument of the functions' own closed forms
 KEPT = TERMS + 4  # so that four derivatives have eight terms too
 
 # f and its derivatives so far, s, k -> the k-th derivative of h = f + 2s f', so that 2s f⁽ᵏ⁺¹⁾ = h⁽ᵏ⁾ - (2k+1) f⁽ᵏ⁾
@@ -79,6 +79,9 @@ FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Sour
 }
 
 
+ASINHC_SLOPE = [n * a for n, a in enumerate(FUNCTIONS["asinhc"][0])][1 : TERMS + 1]  # of asinhc', in s
+
+
 class _Analytic(Function):
     """A derivative of one of the functions, given s and the derivatives before it. Its own is the next one."""
 
@@ -93,20 +96,23 @@ class _Analytic(Function):
 def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
     """(s, f(s), f'(s), ...) -> f⁽ᵒʳᵈᵉʳ⁾(s). A class each, as under vmap an argument costs more than a small tensor."""
     coefficients, times_root, source = FUNCTIONS[name]
-    near_zero, count = (NEAR_ZERO, TERMS) if order else (NEAR_ZERO_VALUE, VALUE_TERMS)
-    own = [a * factorial(n) / factorial(n - order) for n, a in enumerate(coefficients) if n >= order][:count]
+    own = [a * factorial(n) / factorial(n - order) for n, a in enumerate(coefficients) if n >= order][:TERMS]
+
+    def value(s: Tensor) -> Tensor:
+        # the closed form does not cancel; the series is for s < 0 alone, which differences across 0 come to
+        far, below = s.clamp(min=SMALLEST), s.clamp(max=0.0)
+        root = far.sqrt()
+        return (times_root(far, root) / root).addcmul_(below, (below * own[2]).add_(own[1]))
 
     def forward(s: Tensor, *lower: Tensor) -> Tensor:
-        near, far = s.clamp(max=near_zero), s.clamp(min=near_zero)
+        if not order:
+            return value(s)
+        near, far = s.clamp(max=NEAR_ZERO), s.clamp(min=NEAR_ZERO)
         polynomial = torch.full_like(near, own[-1])
         for a in reversed(own[:-1]):
             polynomial.mul_(near).add_(a)
-        if order:
-            closed = (source(lower, far, order - 1) - (2 * order - 1) * lower[-1]) / (2 * far)
-        else:
-            root = far.sqrt()
-            closed = times_root(far, root) / root
-        return torch.where(s < near_zero, polynomial, closed)
+        closed = (source(lower, far, order - 1) - (2 * order - 1) * lower[-1]) / (2 * far)
+        return torch.where(s < NEAR_ZERO, polynomial, closed)
 
     def slope(ctx: Any) -> Tensor:
         s, *known = ctx.saved_tensors
@@ -145,6 +151,12 @@ def atanhc(s: Tensor) -> Tensor:
 def asinhc(s: Tensor) -> Tensor:
     """arsinh(√s)/√s for s ≥ 0; 1 at 0."""
     return _derivative("asinhc")(s)
+
+
+def asinhc_second(s: Tensor) -> Tensor:
+    """asinhc''(s); 3/20 at 0."""
+    f = asinhc(s)
+    return _derivative("asinhc", 2)(s, f, _derivative("asinhc", 1)(s, f))
 
 
 def sinhc(s: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, midpoint, squared_distance
+from hsac.ball import exp0, midpoint, pairwise_squared_distance
 from hsac.models.layers import ConvBlocks, Params, bounded
 from hsac.registry import require
 
@@ -63,4 +63,4 @@ class Conv4Protonet:
         prototypes = midpoint(points[:, :, : self.shot], c[0])
         queries = points[:, :, self.shot :].flatten(1, 2)
         temperature = (self.temperature_rate * params["t"]).exp()
-        return -squared_distance(queries[:, :, None], prototypes[:, None], c[0]) / temperature
+        return -pairwise_squared_distance(queries, prototypes, c[0]) / temperature

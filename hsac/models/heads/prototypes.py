@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, squared_distance
+from hsac.ball import exp0, pairwise_squared_distance
 from hsac.models.heads._scale import check_scale, scale_start, scaled
 from hsac.models.layers import Params
 
@@ -38,5 +38,5 @@ class Prototypes:
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) tangent features -> logits (B, K)."""
-        distance = squared_distance(exp0(u, c)[:, None], exp0(params["z"], c)[None], c)
+        distance = pairwise_squared_distance(exp0(u, c), exp0(params["z"], c), c)
         return scaled(-distance, params, self.start, self.rate)
