@@ -471,7 +471,9 @@ def parser() -> argparse.ArgumentParser:
     def path(flag: str, text: str) -> tuple[str, dict[str, Any]]:
         return flag, {"type": Path, "required": True, "help": text}
 
-    settings = path("--settings", "resolved settings, as `hsac settings` writes them")
+    given = os.environ.get("HSAC_SETTINGS")
+    text = "resolved settings, as `hsac settings` writes them; by default those that HSAC_SETTINGS names"
+    settings = ("--settings", {"type": Path, "default": given, "required": not given, "help": text})
     scale = ("--scale", {"default": "default", "help": "smoke, default, workstation or paper"})
     override = ("--override", {"default": "{}", "help": "top-level keys to replace, as a JSON object"})
     experiment = ("--experiment", {"required": True, "help": "an experiment of the settings"})

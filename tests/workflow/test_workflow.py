@@ -116,6 +116,12 @@ def test_a_new_seed_trains_only_itself(project):
     )  # one new bundle a trained cell: three of digits, one of disease
 
 
+def test_a_new_seed_of_a_bundle_and_another_size_of_bundles_are_seen_at_once(project):
+    """Though the settings, which the bundles that there are have, change as well."""
+    assert jobs(project, "seeds=[0,1,2]")["train"] == 4
+    assert jobs(project, "bundle=1")["train"] == 8  # the first bundle of each cell is another, the second new
+
+
 def test_a_new_method_trains_only_itself(project):
     settings = yaml.safe_load((project / "config/tiny.yaml").read_text())["experiments"]
     settings["digits"]["methods"].append("sgd+hsac")

@@ -6,12 +6,13 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from hsac import config as configuration
 from hsac import fingerprint, layout, plugins, takeover
 from hsac.data import obtain
 from hsac.errors import InputError
-from hsac.files import digest
+from hsac.files import digest, write_json
 
 try:
     SCALE = config.get("scale", "default")
@@ -23,6 +24,10 @@ try:
     KNOWN.__enter__()  # until this process ends
     for root in (layout.results_root(SCALE), layout.data_root()):
         layout.check_writable(root)
+    # not an input of what is trained: when it changes, Snakemake would not see what else changed of such jobs
+    JOB_SETTINGS = Path(".snakemake/settings", f"{configuration.digest(SETTINGS)}.json")
+    if not JOB_SETTINGS.is_file():
+        write_json(JOB_SETTINGS, SETTINGS)
 except InputError as error:
     print(f"hsac: {error}", file=sys.stderr)
     os._exit(2)  # the line above says it all: no traceback, no second message
@@ -34,7 +39,8 @@ if workflow.is_main_process:
 os.environ.update(
     HSAC_MIRROR=str(MIRROR or ""),
     HSAC_PLUGINS=os.pathsep.join(SETTINGS["plugins"]),
-    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
+    HSAC_SETTINGS=str(JOB_SETTINGS.resolve()),
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
 )
 RESULTS = layout.results_root(SCALE).as_posix()
 SETTINGS_FILE = f"{RESULTS}/settings.json"

@@ -1,6 +1,4 @@
 rule study:
-    input:
-        settings=ancient(SETTINGS_FILE),
     output:
         f"{RESULTS}/theory/{{study}}.csv",
     log:
@@ -15,13 +13,12 @@ rule study:
             [f"hsac.theory.studies.{wildcards.study}"]
         ),
     shell:
-        "hsac theory {wildcards.study} --settings {input.settings:q} --output {output:q}"
+        "hsac theory {wildcards.study} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule measure:
     input:
-        settings=ancient(SETTINGS_FILE),
         variant=variant,
         indexes=lambda wildcards: measured(wildcards.experiment),
     output:
@@ -36,14 +33,13 @@ rule measure:
         ),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
-        "hsac measure --settings {input.settings:q} --experiment {wildcards.experiment} --variant {input.variant:q} "
+        "hsac measure --experiment {wildcards.experiment} --variant {input.variant:q} "
         "--indexes {input.indexes:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule certify:
     input:
-        settings=ancient(SETTINGS_FILE),
         variant=variant,
         points=informed_points,
     output:
@@ -58,6 +54,6 @@ rule certify:
         options=json.dumps([SETTINGS["theory"][k] for k in ("informed", "certificate")]),
         code=fingerprint.of_modules(["hsac.theory.informed"]),
     shell:
-        "hsac certify --settings {input.settings:q} --experiment {wildcards.experiment} "
+        "hsac certify --experiment {wildcards.experiment} "
         "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

@@ -7,7 +7,6 @@ ruleorder: select > train
 
 rule train:
     input:
-        settings=ancient(SETTINGS_FILE),
         variant=variant,
         point=point,
     output:
@@ -21,7 +20,7 @@ rule train:
         point=point_option,
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
-        "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
+        "hsac train --experiment {wildcards.experiment} "
         "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
         "--variant {input.variant:q} --index {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
@@ -30,7 +29,6 @@ rule train:
 # A job trains as many points of a searched method as fit into a bundle; each is a cell in a folder of its own.
 rule points:
     input:
-        settings=ancient(SETTINGS_FILE),
         variant=variant,
     output:
         f"{RESULTS}/runs/{{experiment}}/{{method}}/{{hash}}/points{{block}}.json",
@@ -45,7 +43,7 @@ rule points:
         seeds=lambda wildcards: point_bundle(wildcards)[1],
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
-        "hsac train --settings {input.settings:q} --experiment {wildcards.experiment} "
+        "hsac train --experiment {wildcards.experiment} "
         "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
         "--variant {input.variant:q} --index {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
@@ -54,7 +52,6 @@ rule points:
 # All points of a searched method are trained on seeds of the search, before its own runs are at the chosen one.
 rule tune:
     input:
-        settings=ancient(SETTINGS_FILE),
         candidates=points,
     output:
         f"{RESULTS}/runs/{{experiment}}/{{method}}/{{hash}}/point.json",
@@ -65,7 +62,7 @@ rule tune:
     params:
         code=fingerprint.of_modules(["hsac.tuning"]),
     shell:
-        "hsac tune --settings {input.settings:q} --experiment {wildcards.experiment} --method {wildcards.method:q} "
+        "hsac tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
         "--candidates {input.candidates:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -73,7 +70,6 @@ rule tune:
 # A grid trains nothing of its own: its runs are chosen among the fixed ones.
 rule select:
     input:
-        settings=ancient(SETTINGS_FILE),
         candidates=candidates,
     output:
         BUNDLE,
@@ -87,6 +83,6 @@ rule select:
     params:
         seeds=bundle_seeds,
     shell:
-        "hsac select --settings {input.settings:q} --experiment {wildcards.experiment} --method {wildcards.method:q} "
+        "hsac select --experiment {wildcards.experiment} --method {wildcards.method:q} "
         "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
