@@ -122,6 +122,20 @@ def test_what_jobs_need_grows_as_their_number_does(project, scale, bundle):
 
 
 @pytest.mark.slow
+def test_edges_of_the_workflow_grow_as_its_runs_do(project):
+    for name in ("Snakefile", "workflow", "profiles", "environment.yml"):
+        (project / name).symlink_to(ROOT / name)
+
+    def edges(seeds):
+        given = ["scale=smoke", "bundle=1", f"seeds={list(range(seeds))}".replace(" ", "")]
+        command = [sys.executable, "-m", "snakemake", "--dag", "--forceall", "--config", *given]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.count(" -> ")
+
+    one, two, four = map(edges, (1, 2, 4))
+    assert four - two == 2 * (two - one) > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("override", [{}, {"bundle": 1, "seeds": [0, 1, 5]}, SEARCHED])
 def test_jobs_are_those_of_a_dry_run(project, override):
     for name in ("Snakefile", "workflow", "profiles", "environment.yml"):
