@@ -213,7 +213,6 @@ def train(
             out.bad[name] = torch.where(fault, index + 1, out.bad[name])
         if log:
             out.outer.append((index + 1, log))
-            out.products += int(log["products"][0])
         if index + 1 in when:
             with torch.no_grad():
                 out.metrics.append(task.evaluate(bundle, w, tau(theta)))
@@ -221,6 +220,7 @@ def train(
             out.curvature.append(tau(theta).detach())
             out.sharpness.append(problem.sharpness(probe, w, theta, plan)[0])
     out.w, out.theta, out.c, out.gradients = w, theta, tau(theta).detach(), problem.gradients
+    out.products = int(sum(log["products"][0] for _, log in out.outer))  # once, as a GPU is waited for
     out.held_out_batches = problem.held_out_batches
     out.landscape = _slices(problem, probe, w, theta, normal("landscape"), plan)
     return out

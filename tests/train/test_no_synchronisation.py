@@ -1,0 +1,82 @@
+"""No step of training waits for a GPU: nothing in it asks for a number on the host."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hsac import config
+from hsac.train import run
+from hsac.train.loop import train
+
+# what .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's size depends on data
+WAITS = {
+    "_local_scalar_dense", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "unique_consecutive",
+    "bincount",
+}  # fmt: skip
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a GPU's host waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        selects = name in ("index", "index_put", "index_put_", "_index_put_impl_")
+        masked = selects and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in WAITS or masked:
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def waits(small, name, method, steps, changes, seeds):
+    """Those of a training of so many steps, its one evaluation included."""
+    settings = small.settings
+    cell = config.cell(settings, name, method)
+    made = run.prepare(settings, cell, seeds, small.variants[name], small.data)
+    made.task.steps_per_epoch = steps
+    rule = replace(made.curvature_rule, **changes)
+    plan = replace(made.plan, epochs=1, evaluations=1)
+    parts = (made.task, made.bundle, made.w, made.theta, made.weight_rule, rule, made.transform, plan)
+    with Waits() as seen:
+        train(*parts, run.normals(seeds, made.w), math.inf)
+    return seen.found
+
+
+def test_what_waits_is_seen():
+    x = torch.ones(3)
+    with Waits() as seen:
+        x.sum().item(), x.tolist(), bool(x[0] > 0), x[x > 0], x.nonzero()
+    assert seen.found["_local_scalar_dense"] >= 2
+    assert seen.found["index"] == 1
+    assert seen.found["nonzero"] == 1
+
+
+ALWAYS = {"period": 1, "warm_up": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "changes"),
+    [
+        ("digits", "sgd+fixed@0.3", {}),
+        ("digits", "sgd+learned", {}),
+        ("digits", "sam+hsac", ALWAYS),
+        ("disease", "adam+hsac", ALWAYS),
+        ("resnet", "sgd+hsac", ALWAYS),
+    ],
+)
+def test_more_steps_wait_no_more_often(small, monkeypatch, name, method, changes):
+    seeds = [0, 1]
+    if name == "resnet":
+        seeds = [0]
+        name, experiments = "digits", small.settings["experiments"]
+        network = experiments["digits"] | {"model": {"name": "resnet", "depth": 20}}
+        network["training"] = network["training"] | {"batch": 4}
+        monkeypatch.setitem(experiments, "digits", network)
+    assert waits(small, name, method, 1, changes, seeds) == waits(small, name, method, 2, changes, seeds)
