@@ -181,49 +181,82 @@ def train(
     (on the clock of `time.perf_counter`, s).
     """
 
-    def tau(theta: Tensor) -> Tensor:
-        names = len(bundle.model.curvature_names)
-        return (torch.zeros_like(theta) if transform is None else transform(theta)).expand(-1, names)
-
-    problem = Problem(task, bundle, tau, plan.weight_decay, len(w))
-    total = plan.epochs * task.steps_per_epoch
+    going = Training(task, bundle, w, theta, weight_rule, curvature_rule, transform, plan, normal)
+    problem, total = going.problem, going.total
     when = {round(total * (i + 1) / plan.evaluations) for i in range(plan.evaluations)}
-    weight_state, curvature_state = weight_rule.init(w), curvature_rule.init(theta)
     never = torch.full((len(w),), -1, device=w.device)
-    out = Outcome(
-        w, theta, tau(theta), bad={name: never.clone() for name in ("loss", "weights", "curvature")}, total=total
-    )
+    bad = {name: never.clone() for name in ("loss", "weights", "curvature")}
+    out = Outcome(w, theta, going.c, bad=bad, total=total)
     probe = task.probe()
 
     for index in range(total):
         if time.perf_counter() > deadline:
             raise TimeLimitError(f"stopped after step {index} of {total}")
-        problem.progress = index / total
-        gradient = problem.gradient(task.batch("batches"), theta, curvature_rule.needs_gradient)
-        w, weight_state, at = weight_rule.update(w, weight_state, gradient, plan.factor(index, total))
-        fresh = _Fresh(problem, w, theta)
-        step = Step(
-            index, total, w, at, fresh.loss, fresh.objective, lambda: normal("upper"), bundle.sizes,
-            fresh.held_out, fresh.features, torch.zeros_like if transform is None else transform.to_theta,
-        )  # fmt: skip
-        theta, curvature_state, log = curvature_rule.update(theta, curvature_state, step)
-        theta = theta if transform is None else transform.clamp(theta)
-        for name, value in (("loss", at.loss[:, None]), ("weights", w), ("curvature", theta)):
+        at, log = going.step(index)
+        for name, value in (("loss", at.loss[:, None]), ("weights", going.w), ("curvature", going.theta)):
             fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
             out.bad[name] = torch.where(fault, index + 1, out.bad[name])
         if log:
             out.outer.append((index + 1, log))
         if index + 1 in when:
             with torch.no_grad():
-                out.metrics.append(task.evaluate(bundle, w, tau(theta)))
+                out.metrics.append(task.evaluate(bundle, going.w, going.c))
             out.steps.append(index + 1)
-            out.curvature.append(tau(theta).detach())
-            out.sharpness.append(problem.sharpness(probe, w, theta, plan)[0])
-    out.w, out.theta, out.c, out.gradients = w, theta, tau(theta).detach(), problem.gradients
+            out.curvature.append(going.c)
+            out.sharpness.append(problem.sharpness(probe, going.w, going.theta, plan)[0])
+    out.w, out.theta, out.c, out.gradients = going.w, going.theta, going.c, problem.gradients
     out.products = int(sum(log["products"][0] for _, log in out.outer))  # once, as a GPU is waited for
     out.held_out_batches = problem.held_out_batches
-    out.landscape = _slices(problem, probe, w, theta, normal("landscape"), plan)
+    out.landscape = _slices(problem, probe, out.w, out.theta, normal("landscape"), plan)
     return out
+
+
+class Training:
+    """R runs on their way: weights w (R, P), θ (R, C) and the rules' states, moved a step at a time."""
+
+    def __init__(
+        self,
+        task: Task,
+        bundle: Bundle,
+        w: Tensor,
+        theta: Tensor,
+        weight_rule: WeightRule,
+        curvature_rule: CurvatureRule,
+        transform: Transform | None,
+        plan: Plan,
+        normal: Callable[[str], Tensor],
+    ) -> None:
+        self.w, self.theta, self.weight_rule, self.curvature_rule = w, theta, weight_rule, curvature_rule
+        self.transform, self.plan, self.normal = transform, plan, normal
+        self.problem = Problem(task, bundle, self._tau, plan.weight_decay, len(w))
+        self.total = plan.epochs * task.steps_per_epoch
+        self.weight_state, self.curvature_state = weight_rule.init(w), curvature_rule.init(theta)
+
+    def _tau(self, theta: Tensor) -> Tensor:
+        names = len(self.problem.bundle.model.curvature_names)
+        return (torch.zeros_like(theta) if self.transform is None else self.transform(theta)).expand(-1, names)
+
+    @property
+    def c(self) -> Tensor:
+        """The curvatures (R, one a name of the model's)."""
+        return self._tau(self.theta).detach()
+
+    def step(self, index: int) -> tuple[Gradient, dict[str, Tensor]]:
+        """Step `index` from 0: the gradient that the weights moved by, and the curvature rule's log."""
+        problem, transform = self.problem, self.transform
+        problem.progress = index / self.total
+        gradient = problem.gradient(problem.task.batch("batches"), self.theta, self.curvature_rule.needs_gradient)
+        rate = self.plan.factor(index, self.total)
+        self.w, self.weight_state, at = self.weight_rule.update(self.w, self.weight_state, gradient, rate)
+        fresh = _Fresh(problem, self.w, self.theta)
+        step = Step(
+            index, self.total, self.w, at, fresh.loss, fresh.objective, lambda: self.normal("upper"),
+            problem.bundle.sizes, fresh.held_out, fresh.features,
+            torch.zeros_like if transform is None else transform.to_theta,
+        )  # fmt: skip
+        theta, self.curvature_state, log = self.curvature_rule.update(self.theta, self.curvature_state, step)
+        self.theta = theta if transform is None else transform.clamp(theta)
+        return at, log
 
 
 class _Fresh:
