@@ -1,0 +1,84 @@
+"""The suite's own cells, at the sizes of its configuration, on data that need no download."""
+
+import atexit
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from hsac import config
+from hsac.data import build_variant, fetch, write_variant
+from hsac.files import write_json
+from hsac.train.loop import Training
+from hsac.train.run import normals, prepare
+
+ROOT = Path(__file__).parent.parent
+SEEDS = tuple(range(10))  # a bundle of the default scale
+
+
+@cache
+def folder() -> Path:
+    """A place for data and runs, which goes when the process ends."""
+    path = Path(tempfile.mkdtemp(prefix="hsac-benchmarks-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@cache
+def settings(scale: str) -> dict[str, Any]:
+    """A scale's settings."""
+    return config.load(scale, folder=ROOT / "config")
+
+
+@cache
+def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
+    """An experiment's variant, and the file it is in; its data are fetched."""
+    given = settings(scale)["experiments"][experiment]
+    fetch(given["dataset"], folder() / "data")
+    recipe = {key: value for key, value in given["variant"].items() if key != "name"}
+    made = build_variant(given["dataset"], given["variant"]["name"], recipe, folder() / "data")
+    path = folder() / f"{scale}-{experiment}.json"
+    write_variant(made, path)
+    return json.loads(path.read_text()), path
+
+
+def training(scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> Training:
+    """A cell and its seeds, ready to move a step at a time."""
+    given = settings(scale) | {"device": str(device)}
+    cell = config.cell(given, experiment, method)
+    made = prepare(given, cell, [*seeds], variant(scale, experiment)[0], folder() / "data")
+    rules = (made.weight_rule, made.curvature_rule, made.transform)
+    return Training(made.task, made.bundle, made.w, made.theta, *rules, made.plan, normals(seeds, made.w))
+
+
+def trained(scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> dict[str, float]:
+    """Seconds of a process of its own that trains a cell's seeds, by the workflow's command: `wall` and `cpu` of all of
+    it, `training` of what the records say."""
+    _, stored = variant(scale, experiment)
+    place = Path(tempfile.mkdtemp(dir=folder()))
+    write_json(place / "settings.json", settings(scale) | {"device": str(device)})
+    command = ["train", "--settings", "settings.json", "--experiment", experiment, "--method", method, "--variant"]
+    command += [str(stored), "--index", "block0.json", "--seeds", *map(str, seeds)]
+    wall = run([sys.executable, "-m", "hsac", *command], place)
+    seconds = [json.loads((place / f"seed{seed}.json").read_text())["seconds"] for seed in seeds]
+    return wall | {"training": sum(seconds)}
+
+
+def run(command: list[str], place: Path) -> dict[str, float]:
+    """Run a command in a folder: its `wall` seconds, and `cpu` seconds of it and its children."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    given = {"PATH": path, "PYTHONPATH": str(ROOT), "HSAC_DATA": str(folder() / "data"), "OMP_NUM_THREADS": "1"}
+    begun, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=place, env=os.environ | given, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": perf_counter() - begun, "cpu": cpu}
