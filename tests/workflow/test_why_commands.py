@@ -50,7 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     theory = smoke["theory"] | {"studies": {"coverage": {"samples": 20, "points": [50], "draws": 100}}}
     tiny = {"seeds": [0, 1], "experiments": {"digits": digits}, "theory": theory}
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
-    shell(folder, ["snakemake results/tiny/tables --cores 2 --config scale=tiny 'seeds=[0,1,2]'"])
+    shell(folder, ["snakemake results/tiny/provenance --cores 2 --config scale=tiny 'seeds=[0,1,2]'"])
     return folder
 
 
