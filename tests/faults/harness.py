@@ -181,12 +181,13 @@ def two_at_once(project: Project, undisturbed: dict[str, bytes]) -> Row:
 
 
 def truncated(project: Project, undisturbed: dict[str, bytes], pattern: str) -> Row:
-    """Cut a file of finished results in half, take away what says that it is gathered, and follow what is said: delete
-    the files that the line names and run again."""
+    """Cut a file of finished results in half, take away what was made of it, and follow what is said: delete the files
+    that the line names and run again."""
     path = sorted(project.folder.glob(pattern))[0]
     row = Row(f"a truncated {path.name}", 1)
     row.seen = {name: sha256 for name, sha256 in project.records().items() if name != str(path)}
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    shutil.rmtree(project.results / "tables")
     if path.suffix == ".json":
         (project.results / "runs.parquet").unlink()
     status, said = project.run()
@@ -247,8 +248,8 @@ def can_mount(folder: Path) -> bool:
 
 def full_disk(project: Project, undisturbed: dict[str, bytes]) -> Row:
     """Fill the disk in the middle of a run, then give it room."""
-    row = Row("full disk", 1)
-    with mounted(project.folder / "results", "1m"):
+    row, half = Row("full disk", 1), f"{sum(map(len, undisturbed.values())) // 2048}k"
+    with mounted(project.folder / "results", half):
         status, said = project.run()
         row.said = next((line for line in faults(said) if "No space left" in line), f"status {status}: {faults(said)}")
         row.look(project)

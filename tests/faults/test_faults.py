@@ -63,7 +63,7 @@ def test_a_second_workflow_is_refused_in_one_line(new, undisturbed):
 
 @pytest.mark.parametrize("pattern", ["results/*/runs/*/*/*/seed*.json", "data/variants/*/*.json"])
 def test_a_truncated_file_is_named_and_made_again(finished, undisturbed, pattern):
-    name = next(finished.folder.glob(pattern)).name
+    name = min(finished.folder.glob(pattern)).name
     row = harness.truncated(finished, undisturbed, pattern)
     assert name.split(".")[0] in row.said
     assert (row.lost, row.differing) == (0, 0)
