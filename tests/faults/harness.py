@@ -225,7 +225,7 @@ def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
 @contextlib.contextmanager
 def mounted(folder: Path, size: str) -> Iterator[None]:
     """A small file system at ``folder``; needs root."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, capture_output=True)
     try:
         yield
@@ -303,7 +303,9 @@ disk before their names are (`fsync`), so a loss of power leaves old files or wh
 def everything(scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path) -> list[Row]:
     """Every fault on a scale: ``count`` kills each of the whole workflow and of workers, a fifth as many of Snakemake
     alone, and the others once. Says each row on standard error as it comes."""
-    whole = Project.copy(scratch / "undisturbed" / "project", scale, settings)
+    whole = Project(scratch / "undisturbed" / "project", scale)
+    if not whole.folder.exists():  # else a plain run does nothing, or what is left of it
+        Project.copy(whole.folder, scale, settings)
     status, said = whole.run()
     if status:
         raise RuntimeError(said)
@@ -312,11 +314,13 @@ def everything(scale: str, settings: str | None, count: int, mean: float, seed: 
     def new() -> Project:
         nonlocal made
         made += 1
+        shutil.rmtree(scratch / str(made), ignore_errors=True)
         return Project.copy(scratch / str(made) / "project", scale, settings)
 
     def finished() -> Project:
         nonlocal made
         made += 1
+        shutil.rmtree(scratch / str(made), ignore_errors=True)
         shutil.copytree(whole.folder, scratch / str(made) / "project")
         return Project(scratch / str(made) / "project", scale)
 
@@ -349,7 +353,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=25, help="of the workflow, and as many of workers")
     parser.add_argument("--mean", type=float, default=15.0, help="seconds between kills on average")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--scratch", type=Path, default=Path("build/faults"), help="an empty folder to work in")
+    parser.add_argument("--scratch", type=Path, default=Path("build/faults"), help="folder to work in")
     parser.add_argument("--output", type=Path, default=Path("docs/faults.md"), help="the table to write")
     args = parser.parse_args()
     rows = everything("smoke", None, args.kills, args.mean, args.seed, args.scratch.absolute())
