@@ -135,9 +135,8 @@ def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|) for x = exp0(u). u (B, d) -> (B, K).
     """
     squares = torch.cat((squared_norm(u).squeeze(-1), r * r))  # small tensors: one call costs less than two
-    sinh, cosh = sinhc_coshr(4 * c * squares)
-    rows = len(u)
-    return _mlr(2 * sinh[:rows, None] * u, cosh[:rows, None], sinh[rows:], cosh[rows:], z, r, c)
+    (sinh, sinh_r), (cosh, cosh_r) = (f.split((len(u), len(r))) for f in sinhc_coshr(4 * c * squares))
+    return _mlr(2 * sinh[:, None] * u, cosh[:, None], sinh_r, cosh_r, z, r, c)
 
 
 def _mlr(scaled: Tensor, gamma_minus_1: Tensor, sinh: Tensor, cosh: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
