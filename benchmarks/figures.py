@@ -33,15 +33,19 @@ def draw(table: pd.DataFrame, title: str, path: Path) -> None:
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         part = table[table["panel"] == panel].iloc[::-1]
         at = range(len(part))
-        axis.barh(at, part["ratio"] - 1, left=1, color=[COLOURS[met] for met in part["met"]], height=0.7)
+        bars = axis.barh(at, part["ratio"] - 1, left=1, color=[COLOURS[met] for met in part["met"]], height=0.7)
+        axis.bar_label(bars, [f"{ratio:.3g}" for ratio in part["ratio"]], fontsize=6, padding=2)
         for y, target in zip(at, part["target"], strict=True):
             if target:
                 value = float(target.split()[1])
                 axis.plot([value, value], [y - 0.45, y + 0.45], color="black", linewidth=1.5)
         axis.set_yticks(at, part["case"], fontsize=7)
         axis.set_xscale("log")
+        axis.margins(x=0.06)  # room for the numbers
         axis.set_ylim(-0.7, len(part) - 0.3)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_xlim()
+        subs = (1, 2, 5) if high > 5 * low else (0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 6)
+        axis.xaxis.set_major_locator(LogLocator(subs=subs))
         axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.tick_params(axis="x", labelsize=7)
