@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hsac import cli, config, layout, verify
 from hsac.data import build_variant, write_variant
 from hsac.errors import InputError
-from hsac.files import file_sha256, read_json, write_json
+from hsac.files import file_sha256, read_array, read_json, write_array, write_json
 from hsac.records import write_index
 from hsac.train.run import run_bundle
 
@@ -113,8 +113,11 @@ def test_what_rounding_does_is_within_and_a_thousand_times_that_is_outside(setti
     assert found["verdict"] == "within"
     assert 0 < found["differs"]["weights"]["deviation"] <= found["differs"]["weights"]["tolerance"] < 1e-9
 
+    path = layout.index_path(results, config.cell(settings, "digits", "sgd+hsac"), 0).parent / "seed1.npy"
+    write_array(path, read_array(path) + 1000 * found["differs"]["weights"]["tolerance"])
+
     def shift(record):
-        record["sharpness"] += 1000 * found["differs"]["sharpness"]["tolerance"]
+        record["weights"] = file_sha256(path)
 
     rewrite(settings, results, "digits", "sgd+hsac", shift)
     assert verify.verify(settings, results, data_folder, "100%", 0)["counts"]["outside"] == 1

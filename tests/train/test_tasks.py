@@ -130,7 +130,8 @@ def test_episodes_in_colour_are_evaluated_in_parts(colour, monkeypatch):
     assert torch.equal(whole["test_right"], right.sum(-1))
     monkeypatch.setattr(tasks, "DISTANCES", 1)
     monkeypatch.setattr(tasks, "CHUNK", 5)
-    torch.testing.assert_close(task.evaluate(*given), whole)
+    # the network computes in float32: another number of episodes at once is another order of its sums
+    torch.testing.assert_close(task.evaluate(*given), whole, rtol=1.3e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
