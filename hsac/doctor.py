@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hsac import config, layout, plugins
+from hsac.clock import ahead
 from hsac.data import catalogue, obtain, overview, store
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json
@@ -31,7 +31,7 @@ IMPORTED = ("torch", "geoopt", "torch_geometric", "learn2learn", "snakemake")
 SNAKEMAKE = Path(".snakemake")
 HASHED = 2**28  # bytes of stored data that are hashed here; `hsac data verify` hashes all
 SECONDS = 5.0  # that looking through the records of a scale may take
-AHEAD = 60.0  # seconds by which a file system's clock may go before this machine's
+FILES = 100_000  # that are looked at, at most
 SPARE = 2**30  # bytes that should be left beside what a plan needs
 NAMED = 3  # files that a line names; the others are counted
 
@@ -227,18 +227,12 @@ def _fault(path: Path, sha256: str) -> str | None:
 
 def clock(place: Place) -> Iterator[Finding]:
     """Files that are dated in the future: what is made of them is made again until then."""
-    ahead = [f for f in _files(place.results, place.data, config.FOLDER) if f.lstat().st_mtime > time.time() + AHEAD]
-    if ahead:
+    found = list(ahead((place.results, place.data, config.FOLDER), FILES))
+    if found:
         folders = " ".join(shlex.quote(str(f)) for f in (place.results, place.data, config.FOLDER) if f.exists())
-        text = f"{len(ahead)} files are dated in the future: {_some(map(str, ahead))}"
+        text = f"{len(found)} files are dated in the future: {_some(map(str, found))}"
         yield Finding(text, f"find {folders} -newermt '1 minute' -exec touch {{}} +")
     yield Finding(time.strftime("%Y-%m-%d %H:%M:%S here"))
-
-
-def _files(*folders: Path) -> Iterator[Path]:
-    """The first hundred thousand files below folders."""
-    everything = (Path(at) / name for top in folders for at, _, names in os.walk(top) for name in names)
-    return filter(Path.exists, islice(everything, 100_000))
 
 
 def device(place: Place) -> Iterator[Finding]:

@@ -44,7 +44,8 @@ class Step:
     normal tensors of w's shape, one stream a run. `layers` are the sizes of the parameter tensors that make up w.
     `held_out()` draws the plain loss on one batch of the validation part a step, `features()` tangent features
     (R, N, d) at w of a fresh training batch a call; nothing is drawn where a rule does not ask. `to_theta` maps
-    curvatures, first pulled into their bounds, to θ of the same shape.
+    curvatures, first pulled into their bounds, to θ of the same shape. `examples` is the number of independent training
+    examples: images or groups of them, nodes, episodes.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Step:
     held_out: Callable[[], Loss]
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
+    examples: int
 
 
 class CurvatureRule(Protocol):

@@ -252,7 +252,7 @@ class Training:
         step = Step(
             index, self.total, self.w, at, fresh.loss, fresh.objective, lambda: self.normal("upper"),
             problem.bundle.sizes, fresh.held_out, fresh.features,
-            torch.zeros_like if transform is None else transform.to_theta,
+            torch.zeros_like if transform is None else transform.to_theta, problem.task.examples,
         )  # fmt: skip
         theta, self.curvature_state, log = self.curvature_rule.update(self.theta, self.curvature_state, step)
         self.theta = theta if transform is None else transform.clamp(theta)

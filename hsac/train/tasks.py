@@ -37,9 +37,9 @@ class Outputs(NamedTuple):
 
 
 class Task(Protocol):
-    """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`. Batches are per run; metrics are (R,),
-    but for test_right: (R, N), how many of the `asked` answers of each of the N test items (or episodes) are right.
-    `selected_by` is the metric of validation that selection looks at.
+    """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`, of `examples` independent training
+    examples. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the `asked` answers of
+    each of the N test items (or episodes) are right. `selected_by` is the metric of validation that selection looks at.
 
     `held_out` draws a batch of the validation part, `held_out_loss` is the cross-entropy there of what the network
     predicts with, `held_out_logits` are those of the whole part: logits (R, N, K), labels (N,), and weights (N,) of
@@ -48,6 +48,7 @@ class Task(Protocol):
     """
 
     steps_per_epoch: int
+    examples: int
     asked: int
     trained: TrainingLoss
     selected_by: str
@@ -486,7 +487,7 @@ class EpisodeTask:
         self.trained = training_loss(trained, None, self.way, like)
         self.answers = torch.arange(self.way, device=like.device).repeat_interleave(self.query)
         self.asked = len(self.answers)
-        n = len(self.episodes["train"])
+        self.examples = n = len(self.episodes["train"])
         self.size = min(batch, n)
         self.steps_per_epoch = max(1, n // self.size)
         self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper", "features")}

@@ -300,7 +300,7 @@ disk before their names are (`fsync`), so a loss of power leaves old files or wh
 """
 
 
-def everything(scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path) -> list[Row]:
+def everything(scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path) -> Iterator[Row]:
     """Every fault on a scale: ``count`` kills each of the whole workflow and of workers, a fifth as many of Snakemake
     alone, and the others once. Says each row on standard error as it comes."""
     whole = Project(scratch / "undisturbed" / "project", scale)
@@ -341,11 +341,10 @@ def everything(scale: str, settings: str | None, count: int, mean: float, seed: 
     ]  # fmt: skip
     if can_mount(scratch / "probe"):
         tries += [lambda: full_disk(new(), undisturbed), lambda: read_only(new(), undisturbed)]
-    rows = []
     for one in tries:
-        rows.append(one())
-        print(rows[-1], file=sys.stderr, flush=True)
-    return rows
+        row = one()
+        print(row, file=sys.stderr, flush=True)
+        yield row
 
 
 def main() -> None:
@@ -356,9 +355,12 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("build/faults"), help="folder to work in")
     parser.add_argument("--output", type=Path, default=Path("docs/faults.md"), help="the table to write")
     args = parser.parse_args()
-    rows = everything("smoke", None, args.kills, args.mean, args.seed, args.scratch.absolute())
     command = f"python tests/faults/harness.py --kills {args.kills} --mean {args.mean:g} --seed {args.seed}"
-    args.output.write_text(table(rows, ABOUT.format(scale="smoke", mean=args.mean, seed=args.seed, command=command)))
+    about = ABOUT.format(scale="smoke", mean=args.mean, seed=args.seed, command=command)
+    rows = []
+    for row in everything("smoke", None, args.kills, args.mean, args.seed, args.scratch.absolute()):
+        rows.append(row)
+        args.output.write_text(table(rows, about))
     if any(row.lost or row.differing for row in rows):
         sys.exit("something was lost: see the table")
 

@@ -68,6 +68,7 @@ def step_at(
         (lambda: held_out) if held_out else absent,
         features or absent,
         Transform(bounds=BOUNDS).to_theta,
+        100,
     )
 
 

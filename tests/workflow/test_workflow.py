@@ -58,6 +58,28 @@ def test_a_bare_dry_run_at_the_root_lists_jobs():
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_misspelt_target_is_named(project):
+    command = [sys.executable, "-m", "snakemake", "reslts", "--cores", "1", "--config", "scale=tiny"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "No rule to produce reslts" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_files_from_the_future_are_no_obstacle(project):
+    results = project / "results/tiny"
+    future = (results / "runs.parquet").stat().st_mtime + 4e7
+    dated = [path for path in [results / "runs.parquet", *(results / "cost").rglob("*")] if path.is_file()]
+    for path in dated:
+        os.utime(path, (future, future))
+    tables = {path: path.read_bytes() for path in (results / "tables").iterdir()}
+    done = snakemake(project)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(dated)} files were dated in the future" in done.stderr
+    assert (results / "runs.parquet").stat().st_mtime < future - 3e7
+    assert {path: path.read_bytes() for path in tables} == tables
+
+
 def test_outputs(project):
     results = project / "results/tiny"
     for kind in ("csv", "md", "tex"):

@@ -1,6 +1,7 @@
 import atexit
 import functools
 import json
+import logging
 import os
 import re
 import shlex
@@ -9,10 +10,12 @@ import sys
 from pathlib import Path
 
 from hsac import config as configuration
-from hsac import fingerprint, layout, plugins, takeover
+from hsac import clock, fingerprint, layout, plugins, takeover
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 
 try:
     SCALE = config.get("scale", "default")
@@ -34,6 +37,11 @@ except InputError as error:
 
 if workflow.is_main_process:
     takeover.clear()
+    # quiet: errors and warnings only, which `quiet: all` would drop, too; a dry run lists its jobs
+    if {Quietness.RULES, Quietness.PROGRESS} <= set(workflow.output_settings.quiet):
+        logger.addFilter(
+            lambda said: said.levelno >= logging.WARNING or workflow.dryrun
+        )
 
 # for the jobs, wherever they run: this environment's hsac; none makes anything run again
 os.environ.update(
@@ -191,6 +199,12 @@ onstart:
         os._exit(2)
     if lock:
         atexit.register(lock.close)
+    late = clock.mend([Path(RESULTS), layout.data_root()])
+    if late:
+        print(
+            f"hsac: {late} files were dated in the future, by a clock that was ahead; they are dated now",
+            file=sys.stderr,
+        )
     progress = [sys.executable, "-m", "hsac", "progress", "--scale", SCALE]
     progress += ["--override", json.dumps(OVERRIDE), "--process", str(os.getpid())]
     if sys.stderr.isatty():

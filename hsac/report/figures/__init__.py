@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from hsac.report import theory
 from hsac.report.curvature_role import correlations
 from hsac.report.figures import (
+    accuracy_by_compute,
     accuracy_by_method,
     approximation,
     convergence,
@@ -32,6 +33,9 @@ THEORY = ("role_of_curvature", "rank_correlations", *(module.__name__.rpartition
 CAPTIONS = {
     "accuracy_by_method": "Validation-selected test accuracy by method. Points are means with 95 % t intervals over "
     "seeds, faint dots are single seeds, the dashed line is the reference method's mean.",
+    "accuracy_by_compute": "Validation-selected test accuracy against what one model costs: gradient evaluations, a "
+    "Hessian product counted as two, those of the method's search and of every point tried included, in units of the "
+    "cheapest method's training. The grey line is the best mean accuracy at or below a cost.",
     "curvature_trajectories": "Curvature c of each layer during training under the rules that move it: geometric "
     "mean over seeds, band ± 1 standard deviation of log c.",
     "sharpness_trajectories": "Worst-case loss increase in the adaptive scope during training: geometric mean over "
@@ -90,6 +94,7 @@ def write_figures(
     sweep = theory.sweep(theory.landscape(root / "theory", runs, order))
     figures = {
         "accuracy_by_method": accuracy_by_method.draw(runs, order, references),
+        "accuracy_by_compute": accuracy_by_compute.draw(runs, order),
         "curvature_trajectories": curvature_trajectories.draw(runs, trajectories, order),
         "sharpness_trajectories": sharpness_trajectories.draw(runs, trajectories, order, references),
         "role_of_curvature": role_of_curvature.draw(*sweep),

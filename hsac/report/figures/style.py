@@ -27,6 +27,8 @@ COLOURS = {
     "drift_up": "#cc79a7",
     "drift_down": "#882255",
     "hsac": "#d55e00",
+    "hsac_direct": "#b8a200",
+    "random_search": "#000000",
 }
 OTHER = "#009e73"
 CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000", "#882255", "#999999")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hsac.hypergradient import HessianOperator, Loss, Solver, TrackingSolver, implicit_hypergradient
+from hsac.hypergradient import HessianOperator, Hypergradient, Loss, Solver, TrackingSolver, implicit_hypergradient
 from hsac.registry import build, require
 from hsac.rules.curvature.drift import due
 from hsac.rules.types import State, Step
@@ -101,11 +101,16 @@ class Hsac:
         perturbations = self._perturbations(loss, theta, state, w, normal, layers)
         upper = perturbed_loss(loss, perturbations, gap=self.objective == "gap")
         found = implicit_hypergradient(upper, objective, w, theta, self.linear_solver, state["solver"], self.ratio)
+        adversary = perturbations[0] if perturbations else torch.zeros_like(w)
+        adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
+        moved, adam, log = self.move(theta, state, found)
+        return moved, {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}, log
+
+    def move(self, theta: Tensor, state: State, found: Hypergradient) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """θ (R, C) after Adam's step along the bounded hypergradient, Adam's state, and the log of the outer step."""
         size = found.total.norm(dim=-1, keepdim=True)
         usable = size.isfinite()  # the adversary's loss can overflow where the loss itself does not: then c rests
         bounded = torch.where(usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size))
-        adversary = perturbations[0] if perturbations else torch.zeros_like(w)
-        adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
         moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
         moved = torch.where(usable, moved, theta)
         adam = {k: torch.where(usable, adam[k], state["adam"][k]) for k in adam}
@@ -116,7 +121,7 @@ class Hsac:
             "fallback": found.fallback | ~usable.squeeze(-1),
             "products": torch.full_like(found.value, found.products + state["tracked"]),
         }
-        return moved, {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}, log
+        return moved, adam, log
 
     def tracks(self, state: State) -> bool:
         """Whether the solver works between outer steps, and has something to work on."""

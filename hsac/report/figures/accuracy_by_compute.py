@@ -1,0 +1,98 @@
+"""Test accuracy against what it costs to get there, a panel an experiment."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from hsac.methods import split
+from hsac.report.figures import style
+from hsac.report.statistics import Replicates, mean_interval
+
+TITLE = "Test accuracy against compute (selected on validation, 95 % intervals over seeds)"
+PRODUCT = 2  # gradient evaluations that a Hessian product counts as: it differentiates a gradient
+
+SPREAD = 1.035  # factor between the places of methods that cost the same
+
+
+def compute(block: pd.DataFrame) -> pd.Series:
+    """What one model of each method costs, its search and every point tried included: gradient evaluations, a Hessian
+    product counted as two, in units of the cheapest method's training. A Series named by method; ``block``: the
+    finished runs of one experiment."""
+    known = block[["gradients", "products", "search_gradients", "search_products"]].fillna(0)
+    run = known["gradients"] + PRODUCT * known["products"]
+    search = known["search_gradients"] + PRODUCT * known["search_products"]
+    by_method = block["method"]
+    return (run + search).groupby(by_method).mean() / run.groupby(by_method).mean().min()
+
+
+def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Figure:
+    """A point with its 95 % t interval a method (%); the line is the best mean so far from left to right.
+
+    A method far below the others stands as a number at the foot of its panel."""
+    done = runs[runs["status"] == "ok"]
+    names = style.experiments(done, order)
+    if not names:
+        return style.nothing(TITLE, "No finished runs yet.")
+    columns = min(3, len(names))
+    figure, axes = style.grid(math.ceil(len(names) / columns), columns, 4.4, 3.1, TITLE)
+    titles = style.titles(done)
+    for panel, name in zip(axes.flat, names, strict=False):
+        _panel(panel, runs[runs["experiment"] == name], name, order.get(name, ()))
+        panel.set_title(titles[name])
+    for panel in axes.flat[len(names) :]:
+        panel.set_axis_off()
+    _legend(figure, style.ordered(done["method"], [m for of in order.values() for m in of]))
+    return figure
+
+
+def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str]) -> None:
+    cost = compute(block[block["status"] == "ok"])
+    methods = [m for m in style.ordered(block["method"], order) if m in cost.index]
+    rows = []
+    for method in methods:
+        m = mean_interval(Replicates(block[block["method"] == method], experiment, method, scale=100))
+        rows.append((method, cost[method], m.mean, (m.high - m.low) / 2 if m.n > 1 else 0.0))
+    points = pd.DataFrame(rows, columns=["method", "cost", "mean", "half"])
+    top, middle = points["mean"].max(), points["mean"].median()
+    floor = top - 4 * max(top - middle, points["half"].median(), 0.5)  # collapsed methods would flatten all others
+    alike = points.groupby(points["cost"].round(2))["cost"]
+    aside = SPREAD ** (alike.cumcount() - (alike.transform("size") - 1) / 2)  # equal costs stand side by side
+    for (method, _, mean, half), x in zip(rows, points["cost"] * aside, strict=True):
+        shade = style.colour(method)
+        if mean < floor:
+            axes.text(x, floor, f"← {mean:.0f}", color=shade, ha="center", va="bottom", rotation=90, fontsize=7)
+        else:
+            axes.errorbar(
+                x, mean, yerr=half, color=shade, marker=style.marker(method), markersize=4.5, capsize=1.5,
+                elinewidth=0.8, linestyle="none",
+            )  # fmt: skip
+    best = points.groupby("cost")["mean"].max().cummax()
+    axes.step(best.index, best, where="post", color="#999999", linewidth=0.8, zorder=1)
+    axes.set_ylim(bottom=floor if (points["mean"] < floor).any() else None)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(0.8, 1.25 * max(points["cost"].max(), 1.6))
+    axes.set_xlabel("compute (trainings of the cheapest method)")
+    axes.set_ylabel("test accuracy (%)")
+
+
+def _legend(figure: Figure, methods: Sequence[str]) -> None:
+    """Colours are curvature rules, shapes weight rules."""
+    rules: dict[str, str] = {}
+    for method in methods:
+        rules.setdefault(split(method).curvature, style.colour(method))
+    shared = [name for name, shade in rules.items() if shade == style.OTHER]
+    entries = {name: shade for name, shade in rules.items() if shade != style.OTHER}
+    entries |= {shared[0] if len(shared) == 1 else "other rules": style.OTHER} if shared else {}
+    handles = [Line2D([], [], color=shade, marker="o", linestyle="none", label=name) for name, shade in entries.items()]
+    if any(style.marker(method) == "s" for method in methods):
+        handles.append(Line2D([], [], color="#999999", marker="s", linestyle="none", label="under sam"))
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.5)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
