@@ -162,16 +162,15 @@ def measured_row(record: dict[str, Any]) -> dict[str, Any]:
     return row | {"search_seconds": (record.get("tuning") or {}).get("seconds")}
 
 
-def trajectory_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of ``trajectories.parquet`` for one record: one a logged step and layer, one a step with layer "" for a
-    model that has no curvature."""
-    trajectory = record["trajectory"]
-    cell = {name: record[name] for name in ("experiment", "method", "seed")}
-    for position, step in enumerate(trajectory["step"]):
-        point = {name: trajectory[name][position] for name in LOGGED}
-        layers = dict(zip(record["curvature"]["names"], trajectory["curvature"][position], strict=True))
-        for layer, c in (layers or {"": None}).items():
-            yield cell | {"step": step} | point | {"layer": layer, "curvature": c}
+def trajectory_columns(record: dict[str, Any]) -> dict[str, list[Any]]:
+    """The columns of ``trajectories.parquet`` for one record: one row a logged step and layer, one a step with layer ""
+    for a model that has no curvature."""
+    trajectory, names = record["trajectory"], record["curvature"]["names"]
+    layers, steps = names or [""], len(trajectory["step"])
+    columns = {name: [record[name]] * (steps * len(layers)) for name in KEYS}
+    columns |= {name: [value for value in trajectory[name] for _ in layers] for name in ("step", *LOGGED)}
+    found = [c for at in trajectory["curvature"] for c in (at if names else [None])]
+    return columns | {"layer": layers * steps, "curvature": found}
 
 
 def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -218,14 +217,20 @@ def _listed(indexes: Sequence[Path]) -> list[Run]:
 def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
     """The rows of the runs in runs.parquet, trajectories.parquet and measured.parquet, in the runs' order."""
     ran: list[dict[str, Any]] = []
-    logged: list[dict[str, Any]] = []
+    logged: dict[str, list[Any]] = {name: [] for name in TRAJECTORY_SCHEMA.names}
     timed: list[dict[str, Any]] = []
+    place = cache(lambda folder: Path(os.path.relpath(folder.resolve(), root)).as_posix())
     for run in runs:
         record = run.record()
-        ran.append(run_row(record, Path(os.path.relpath(run.path.resolve(), root)).as_posix()))
-        logged += trajectory_rows(record)
+        ran.append(run_row(record, f"{place(run.path.parent)}/{run.path.name}"))
+        for name, values in trajectory_columns(record).items():
+            logged[name] += values
         timed.append(measured_row(record))
-    return [pa.Table.from_pylist(rows, of) for rows, of in zip((ran, logged, timed), TABLES.values(), strict=True)]
+    return [
+        pa.Table.from_pylist(ran, RUN_SCHEMA),
+        pa.Table.from_pydict(logged, TRAJECTORY_SCHEMA),
+        pa.Table.from_pylist(timed, MEASURED_SCHEMA),
+    ]
 
 
 def _check(runs: Sequence[Run]) -> None:

@@ -22,7 +22,7 @@ from hsac.report.gather import (
     geometric_mean,
     read_gathered,
     run_row,
-    trajectory_rows,
+    trajectory_columns,
 )
 from hsac.report.statistics import Replicates
 
@@ -207,9 +207,10 @@ def test_a_model_without_curvature_has_its_rows():
     record["trajectory"] = record["trajectory"] | {"curvature": [[]] * points}
     check_record(record, Path("r.json"))
     assert run_row(record, "r.json")["curvature"] is None
-    rows = list(trajectory_rows(record))
-    assert [row["sharpness"] for row in rows] == record["trajectory"]["sharpness"]
-    assert {(row["layer"], row["curvature"]) for row in rows} == {("", None)}
+    columns = trajectory_columns(record)
+    assert columns["sharpness"] == record["trajectory"]["sharpness"]
+    assert {len(values) for values in columns.values()} == {points}
+    assert {*zip(columns["layer"], columns["curvature"], strict=True)} == {("", None)}
 
 
 def test_an_edited_candidate_of_a_grid_is_detected(tmp_path):
