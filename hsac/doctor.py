@@ -17,10 +17,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hsac import config, layout, plugins
-from hsac.clock import ahead
 from hsac.data import catalogue, obtain, overview, store
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json
+from hsac.future import ahead
 from hsac.plan import plan
 from hsac.records import read_index
 from hsac.timings import Timings

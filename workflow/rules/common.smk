@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from hsac import config as configuration
-from hsac import clock, fingerprint, layout, plugins, takeover
+from hsac import fingerprint, future, layout, plugins, takeover
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
@@ -199,7 +199,7 @@ onstart:
         os._exit(2)
     if lock:
         atexit.register(lock.close)
-    late = clock.mend([Path(RESULTS), layout.data_root()])
+    late = future.mend([Path(RESULTS), layout.data_root()])
     if late:
         print(
             f"hsac: {late} files were dated in the future, by a clock that was ahead; they are dated now",

@@ -3,7 +3,7 @@
 import os
 import time
 
-from hsac import clock
+from hsac import future
 
 
 def test_only_what_is_dated_in_the_future_is_dated_now(tmp_path) -> None:
@@ -15,9 +15,9 @@ def test_only_what_is_dated_in_the_future_is_dated_now(tmp_path) -> None:
         os.utime(path, (time.time() + offset,) * 2)
     (tmp_path / "deep/link").symlink_to(tmp_path / "nowhere")
     before = {path.name: path.lstat().st_mtime for path in (tmp_path / "deep").iterdir()}
-    assert [path.name for path in clock.ahead([tmp_path, tmp_path / "missing"])] == ["future"]
-    assert clock.mend([tmp_path, tmp_path / "missing"]) == 1
+    assert [path.name for path in future.ahead([tmp_path, tmp_path / "missing"])] == ["future"]
+    assert future.mend([tmp_path, tmp_path / "missing"]) == 1
     after = {path.name: path.lstat().st_mtime for path in (tmp_path / "deep").iterdir()}
     assert abs(after.pop("future") - time.time()) < 30
     assert after == {name: when for name, when in before.items() if name != "future"}
-    assert clock.mend([tmp_path]) == 0
+    assert future.mend([tmp_path]) == 0
