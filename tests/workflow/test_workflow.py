@@ -66,6 +66,19 @@ def test_a_misspelt_target_is_named(project):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("pattern", "rule"),
+    [("tables", "tables"), ("runs.parquet", "gather"), ("runs/digits/sgd+learned/*/block0.json", "train")],
+)
+def test_what_is_deleted_is_made_again(project, pattern, rule):
+    (path,) = (project / "results/tiny").glob(pattern)
+    aside = path.rename(project / "aside")
+    try:
+        assert jobs(project).get(rule) == 1
+    finally:
+        aside.rename(path)
+
+
 def test_files_from_the_future_are_no_obstacle(project):
     results = project / "results/tiny"
     future = (results / "runs.parquet").stat().st_mtime + 4e7
