@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from hsac import config as configuration
-from hsac import fingerprint, future, layout, plugins, takeover
+from hsac import accounting, fingerprint, future, layout, plugins, takeover
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
@@ -193,6 +193,9 @@ wildcard_constraints:
 
 onstart:
     try:
+        accounting.check(
+            getattr(workflow.executor_settings, "status_command", None)
+        )
         lock = takeover.hold() if workflow.execution_settings.lock else None
     except InputError as error:
         print(f"hsac: {error}", file=sys.stderr)
