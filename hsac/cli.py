@@ -72,7 +72,7 @@ def data_mirror(args: argparse.Namespace) -> int:
     for name in args.names or catalogue.names():
         try:
             copied = fill(args.folder, name, layout.data_root(), _mirror(args))
-            print(f"{name}: {copied} files copied")
+            print(f"{name}: made without a mirror" if copied is None else f"{name}: {copied} files copied")
         except InputError as error:
             if args.names:
                 raise

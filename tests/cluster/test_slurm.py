@@ -99,3 +99,27 @@ def test_faults_lose_nothing(slurm, tmp_path, capsys):
     states = ", ".join(f"{states.count(state)} {state.lower()}" for state in sorted(set(states)))
     with capsys.disabled():
         print(f"\nSlurm, faults: {'; '.join(seen)}; jobs {states}; the workflow ended with {first}; {equal}")
+
+
+@pytest.mark.slow
+def test_a_task_of_an_array_touches_no_other_s_output(slurm, tmp_path):
+    content = few(["sgd+fixed@0.3", "sgd+learned"]) | {"seeds": [0, 1, 2]}
+    project = Project(tmp_path / "project", "few", content)
+    process = project.start(*submitted(project), "results/few/runs.parquet", environment=slurm.environment)
+
+    def tasks(state: str) -> list[str]:
+        return [job for job in slurm.jobs(state, "rule_train") if "_" in job]
+
+    try:
+        slurm.wait(lambda: any(job.endswith("_1") for job in tasks("completed")) and tasks("running"), 300)
+        made = set(project.results.rglob("block*.json"))
+        slurm.run("scancel", tasks("running")[-1])
+        process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert made
+    assert process.returncode == 0
+    assert slurm.states().count("CANCELLED") == 1
+    assert set(slurm.states()) == {"CANCELLED", "COMPLETED"}
+    # six runs, and one more for the one cancelled: none was trained twice for another's sake
+    assert len(slurm.jobs(comment="rule_train")) == 7

@@ -109,7 +109,8 @@ def differing(one: dict[str, bytes], other: dict[str, bytes]) -> int:
 
 def faults(said: str) -> list[str]:
     """The lines by which the suite says what is wrong."""
-    return list(dict.fromkeys(re.sub(r"/\S*/project\S*?/", "", line) for line in said.splitlines() if _ours(line)))
+    anywhere = re.sub(r"process \d+ on \S+(?=\))", "process N on HOST", re.sub(r"/\S*/project:", "FOLDER:", said))
+    return list(dict.fromkeys(re.sub(r"/\S*/project\S*?/", "", line) for line in anywhere.splitlines() if _ours(line)))
 
 
 def _ours(line: str) -> bool:

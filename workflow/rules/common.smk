@@ -10,12 +10,17 @@ import sys
 from pathlib import Path
 
 from hsac import config as configuration
-from hsac import accounting, fingerprint, future, layout, plugins, takeover
+from hsac import accounting, arrays, fingerprint, future, layout, plugins, takeover
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
+
+# a task of a job array begins as the first task's job
+own_call = arrays.own_call(sys.argv, os.environ)
+if own_call:
+    os.execl("/bin/sh", "sh", "-c", own_call)
 
 try:
     SCALE = config.get("scale", "default")
@@ -38,7 +43,9 @@ except InputError as error:
 if workflow.is_main_process:
     takeover.clear()
     # quiet: errors and warnings only, which `quiet: all` would drop, too; a dry run lists its jobs
-    if {Quietness.RULES, Quietness.PROGRESS} <= set(workflow.output_settings.quiet):
+    if {Quietness.RULES, Quietness.PROGRESS} <= set(
+        workflow.output_settings.quiet or ()
+    ):
         logger.addFilter(
             lambda said: said.levelno >= logging.WARNING or workflow.dryrun
         )
@@ -215,7 +222,10 @@ onstart:
 
 
 onsuccess:
-    shell(f"echo 'done: {RESULTS}/tables, {RESULTS}/figures, {RESULTS}/index.html'")
+    if Path(RESULTS, "index.html").is_file():  # not after a part of it
+        shell(
+            f"echo 'done: {RESULTS}/tables, {RESULTS}/figures, {RESULTS}/index.html'"
+        )
 
 
 onerror:
