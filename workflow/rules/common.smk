@@ -20,7 +20,7 @@ from snakemake.settings.enums import Quietness
 # a task of a job array begins as the first task's job
 own_call = arrays.own_call(sys.argv, os.environ)
 if own_call:
-    os.execl("/bin/sh", "sh", "-c", own_call)
+    os.execlp("sh", "sh", "-c", own_call)
 
 try:
     SCALE = config.get("scale", "default")
