@@ -7,6 +7,7 @@ Records are read, checked and written a chunk at a time, so memory does not grow
 import json
 import math
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -245,13 +246,18 @@ def _each(function: Callable[[Sequence[Run]], T], runs: Sequence[Run], processes
         yield from map(function, chunks)
         return
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        waiting: deque[Future[T]] = deque()
+        waiting: deque[Future[bytes]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(function, chunk))
+            waiting.append(pool.submit(_packed, function, chunk))
             if len(waiting) > 2 * processes:
-                yield waiting.popleft().result()
+                yield pickle.loads(waiting.popleft().result())
         while waiting:
-            yield waiting.popleft().result()
+            yield pickle.loads(waiting.popleft().result())
+
+
+def _packed(function: Callable[[Sequence[Run]], Any], runs: Sequence[Run]) -> bytes:
+    """The result, pickled as a pool would not: by the protocol that does not copy a table's buffers."""
+    return pickle.dumps(function(runs), protocol=5)
 
 
 def read_gathered(path: Path) -> pd.DataFrame:
