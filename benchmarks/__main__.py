@@ -29,16 +29,15 @@ def main() -> int:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     modules = {name: import_module(f"benchmarks.comparisons.{name}") for name in NAMES}
     titles = {name: module.__doc__.partition("\n")[0].rstrip(".") for name, module in modules.items()}
-    earlier = read(HERE / "results.csv")
-    rows = [row for row in earlier if row["comparison"] not in names]
-    for name in names:
+    rows = read(HERE / "results.csv")
+    for name in names:  # written after each, so that one that fails takes no other with it
+        rows = [row for row in rows if row["comparison"] != name]
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
             for case in modules[name].cases(torch.device(device), tiny=False):
                 row = measured(name, case, torch.device(device))
                 rows.append(row)
                 print(f"{name}: {line(row)}", flush=True)
-    table = write(rows, titles, HERE)
-    for name in names:
+        table = write(rows, titles, HERE)
         draw(table[table["comparison"] == name], titles[name], HERE / "figures" / f"{name}.png")
     return int(any(row["met"] == "results disagree" for row in rows))
 

@@ -30,6 +30,7 @@ class Images:
 
     def __init__(self, side: int, batch: int, device: torch.device) -> None:
         g = torch.Generator().manual_seed(0)
+        self.examples = batch
         self.bytes = torch.randint(0, 256, (batch, 3, side, side), generator=g, dtype=torch.uint8).to(device)
         self.labels = torch.randint(0, CLASSES, (batch,), generator=g).to(device)
         self.trained = CrossEntropy()
