@@ -73,8 +73,8 @@ def test_the_prior_stays_where_training_began(make_step) -> None:
 @pytest.mark.parametrize(
     ("parameters", "key"),
     [
-        ({"sigma": 0.0}, "sigma"), ({"sigma": 2.0}, "sigma"), ({"delta": 1.0}, "delta"), ({"radius": 0.1}, "radius"),
-        ({"objective": "gap"}, "objective"), ({"warm_start": False}, "warm_start"),
+        ({"sigma": 0.0}, "sigma"), ({"sigma": 2.0}, "sigma"), ({"delta": 1.0}, "delta"), ({"period": 0}, "period"),
+        ({"batch": "test"}, "batch"), ({"solver": {"name": "nwton"}}, "solver"),
     ],
 )  # fmt: skip
 def test_bad_parameters(parameters, key) -> None:

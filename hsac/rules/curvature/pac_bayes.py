@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,39 +19,54 @@ SPREADS = (1e-3, 1.0)  # σ stays within
 
 
 @dataclass(frozen=True)
-class PacBayes(Hsac):
+class PacBayes:
     """θ and log σ follow the implicit hypergradient of a differentiable certificate. Ours, not the paper's.
 
     U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n), ε standard normal, `samples` draws: McAllester's
     bound in the form that Dziugaite and Roy minimise (UAI 2017), for the posterior N(w, σ²I), the prior N(w0, σ²I) and
     n training examples (few-shot: episodes). With the cross-entropy for a loss, the prior's centre w0 taken after the
     first step and no charge for the choice of σ and c it is an objective, not a certificate (that is
-    `hsac.theory.pac_bayes`). The complexity term enters through U_w alone. σ starts at `sigma`. `objective`, `scope`,
-    `radius`, `per_layer`, `ascent_steps` and `warm_start` mean nothing here and stay as they are.
+    `hsac.theory.pac_bayes`). The complexity term enters through U_w alone. σ starts at `sigma`; the other parameters
+    are those of `hsac`.
     """
 
     sigma: float = 0.03
     delta: float = 0.05
+    batch: str = "training"
+    samples: int = 4
+    solver: dict = None  # type: ignore[assignment]
+    period: int = 10
+    warm_up: float = 0.1
+    step: float = 0.25
+    clip: float = 1.0
+    ratio: float = 100.0
+    geometry: ClassVar[str] = "hyperbolic"
+    needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("objective", "scope", "radius", "per_layer", "ascent_steps", "warm_start"):
-            value, allowed = getattr(self, name), Hsac.__dataclass_fields__[name].default
-            require(value == allowed, name, value, f"{allowed!r}: pac_bayes has no scope")
         low, high = SPREADS
         require(low <= self.sigma <= high, "sigma", self.sigma, f"a number from {low} to {high}")
         require(0 < self.delta < 1, "delta", self.delta, "a number between 0 and 1")
+        _ = self.hsac
+
+    @cached_property
+    def hsac(self) -> Hsac:
+        """What this rule has in common with `hsac`: when it is due, its solver, how θ moves."""
+        return Hsac(
+            batch=self.batch, samples=self.samples, solver=self.solver, period=self.period, warm_up=self.warm_up,
+            step=self.step, clip=self.clip, ratio=self.ratio,
+        )  # fmt: skip
 
     def init(self, theta: Tensor) -> State:
         """That of `hsac`, of θ and log σ together; w0 is not known yet."""
         spread = torch.full_like(theta[:, :1], math.log(self.sigma))
-        return super().init(torch.cat([theta, spread], -1)) | {"spread": spread, "origin": None}
+        return self.hsac.init(torch.cat([theta, spread], -1)) | {"spread": spread, "origin": None}
 
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs what `hsac` logs."""
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
-            return theta, self.between(theta, state, step.w, step.lower), {}
+            return theta, self.hsac.between(theta, state, step.w, step.lower), {}
         loss = step.held_out() if self.batch == "held_out" else step.upper()
         lower = step.lower()
         noise = [step.normal() for _ in range(self.samples)]
@@ -59,11 +76,11 @@ class PacBayes(Hsac):
             lambda w, both: lower(w, both[:, :-1]),
             step.w,
             both,
-            self.linear_solver,
+            self.hsac.linear_solver,
             state["solver"],
             self.ratio,
         )
-        both, adam, log = self.move(both, state, found)
+        both, adam, log = self.hsac.move(both, state, found)
         low, high = map(math.log, SPREADS)
         spread = both[:, -1:].clamp(low, high)
         log["hypergradient"] = found.total[:, :-1]
