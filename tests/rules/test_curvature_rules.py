@@ -10,6 +10,7 @@ from hsac.rules.curvature.euclidean import Euclidean
 from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.curvature.learned import Learned
+from hsac.rules.curvature.random_walk import RandomWalk
 from hsac.rules.types import Gradient
 
 F64 = torch.float64
@@ -41,7 +42,7 @@ def test_fixed_and_euclidean_stand_still(rule, make_step) -> None:
     assert moves(rule, make_step, 20)[0] == []
 
 
-@pytest.mark.parametrize("make", [lambda **k: Drift(**k), lambda **k: Hsac(**k)])
+@pytest.mark.parametrize("make", [lambda **k: Drift(**k), lambda **k: RandomWalk(**k), lambda **k: Hsac(**k)])
 @pytest.mark.parametrize(
     ("period", "warm_up", "want"),
     [(10, 0.3, [19, 29, 39]), (10, 0.1, [9, 19, 29, 39]), (7, 0.5, [20, 27, 34]), (1, 0.9, [36, 37, 38, 39])],
@@ -59,6 +60,16 @@ def test_drift_and_hsac_are_due_together_by_default(make_step) -> None:
 def test_drift_moves_by_its_sign(direction, make_step) -> None:
     moved, path = moves(Drift(direction=direction, step=0.2), make_step, 50)
     torch.testing.assert_close(path[-1], THETA + direction * 0.2 * len(moved))
+
+
+def test_random_walk_takes_both_ways_each_by_its_step(make_step) -> None:
+    """Every curvature of every run has signs of its own."""
+    moved, path = moves(RandomWalk(step=0.2, period=1, warm_up=0.0), make_step, 100)
+    signs = (torch.stack(path).diff(dim=0) / 0.2).flatten(1)
+    torch.testing.assert_close(signs.abs(), torch.ones_like(signs))
+    assert len(moved) == 100
+    assert (signs.mean(0).abs() < 0.5).all()  # five standard errors
+    assert (torch.corrcoef(signs.T) - torch.eye(signs.shape[1], dtype=F64)).abs().max() < 0.5
 
 
 def test_learned_is_adam_on_theta(make_step) -> None:
@@ -277,6 +288,9 @@ def test_a_run_recovers_from_one_bad_step(make_step) -> None:
         ("drift", {"direction": 0}, "direction"),
         ("drift", {"step": -1.0}, "step"),
         ("drift", {"period": 0}, "period"),
+        ("random_walk", {"step": 0.0}, "step"),
+        ("random_walk", {"period": 0}, "period"),
+        ("random_walk", {"warm_up": 1.0}, "warm_up"),
         ("learned", {"lr": 0}, "lr"),
         ("learned", {"warm_up": 1.0}, "warm_up"),
         ("grid", {"curvatures": []}, "curvatures"),

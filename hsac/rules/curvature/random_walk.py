@@ -1,0 +1,39 @@
+"""Control: curvature moved at random."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from hsac.registry import require
+from hsac.rules.curvature.drift import due
+from hsac.rules.types import State, Step
+
+
+@dataclass(frozen=True)
+class RandomWalk:
+    """Each curvature's θ moves by `step` with a fresh random sign, as often and as early as `hsac` moves it.
+
+    What it gains, a restless curvature gains without going anywhere; `drift` goes somewhere.
+    """
+
+    step: float = 0.25
+    period: int = 10
+    warm_up: float = 0.1
+    geometry: ClassVar[str] = "hyperbolic"
+    needs_gradient: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require(self.step > 0, "step", self.step, "a number above 0")
+        require(self.period >= 1, "period", self.period, "an integer from 1")
+        require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
+
+    def init(self, theta: Tensor) -> State:
+        """Stateless."""
+        return {}
+
+    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """One step when it is due, each sign that of a normal draw."""
+        if not due(step, self.period, self.warm_up):
+            return theta, state, {}
+        return theta + self.step * step.normal()[:, : theta.shape[-1]].sign(), state, {}
