@@ -474,7 +474,7 @@ def parser() -> argparse.ArgumentParser:
     given = os.environ.get("HSAC_SETTINGS")
     text = "resolved settings, as `hsac settings` writes them; by default those that HSAC_SETTINGS names"
     settings = ("--settings", {"type": Path, "default": given, "required": not given, "help": text})
-    scale = ("--scale", {"default": "default", "help": "smoke, default, workstation or paper"})
+    scale = ("--scale", {"default": "default", "help": ", ".join(config.SCALES)})
     override = ("--override", {"default": "{}", "help": "top-level keys to replace, as a JSON object"})
     experiment = ("--experiment", {"required": True, "help": "an experiment of the settings"})
     method = ("--method", {"required": True, "help": "weight+curvature, or weight+curvature@start"})

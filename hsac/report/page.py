@@ -238,7 +238,8 @@ def write_page(
     numbers = {name: _read_table(root / "tables" / f"{name}.csv") for name in present}
     order = {name: list(table["method"]) for name, table in numbers.items()}
     setting_of = dict(zip(runs["experiment"], runs["setting"], strict=True))
-    claims = _claims(read_json(root / "claims.json"))
+    judged = _claims(read_json(root / "claims.json"))
+    claims = [claim for claim in judged if claim["kind"] == "theory" or claim["experiment"] in present]
     sections = []
     for setting in SETTINGS:
         members = [e for e in present if setting_of[e] == setting]
@@ -265,6 +266,7 @@ def write_page(
         runs=len(runs),
         ok=int(statuses.get("ok", 0)),
         claims=claims,
+        elsewhere=len(judged) - len(claims),
         sections=sections,
         overview=sortable(overview, tables.overview_displayed(overview), "overview"),
         overview_note=tables.overview_note(runs, order),

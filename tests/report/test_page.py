@@ -12,7 +12,7 @@ from synthetic_records import ORDER, REFERENCES
 from hsac.data import catalogue
 from hsac.data.pictures import write_picture
 from hsac.errors import InputError
-from hsac.report.claims import write_claims
+from hsac.report.claims import Claim, read_claims, write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
 from hsac.report.page import duration, write_page
@@ -94,6 +94,14 @@ def test_page_shows_the_results(html):
     assert all(method in html for method in ORDER["digits"])
     assert "inconclusive (about" in html or "supported" in html
     assert "prefers-color-scheme: dark" in html
+
+
+def test_claims_about_experiments_of_other_scales_are_counted_not_shown(html):
+    claims = [claim for claim in read_claims(CLAIMS_FILE) if isinstance(claim, Claim)]
+    elsewhere = [claim for claim in claims if claim.experiment not in ("digits", "glyphs_long_tailed")]
+    assert f"{len(elsewhere)} claims about experiments of other scales are left out" in html
+    for claim in claims:
+        assert (claim.claim in unescape(html)) == (claim not in elsewhere)
 
 
 def test_data_are_shown_with_picture_licence_and_citation(html):
