@@ -2,14 +2,17 @@
 # make smoke      the same at the smallest scale
 # make test       install, then run the tests
 # make bench      speed and memory against other packages
+# make reference  put what is small of results/$(SCALE), by default the default scale's, under results/reference
 # make lint       formatting, types and workflow checks
 PYTHON ?= python3
 CORES ?= all
+SCALE ?= default
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+REFERENCE = results/reference$(patsubst %,/%,$(filter-out default,$(SCALE)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce smoke test bench lint lock
+.PHONY: reproduce smoke test bench reference lint lock
 
 reproduce: $(INSTALLED)
 	snakemake --cores $(CORES)
@@ -23,6 +26,13 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	pip install --quiet -c requirements.lock -r benchmarks/requirements.txt
 	python -m benchmarks
+
+reference:
+	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures $(REFERENCE)/cost
+	cd results/$(SCALE) && cp runs.parquet settings.json claims.json $(CURDIR)/$(REFERENCE)
+	cd results/$(SCALE) && cp tables/*.csv tables/*.md $(CURDIR)/$(REFERENCE)/tables
+	cd results/$(SCALE) && cp figures/*.pdf $(CURDIR)/$(REFERENCE)/figures
+	cd results/$(SCALE) && cp cost/*.csv cost/*.md $(CURDIR)/$(REFERENCE)/cost
 
 lint: $(INSTALLED)
 	ruff check .
