@@ -49,6 +49,7 @@ def settings_of(small):
     settings = copy.deepcopy(small.settings)
     settings["rules"]["curvature"] |= SEARCHES
     settings["rules"]["curvature"]["hsac_exact"]["period"] = 20  # one outer step: it takes a product a weight
+    settings["rules"]["curvature"]["random_walk"] = {"period": 20}  # one step, as two may cancel
     return settings
 
 
