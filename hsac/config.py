@@ -26,7 +26,18 @@ RECIPES = {
 }
 GRAPH_RECIPES = ("node_split", "public_split")
 SETTINGS = tuple(RECIPES)
-SCALES = ("smoke", "default", "verdict", "ablation", "variants", "methods", "gcn", "workstation", "paper")
+SCALES = (
+    "smoke",
+    "default",
+    "verdict",
+    "robustness",
+    "ablation",
+    "variants",
+    "methods",
+    "gcn",
+    "workstation",
+    "paper",
+)
 FOLDER = Path("config")
 LOSS = "cross_entropy"  # of a method that names none
 

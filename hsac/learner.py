@@ -76,6 +76,7 @@ class CurvatureLearner:
         self.rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
         whose = "training; the batch is what `step` is given, held out or not"
         require(self.rule.batch == "training", "CurvatureLearner.batch", self.rule.batch, whose)
+        require(not self.rule.anneal, "CurvatureLearner.anneal", True, "False; how long training is, it cannot know")
         for name, value in (("warm_up", warm_up), ("seed", seed)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             require(whole, f"CurvatureLearner.{name}", value, "an integer from 0")

@@ -500,6 +500,7 @@ def test_bad_input() -> None:
         ({"radius": float("inf")}, "radius: found inf"),
         ({"period": 0}, "period: found 0"),
         ({"batch": "held_out"}, "batch: found 'held_out'; allowed is training"),
+        ({"anneal": True}, "anneal: found True; allowed is False; how long training is, it cannot know"),
     ):
         with pytest.raises(InputError, match=f"^CurvatureLearner.{words}"):
             hsac.CurvatureLearner(model, sgd(model), loss_of(model), **given)

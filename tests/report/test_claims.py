@@ -81,7 +81,7 @@ def test_the_projects_claims_cover_every_setting_and_the_control():
     assert {claim.setting for claim in claims if claim.source == "paper"} == set(SETTINGS)
     assert {claim.setting for claim in claims} == set(SETTINGS)
     judged = set()
-    for scale in ("default", "verdict"):
+    for scale in ("default", "verdict", "robustness"):
         for name, experiment in config.load(scale, folder=CLAIMS_FILE.parent)["experiments"].items():
             run = [c for c in claims if c.experiment == name and {c.better, c.than} <= set(experiment["methods"])]
             rivals = {claim.than.split("+")[1].split("@")[0] for claim in run}

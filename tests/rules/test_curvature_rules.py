@@ -62,6 +62,18 @@ def test_drift_moves_by_its_sign(direction, make_step) -> None:
     torch.testing.assert_close(path[-1], THETA + direction * 0.2 * len(moved))
 
 
+@pytest.mark.parametrize("make", [lambda **k: Drift(direction=-1, step=0.4, **k), lambda **k: Hsac(step=0.4, **k)])
+def test_annealed_steps_fall_by_half_a_cosine(make, make_step) -> None:
+    """At a third of training three quarters of the step are left, at two thirds one, after the last none."""
+    rule, annealed = make(period=1, warm_up=0.0), make(period=1, warm_up=0.0, anneal=True)
+    state = rule.init(THETA)
+    for index, factor in ((0, 1.0), (10, 0.75), (15, 0.5), (20, 0.25), (30, 0.0)):
+        step = make_step(index, 30, W, bowl)
+        whole = rule.update(THETA, state, step)[0] - THETA
+        assert (whole != 0).all()
+        torch.testing.assert_close(annealed.update(THETA, state, step)[0] - THETA, factor * whole)
+
+
 def test_random_walk_takes_both_ways_each_by_its_step(make_step) -> None:
     """Every curvature of every run has signs of its own."""
     moved, path = moves(RandomWalk(step=0.2, period=1, warm_up=0.0), make_step, 100)

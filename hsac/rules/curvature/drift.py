@@ -1,5 +1,6 @@
 """Control: curvature moved blindly."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,8 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class Drift:
-    """θ moves by `step` with a constant sign and no gradient, as often and as early as `hsac` does.
+    """θ moves by `step` with a constant sign and no gradient, as often and as early as `hsac` does; times half a cosine
+    over training if `anneal`.
 
     What it gains, a moving curvature gains by moving; only what `hsac` gains beyond it is the hypergradient's.
     """
@@ -20,6 +22,7 @@ class Drift:
     step: float = 0.25
     period: int = 10
     warm_up: float = 0.1
+    anneal: bool = False
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
 
@@ -37,9 +40,15 @@ class Drift:
         """One blind step when it is due."""
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
-        return theta + self.direction * self.step, state, {}
+        return theta + self.direction * self.step * (annealing(step) if self.anneal else 1.0), state, {}
 
 
 def due(step: Step, period: int, warm_up: float) -> bool:
     """Whether an outer step falls on this training step: every `period` after the `warm_up` share of training."""
     return step.index >= warm_up * step.total and (step.index + 1) % period == 0
+
+
+def annealing(step: Step) -> float:
+    """Half a cosine: 1 at the first step of training, 0 after the last. A weight whose learning rate falls to 0 cannot
+    follow a curvature that goes on moving."""
+    return (1 + math.cos(math.pi * step.index / step.total)) / 2

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hsac.hypergradient import HessianOperator, Hypergradient, Loss, Solver, TrackingSolver, implicit_hypergradient
 from hsac.registry import build, require
-from hsac.rules.curvature.drift import due
+from hsac.rules.curvature.drift import annealing, due
 from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
 from hsac.sharpness import OBJECTIVES, SCOPES, ascend, layer_norm, perturbed_loss, scope_scale
@@ -30,7 +30,8 @@ class Hsac:
     network or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer
     step, so its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between
     outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out.
-    `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one.
+    `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one. `anneal` (ours): the steps of θ shrink by
+    half a cosine over training, as w follows c no longer when its own learning rate falls.
     """
 
     objective: str = "worst"
@@ -47,6 +48,7 @@ class Hsac:
     step: float = 0.25
     clip: float = 1.0
     ratio: float = 100.0
+    anneal: bool = False
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
 
@@ -85,7 +87,8 @@ class Hsac:
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, step.lower), {}
         loss = step.held_out() if self.batch == "held_out" else step.upper()
-        return self.outer(theta, state, step.w, loss, step.lower(), step.normal, step.layers)
+        moved, state, log = self.outer(theta, state, step.w, loss, step.lower(), step.normal, step.layers)
+        return theta + annealing(step) * (moved - theta) if self.anneal else moved, state, log
 
     def outer(
         self,
