@@ -17,6 +17,7 @@ TITLE = "Test accuracy against compute (selected on validation, 95 % intervals o
 PRODUCT = 2  # gradient evaluations that a Hessian product counts as: it differentiates a gradient
 
 SPREAD = 1.035  # factor between the places of methods that cost the same
+NEAR = 1.1  # numbers at the foot that are nearer than this factor would lie on each other
 
 
 def compute(block: pd.DataFrame) -> pd.Series:
@@ -62,10 +63,16 @@ def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str
     floor = top - 4 * max(top - middle, points["half"].median(), 0.5)  # collapsed methods would flatten all others
     alike = points.groupby(points["cost"].round(2))["cost"]
     aside = SPREAD ** (alike.cumcount() - (alike.transform("size") - 1) / 2)  # equal costs stand side by side
+    feet: list[float] = []
     for (method, _, mean, half), x in zip(rows, points["cost"] * aside, strict=True):
         shade = style.colour(method)
         if mean < floor:
-            axes.text(x, floor, f"← {mean:.0f}", color=shade, ha="center", va="bottom", rotation=90, fontsize=7)
+            below = sum(max(x / other, other / x) < NEAR for other in feet)
+            feet.append(x)
+            axes.annotate(
+                f"← {mean:.0f}", (x, floor), (0, 24 * below), textcoords="offset points", color=shade, ha="center",
+                va="bottom", rotation=90, fontsize=7,
+            )  # fmt: skip
         else:
             axes.errorbar(
                 x, mean, yerr=half, color=shade, marker=style.marker(method), markersize=4.5, capsize=1.5,
