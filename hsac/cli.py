@@ -138,7 +138,7 @@ def tune_stage(args: argparse.Namespace) -> None:
 
 
 def select_stage(args: argparse.Namespace) -> None:
-    """Choose each seed's best run of a grid on validation."""
+    """Choose each seed's best run, of a grid or of several rules, on validation."""
     from hsac.train.run import select_bundle
 
     settings = _settings(args)

@@ -31,6 +31,7 @@ SCALES = (
     "default",
     "verdict",
     "robustness",
+    "confirmation",
     "ablation",
     "variants",
     "methods",
@@ -40,6 +41,7 @@ SCALES = (
 )
 FOLDER = Path("config")
 LOSS = "cross_entropy"  # of a method that names none
+DERIVED = ("grid", "best_of")  # curvature rules that train nothing of their own
 
 
 @cache
@@ -325,22 +327,25 @@ def point_cells(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[dict
 
 
 def candidates(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[str]:
-    """Methods that a derived cell (grid) chooses from; [] for a cell that is trained."""
+    """Methods that a derived cell chooses from; [] for a cell that is trained."""
     if not derived(the_cell):
         return []
-    name = methods.split(the_cell["method"])
-    curvatures = the_cell["config"]["rule"]["parameters"].get("curvatures", (0.1, 0.3, 1.0, 3.0))
-    return [f"{name.weight}+fixed@{c:g}{name.suffix}" for c in curvatures]
+    name, rule = methods.split(the_cell["method"]), the_cell["config"]["rule"]
+    if rule["rule"] == "grid":
+        among = [f"fixed@{c:g}" for c in rule["parameters"].get("curvatures", (0.1, 0.3, 1.0, 3.0))]
+    else:
+        among = rule["parameters"].get("among", ("fixed@0.3", "hsac"))
+    return [f"{name.weight}+{one}{name.suffix}" for one in among]
 
 
 def derived(the_cell: dict[str, Any]) -> bool:
     """Whether the cell's runs are chosen among other cells' runs."""
-    return the_cell["config"]["rule"]["rule"] == "grid"
+    return the_cell["config"]["rule"]["rule"] in DERIVED
 
 
 def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Every cell that must be trained, each once: those in the tables, after each searched one's points, and those that
-    only a grid looks at."""
+    only a derived one looks at."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for c in cells(settings):
         chosen_among = [cell(settings, c["experiment"], m) for m in candidates(settings, c)]
@@ -409,6 +414,11 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
         registry.check_name(family, part["rule"], where)
         registry.check_parameters(family, part["rule"], part["parameters"], where)
     registry.check_parameters("model", model_name, model, f"{key}.model")
+    for method in candidates(settings, the_cell):
+        rule = cell(settings, name, method)["config"]["rule"]["rule"]
+        if rule in DERIVED or registry.marked("curvature rule", rule, "searches"):
+            once = "one that trains once"
+            raise InputError(f"{key}.methods: {the_cell['method']!r} chooses among {method!r}; allowed is {once}")
     rule = config["loss"]["rule"]
     if config["variant"]["recipe"] == "episodes" and "training" in registry.filled("loss", rule):
         fitting = [n for n in registry.names("loss") if "training" not in registry.filled("loss", n)]

@@ -81,7 +81,7 @@ def _trained(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> d
 
 
 def code(settings: dict[str, Any], cell: dict[str, Any]) -> str:
-    """Fingerprint that a record of the cell made now would carry; a grid's is that of its candidates."""
+    """Fingerprint that a record of the cell made now would carry; a derived one's is that of its candidates."""
     if not config.derived(cell):
         return fingerprint.of_training(cell["config"])
     cells = [config.cell(settings, cell["experiment"], method) for method in config.candidates(settings, cell)]

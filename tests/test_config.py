@@ -260,6 +260,29 @@ def test_a_grid_trains_the_fixed_candidates_once():
     assert "sgd+grid" not in trained
 
 
+def test_the_best_of_several_rules_chooses_among_methods():
+    settings = config.load("smoke", folder=CONFIG)
+    settings["rules"]["curvature"]["guarded"] = {"rule": "best_of", "among": ["fixed@0.3", "hsac"]}
+    settings["experiments"]["digits"]["methods"] += ["sgd+guarded+gce"]
+    cell = config.cell(settings, "digits", "sgd+guarded+gce")
+    assert config.derived(cell)
+    assert config.candidates(settings, cell) == ["sgd+fixed@0.3+gce", "sgd+hsac+gce"]
+    trained = [c["method"] for c in config.trained_cells(settings)]
+    assert "sgd+hsac+gce" in trained
+    assert "sgd+guarded+gce" not in trained
+
+
+@pytest.mark.parametrize("among", ["grid", "guarded", "random_search"])
+def test_the_best_of_several_rules_needs_rules_that_train_once(among):
+    rules = config.load("smoke", folder=CONFIG)["rules"]
+    rules["curvature"] |= {"guarded": {"rule": "best_of", "among": ["hsac", among]}, "random_search": None}
+    given = changed(methods=["sgd+guarded", "sgd+fixed@0.3"]) | {"rules": rules}
+    with pytest.raises(InputError) as caught:
+        config.load("smoke", given, folder=CONFIG)
+    want = f"experiments.digits.methods: 'sgd+guarded' chooses among 'sgd+{among}'; allowed is one that trains once"
+    assert str(caught.value).endswith(want)
+
+
 def test_lists_of_the_command_line_are_numbers_again():
     given = {
         "seeds": ["0", "10"],

@@ -342,6 +342,6 @@ def test_what_is_built_is_checked(tmp_path, mistake):
 @pytest.mark.parametrize(("family", "name"), [(f, n) for f in registry.FAMILIES for n in registry.names(f)])
 def test_the_packages_own_parts_obey_what_plugins_must(family, name):
     """So what is said to a plugin's author is what the suite asks for."""
-    if name != "grid":  # chosen among other methods' runs: it has no methods
+    if name not in ("grid", "best_of"):  # chosen among other methods' runs: it has no methods
         plugins._check(family, registry.file(family, name))
         plugins.check_class(family, name, registry.part(family, name))

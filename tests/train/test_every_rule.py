@@ -18,7 +18,7 @@ DEFAULT = config.load("default", folder=Path(__file__).parents[2] / "config")
 RULES = [
     name
     for name in sorted(DEFAULT["rules"]["curvature"])
-    if config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] != "grid"  # which trains nothing of its own
+    if config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] not in config.DERIVED
 ]
 IDENTITY = {"config_hash": "0", "code": "0", "variant_hash": "0", "weights": "0" * 64}
 
@@ -56,7 +56,7 @@ def settings_of(small):
 def test_every_rule_has_a_name_in_the_default_scale() -> None:
     assert {config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] for name in RULES} == {
         *registry.names("curvature rule")
-    } - {"grid"}
+    } - {*config.DERIVED}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

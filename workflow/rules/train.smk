@@ -67,7 +67,7 @@ rule tune:
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
-# A grid trains nothing of its own: its runs are chosen among the fixed ones.
+# `grid` and `best_of` train nothing of their own: their runs are chosen among other methods' runs.
 rule select:
     input:
         candidates=candidates,
