@@ -40,6 +40,7 @@ LABELS = ("problem", "solver", "terms", "map", "argument", "c", "r", "n", "delta
 class Claim:
     """That ``better`` beats ``than`` on ``experiment`` by at least ``minimum_effect`` points of test accuracy.
 
+    A negative ``minimum_effect`` claims non-inferiority: that ``better`` is not worse by more than that.
     ``source``: `paper`, a qualitative claim of the paper as reconstructed from its abstract, or `control`.
     """
 
@@ -101,7 +102,7 @@ def _claim(entry: Any, path: Path) -> AnyClaim:
     for key, allowed in (("setting", settings), ("source", sources)):
         if entry[key] not in allowed:
             raise InputError(f"{where}: {key} is {entry[key]!r}, allowed are {', '.join(allowed)}")
-    for key, low, high in (("minimum_effect", 0, 100), ("alpha", 0, 1)):
+    for key, low, high in (("minimum_effect", -100, 100), ("alpha", 0, 1)):
         value = entry.get(key, 0.5)
         good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high
         if not good or (key == "alpha" and value == 0):
@@ -178,6 +179,9 @@ def verdict(claim: Claim, compared: Compared | None, p_holm: float, p_minimum_ho
     contradicted, with a probability of at most alpha in all the claims together. not run: a method has no runs.
     Otherwise inconclusive, with the seeds that would decide with 80 % power at alpha / family if the mean is right:
     that it exceeds 0 and reaches the minimum effect, or that it stays below it.
+
+    With a negative minimum effect the second test alone decides: supported where the mean is above the minimum effect,
+    contradicted where it is below (non-inferiority; Piaggio et al., JAMA 2012).
     """
     if compared is None:
         return "not run"
@@ -185,12 +189,14 @@ def verdict(claim: Claim, compared: Compared | None, p_holm: float, p_minimum_ho
     if d.n < 2:
         return f"inconclusive (spread unknown: {d.n} finished pair{'s' * (d.n != 1)}, at least 2 are needed)"
     margin = d.difference - claim.minimum_effect
-    if d.difference > 0 and p_holm < claim.alpha and margin >= 0:
+    if claim.minimum_effect < 0 and p_minimum_holm < claim.alpha:
+        return "supported" if margin > 0 else "contradicted"
+    if claim.minimum_effect >= 0 and d.difference > 0 and p_holm < claim.alpha and margin >= 0:
         return "supported"
     if p_minimum_holm < claim.alpha and margin < 0:
         return "contradicted"
     alpha = claim.alpha / max(family, 1)
-    if margin >= 0:
+    if margin >= 0 and claim.minimum_effect >= 0:
         more = more_seeds(d.sd, d.difference, d.n, alpha, margin=margin if claim.minimum_effect else None)
     else:
         more = more_seeds(d.sd, margin, d.n, alpha)

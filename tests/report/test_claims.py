@@ -52,6 +52,24 @@ def test_significant_but_possibly_too_small_is_inconclusive():
     assert verdict([0.2, 0.6, 0.4, 0.3, 0.5]).startswith("inconclusive (about ")
 
 
+NOT_WORSE = replace(CLAIM, minimum_effect=-0.5)
+
+
+def test_not_worse_is_supported_though_nothing_differs():
+    assert verdict([-0.2, 0.1, -0.1, 0.2, -0.1], NOT_WORSE) == "supported"
+    assert verdict([-0.2, -0.1, -0.1, -0.2, -0.1], NOT_WORSE) == "supported"  # worse, yet by little
+
+
+def test_not_worse_is_contradicted_by_what_is_worse_by_more():
+    assert verdict([-1.0, -1.2, -0.9, -1.1, -1.3], NOT_WORSE) == "contradicted"
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.5])
+def test_not_worse_needs_more_seeds_where_the_margin_is_not_excluded(shift):
+    # mean 0.2 and -1.0 off the margin: mean difference over sd decides, to either side
+    assert verdict([d + shift for d in (-2.0, 1.0, 2.0, -1.0, -1.5)], NOT_WORSE).startswith("inconclusive (about ")
+
+
 def test_inconclusive_names_the_seeds_that_would_decide():
     # mean 1, sd 2.1213: (2.8016 * 2.1213)^2 + 1.9208 = 37.2 seeds, 5 done
     assert verdict([-2.0, 1.0, 4.0, 1.0, 1.0]) == "inconclusive (about 33 more seeds)"
