@@ -262,6 +262,8 @@ def cell(settings: dict[str, Any], name: str, method_name: str, point: int | Non
         "rule": rule_of(settings, experiment, "curvature", method.curvature, key),
         "measure": settings["measure"],
     }
+    if resolved["rule"]["rule"] == "best_of":
+        resolved["among"] = _among(settings, name, method, resolved["rule"]["parameters"])
     search = search_of(settings, name)
     if search is not None and point is None:
         tried = [_point(settings, name, method_name, k) for k in range(search["points"])]
@@ -269,6 +271,32 @@ def cell(settings: dict[str, Any], name: str, method_name: str, point: int | Non
     elif point is not None:
         resolved = spaces.replaced(resolved, _point(settings, name, method_name, point))
     return {"experiment": name, "method": method.name, "config": resolved, "hash": digest(resolved), "point": point}
+
+
+def _among(settings: dict[str, Any], experiment: str, method: Method, given: dict[str, Any]) -> dict[str, str]:
+    """Candidate -> hash of its cell, of a method that chooses the best of several rules: what these are decides its
+    result. Raises InputError naming the rule's key `among`."""
+    parts = methods.split(method.name)
+    key, among = f"rules.curvature.{parts.curvature}.among", given.get("among")
+    names = list(among) if isinstance(among, list | tuple) else []
+    if not names or not all(isinstance(one, str) and "+" not in one for one in names) or len({*names}) < len(names):
+        raise InputError(
+            f"{key}: found {among!r}; allowed is a list of different curvature rules, as methods name them"
+        )
+    if parts.start:
+        raise InputError(
+            f"experiments.{experiment}.methods: found {method.name!r}; allowed is no start here, as {key} gives them"
+        )
+    for one in names:
+        rule = rule_of(settings, settings["experiments"][experiment], "curvature", one.partition("@")[0], key)["rule"]
+        registry.check_name("curvature rule", rule, f"rules.curvature.{one.partition('@')[0]}")
+        if rule in DERIVED or registry.marked("curvature rule", rule, "searches"):
+            raise InputError(f"{key}: found {one!r}, which is several trainings; allowed are rules that train once")
+    return {name: cell(settings, experiment, name)["hash"] for name in _chosen_among(parts, names)}
+
+
+def _chosen_among(parts: methods.Name, among: Iterable[str]) -> list[str]:
+    return [f"{parts.weight}+{one}{parts.suffix}" for one in among]
 
 
 def search_of(settings: dict[str, Any], experiment: str) -> dict[str, Any] | None:
@@ -334,8 +362,8 @@ def candidates(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[str]:
     if rule["rule"] == "grid":
         among = [f"fixed@{c:g}" for c in rule["parameters"].get("curvatures", (0.1, 0.3, 1.0, 3.0))]
     else:
-        among = rule["parameters"].get("among", ("fixed@0.3", "hsac"))
-    return [f"{name.weight}+{one}{name.suffix}" for one in among]
+        among = rule["parameters"]["among"]
+    return _chosen_among(name, among)
 
 
 def derived(the_cell: dict[str, Any]) -> bool:
@@ -414,11 +442,8 @@ def _check_cell(settings: dict[str, Any], the_cell: dict[str, Any], layers: list
         registry.check_name(family, part["rule"], where)
         registry.check_parameters(family, part["rule"], part["parameters"], where)
     registry.check_parameters("model", model_name, model, f"{key}.model")
-    for method in candidates(settings, the_cell):
-        rule = cell(settings, name, method)["config"]["rule"]["rule"]
-        if rule in DERIVED or registry.marked("curvature rule", rule, "searches"):
-            once = "one that trains once"
-            raise InputError(f"{key}.methods: {the_cell['method']!r} chooses among {method!r}; allowed is {once}")
+    for method in candidates(settings, the_cell):  # they need not be among the methods
+        _check_cell(settings, cell(settings, name, method), layers)
     rule = config["loss"]["rule"]
     if config["variant"]["recipe"] == "episodes" and "training" in registry.filled("loss", rule):
         fitting = [n for n in registry.names("loss") if "training" not in registry.filled("loss", n)]
@@ -485,9 +510,9 @@ def _check_search(settings: dict[str, Any], the_cell: dict[str, Any], layers: li
     rule, points = config["rule"]["rule"], len(config["search"]["points"])
     if derived(the_cell) or registry.marked("curvature rule", rule, "searches"):
         raise InputError(
-            f"{key}: found {the_cell['method']!r} in experiments.{name}.methods, whose rule {rule!r} tries several "
-            f"curvatures on top of the {points} points of every method; allowed is an alias of fixed with `start` "
-            "in its space, as fixed_searched"
+            f"{key}: found {the_cell['method']!r} in experiments.{name}.methods, whose rule {rule!r} is several "
+            f"trainings on top of the {points} points of every method; allowed are rules that train once, for a grid "
+            "an alias of fixed with `start` in its space, as fixed_searched"
         )
     for kind, part in named_parts(settings, name, the_cell["method"]).items():
         owner, space = space_of(settings, name, kind, part)

@@ -1,5 +1,6 @@
 """Configuration: what is accepted, and the one line said about what is not."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -272,15 +273,62 @@ def test_the_best_of_several_rules_chooses_among_methods():
     assert "sgd+guarded+gce" not in trained
 
 
-@pytest.mark.parametrize("among", ["grid", "guarded", "random_search"])
-def test_the_best_of_several_rules_needs_rules_that_train_once(among):
+@pytest.mark.parametrize(
+    ("among", "words"),
+    [
+        (["hsac", "grid"], "found 'grid', which is several trainings; allowed are rules that train once"),
+        (["hsac", "guarded"], "found 'guarded', which is several trainings; allowed are rules that train once"),
+        (
+            ["hsac", "random_search"],
+            "found 'random_search', which is several trainings; allowed are rules that train once",
+        ),
+        (["hsca"], "found 'hsca'; curvature rules allowed are"),
+        ([], "found []; allowed is a list of different curvature rules, as methods name them"),
+        ([0.3], "found [0.3]; allowed is a list of different curvature rules, as methods name them"),
+        (["hsac", "hsac"], "found ['hsac', 'hsac']; allowed is a list of different curvature rules"),
+        (["hsac+gce"], "found ['hsac+gce']; allowed is a list of different curvature rules"),
+        ("hsac", "found 'hsac'; allowed is a list of different curvature rules"),
+        (None, "found None; allowed is a list of different curvature rules"),
+    ],
+)
+def test_the_best_of_several_rules_needs_rules_that_train_once(among, words):
     rules = config.load("smoke", folder=CONFIG)["rules"]
-    rules["curvature"] |= {"guarded": {"rule": "best_of", "among": ["hsac", among]}, "random_search": None}
-    given = changed(methods=["sgd+guarded", "sgd+fixed@0.3"]) | {"rules": rules}
+    rules["curvature"] |= {"guarded": {"rule": "best_of", "among": among}, "random_search": None}
     with pytest.raises(InputError) as caught:
-        config.load("smoke", given, folder=CONFIG)
-    want = f"experiments.digits.methods: 'sgd+guarded' chooses among 'sgd+{among}'; allowed is one that trains once"
-    assert str(caught.value).endswith(want)
+        config.load("smoke", changed(methods=["sgd+guarded", "sgd+fixed@0.3"]) | {"rules": rules}, folder=CONFIG)
+    assert str(caught.value).startswith(f"rules.curvature.guarded.among: {words}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("among", "rule", "words"),
+    [
+        (["hsac", "fixed@99"], {}, "'sgd+fixed@99' starts at 99; allowed is 0.005 to 5"),
+        (["mine"], {"rule": "hsac", "raduis": 1.0}, "raduis: found an unknown key"),
+        (["mine"], {"rule": "hsca"}, "rules.curvature.mine: found 'hsca'"),
+    ],
+)
+def test_what_is_only_chosen_among_is_checked_too(among, rule, words):
+    rules = config.load("smoke", folder=CONFIG)["rules"]
+    rules["curvature"] |= {"guarded": {"rule": "best_of", "among": among}, "mine": rule}
+    with pytest.raises(InputError, match=re.escape(words)):
+        config.load("smoke", changed(methods=["sgd+guarded", "sgd+fixed@0.3"]) | {"rules": rules}, folder=CONFIG)
+
+
+def test_the_best_of_several_rules_takes_no_start():
+    rules = config.load("smoke", folder=CONFIG)["rules"]
+    rules["curvature"]["guarded"] = {"rule": "best_of", "among": ["hsac"]}
+    with pytest.raises(InputError, match="found 'sgd\\+guarded@1'; allowed is no start here"):
+        config.load("smoke", changed(methods=["sgd+guarded@1", "sgd+fixed@0.3"]) | {"rules": rules}, folder=CONFIG)
+
+
+def test_a_choice_changes_with_what_it_is_chosen_among():
+    settings = config.load("smoke", folder=CONFIG)
+    curvature = settings["rules"]["curvature"]
+    curvature["guarded"] = {"rule": "best_of", "among": ["fixed@0.3", "hsac"]}
+    before = config.cell(settings, "digits", "sgd+guarded")["hash"]
+    curvature["hsac"] = {"step": 0.5}
+    assert config.cell(settings, "digits", "sgd+guarded")["hash"] != before
 
 
 def test_lists_of_the_command_line_are_numbers_again():

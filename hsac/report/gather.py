@@ -276,7 +276,7 @@ def gather(indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = 
     """Check every record that the bundle ``indexes`` name; write ``runs.parquet``, ``trajectories.parquet`` and
     ``measured.parquet`` into the folder ``results``.
 
-    ``candidates``: indexes of runs that only a grid chooses from; they are checked too, and not written.
+    ``candidates``: indexes of runs that only `grid` or `best_of` chooses from; they are checked too, and not written.
     ``processes``: how many read; the tables do not depend on it.
 
     ``runs``: one row a run sorted by experiment, method, seed; its ``record`` column is relative to ``results``.

@@ -135,9 +135,18 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             text = f"{entry['difference']:+.2f}"
             if entry["interval"]:
                 text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
-        p = float("nan") if entry["p_holm"] is None else entry["p_holm"]
+        judged = "p_minimum_holm" if (entry["minimum_effect"] or 0) < 0 else "p_holm"  # what the verdict rests on
+        p = float("nan") if entry[judged] is None else entry[judged]
         style = entry["verdict"].split(" (")[0].replace(" ", "-")
-        shown.append(entry | {"style": style, "difference_text": text.replace("-", "−"), "p_text": tables.p_text(p)})
+        shown.append(
+            entry
+            | {
+                "style": style,
+                "difference_text": text.replace("-", "−"),
+                "p_text": tables.p_text(p),
+                "p_key": "" if p != p else p,
+            }
+        )
     return shown
 
 

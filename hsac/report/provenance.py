@@ -65,7 +65,8 @@ class Cell:
     ``folder``: of the records, relative to the results folder; ``config``: configuration hash; ``code``, ``variant``:
     the fingerprints and variant hashes of its records, one each unless they differ; ``indexes``: bundle index, as seen
     from the folder, -> seeds; ``runs``: [seed, record's file name, status, SHA-256, position in ``environments``];
-    ``made_from``: the cells that a grid chose from; ``measured``: [seed, file of the measured row, its SHA-256].
+    ``made_from``: the cells that `grid` or `best_of` chose from; ``measured``: [seed, file of the measured row, its
+    SHA-256].
     ``points``: of a searched method, the cells of the points that it tried, each once, and ``choice`` what its search
     came to: [file, SHA-256]. ``point``: the number of such a cell's point (its name ends with it).
     """

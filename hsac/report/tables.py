@@ -121,7 +121,7 @@ def _row(
 
 
 def _chosen(cell: pd.DataFrame) -> str | None:
-    """What was chosen for a method: a point of its search, or a grid's method of each seed, the most frequent first."""
+    """What was chosen for a method: its search's point, or the method whose run each seed took, most frequent first."""
     counts = cell["chosen"].dropna().value_counts()
     if len(counts) <= 1:
         return str(counts.index[0]) if len(counts) else None

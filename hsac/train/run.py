@@ -518,7 +518,7 @@ def validation_score(record: Record) -> tuple[bool, float, float]:
 def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     chosen, record = unfinished[0] if unfinished else max(records, key=lambda pair: validation_score(pair[1]))
-    summed = ("gradients", "products", "steps", "seconds")
+    summed = ("gradients", "products", "held_out_batches", "steps", "seconds")
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
     if unfinished:
         record = record | {"reason": f"candidate {chosen}: {record['reason']}"}

@@ -308,8 +308,6 @@ def test_a_run_recovers_from_one_bad_step(make_step) -> None:
         ("grid", {"curvatures": []}, "curvatures"),
         ("grid", {"curvatures": [0.1, -1]}, "curvatures"),
         ("grid", {"curvatures": ["a"]}, "curvatures"),
-        ("best_of", {"among": []}, "among"),
-        ("best_of", {"among": [0.3]}, "among"),
         ("fixed", {"c": 1.0}, "c"),
     ],
 )

@@ -243,7 +243,7 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
         metrics = {"validation_accuracy": validation, "validation_nll": 1.0, "test_accuracy": test}
         record = {"seed": 0, "status": "ok", "code": "a", "metrics": {"selected": metrics}, "method": method}
         record |= {"experiment": "digits", "selected_by": "validation_accuracy"}
-        record |= {"gradients": 10, "products": 1, "steps": 5, "seconds": 2.0}
+        record |= {"gradients": 10, "products": 1, "held_out_batches": 3, "steps": 5, "seconds": 2.0}
         folder = tmp_path / method
         write_json(folder / "seed0.json", record)
         write_index(folder / "block0.json", config.cell(settings, "digits", method), {0: folder / "seed0.json"})
@@ -252,7 +252,7 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
     chosen = read_json(tmp_path / "grid" / "seed0.json")
     assert chosen["chosen"] == "sgd+fixed@1"
     assert chosen["metrics"]["selected"]["test_accuracy"] == 0.1
-    assert (chosen["gradients"], chosen["tried"], chosen["seconds"]) == (20, 2, 4.0)
+    assert (chosen["gradients"], chosen["held_out_batches"], chosen["tried"], chosen["seconds"]) == (20, 6, 2, 4.0)
 
 
 def test_an_absent_gpu_is_named():

@@ -26,8 +26,10 @@ COLOURS = {
     "learned": "#e69f00",
     "drift_up": "#cc79a7",
     "drift_down": "#882255",
+    "drift_slow": "#999999",
     "hsac": "#d55e00",
     "hsac_direct": "#b8a200",
+    "hsac_guarded": "#332288",
     "random_search": "#000000",
 }
 OTHER = "#009e73"

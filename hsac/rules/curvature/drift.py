@@ -14,8 +14,8 @@ from hsac.rules.types import State, Step
 class Drift:
     """θ moves by `step` with a constant sign and no gradient, as often and as early as `hsac` does.
 
-    If `anneal`, its steps shrink by half a cosine over training. What it gains, a moving curvature gains by moving;
-    only what `hsac` gains beyond it is the hypergradient's.
+    What it gains, a moving curvature gains by moving; only what `hsac` gains beyond it is the hypergradient's. If
+    `anneal`, its steps shrink by half a cosine over training, as those of an annealed `hsac` do.
     """
 
     direction: int = 1
