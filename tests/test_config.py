@@ -18,7 +18,12 @@ def test_shipped_scales_load(scale):
     settings = config.load(scale, folder=CONFIG)
     assert settings["scale"] == scale
     missing = set(config.SETTINGS) - {e["setting"] for e in settings["experiments"].values()}
-    left_out = {"gcn": {"long_tailed", "noisy", "few_shot"}, "variants": {"few_shot"}, "ablation": {"long_tailed"}}
+    left_out = {
+        "gcn": {"long_tailed", "noisy", "few_shot"},
+        "variants": {"few_shot"},
+        "ablation": {"long_tailed"},
+        "robustness": {"few_shot"},
+    }
     assert missing == left_out.get(scale, set())
 
 
