@@ -21,7 +21,7 @@ def test_shipped_scales_load(scale):
     left_out = {
         "gcn": {"long_tailed", "noisy", "few_shot"},
         "variants": {"few_shot"},
-        "ablation": {"long_tailed"},
+        "ablation": {"long_tailed", "few_shot"},
         "robustness": {"few_shot"},
     }
     assert missing == left_out.get(scale, set())
