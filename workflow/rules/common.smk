@@ -107,7 +107,9 @@ def training_code(folder):
 
 
 def point(wildcards):
-    cell = TRAINED.get(folder(wildcards))  # none of a derived cell, which rule select makes
+    cell = TRAINED.get(
+        folder(wildcards)
+    )  # none of a derived cell, which rule select makes
     if cell is None or not configuration.searched(cell):
         return []
     return layout.point_path(layout.results_root(SCALE), cell).as_posix()
