@@ -188,15 +188,14 @@ def verdict(claim: Claim, compared: Compared | None, p_holm: float, p_minimum_ho
     d = compared.zero
     if d.n < 2:
         return f"inconclusive (spread unknown: {d.n} finished pair{'s' * (d.n != 1)}, at least 2 are needed)"
-    margin = d.difference - claim.minimum_effect
-    if claim.minimum_effect < 0 and p_minimum_holm < claim.alpha:
-        return "supported" if margin > 0 else "contradicted"
-    if claim.minimum_effect >= 0 and d.difference > 0 and p_holm < claim.alpha and margin >= 0:
+    margin, not_worse = d.difference - claim.minimum_effect, claim.minimum_effect < 0
+    above = p_minimum_holm < claim.alpha if not_worse else d.difference > 0 and p_holm < claim.alpha
+    if above and margin >= 0:
         return "supported"
     if p_minimum_holm < claim.alpha and margin < 0:
         return "contradicted"
     alpha = claim.alpha / max(family, 1)
-    if margin >= 0 and claim.minimum_effect >= 0:
+    if margin >= 0 and not not_worse:
         more = more_seeds(d.sd, d.difference, d.n, alpha, margin=margin if claim.minimum_effect else None)
     else:
         more = more_seeds(d.sd, margin, d.n, alpha)

@@ -135,8 +135,9 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             text = f"{entry['difference']:+.2f}"
             if entry["interval"]:
                 text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
-        judged = "p_minimum_holm" if (entry["minimum_effect"] or 0) < 0 else "p_holm"  # what the verdict rests on
-        p = float("nan") if entry[judged] is None else entry[judged]
+        second = entry["verdict"] == "contradicted" or (entry["minimum_effect"] or 0) < 0  # which test decided
+        found = entry.get("p_minimum_holm") if second else entry["p_holm"]
+        p = float("nan") if found is None else found
         style = entry["verdict"].split(" (")[0].replace(" ", "-")
         shown.append(
             entry
@@ -144,7 +145,7 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "style": style,
                 "difference_text": text.replace("-", "−"),
                 "p_text": tables.p_text(p),
-                "p_key": "" if p != p else p,
+                "p_key": "" if found is None else found,
             }
         )
     return shown

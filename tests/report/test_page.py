@@ -15,7 +15,7 @@ from hsac.errors import InputError
 from hsac.report.claims import Claim, read_claims, write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
-from hsac.report.page import duration, write_page
+from hsac.report.page import _claims, duration, write_page
 from hsac.report.published import write_published
 from hsac.report.tables import write_tables
 from hsac.report.theory import write_theory_tables
@@ -155,3 +155,13 @@ def test_missing_pieces_are_named(results, tmp_path):
 def test_duration():
     assert duration(3723.4) == "1 h 2 min 3 s"
     assert duration(0.2) == "under 1 s"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "minimum_effect", "shown"),
+    [("supported", 0.5, 0.01), ("contradicted", 0.5, 0.02), ("supported", -0.5, 0.02), ("not run", 0.5, 0.01)],
+)
+def test_the_p_of_a_claim_is_that_of_the_test_that_decided(verdict, minimum_effect, shown):
+    entry = {"difference": None, "verdict": verdict, "minimum_effect": minimum_effect}
+    (row,) = _claims([entry | {"p_holm": 0.01, "p_minimum_holm": 0.02}])
+    assert row["p_key"] == shown
