@@ -32,6 +32,7 @@ SCALES = (
     "verdict",
     "robustness",
     "confirmation",
+    "breadth",
     "ablation",
     "variants",
     "methods",

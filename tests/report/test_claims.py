@@ -99,11 +99,11 @@ def test_the_projects_claims_cover_every_setting_and_the_control():
     assert {claim.setting for claim in claims if claim.source == "paper"} == set(SETTINGS)
     assert {claim.setting for claim in claims} == set(SETTINGS)
     judged = set()
-    for scale in ("default", "verdict", "robustness", "confirmation"):
+    for scale in ("default", "verdict", "robustness", "confirmation", "breadth"):
         for name, experiment in config.load(scale, folder=CLAIMS_FILE.parent)["experiments"].items():
             run = [c for c in claims if c.experiment == name and {c.better, c.than} <= set(experiment["methods"])]
             rivals = {claim.than.split("+")[1].split("@")[0] for claim in run}
-            drifts = {"drift_slow"} if scale == "confirmation" else {"drift_up", "drift_down"}
+            drifts = {"drift_slow"} if scale in ("confirmation", "breadth") else {"drift_up", "drift_down"}
             assert name == "digits_plane" or rivals >= {"learned", "fixed"} | drifts
             assert {claim.setting for claim in run} <= {experiment["setting"]}
             judged |= {claim.id for claim in run}
