@@ -42,7 +42,6 @@ SCALES = (
 )
 FOLDER = Path("config")
 LOSS = "cross_entropy"  # of a method that names none
-DERIVED = ("grid", "best_of")  # curvature rules that train nothing of their own
 
 
 @cache
@@ -291,7 +290,7 @@ def _among(settings: dict[str, Any], experiment: str, method: Method, given: dic
     for one in names:
         rule = rule_of(settings, settings["experiments"][experiment], "curvature", one.partition("@")[0], key)["rule"]
         registry.check_name("curvature rule", rule, f"rules.curvature.{one.partition('@')[0]}")
-        if rule in DERIVED or registry.marked("curvature rule", rule, "searches"):
+        if any(registry.marked("curvature rule", rule, mark) for mark in ("derived", "searches")):
             raise InputError(f"{key}: found {one!r}, which is several trainings; allowed are rules that train once")
     return {name: cell(settings, experiment, name)["hash"] for name in _chosen_among(parts, names)}
 
@@ -369,7 +368,7 @@ def candidates(settings: dict[str, Any], the_cell: dict[str, Any]) -> list[str]:
 
 def derived(the_cell: dict[str, Any]) -> bool:
     """Whether the cell's runs are chosen among other cells' runs."""
-    return the_cell["config"]["rule"]["rule"] in DERIVED
+    return registry.marked("curvature rule", the_cell["config"]["rule"]["rule"], "derived")
 
 
 def trained_cells(settings: dict[str, Any]) -> list[dict[str, Any]]:

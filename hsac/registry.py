@@ -176,14 +176,19 @@ def fields_of(node: ast.ClassDef) -> Iterator[Any]:
 
 def marked(family: str, name: str, mark: str) -> bool:
     """Whether a part's class says `mark: ClassVar[bool] = True`."""
-    node = class_of(file(family, name))
-    return node is not None and any(
-        isinstance(item, ast.AnnAssign)
+    return mark in _marks(file(family, name))
+
+
+@cache
+def _marks(path: Path) -> frozenset[str]:
+    node = class_of(path)
+    return frozenset(
+        item.target.id
+        for item in (node.body if node else ())
+        if isinstance(item, ast.AnnAssign)
         and isinstance(item.target, ast.Name)
-        and item.target.id == mark
         and isinstance(item.value, ast.Constant)
         and item.value.value is True
-        for item in node.body
     )
 
 

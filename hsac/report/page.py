@@ -249,7 +249,11 @@ def write_page(
     order = {name: list(table["method"]) for name, table in numbers.items()}
     setting_of = dict(zip(runs["experiment"], runs["setting"], strict=True))
     judged = _claims(read_json(root / "claims.json"))
-    claims = [claim for claim in judged if claim["kind"] == "theory" or claim["experiment"] in present]
+    claims = [
+        claim
+        for claim in judged
+        if claim["kind"] == "theory" or {claim["better"], claim["than"]} <= {*order.get(claim["experiment"], ())}
+    ]
     sections = []
     for setting in SETTINGS:
         members = [e for e in present if setting_of[e] == setting]
