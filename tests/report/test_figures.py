@@ -8,7 +8,15 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic_records import ORDER, REFERENCES
 
-from hsac.report.figures import CAPTIONS, poincare_embedding, rule_graph, style, write_figures
+from hsac.report.figures import (
+    CAPTIONS,
+    accuracy_by_method,
+    curvature_trajectories,
+    poincare_embedding,
+    rule_graph,
+    style,
+    write_figures,
+)
 
 DOT = """digraph snakemake_dag {
     graph[bgcolor=white, margin=0];
@@ -38,6 +46,22 @@ def test_figures_say_when_there_is_nothing_to_draw(results, tmp_path):
     write_figures(tmp_path / "runs.parquet", tmp_path / "trajectories.parquet", "", {}, {}, tmp_path)
     runs = pd.read_parquet(results / "runs.parquet").query("experiment == 'glyphs_long_tailed'")
     assert "No model with a two-dimensional ball" in texts(poincare_embedding.draw(runs, results, ORDER, REFERENCES))
+
+
+def test_long_names_stay_within_the_picture(results):
+    long = {e: f"{e}_with_eight_channels_at_a_fixed_temperature"[:34] for e in ORDER}
+    runs, trajectories = (
+        pd.read_parquet(results / f"{name}.parquet").replace({"experiment": long}) for name in ("runs", "trajectories")
+    )
+    order, references = ({long[e]: of for e, of in given.items()} for given in (ORDER, REFERENCES))
+    for figure in (
+        accuracy_by_method.draw(runs, order, references),
+        curvature_trajectories.draw(runs, trajectories, order),
+    ):
+        figure.draw_without_rendering()
+        for panel in figure.axes:
+            place = panel.title.get_window_extent()
+            assert 0 <= place.x0 <= place.x1 <= figure.bbox.width, panel.get_title()
 
 
 def test_saved_bytes_are_the_same_twice_and_carry_no_date(tmp_path):

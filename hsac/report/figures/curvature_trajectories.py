@@ -46,7 +46,7 @@ def draw(runs: pd.DataFrame, trajectories: pd.DataFrame, order: Mapping[str, Seq
             drawn.append(method)
         panel.set_yscale("log")
         style.log_axis(panel.yaxis)
-        panel.set_title(f"{name}: {key}")
+        panel.set_title(style.title(f"{name}:", key))
         panel.set_xlabel("training step")
         panel.set_ylabel("curvature c")
     for panel in axes.flat[len(cells) :]:

@@ -123,7 +123,13 @@ def ordered(methods: Iterable[str], order: Sequence[str]) -> list[str]:
 def titles(runs: pd.DataFrame) -> dict[str, str]:
     """Panel title of each experiment: its name and setting."""
     first = runs.drop_duplicates("experiment").set_index("experiment")["setting"]
-    return {str(e): f"{e} ({s.replace('_', ' ')})" if s != e else str(e) for e, s in first.items()}
+    return {str(e): title(str(e), f"({s.replace('_', ' ')})") if s != e else str(e) for e, s in first.items()}
+
+
+def title(name: str, rest: str) -> str:
+    """A panel's title, on two lines where one would run out of a narrow panel."""
+    one = f"{name} {rest}"
+    return one if len(one) <= 32 else f"{name}\n{rest}"
 
 
 def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: bool = False) -> None:
