@@ -38,7 +38,6 @@ def test_rows_are_written_once_and_read_by_the_plan(settings, data_folder, tmp_p
     assert [(row["experiment"], row["method"]) for row in rows] == [("digits", "sgd+hsac"), ("digits", "sam+hsac")]
     assert all(tuple(row) == COLUMNS and row["together"] == 2 and row["device"] == "cpu" for row in rows)
     assert all(row[name] > 0 for row in rows for name in ("seconds_once", "seconds_step", "seconds_evaluation"))
-    assert rows[1]["seconds_step"] > rows[0]["seconds_step"]  # sam takes two gradients
     assert rows[0]["steps_per_epoch"] == 14  # 958 images by 64
     for cell, _ in wanted:
         assert Timings(tmp_path, file).seconds(cell, 2) > 0
