@@ -69,6 +69,28 @@ def test_outer_steps_count_by_their_share_in_training(settings, data_folder, mon
     assert row["seconds_step"] == pytest.approx((10 + 0.9 / 4 * 90) / torch.get_num_threads(), rel=1e-3)
 
 
+@pytest.mark.parametrize(("weights", "gradients"), [("sgd", 1), ("sam", 2)])
+def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, weights, gradients):
+    """A clock that ticks ten a gradient."""
+    cell = config.cell(settings, "digits", f"{weights}+hsac")
+    variant = run.load_variant(clock._variant(settings["experiments"]["digits"], data_folder, None))
+    time = [0.0]
+    rule = run.registry.part("weight rule", weights)
+    update = rule.update
+
+    def ticking(self, w, state, gradient, rate):
+        def counted(point):
+            time[0] += 10
+            return gradient(point)
+
+        return update(self, w, state, counted, rate)
+
+    monkeypatch.setattr(rule, "update", ticking)
+    monkeypatch.setattr(clock._Clock, "now", lambda self: time[0])
+    row = clock.measured(settings, cell, [0, 1], variant, data_folder)
+    assert row["seconds_step"] == pytest.approx(10 * gradients / torch.get_num_threads(), rel=1e-3)
+
+
 def test_a_cell_that_cannot_be_timed_is_named_and_the_others_are(settings, data_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(CONFIG)
