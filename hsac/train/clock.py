@@ -120,10 +120,10 @@ class _Task:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.task, name)
 
-    def batch(self, stream: str) -> Any:
+    def batch(self, stream: str, times: int = 1) -> Any:
         if stream == "batches":
             self.clock.begin()
-        return self.task.batch(stream)
+        return self.task.batch(stream, times)
 
 
 class _Rule:

@@ -88,13 +88,14 @@ class Problem:
         self.memory, self.progress = task.trained.init(runs), 0.0
         self.gradients = self.held_out_batches = 0
 
-    def loss(self, batch: Any, first: bool = False) -> Loss:
-        """The training loss on a batch. The `first` time of a training step it remembers what it sees."""
+    def loss(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
+        """The training loss on a batch. The `first` time of a training step it remembers what it sees. A gradient of a
+        batch that is `times` as large as a training batch counts as so many."""
         unseen = first and bool(self.memory)
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
             nonlocal unseen
-            self.gradients += getattr(self.bundle.model, "gradients_per_pass", 1)
+            self.gradients += times * getattr(self.bundle.model, "gradients_per_pass", 1)
             outputs = self.task.outputs(self.bundle, w, self.tau(theta), batch)
             if unseen:
                 self._remember(outputs)
@@ -115,9 +116,9 @@ class Problem:
         for k, values in seen.items():
             self.memory[k][self._places(outputs)] = values
 
-    def objective(self, batch: Any, first: bool = False) -> Loss:
+    def objective(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
         """The lower level's objective on a batch: loss + weight decay/2·|w|²."""
-        loss = self.loss(batch, first)
+        loss = self.loss(batch, first, times)
         return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
 
     def draw_held_out(self) -> Any:
@@ -252,7 +253,7 @@ class Training:
         step = Step(
             index, self.total, self.w, at, fresh.loss, fresh.objective, lambda: self.normal("upper"),
             problem.bundle.sizes, fresh.held_out, fresh.features,
-            torch.zeros_like if transform is None else transform.to_theta, problem.task.examples,
+            torch.zeros_like if transform is None else transform.to_theta, problem.task.examples, problem.task.batches,
         )  # fmt: skip
         theta, self.curvature_state, log = self.curvature_rule.update(self.theta, self.curvature_state, step)
         self.theta = theta if transform is None else transform.clamp(theta)
@@ -260,18 +261,18 @@ class Training:
 
 
 class _Fresh:
-    """What a step draws when a curvature rule first asks for it: one training and one validation batch a step."""
+    """What a step draws when a curvature rule first asks for it: a training batch a level, and a validation batch."""
 
     def __init__(self, problem: Problem, w: Tensor, theta: Tensor) -> None:
         self.problem, self.w, self.theta = problem, w, theta
-        self.batch = cache(lambda: problem.task.batch("upper"))
+        self.batch = cache(lambda level, times: problem.task.batch(level, times))
         self.held_out_batch = cache(problem.draw_held_out)
 
-    def loss(self) -> Loss:
-        return self.problem.loss(self.batch())
+    def loss(self, times: int = 1) -> Loss:
+        return self.problem.loss(self.batch("upper", times), times=times)
 
-    def objective(self) -> Loss:
-        return self.problem.objective(self.batch())
+    def objective(self, times: int = 1, shared: bool = False) -> Loss:
+        return self.problem.objective(self.batch("upper" if shared else "lower", times), times=times)
 
     def held_out(self) -> Loss:
         return self.problem.held_out(self.held_out_batch())

@@ -23,6 +23,7 @@ CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones f
 SPARSE = 0.2  # the share of features that are not 0 up to which a graph's are kept without their zeros
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 CROSS_ENTROPY = {"rule": "cross_entropy", "parameters": {}}
+LEVELS = ("upper", "lower")  # of the bi-level problem: each draws its own batches
 BINS = 15  # of the calibration error
 MANY, FEW = 100, 20  # a class has many training rows above the one, few below the other (Liu et al., CVPR 2019)
 
@@ -38,7 +39,8 @@ class Outputs(NamedTuple):
 
 class Task(Protocol):
     """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`, of `examples` independent training
-    examples. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the `asked` answers of
+    examples. `batches` make up the whole training part, the last perhaps smaller; `batch` draws one, or a larger one of
+    `times` its size, at most the whole part. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the `asked` answers of
     each of the N test items (or episodes) are right. `selected_by` is the metric of validation that selection looks at.
 
     `held_out` draws a batch of the validation part, `held_out_loss` is the cross-entropy there of what the network
@@ -48,12 +50,13 @@ class Task(Protocol):
     """
 
     steps_per_epoch: int
+    batches: int
     examples: int
     asked: int
     trained: TrainingLoss
     selected_by: str
 
-    def batch(self, stream: str) -> Any: ...
+    def batch(self, stream: str, times: int = 1) -> Any: ...
     def probe(self) -> Any: ...
     def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Outputs: ...
     def held_out(self) -> Any: ...
@@ -203,13 +206,13 @@ class ImageTask:
         uneven = len(torch.bincount(self.y["validation"], minlength=self.classes).unique()) > 1
         self.selected_by = "validation_balanced_accuracy" if tail and uneven else "validation_accuracy"
         self.size = min(batch, n)
-        self.steps_per_epoch = max(1, n // self.size)
-        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper", "features")}
+        self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
+        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *LEVELS, "features")}
         held_out = self.y["validation"]
         self.held_out_size = min(batch, len(held_out))
         self.streams["held_out"] = Shuffled(len(held_out), seeds, "held_out")
         self.balance = balanced_weights(held_out).to(like) if tail else like.new_ones(len(held_out))
-        self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", "upper") if augment == "crop_flip"}
+        self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *LEVELS) if augment == "crop_flip"}
 
     def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
         """Validation images (R, B, H, W), their labels (R, B) as given, and weights (R, B)."""
@@ -231,9 +234,9 @@ class ImageTask:
         index = self.streams["features"].next(self.size).to(self.clean.device)
         return bundle.call("embed", w, c, self.pixels(self.rows["train"][index]))
 
-    def batch(self, stream: str) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, stream: str, times: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Images (R, B, H, W), (R, B, 3, H, W) in colour, given labels (R, B), and which training rows these are."""
-        index = self.streams[stream].next(self.size).to(self.clean.device)
+        index = self.streams[stream].next(min(times * self.size, len(self.clean))).to(self.clean.device)
         pixels = self.pixels.bytes[self.rows["train"][index]]
         if self.augment:
             pixels = self.augment[stream](pixels)
@@ -357,7 +360,7 @@ def _groups(labels: Tensor, classes: int) -> dict[str, Tensor]:
 class NodeTask:
     """Node classification on one graph, full batch."""
 
-    steps_per_epoch = 1
+    steps_per_epoch = batches = 1
     asked = 1
     selected_by = "validation_accuracy"
 
@@ -396,7 +399,7 @@ class NodeTask:
         entries = len(x.values) if isinstance(x, SparseFeatures) else int(x.count_nonzero())
         self.masked = ((entries,), (len(self.y), hidden))
 
-    def batch(self, stream: str) -> dict[str, Tensor] | None:
+    def batch(self, stream: str, times: int = 1) -> dict[str, Tensor] | None:
         """Every batch is all training nodes; with dropout, also masks layer<i> (R, ...) of what is kept."""
         if not self.rate:
             return None
@@ -489,8 +492,8 @@ class EpisodeTask:
         self.asked = len(self.answers)
         self.examples = n = len(self.episodes["train"])
         self.size = min(batch, n)
-        self.steps_per_epoch = max(1, n // self.size)
-        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", "upper", "features")}
+        self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
+        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *LEVELS, "features")}
         held_out = len(self.episodes["validation"])
         self.held_out_size = min(batch, held_out)
         self.streams["held_out"] = Shuffled(held_out, seeds, "held_out")
@@ -514,9 +517,9 @@ class EpisodeTask:
         """Tangent features (R, N, d) of the images of training episodes."""
         return bundle.call("embed", w, c, self.batch("features").flatten(1, 3))
 
-    def batch(self, stream: str) -> Tensor:
+    def batch(self, stream: str, times: int = 1) -> Tensor:
         """Episodes of images (R, E, way, shot + query, H, W), in colour (..., 3, H, W)."""
-        index = self.streams[stream].next(self.size).to(self.answers.device)
+        index = self.streams[stream].next(min(times * self.size, self.examples)).to(self.answers.device)
         return self.pixels(self.episodes["train"][index])
 
     def probe(self) -> Tensor:

@@ -99,8 +99,8 @@ def first_step(small, name, method):
     def watch(made):
         inner = made.task.batch
 
-        def batch(stream):
-            found = inner(stream)
+        def batch(stream, times=1):
+            found = inner(stream, times)
             if stream == "batches":
                 batches.append(found)
             return found

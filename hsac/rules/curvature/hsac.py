@@ -26,7 +26,10 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
     loss itself), mean (Gaussian average of `samples` draws), loss (no scope: ρ = 0), on a batch of the `batch` part:
-    training, or held_out, whose validation labels then move c. `scope` adaptive or euclidean of `radius`, one for the
+    training, or held_out, whose validation labels then move c. The lower level has an independent training batch: on one
+    sample for both, the implicit term would be off by (1/2B)·∂θ tr Cov(∇ℓ), B the batch's size and ∇ℓ an example's
+    gradient, whatever the weights (`shared_batch` does that, as this rule once did, to measure it). Both samples are
+    `batch_factor` times a training batch. `scope` adaptive or euclidean of `radius`, one for the
     network or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer
     step, so its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between
     outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out.
@@ -36,6 +39,8 @@ class Hsac:
 
     objective: str = "worst"
     batch: str = "training"
+    shared_batch: bool = False
+    batch_factor: int = 1
     scope: str = "adaptive"
     radius: float = 0.3
     per_layer: bool = False
@@ -60,8 +65,9 @@ class Hsac:
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
         for name in ("clip", "ratio"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
-        for name in ("ascent_steps", "samples", "period"):
+        for name in ("ascent_steps", "samples", "period", "batch_factor"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
+        require(not (self.shared_batch and self.batch == "held_out"), "shared_batch", True, "false with batch: held_out")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
@@ -85,10 +91,19 @@ class Hsac:
     def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
         if not due(step, self.period, self.warm_up):
-            return theta, self.between(theta, state, step.w, step.lower), {}
-        loss = step.held_out() if self.batch == "held_out" else step.upper()
-        moved, state, log = self.outer(theta, state, step.w, loss, step.lower(), step.normal, step.layers)
+            return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
+        loss = step.held_out() if self.batch == "held_out" else step.upper(times=self.times(step))
+        moved, state, log = self.outer(theta, state, step.w, loss, self.lower(step), step.normal, step.layers)
+        log["products"] = log["products"] * self.times(step)
         return theta + annealing(step) * (moved - theta) if self.anneal else moved, state, log
+
+    def times(self, step: Step) -> int:
+        """How many training batches a sample of the hypergradient is as large as."""
+        return min(self.batch_factor, step.batches)
+
+    def lower(self, step: Step) -> Loss:
+        """The training objective on the lower level's sample."""
+        return step.lower(times=self.times(step), shared=self.shared_batch)
 
     def outer(
         self,
