@@ -67,7 +67,9 @@ class Hsac:
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(not (self.shared_batch and self.batch == "held_out"), "shared_batch", True, "false with batch: held_out")
+        require(
+            not (self.shared_batch and self.batch == "held_out"), "shared_batch", True, "false with batch: held_out"
+        )
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
