@@ -39,9 +39,10 @@ class Outputs(NamedTuple):
 
 class Task(Protocol):
     """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`, of `examples` independent training
-    examples. `batches` make up the whole training part, the last perhaps smaller; `batch` draws one, or a larger one of
-    `times` its size, at most the whole part. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the `asked` answers of
-    each of the N test items (or episodes) are right. `selected_by` is the metric of validation that selection looks at.
+    examples. `batches` make up the whole training part, the last perhaps smaller. `batch` draws one, or one of `times`
+    its size, at most the whole part. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the
+    `asked` answers of each of the N test items (or episodes) are right. `selected_by` is the metric of validation that
+    selection looks at.
 
     `held_out` draws a batch of the validation part, `held_out_loss` is the cross-entropy there of what the network
     predicts with, `held_out_logits` are those of the whole part: logits (R, N, K), labels (N,), and weights (N,) of

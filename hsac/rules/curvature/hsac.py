@@ -26,15 +26,16 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
     loss itself), mean (Gaussian average of `samples` draws), loss (no scope: ρ = 0), on a batch of the `batch` part:
-    training, or held_out, whose validation labels then move c. The lower level has an independent training batch: on one
-    sample for both, the implicit term would be off by (1/2B)·∂θ tr Cov(∇ℓ), B the batch's size and ∇ℓ an example's
-    gradient, whatever the weights (`shared_batch` does that, as this rule once did, to measure it). Both samples are
-    `batch_factor` times a training batch. `scope` adaptive or euclidean of `radius`, one for the
-    network or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer
-    step, so its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between
-    outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out.
-    `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one. `anneal` (ours): the steps of θ shrink by
-    half a cosine over training, as w follows c no longer when its own learning rate falls.
+    training, or held_out, whose validation labels then move c. The lower level draws a training batch of its own. On
+    one batch of B examples for both levels the implicit term would be off by about (1/2B)·∂θ tr Cov(∇ℓ), ∇ℓ an
+    example's gradient in w, also at a minimum; `shared_batch` does that, as this rule first did, to measure it. Both
+    levels' samples are `batch_factor` times a training batch, at most the whole training part. `scope` adaptive or
+    euclidean of `radius`, one for the network or, if `per_layer`, one for each parameter tensor; the adaptive scope's
+    scale |w| is frozen at each outer step, so its change with w* is no part of the hypergradient. `ascent_steps` of the
+    adversary, carried over between outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none`
+    leaves the implicit term out. `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one. `anneal`
+    (ours): the steps of θ shrink by half a cosine over training, as w follows c no longer when its own learning rate
+    falls.
     """
 
     objective: str = "worst"
