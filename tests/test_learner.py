@@ -16,7 +16,7 @@ from hsac.ball import mlr_logits_tangent
 from hsac.errors import InputError
 from hsac.hypergradient import implicit_hypergradient
 from hsac.hypergradient.solvers.neumann import Neumann
-from hsac.rules.curvature.hsac import Hsac
+from hsac.rules.curvature.hsac import Hsac, Samples
 
 ROOT = Path(__file__).parent.parent
 F64 = torch.float64
@@ -85,12 +85,12 @@ def flat_weights(model: Net) -> Tensor:
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> None:
     """The same numbers as the rule gives on the model written by hand as a function of (w, θ)."""
-    model, (x, y) = Net(nn.Tanh(), curvatures=2), data()
+    model, batch = Net(nn.Tanh(), curvatures=2), data()
     optimizer = sgd(model)
     parameters = {"objective": objective, "per_layer": per_layer, "period": 1, "ascent_steps": 2}
     learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), **parameters)
 
-    loss = flat_loss((x, y))
+    loss = flat_loss(batch)
 
     def decayed(w: Tensor, theta: Tensor) -> Tensor:
         return loss(w, theta) + 0.005 * w.square().sum()
@@ -99,8 +99,10 @@ def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -
     rule = Hsac(**parameters)
     theta = torch.tensor([[0.1, 0.2]], dtype=F64).log()
     flat = flat_weights(model)
-    moved, _, log = rule.outer(theta, rule.init(theta), flat, loss, decayed, lambda: flat, [20, 4, 12, 3])
-    found = learner.step((x, y), (x, y))
+    moved, _, log = rule.outer(
+        theta, rule.init(theta), flat, Samples(loss, decayed, loss), lambda: flat, [20, 4, 12, 3]
+    )
+    found = learner.step(batch, batch)
     assert list(found["hypergradient"].values()) == pytest.approx(log["hypergradient"][0].tolist(), rel=1e-9)
     assert list(found["curvature"].values()) == pytest.approx(moved[0].exp().tolist(), rel=1e-9)
     assert found["value"] == pytest.approx(float(log["value"]), rel=1e-12)
@@ -679,7 +681,7 @@ def test_bad_input() -> None:
         ({"radius": float("inf")}, "radius: found inf"),
         ({"period": 0}, "period: found 0"),
         ({"batch": "held_out"}, "batch: found 'held_out'; allowed is training"),
-        ({"shared_batch": True}, r"shared_batch: found True; allowed is False; `step\(batch, batch\)` does that"),
+        ({"shared": "levels"}, r"shared: found 'levels'; allowed is none; `step\(batch, batch, batch\)` shares"),
         ({"batch_factor": 2}, "batch_factor: found 2; allowed is 1; a sample is as large as the batch"),
         ({"anneal": True}, "anneal: found True; allowed is False; how long training is, it cannot know"),
     ):

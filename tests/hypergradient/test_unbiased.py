@@ -26,7 +26,7 @@ from hsac.hypergradient import Hypergradient, Loss, Solver, implicit_hypergradie
 from hsac.hypergradient.solvers.identity import Identity
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.registry import build, names
-from hsac.rules.curvature.hsac import Hsac
+from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import OBJECTIVES, ascend, perturbed_loss, scope_scale
 
 F64 = torch.float64
@@ -209,13 +209,13 @@ def test_adversary_of_third_batch_is_constant(objective: str) -> None:
     assert abs(mean) < LIMIT * error
 
 
-def outer(rule: Hsac, w: Tensor, theta: Tensor, loss: Loss, objective: Loss) -> Tensor:
+def outer(rule: Hsac, w: Tensor, theta: Tensor, upper: Loss, lower: Loss) -> Tensor:
     """The hypergradients (R, C) that the rule logs for one outer step at w (R, P)."""
 
     def normal() -> Tensor:
         return torch.randn(w.shape, generator=torch.Generator().manual_seed(4), dtype=w.dtype)
 
-    _, _, log = rule.outer(theta, rule.init(theta), w, loss, objective, normal, [w.shape[1]])
+    _, _, log = rule.outer(theta, rule.init(theta), w, Samples(upper, lower, upper), normal, [w.shape[1]])
     return log["hypergradient"]
 
 

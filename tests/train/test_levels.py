@@ -15,7 +15,7 @@ from hsac.train import tasks
 from hsac.train.loop import Training, _Fresh
 from hsac.train.run import prepare, train_seeds
 from hsac.train.seeds import generator
-from hsac.train.tasks import LEVELS, EpisodeTask, ImageTask
+from hsac.train.tasks import SAMPLES, EpisodeTask, ImageTask
 
 SEEDS = (0, 1)
 SIZE, ROWS = 8, 30
@@ -86,7 +86,7 @@ def fresh(small: Any) -> tuple[Training, _Fresh, Watched]:
     return going, _Fresh(going.problem, going.w, going.theta), going.problem.task
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", SAMPLES)
 def test_each_level_has_own_stream(pictures, level: str) -> None:
     """Rows are those of the stream named for the level, so that neither depends on the other."""
     _, y, rows = image_task().batch(level)
@@ -100,15 +100,15 @@ def test_each_level_has_own_stream(pictures, level: str) -> None:
 def test_one_level_leaves_the_other_alone(pictures, make) -> None:
     """A draw of one level changes no later draw of the other, nor of the batches trained on."""
     quiet, asked = make(), make()
-    for level in LEVELS:
+    for level in SAMPLES:
         asked.batch(level)
-        for stream in ("batches", *(other for other in LEVELS if other != level)):
+        for stream in ("batches", *(other for other in SAMPLES if other != level)):
             one, two = (task.batch(stream) for task in (quiet, asked))
             assert all(map(torch.equal, *((b if isinstance(b, tuple) else (b,)) for b in (one, two))))
         quiet.batch(level)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", SAMPLES)
 def test_both_levels_are_augmented(pictures, level: str) -> None:
     """Each by draws of its own: the same rows come out differently."""
     plain, augmented, other = image_task(), image_task("crop_flip"), image_task("crop_flip")
@@ -118,12 +118,12 @@ def test_both_levels_are_augmented(pictures, level: str) -> None:
     assert not torch.equal(x, moved)
     pixels = plain.pixels.bytes[plain.rows["train"][rows]]
     assert torch.equal(moved, plain.pixels.floats(other.augment[level](pixels)))
-    different = next(name for name in LEVELS if name != level)
-    assert not torch.equal(moved, plain.pixels.floats(other.augment[different](pixels)))
+    for different in {*SAMPLES} - {level}:
+        assert not torch.equal(moved, plain.pixels.floats(other.augment[different](pixels)))
 
 
 @pytest.mark.parametrize(("times", "count"), [(1, 8), (2, 16), (3, 24), (4, 30), (100, 30)])
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", SAMPLES)
 def test_times_enlarge_up_to_the_part(pictures, level: str, times: int, count: int) -> None:
     """No row comes twice in a batch, and the largest is the whole part."""
     rows = image_task().batch(level, times)[2]
@@ -193,15 +193,18 @@ def test_rule_counts_larger_batches(small, solver: str) -> None:
     assert products > 0
     assert cost(small, batch_factor=3, **given) == (3 * gradients, 3 * products)
     assert cost(small, batch_factor=1000, **given) == (20 * gradients, 20 * products)
-    assert cost(small, shared_batch=True, **given) == (gradients, products)
+    assert cost(small, shared="levels", **given) == (gradients, products)
 
 
 @pytest.mark.parametrize(
     ("parameters", "drawn"),
     [
-        ({}, {("upper", 1), ("lower", 1)}),
-        ({"batch_factor": 4}, {("upper", 4), ("lower", 4)}),
-        ({"shared_batch": True}, {("upper", 1)}),
+        ({}, {("upper", 1), ("lower", 1), ("adversary", 1)}),
+        ({"batch_factor": 4}, {("upper", 4), ("lower", 4), ("adversary", 4)}),
+        ({"shared": "adversary"}, {("upper", 1), ("lower", 1)}),
+        ({"shared": "levels"}, {("upper", 1)}),
+        ({"objective": "mean"}, {("upper", 1), ("lower", 1)}),
+        ({"objective": "loss"}, {("upper", 1), ("lower", 1)}),
         ({"batch": "held_out"}, {("lower", 1)}),
     ],
 )
