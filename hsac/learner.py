@@ -49,9 +49,11 @@ def weights(model: nn.Module) -> list[nn.Parameter]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What one level sees."""
+    """What one level, or the adversary, sees."""
 
     batch: Any
+    # Dropout masks are part of a sample: which stream of random numbers its loss takes.
+    stream: int
     # The batch that the learner halved for it, None where the caller gave the sample as it is.
     half_of: Any = None
 
@@ -78,8 +80,9 @@ class CurvatureLearner:
     geoopt's manifold parameters are perturbed along a retraction at where they are, and differentiated in its
     coordinates; every other weight is a vector. Points on a ball whose c is learned are not kept inside as c grows:
     give them as tangent vectors at the origin. Buffers (BatchNorm's statistics) and torch's random number stream
-    (dropout) are the same before and after, and all evaluations of one outer step see the same ones; other randomness
-    inside `loss` differs between them. A frozen curvature (`requires_grad_(False)`) stays where it is.
+    (dropout) are the same before and after. All evaluations on one sample in an outer step see the same numbers, the
+    samples' differ, and other randomness inside `loss` differs between evaluations. A frozen curvature
+    (`requires_grad_(False)`) stays where it is.
 
     The loss needs true second derivatives: a compiled model, gradient checkpointing and cuDNN's recurrent layers have
     none (use the module that was compiled, which shares its parameters); a custom autograd function that lacks them is
@@ -225,24 +228,24 @@ class CurvatureLearner:
 
     def _samples(self, batch: Any, other: Any, third: Any) -> tuple[_Sample, _Sample, _Sample]:
         """Return the samples of the upper level, the lower level and the adversary, of what `step` was given."""
+        # The same object twice is the whole training set, in which there is nothing to keep apart.
+        if other is batch or self.rule.objective not in WITH_ADVERSARY:
+            third = batch if third is None else third
         if other is None:
             split = halves(batch)
             if split is None:
                 self._warn(NO_HALVES)
-                return _Sample(batch), _Sample(batch), _Sample(batch if third is None else third)
-            upper, lower = (_Sample(half, batch) for half in split)
+                return _Sample(batch, 0), _Sample(batch, 1), _Sample(batch if third is None else third, 2)
+            upper, lower = _Sample(split[0], 0, batch), _Sample(split[1], 1, batch)
         else:
-            upper, lower = _Sample(batch), _Sample(other)
+            upper, lower = _Sample(batch, 0), _Sample(other, 1)
         if third is not None:
-            return upper, lower, _Sample(third)
-        # The same object twice is the whole training set, which nothing needs to be kept apart in.
-        if other is batch or self.rule.objective not in WITH_ADVERSARY:
-            return upper, lower, upper
+            return upper, lower, _Sample(third, 2)
         split = halves(upper.batch)
         if split is None:
             self._warn(NO_THIRD)
-            return upper, lower, upper
-        return _Sample(split[1], batch), lower, _Sample(split[0], batch)
+            return upper, lower, _Sample(upper.batch, 2, upper.half_of)
+        return _Sample(split[1], 0, batch), lower, _Sample(split[0], 2, batch)
 
     def _warn(self, text: str) -> None:
         """Warn once a learner, at the line that called `step`."""
@@ -296,6 +299,7 @@ class CurvatureLearner:
 
             def called(batch: Any) -> Any:
                 with torch.random.fork_rng(devices):
+                    _seed_apart(sample.stream, devices)
                     return torch.func.functional_call(self._called, given, (batch,), tie_weights=False)
 
             value = _of_sample(called, sample)
@@ -327,6 +331,16 @@ class _Called(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.call[0](batch)
+
+
+def _seed_apart(stream: int, devices: list[torch.device]) -> None:
+    """Take torch's random numbers from a stream of its own, set by where the present one is. 0 is the present one."""
+    if stream == 0:
+        return
+    seed = int(torch.randint(2**62, ())) + stream
+    generators = [torch.cuda.default_generators[device.index or 0] for device in devices]
+    for generator in (torch.random.default_generator, *generators):
+        generator.manual_seed(seed)
 
 
 def _of_sample(loss: Callable[[Any], Any], sample: _Sample) -> Any:

@@ -151,6 +151,52 @@ def test_one_batch_is_halved() -> None:
     assert found != pytest.approx(by_hand(model, (x, y), (x, y)), rel=1e-3)
 
 
+def with_adversary(upper: Any, lower: Any, adversary: Any) -> list[float]:
+    """What `logged` gives with the default scope, from the rule itself on the model written by hand."""
+    plain, rule, flat = flat_loss(lower), Hsac(), flat_weights(Net(nn.Tanh()))
+
+    def objective(w: Tensor, theta: Tensor) -> Tensor:
+        return plain(w, theta) + 0.005 * w.square().sum()
+
+    samples = Samples(flat_loss(upper), objective, flat_loss(adversary))
+    theta = torch.tensor([[0.1]], dtype=F64).log()
+    _, _, log = rule.outer(theta, rule.init(theta), flat, samples, lambda: flat, [20, 4, 12, 3])
+    return [float(log[name]) for name in ("value", "hypergradient", "residual")]
+
+
+def test_a_third_batch_finds_the_adversary() -> None:
+    """Without one the upper level's batch is halved again, and a batch given twice is the whole set."""
+    x, y = data(24)
+    a, b, c = ((x[i::3], y[i::3]) for i in range(3))
+    even, odd = ((a[0][i::2], a[1][i::2]) for i in range(2))
+    half = x[0::2], y[0::2]
+    quarters = [(half[0][i::2], half[1][i::2]) for i in range(2)]
+    given = {
+        (a, b, c): with_adversary(a, b, c),
+        (a, b): with_adversary(odd, b, even),
+        ((x, y),): with_adversary(quarters[1], (x[1::2], y[1::2]), quarters[0]),
+        (a, a): with_adversary(a, a, a),
+    }
+    for batches, want in given.items():
+        learner = hsac.CurvatureLearner(model := Net(nn.Tanh()), sgd(model), loss_of(model), period=1)
+        assert logged(learner, *batches) == pytest.approx(want, rel=1e-9), len(batches)
+    assert given[a, b, c] != pytest.approx(with_adversary(a, b, a), rel=1e-3)
+
+
+def test_unsplittable_upper_batches_warn_once() -> None:
+    """The levels are independent, and the adversary is found on the upper level's sample for want of a third one."""
+    learner = graph_learner(objective="worst")
+    with pytest.warns(
+        UserWarning, match=r"adversary was found on the upper level's sample.*step\(batch, other, third\)"
+    ):
+        learner.step(Graph(), Graph())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner.step(Graph(), Graph())
+        graph_learner(objective="worst").step(Graph(), Graph(), Graph())
+        graph_learner().step(Graph(), Graph())  # no adversary
+
+
 def test_tracking_sees_the_lower_batch() -> None:
     """Between outer steps an amortised solver works on `other`, or on the odd half."""
     model = Net()
@@ -192,7 +238,9 @@ def test_unsplittable_batches_warn_once() -> None:
     """Both levels see the whole of it, and each learner says so once, at the caller's line."""
     for _ in range(2):
         learner = graph_learner()
-        with pytest.warns(UserWarning, match="cannot be split, so both levels saw the same sample") as said:
+        with pytest.warns(
+            UserWarning, match="cannot be split, so both levels and the adversary saw the same sample"
+        ) as said:
             found = logged(learner, Graph())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -308,14 +356,20 @@ def test_statistics_gradients_and_random_numbers_are_left_alone(device: str, sol
     assert float(model.c[0]().detach()) != pytest.approx(0.1)
 
 
-def test_evaluations_of_one_outer_step_share_their_dropout_masks() -> None:
+def test_each_sample_has_its_dropout_masks() -> None:
+    """Evaluations on one sample share their mask, and the samples' masks differ.
+
+    One mask for both levels would tie them together as one batch does.
+    """
     model = Net(nn.Dropout(0.5))
     seen: list[Tensor] = []
     model.features[1].register_forward_hook(lambda module, inputs, output: seen.append(output == 0))
     learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1, ascent_steps=3)
-    learner.step(data())
+    batch, state = data(), torch.get_rng_state()
+    learner.step(batch, batch)
+    assert torch.equal(torch.get_rng_state(), state)
     assert len(seen) > 3
-    assert all(torch.equal(mask, seen[0]) for mask in seen)
+    assert len({mask.numpy().tobytes() for mask in seen}) == 3
 
 
 class Points(nn.Module):
@@ -477,7 +531,8 @@ def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
     theta = float(model.c.theta.detach())
     want = float(at(theta + 1e-5) - at(theta - 1e-5)) / 2e-5
     at(theta)
-    assert direct.step((x, y), (x, y))["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
+    batch = x, y
+    assert direct.step(batch, batch)["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
 
 
 def test_a_loss_that_is_a_module_holding_the_model() -> None:
