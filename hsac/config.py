@@ -34,6 +34,7 @@ SCALES = (
     "confirmation",
     "breadth",
     "bias",
+    "guard",
     "ablation",
     "variants",
     "methods",

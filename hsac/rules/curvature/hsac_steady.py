@@ -1,0 +1,73 @@
+"""`hsac` with steps that heed the noise of the hypergradient."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hsac.registry import require
+from hsac.rules.curvature.hsac import Hsac
+from hsac.rules.types import State, Step
+
+
+@dataclass(frozen=True)
+class HsacSteady:
+    """Move c as `hsac` does, but less, or not at all, where the hypergradient's sign is not known. Ours.
+
+    Adam divides the running mean m of the hypergradients by their root mean square s, so c moves by about `step` even
+    where they are noise. Two remedies, each off at 0:
+
+    threshold: A curvature moves only where m exceeds so many of its standard errors. The weights of a running mean with
+        factor β have the sum of squares (1 - β)(1 + βᵏ)/((1 + β)(1 - βᵏ)) after k outer steps, and the standard error
+        is s times its root: s, the root mean square, is no smaller than the standard deviation. So 2 needs at least
+        five outer steps that agree.
+    epsilon: The step is step·m/(s + epsilon): Adam's where s is far above epsilon, and proportional to m below.
+
+    The other parameters are those of `hsac`.
+    """
+
+    threshold: float = 2.0
+    epsilon: float = 0.0
+    period: int = 10
+    warm_up: float = 0.1
+    step: float = 0.25
+    geometry: ClassVar[str] = "hyperbolic"
+    needs_gradient: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "epsilon"):
+            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number from 0")
+        _ = self.hsac
+
+    @cached_property
+    def hsac(self) -> Hsac:
+        """The rule whose steps are scaled."""
+        return Hsac(period=self.period, warm_up=self.warm_up, step=self.step)
+
+    def init(self, theta: Tensor) -> State:
+        """That of `hsac`."""
+        return self.hsac.init(theta)
+
+    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """One outer step when it is due; logs what `hsac` logs."""
+        moved, state, log = self.hsac.update(theta, state, step)
+        if not log:
+            return theta, state, log
+        return theta + self.factor(state) * (moved - theta), state, log
+
+    def factor(self, state: State) -> Tensor:
+        """Return what a step of `hsac` is multiplied by (R, C), from Adam's moments after it."""
+        first_beta, second_beta = self.hsac.optimiser.betas
+        adam = state["adam"]
+        # a run that has had no usable hypergradient has no moments yet, and its θ has not moved
+        count = adam["count"].clamp(min=1)
+        decayed = first_beta**count
+        mean = adam["first"] / (1 - decayed)
+        size = (adam["second"] / (1 - second_beta**count)).sqrt()
+        weight = (1 - first_beta) * (1 + decayed) / ((1 + first_beta) * (1 - decayed))
+        known = mean.abs() > self.threshold * size * weight.sqrt()
+        factor = size / (size + self.epsilon) if self.epsilon else torch.ones_like(size)
+        return factor * known if self.threshold else factor
