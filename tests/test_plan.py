@@ -37,9 +37,14 @@ EVERYTHING = Counter(
 )
 
 
+STUDIED = {"hypergradient": {"method": "sgd+hsac"}}
+
+
 def searching(settings):
     """The digits of these settings, with methods that may search."""
-    return {"digits": settings["experiments"]["digits"] | {"methods": ["sgd+fixed@0.3", "sgd+hsac"], "rules": {}}}
+    return {
+        "digits": settings["experiments"]["digits"] | {"methods": ["sgd+fixed@0.3", "sgd+hsac"], "rules": {}} | STUDIED
+    }
 
 
 SEARCHED = {"search": {"points": 5, "seeds": [100, 101]}, "bundle": 4, "experiments": searching}

@@ -36,6 +36,7 @@ OBJECTIVES = ("loss", "worst")
 SHARED = ("none", "levels", "terms", "step", "adversary")
 COLD_STEPS = 3  # of the ascent that the carried adversary comes from
 IMAGES = 2048  # that one program takes at once, which bounds memory
+IMAGES_APART = 512  # the same where runs go one after another, and so gain nothing from more
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,11 @@ def population(task: Sampled, most: int | None, seed: int) -> Tensor:
     return torch.randperm(n, generator=generator(seed, "hypergradient rows"))[:most].sort().values
 
 
-def images_per_row(task: Sampled) -> int:
-    """Return how many images a row of the training part is: all of an episode's, or one."""
-    return task.episodes["train"][0].numel() if isinstance(task, EpisodeTask) else 1
+def rows_at_once(problem: Problem) -> int:
+    """Return how many rows of the training part one program takes: an episode is as many images as it has."""
+    task = _sampled(problem)
+    images = task.episodes["train"][0].numel() if isinstance(task, EpisodeTask) else 1
+    return max(1, (IMAGES if problem.bundle.vmapped else IMAGES_APART) // images)
 
 
 def _sampled(problem: Problem) -> Sampled:
@@ -211,7 +214,7 @@ def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: s
         objective: `loss`, or `worst` for the loss at the adversary.
     """
     rule, task = Hsac(objective=objective), _sampled(problem)
-    chunks = rows.split(max(1, IMAGES // images_per_row(task)))
+    chunks = rows.split(rows_at_once(problem))
 
     def upper() -> Iterator[tuple[float, Loss]]:
         return ((len(some) / len(rows), problem.loss(batch_of(task, some[None]))) for some in chunks)
@@ -332,7 +335,7 @@ def at_point(problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any]
         for shared in SHARED if objective == "worst" else SHARED[:-1]:
             for size in sizes:
                 drawn = []
-                for some in _parts(options["draws"], max(1, IMAGES // (size * images_per_row(task)))):
+                for some in _parts(options["draws"], max(1, rows_at_once(problem) // size)):
                     draws = Draws(task, every, size, options["seed"], place, some)
                     drawn.append(estimates(problem, w, theta, objective, shared, draws, truth))
                 found = summary(torch.cat([one.total for one in drawn]), truth.found.total[0])

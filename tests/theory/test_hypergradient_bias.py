@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hsac import config
+from hsac import cli, config
 from hsac.data import build_variant, load_images, load_variant, write_variant
 from hsac.errors import InputError
+from hsac.files import write_json
 from hsac.hypergradient import HessianOperator
 from hsac.rules.curvature.hsac import Hsac
 from hsac.theory import hypergradient_bias as study
@@ -168,7 +169,8 @@ def test_episodes_are_rows(data_folder):
     variant = {"name": "e", "data_sha256": images.sha256, "shot": 1, "query": 2}
     variant["episodes"] = {part: episodes for part in ("train", "validation", "test")}
     task = EpisodeTask("digits", variant, data_folder, [0], 1, torch.zeros((), dtype=torch.float64))
-    assert study.images_per_row(task) == 6
+    for vmapped, rows in ((True, 2048 // 6), (False, 512 // 6)):
+        assert study.rows_at_once(SimpleNamespace(task=task, bundle=SimpleNamespace(vmapped=vmapped))) == rows
     assert torch.equal(study.population(task, None, 0), torch.arange(5))
     batch = study.batch_of(task, torch.tensor([[4, 0], [1, 2]]))
     assert torch.equal(batch[0, 0], task.pixels(task.episodes["train"][4]))
@@ -230,3 +232,21 @@ def test_what_has_no_bias_to_measure(settings, data_folder, tmp_path, experiment
     cell = config.cell(changed, experiment, method)
     with pytest.raises(InputError, match=found):
         study.hypergradient_bias(changed, cell, OPTIONS, path, data_folder)
+
+
+@pytest.mark.parametrize(
+    ("override", "experiment", "said"),
+    [
+        ({}, "disease", "--experiment: found 'disease'; allowed is one with the key hypergradient"),
+        ({"search": {"points": 2}}, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
+    ],
+)
+def test_the_command_says_what_misses(settings, variant, tmp_path, capsys, override, experiment, said):
+    studied = settings["experiments"]["digits"] | {"hypergradient": {"method": METHOD}}
+    given = settings | override | {"experiments": settings["experiments"] | {"digits": studied}}
+    write_json(tmp_path / "settings.json", given)
+    options = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]
+    output = tmp_path / "rows.csv"
+    assert cli.main(["hypergradient", *options, "--experiment", experiment, "--output", str(output)]) == 2
+    assert capsys.readouterr().err.startswith(f"hsac: {said}")
+    assert not output.exists()
