@@ -28,10 +28,11 @@ optimizer = torch.optim.SGD(hsac.weights(model), lr=0.05, momentum=0.9, weight_d
 loss = lambda rows: cross_entropy(model(x[rows]), y[rows])  # noqa: E731
 learner = hsac.CurvatureLearner(model, optimizer, loss)
 for step in range(300):
+    batch, upper, lower = rows[torch.randint(1400, (3, 64))]  # the learner's two levels need independent batches
     optimizer.zero_grad()
-    loss(rows[torch.randint(1400, (64,))]).backward()
+    loss(batch).backward()
     optimizer.step()
-    log = learner.step(rows[torch.randint(1400, (64,))])
+    log = learner.step(upper, lower)
     if log and (step + 1) % 100 == 0:
         print(f"step {step + 1}: worst-case loss {log['value']:.3f}, curvature {log['curvature']['c.theta']:.3f}")
 accuracy = (model.eval()(x[rows[1400:]]).argmax(-1) == y[rows[1400:]]).double().mean()

@@ -33,6 +33,7 @@ SCALES = (
     "robustness",
     "confirmation",
     "breadth",
+    "bias",
     "ablation",
     "variants",
     "methods",

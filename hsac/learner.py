@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import geoopt
@@ -11,13 +12,24 @@ from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hsac.ball import Curvature
+from hsac.batches import halves
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator, Loss
 from hsac.hypergradient.operator import norm
 from hsac.registry import build, require
-from hsac.rules.curvature.hsac import Hsac
+from hsac.rules.curvature.hsac import Hsac, Samples
+from hsac.sharpness import WITH_ADVERSARY
 
 NO_HOOKS = "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not use it"
+NO_HALVES = (
+    "hsac.CurvatureLearner: this batch cannot be split, so both levels and the adversary saw the same sample, which "
+    "biases the hypergradient; pass three independent batches, `step(batch, other, third)`, or the same object twice "
+    "if it is the whole training set"
+)
+NO_THIRD = (
+    "hsac.CurvatureLearner: this batch cannot be split, so the adversary was found on the upper level's sample, which "
+    "biases the hypergradient; pass a third independent batch, `step(batch, other, third)`"
+)
 
 
 def _curvatures(model: nn.Module) -> dict[str, Curvature]:
@@ -35,11 +47,22 @@ def weights(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if id(p) not in thetas]
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """What one level sees."""
+
+    batch: Any
+    # The batch that the learner halved for it, None where the caller gave the sample as it is.
+    half_of: Any = None
+
+
 class CurvatureLearner:
     """Moves a model's `hsac.Curvature` parameters to where its loss landscape is flat, beside any optimiser.
 
-    Call `step(batch)` after every step of the optimiser; every `period` calls after the first `warm_up` it takes one
-    outer step of `hsac.rules.curvature.hsac.Hsac`, the rule of the benchmark.
+    Call `step(batch, other)` after every step of the optimiser. Every `period` calls after the first `warm_up` it takes
+    one outer step of `hsac.rules.curvature.hsac.Hsac`, the rule of the benchmark, with the upper level on `batch` and
+    the lower level on `other`, an independent batch. `step(batch, other, third)` also finds the adversary apart, as the
+    benchmark does.
 
     Args:
         model: any module with `hsac.Curvature` submodules (one scalar curvature each).
@@ -77,6 +100,10 @@ class CurvatureLearner:
         whose = "training; the batch is what `step` is given, held out or not"
         require(self.rule.batch == "training", "CurvatureLearner.batch", self.rule.batch, whose)
         require(not self.rule.anneal, "CurvatureLearner.anneal", True, "False; how long training is, it cannot know")
+        shared, factor = self.rule.shared, self.rule.batch_factor
+        require(shared == "none", "CurvatureLearner.shared", shared, "none; `step(batch, batch, batch)` shares")
+        size = "1; a sample is as large as the batch `step` is given"
+        require(factor == 1, "CurvatureLearner.batch_factor", factor, size)
         for name, value in (("warm_up", warm_up), ("seed", seed)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             require(whole, f"CurvatureLearner.{name}", value, "an integer from 0")
@@ -89,19 +116,41 @@ class CurvatureLearner:
         self.generator = torch.Generator().manual_seed(seed)
         self._called = _Called(model, loss)
         self._names = list(self._weights())
-        self._checked = False
+        self._checked = self._warned = False
 
     @property
     def due(self) -> bool:
-        """Whether the next `step` takes an outer step, and so needs a batch."""
+        """Whether the next `step` takes an outer step, and so needs its batches."""
         return self.count + 1 > self.warm_up and (self.count + 1) % self.rule.period == 0
 
-    def step(self, batch: Any) -> dict[str, Any]:
-        """Count one training step; take an outer one on `batch` when it is due.
+    def step(self, batch: Any, other: Any = None, third: Any = None) -> dict[str, Any]:
+        """Count one training step, and take an outer one when it is due.
 
-        `batch` is best a fresh one, not the one just trained on. Returns {} when idle, else the objective's `value`,
-        `hypergradient` and `curvature` by name of θ, the solve's relative `residual`, `fallback` (the implicit term was
-        left out) and `products` (Hessian products spent). Raises InputError for a loss that is no scalar.
+        The implicit term of the hypergradient is a product of a factor of the upper level with one of the lower level.
+        On one sample of B examples for both, its mean is not the product of their means. Without a scope and with the
+        identity for H⁻¹ it is off by (1/2B)·∂θ tr Cov(∇ℓ), ∇ℓ an example's gradient in the weights: c is pulled to
+        where the examples' gradients differ most, also where that raises the loss. So each level needs a sample of its
+        own (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and Liang, ICML 2021, stocBiO). The adversary of the
+        objectives `worst` and `gap` needs a third: it does more harm on the sample it was found on than elsewhere.
+
+        Args:
+            batch: for the upper level, the plain loss and its scope. Best a fresh one, not the one just trained on.
+            other: for the lower level, the training objective, weight decay included. It must be drawn independently of
+                `batch`. Left out, `batch` is split in two halves by `hsac.batches.halves`: its even rows are for the
+                upper level, its odd rows for the lower level. One that cannot be split is used for both levels, with
+                one warning a learner. Give the same object twice, `step(graph, graph)`, where it is the whole training
+                set: nothing is sampled then, so nothing is biased.
+            third: to find the adversary on, independent of the others. Left out, it is found on the even rows of the
+                upper level's sample, and the objective is taken on the odd rows. Where that cannot be split, both are
+                on all of it, with one warning a learner.
+
+        Returns:
+            {} when idle, which costs nothing. Else the objective's `value` on the upper level's sample, `hypergradient`
+            and `curvature` by name of θ, the solve's relative `residual`, `fallback` (the implicit term was left out)
+            and `products` (Hessian products spent).
+
+        Raises:
+            InputError: The loss is no scalar, or it takes a batch but not its halves, or inference mode is on.
         """
         if torch.is_inference_mode_enabled():
             raise InputError("CurvatureLearner.step: found inference mode; allowed is outside of it")
@@ -116,24 +165,29 @@ class CurvatureLearner:
             self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
-        loss, objective = (self._objective(found, batch, decay) for decay in (False, True))
+        upper, lower, adversary = self._samples(batch, other, third)
+        samples = Samples(
+            upper=self._objective(found, upper, decay=False),
+            lower=self._objective(found, lower, decay=True),
+            adversary=self._objective(found, adversary, decay=False),
+        )
         with (
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
             sdpa_kernel(SDPBackend.MATH),
         ):
             if not due:
-                self.state = self.rule.between(theta, self.state, w, lambda: objective)
+                self.state = self.rule.between(theta, self.state, w, lambda: samples.lower)
                 return {}
             if not self._checked:
-                _check_second_derivatives(objective, w, theta)
+                _check_second_derivatives(samples.lower, w, theta)
                 self._checked = True
 
             def normal() -> Tensor:
                 return torch.randn(w.shape, generator=self.generator, dtype=torch.float64).to(w)
 
             sizes = [p.numel() for p in found.values()]
-            theta, self.state, log = self.rule.outer(theta, self.state, w, loss, objective, normal, sizes)
+            theta, self.state, log = self.rule.outer(theta, self.state, w, samples, normal, sizes)
         with torch.no_grad():
             for module, moved in zip(self.curvatures.values(), theta[0], strict=True):
                 if module.theta.requires_grad:
@@ -169,6 +223,33 @@ class CurvatureLearner:
         self.state = _moved(state["rule"], self._theta().device)
         self.generator.set_state(state["generator"].cpu())
 
+    def _samples(self, batch: Any, other: Any, third: Any) -> tuple[_Sample, _Sample, _Sample]:
+        """Return the samples of the upper level, the lower level and the adversary, of what `step` was given."""
+        if other is None:
+            split = halves(batch)
+            if split is None:
+                self._warn(NO_HALVES)
+                return _Sample(batch), _Sample(batch), _Sample(batch if third is None else third)
+            upper, lower = (_Sample(half, batch) for half in split)
+        else:
+            upper, lower = _Sample(batch), _Sample(other)
+        if third is not None:
+            return upper, lower, _Sample(third)
+        # The same object twice is the whole training set, which nothing needs to be kept apart in.
+        if other is batch or self.rule.objective not in WITH_ADVERSARY:
+            return upper, lower, upper
+        split = halves(upper.batch)
+        if split is None:
+            self._warn(NO_THIRD)
+            return upper, lower, upper
+        return _Sample(split[1], batch), lower, _Sample(split[0], batch)
+
+    def _warn(self, text: str) -> None:
+        """Warn once a learner, at the line that called `step`."""
+        if not self._warned:
+            warnings.warn(text, stacklevel=4)
+            self._warned = True
+
     def _theta(self) -> Tensor:
         """θ of every curvature, (1, C)."""
         return torch.stack([module.theta.detach() for module in self.curvatures.values()])[None]
@@ -192,8 +273,8 @@ class CurvatureLearner:
             raise InputError("optimizer: found no parameter that requires a gradient; allowed is one or more")
         return found
 
-    def _objective(self, found: dict[str, nn.Parameter], batch: Any, decay: bool) -> Loss:
-        """(w (1, P), θ (1, C)) -> (1,): the loss on the batch, with weight decay or without."""
+    def _objective(self, found: dict[str, nn.Parameter], sample: _Sample, decay: bool) -> Loss:
+        """(w (1, P), θ (1, C)) -> (1,): the loss on the sample, with weight decay or without."""
         devices = list({p.device for p in found.values() if p.device.type == "cuda"})
         slots = [
             (f"model.{name}.{key}".replace("..", "."), value)
@@ -212,8 +293,12 @@ class CurvatureLearner:
             buffers = {id(b): b.clone() for b in self.model.buffers()}
             swapped = points | thetas | buffers
             given = {name: swapped[id(value)] for name, value in slots if id(value) in swapped}
-            with torch.random.fork_rng(devices):
-                value = torch.func.functional_call(self._called, given, (batch,), tie_weights=False)
+
+            def called(batch: Any) -> Any:
+                with torch.random.fork_rng(devices):
+                    return torch.func.functional_call(self._called, given, (batch,), tie_weights=False)
+
+            value = _of_sample(called, sample)
             if not isinstance(value, Tensor) or value.numel() != 1:
                 said = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise InputError(f"loss: found {said}; allowed is a tensor with one value, the mean over the batch")
@@ -242,6 +327,28 @@ class _Called(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.call[0](batch)
+
+
+def _of_sample(loss: Callable[[Any], Any], sample: _Sample) -> Any:
+    """Compute the loss on a sample. Raises InputError where it takes the batch that the learner halved, but no half."""
+    try:
+        return loss(sample.batch)
+    except Exception as error:
+        # With gradients as before: what forbids them, such as gradient checkpointing, is no fault of the halves.
+        if sample.half_of is None or not _succeeds(lambda: loss(sample.half_of)):
+            raise
+        raise InputError(
+            f"CurvatureLearner.step: found a batch whose halves the loss does not take ({type(error).__name__}); "
+            "allowed are two independent batches, or the same one twice if it is the whole training set"
+        ) from error
+
+
+def _succeeds(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except Exception:
+        return False
+    return True
 
 
 def _point(p: nn.Parameter, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The curvature learner against the suite's own functions, and beside manifolds, BatchNorm, dropout and autocast."""
 
 import runpy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch.nn.functional import cross_entropy
 import hsac
 from hsac.ball import mlr_logits_tangent
 from hsac.errors import InputError
-from hsac.rules.curvature.hsac import Hsac
+from hsac.hypergradient import implicit_hypergradient
+from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.rules.curvature.hsac import Hsac, Samples
 
 ROOT = Path(__file__).parent.parent
 F64 = torch.float64
@@ -62,19 +65,32 @@ def test_a_curvature_starts_where_it_is_asked_to() -> None:
         assert float(hsac.Curvature(0.1, transform)().detach()) == pytest.approx(0.1, rel=1e-12)
 
 
-@pytest.mark.parametrize("objective", ["worst", "gap"])
-@pytest.mark.parametrize("per_layer", [False, True])
-def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> None:
-    """The same numbers as the rule gives on the model written by hand as a function of (w, θ)."""
-    model, (x, y) = Net(nn.Tanh(), curvatures=2), data()
-    optimizer = sgd(model)
-    parameters = {"objective": objective, "per_layer": per_layer, "period": 1, "ascent_steps": 2}
-    learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), **parameters)
+def flat_loss(batch: tuple[Tensor, Tensor]):
+    """The loss of `Net(nn.Tanh())` on a batch, written by hand as a function of (w, θ)."""
+    x, y = batch
 
     def loss(w: Tensor, theta: Tensor) -> Tensor:
         weight, bias, z, r = w[0].split([20, 4, 12, 3])
         u = (x @ weight.view(4, 5).T + bias).tanh()
         return cross_entropy(mlr_logits_tangent(u, z.view(3, 4), r, theta.exp().mean()), y).reshape(1)
+
+    return loss
+
+
+def flat_weights(model: Net) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in (*model.features.parameters(), model.z, model.r)])[None]
+
+
+@pytest.mark.parametrize("objective", ["worst", "gap"])
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> None:
+    """The same numbers as the rule gives on the model written by hand as a function of (w, θ)."""
+    model, batch = Net(nn.Tanh(), curvatures=2), data()
+    optimizer = sgd(model)
+    parameters = {"objective": objective, "per_layer": per_layer, "period": 1, "ascent_steps": 2}
+    learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), **parameters)
+
+    loss = flat_loss(batch)
 
     def decayed(w: Tensor, theta: Tensor) -> Tensor:
         return loss(w, theta) + 0.005 * w.square().sum()
@@ -82,13 +98,178 @@ def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -
     # state-dict order: the optimiser's, z and r before the features
     rule = Hsac(**parameters)
     theta = torch.tensor([[0.1, 0.2]], dtype=F64).log()
-    flat = torch.cat([p.detach().flatten() for p in (*model.features.parameters(), model.z, model.r)])[None]
-    moved, _, log = rule.outer(theta, rule.init(theta), flat, loss, decayed, lambda: flat, [20, 4, 12, 3])
-    found = learner.step((x, y))
+    flat = flat_weights(model)
+    moved, _, log = rule.outer(
+        theta, rule.init(theta), flat, Samples(loss, decayed, loss), lambda: flat, [20, 4, 12, 3]
+    )
+    found = learner.step(batch, batch)
     assert list(found["hypergradient"].values()) == pytest.approx(log["hypergradient"][0].tolist(), rel=1e-9)
     assert list(found["curvature"].values()) == pytest.approx(moved[0].exp().tolist(), rel=1e-9)
     assert found["value"] == pytest.approx(float(log["value"]), rel=1e-12)
     assert found["residual"] == pytest.approx(float(log["residual"]), rel=1e-6)
+
+
+def by_hand(model: Net, upper: tuple[Tensor, Tensor], lower: tuple[Tensor, Tensor]) -> list[float]:
+    """Value, hypergradient and residual of `Net(nn.Tanh())` without a scope, `sgd`'s weight decay in the lower loss."""
+    plain = flat_loss(lower)
+
+    def objective(w: Tensor, theta: Tensor) -> Tensor:
+        return plain(w, theta) + 0.005 * w.square().sum()
+
+    theta = torch.tensor([[0.1]], dtype=F64).log()
+    found = implicit_hypergradient(flat_loss(upper), objective, flat_weights(model), theta, Neumann(), {})
+    assert not found.fallback
+    return [float(found.value), float(found.total), float(found.residual)]
+
+
+def logged(learner: hsac.CurvatureLearner, *batches: Any) -> list[float]:
+    log = learner.step(*batches)
+    return [log["value"], log["hypergradient"]["c.0.theta"], log["residual"]]
+
+
+def scopeless(model: nn.Module, loss: Any = None, **parameters: Any) -> hsac.CurvatureLearner:
+    parameters = {"objective": "loss", "period": 1} | parameters
+    return hsac.CurvatureLearner(model, sgd(model), loss or loss_of(model), **parameters)
+
+
+def test_each_level_has_its_batch() -> None:
+    """The value and direct term come of the first batch, the solve and mixed product of the second."""
+    model, (x, y) = Net(nn.Tanh()), data()
+    a, b = (x[:7], y[:7]), (x[7:], y[7:])
+    found = logged(scopeless(model), a, b)
+    assert found == pytest.approx(by_hand(model, a, b), rel=1e-9)
+    assert found != pytest.approx(by_hand(model, b, a), rel=1e-3)
+
+
+def test_one_batch_is_halved() -> None:
+    """`step(batch)` of old code: even rows for the upper level, odd rows for the lower level."""
+    model, (x, y) = Net(nn.Tanh()), data(23)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = logged(scopeless(model), (x, y))
+    assert found == pytest.approx(by_hand(model, (x[0::2], y[0::2]), (x[1::2], y[1::2])), rel=1e-9)
+    assert found != pytest.approx(by_hand(model, (x, y), (x, y)), rel=1e-3)
+
+
+def test_tracking_sees_the_lower_batch() -> None:
+    """Between outer steps an amortised solver works on `other`, or on the odd half."""
+    model = Net()
+    seen: list[Tensor] = []
+
+    def loss(batch: Any) -> Tensor:
+        seen.append(batch[0])
+        return cross_entropy(model(batch[0]), batch[1])
+
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, period=2, solver={"name": "amortised"})
+    a, b = data(), data(10)
+    learner.step(a, b)
+    assert not seen  # nothing to track yet
+    learner.step(a, b)
+    seen.clear()
+    learner.step(a, b)
+    assert seen
+    assert all(x is b[0] for x in seen)
+    learner.step(a, b)
+    seen.clear()
+    learner.step(a)
+    assert seen
+    assert all(torch.equal(x, a[0][1::2]) for x in seen)
+
+
+class Graph:
+    """A whole graph, as an object of a class that the learner does not know."""
+
+    def __init__(self) -> None:
+        self.x, self.y = data()
+
+
+def graph_learner(**parameters: Any) -> hsac.CurvatureLearner:
+    model = Net(nn.Tanh())
+    return scopeless(model, lambda graph: cross_entropy(model(graph.x), graph.y), **parameters)
+
+
+def test_unsplittable_batches_warn_once() -> None:
+    """Both levels see the whole of it, and each learner says so once, at the caller's line."""
+    for _ in range(2):
+        learner = graph_learner()
+        with pytest.warns(UserWarning, match="cannot be split, so both levels saw the same sample") as said:
+            found = logged(learner, Graph())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            learner.step(Graph())
+        assert [w.filename for w in said] == [__file__]
+        assert found == pytest.approx(by_hand(Net(nn.Tanh()), data(), data()), rel=1e-9)
+
+
+def test_a_batch_given_twice_is_silent() -> None:
+    graph = Graph()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = logged(graph_learner(), graph, graph)
+    assert found == pytest.approx(by_hand(Net(nn.Tanh()), data(), data()), rel=1e-9)
+
+
+def test_idle_calls_split_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No split, no warning and no loss where no outer step is due."""
+    split: list[Any] = []
+    monkeypatch.setattr(hsac.learner, "halves", lambda batch: split.append(batch))
+    learner = graph_learner(period=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert learner.step(Graph()) == learner.step(object()) == {}
+    assert not split
+    with pytest.warns(UserWarning, match="cannot be split"):
+        assert learner.step(Graph())
+    assert len(split) == 1
+
+
+def test_losses_that_need_whole_batches() -> None:
+    """A dense adjacency has rows, but its halves are no graphs: the error says what to do."""
+    model = Net()
+    batch = (*data(), torch.eye(24, dtype=F64))
+    learner = scopeless(model, lambda batch: cross_entropy(batch[2] @ model(batch[0]), batch[1]))
+    words = r"^CurvatureLearner.step: found a batch whose halves the loss does not take \(RuntimeError\).* twice if"
+    with pytest.raises(InputError, match=words) as caught:
+        learner.step(batch)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "\n" not in str(caught.value)
+    assert learner.step(batch, batch)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # the caller's own batch
+        learner.step(batch, (*data(), torch.eye(12, dtype=F64)))
+
+
+def test_errors_of_whole_batches_pass() -> None:
+    """An error that the whole batch has as well is not blamed on its halves."""
+    model, (x, y) = Net(), data()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        scopeless(model).step((x[:, :3], y))
+    with pytest.raises(InputError, match=r"^loss: found shape \[12\]; allowed is a tensor with one value"):
+        scopeless(model, lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none")).step((x, y))
+
+
+def test_one_sample_biases_the_hypergradient() -> None:
+    """Two batches, and two halves, have all rows' hypergradient as their mean; one batch for both levels has not.
+
+    The labels are noise, so that the examples' gradients differ much. Without a scope and with the identity for H⁻¹,
+    the hypergradient is linear in what each level's sample gives. Independent samples then leave no bias at all.
+    """
+    x, y = data(200)
+    generator = torch.Generator().manual_seed(0)
+    solver = {"name": "identity", "scale": 10.0}
+    learner = scopeless(Net(nn.Tanh()), solver=solver, ratio=float("inf"), step=1e-12)  # c stays where it is
+
+    def draw() -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(x), (16,), generator=generator)
+        return x[rows], y[rows]
+
+    def standard_errors(batches: list[tuple[Any, ...]]) -> float:
+        found = torch.tensor([logged(learner, *given)[1] for given in batches], dtype=F64)
+        return float((found.mean() - want) / (found.std() / len(found) ** 0.5))
+
+    want = logged(learner, (x, y), (x, y))[1]
+    assert abs(standard_errors([(draw(), draw()) for _ in range(150)])) < 4
+    assert abs(standard_errors([(draw(),) for _ in range(150)])) < 4
+    assert abs(standard_errors([(batch, batch) for batch in (draw() for _ in range(150))])) > 6
 
 
 def test_weight_decay_is_the_optimisers() -> None:
@@ -296,7 +477,7 @@ def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
     theta = float(model.c.theta.detach())
     want = float(at(theta + 1e-5) - at(theta - 1e-5)) / 2e-5
     at(theta)
-    assert direct.step((x, y))["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
+    assert direct.step((x, y), (x, y))["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
 
 
 def test_a_loss_that_is_a_module_holding_the_model() -> None:
@@ -500,6 +681,8 @@ def test_bad_input() -> None:
         ({"radius": float("inf")}, "radius: found inf"),
         ({"period": 0}, "period: found 0"),
         ({"batch": "held_out"}, "batch: found 'held_out'; allowed is training"),
+        ({"shared": "levels"}, r"shared: found 'levels'; allowed is none; `step\(batch, batch, batch\)` shares"),
+        ({"batch_factor": 2}, "batch_factor: found 2; allowed is 1; a sample is as large as the batch"),
         ({"anneal": True}, "anneal: found True; allowed is False; how long training is, it cannot know"),
     ):
         with pytest.raises(InputError, match=f"^CurvatureLearner.{words}"):
@@ -509,7 +692,7 @@ def test_bad_input() -> None:
         (lambda batch: 1.0, "float"),
     ):
         with pytest.raises(InputError, match=f"^loss: found {found}; allowed is a tensor with one value"):
-            hsac.CurvatureLearner(model, sgd(model), loss, period=1).step(data())
+            hsac.CurvatureLearner(model, sgd(model), loss, period=1).step(data(), data())
 
 
 @pytest.mark.parametrize(

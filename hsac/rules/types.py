@@ -40,16 +40,19 @@ class Step:
 
     `index` from 0 of `total`; `w` (R, P) after its update; `gradient` the training objective's, at the point where the
     weight rule last took it. `upper()` and `lower()` draw losses (w, θ) -> (R,): the plain training loss and the
-    training objective (weight decay included), each on a fresh training batch of its own, one a level and step. The two
-    are independent, because the implicit term is a product of one from each level: taken on one sample, its mean is not
-    the product of the means (Ghadimi and Wang 2018; Ji, Yang and Liang, ICML 2021). `lower(shared=True)` takes the upper
-    level's batch all the same, to measure what that does. Both take `times`, how many training batches the sample is as
-    large as, at most the `batches` that the training part makes up. `normal` draws standard normal tensors of w's shape, one
-    stream a run. `layers` are the sizes of the parameter tensors that make up w.
-    `held_out()` draws the plain loss on one batch of the validation part a step, `features()` tangent features
-    (R, N, d) at w of a fresh training batch a call; nothing is drawn where a rule does not ask. `to_theta` maps
-    curvatures, first pulled into their bounds, to θ of the same shape. `examples` is the number of independent training
-    examples: images or groups of them, nodes, episodes.
+    training objective (weight decay included), each on a fresh training batch of its own, one a level and step.
+    `adversary()` draws the plain loss on a third one, to find a perturbation of the weights with. The three are
+    independent. The implicit term multiplies a factor of the upper level with one of the lower level: on one sample for
+    both, its mean is not the product of their means (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and Liang, ICML
+    2021). And a loss at the worst point for its own sample is on average above the loss there, by an amount that
+    depends on θ. All three take `times`, the size of the sample in training batches, at most `batches`, the whole
+    training part. `lower(shared=True)` takes the upper level's batch, to measure what that does. `held_out()` draws the
+    plain loss on one batch of the validation part a step, `held_out("adversary")` on another.
+
+    `normal` draws standard normal tensors of w's shape, one stream a run. `layers` are the sizes of the parameter
+    tensors that make up w. `features()` draws tangent features (R, N, d) at w of a fresh training batch a call. Nothing
+    is drawn where a rule does not ask. `to_theta` maps curvatures, first pulled into their bounds, to θ of the same
+    shape. `examples` is the number of independent training examples: images or groups of them, nodes, episodes.
     """
 
     index: int
@@ -58,9 +61,10 @@ class Step:
     gradient: Gradient
     upper: Callable[..., Loss]
     lower: Callable[..., Loss]
+    adversary: Callable[..., Loss]
     normal: Callable[[], Tensor]
     layers: tuple[int, ...]
-    held_out: Callable[[], Loss]
+    held_out: Callable[..., Loss]
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
     examples: int

@@ -8,6 +8,7 @@ from torch import Tensor
 from hsac.hypergradient.operator import Loss
 
 OBJECTIVES = ("worst", "gap", "mean", "loss")
+WITH_ADVERSARY = ("worst", "gap")
 
 
 def perturbed_loss(loss: Loss, perturbations: Sequence[Tensor], gap: bool) -> Loss:

@@ -251,7 +251,7 @@ class Training:
         self.w, self.weight_state, at = self.weight_rule.update(self.w, self.weight_state, gradient, rate)
         fresh = _Fresh(problem, self.w, self.theta)
         step = Step(
-            index, self.total, self.w, at, fresh.loss, fresh.objective, lambda: self.normal("upper"),
+            index, self.total, self.w, at, fresh.loss, fresh.objective, fresh.adversary, lambda: self.normal("upper"),
             problem.bundle.sizes, fresh.held_out, fresh.features,
             torch.zeros_like if transform is None else transform.to_theta, problem.task.examples, problem.task.batches,
         )  # fmt: skip
@@ -261,12 +261,12 @@ class Training:
 
 
 class _Fresh:
-    """What a step draws when a curvature rule first asks for it: a training batch a level, and a validation batch."""
+    """What a step draws when a curvature rule first asks for it: a training or validation batch a purpose."""
 
     def __init__(self, problem: Problem, w: Tensor, theta: Tensor) -> None:
         self.problem, self.w, self.theta = problem, w, theta
-        self.batch = cache(lambda level, times: problem.task.batch(level, times))
-        self.held_out_batch = cache(problem.draw_held_out)
+        self.batch = cache(lambda purpose, times: problem.task.batch(purpose, times))
+        self.held_out_batch = cache(lambda purpose: problem.draw_held_out())
 
     def loss(self, times: int = 1) -> Loss:
         return self.problem.loss(self.batch("upper", times), times=times)
@@ -274,8 +274,11 @@ class _Fresh:
     def objective(self, times: int = 1, shared: bool = False) -> Loss:
         return self.problem.objective(self.batch("upper" if shared else "lower", times), times=times)
 
-    def held_out(self) -> Loss:
-        return self.problem.held_out(self.held_out_batch())
+    def adversary(self, times: int = 1) -> Loss:
+        return self.problem.loss(self.batch("adversary", times), times=times)
+
+    def held_out(self, purpose: str = "upper") -> Loss:
+        return self.problem.held_out(self.held_out_batch(purpose))
 
     def features(self) -> Tensor:
         with torch.no_grad():

@@ -23,7 +23,7 @@ CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones f
 SPARSE = 0.2  # the share of features that are not 0 up to which a graph's are kept without their zeros
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 CROSS_ENTROPY = {"rule": "cross_entropy", "parameters": {}}
-LEVELS = ("upper", "lower")  # of the bi-level problem: each draws its own batches
+SAMPLES = ("upper", "lower", "adversary")  # of the bi-level problem: each draws batches of its own
 BINS = 15  # of the calibration error
 MANY, FEW = 100, 20  # a class has many training rows above the one, few below the other (Liu et al., CVPR 2019)
 
@@ -39,9 +39,10 @@ class Outputs(NamedTuple):
 
 class Task(Protocol):
     """`steps_per_epoch` batches make an epoch, trained on by the loss `trained`, of `examples` independent training
-    examples. `batches` make up the whole training part, the last perhaps smaller; `batch` draws one, or a larger one of
-    `times` its size, at most the whole part. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the `asked` answers of
-    each of the N test items (or episodes) are right. `selected_by` is the metric of validation that selection looks at.
+    examples. `batches` make up the whole training part, the last perhaps smaller. `batch` draws one, or one of `times`
+    its size, at most the whole part. Batches are per run; metrics are (R,), but for test_right: (R, N), how many of the
+    `asked` answers of each of the N test items (or episodes) are right. `selected_by` is the metric of validation that
+    selection looks at.
 
     `held_out` draws a batch of the validation part, `held_out_loss` is the cross-entropy there of what the network
     predicts with, `held_out_logits` are those of the whole part: logits (R, N, K), labels (N,), and weights (N,) of
@@ -207,12 +208,12 @@ class ImageTask:
         self.selected_by = "validation_balanced_accuracy" if tail and uneven else "validation_accuracy"
         self.size = min(batch, n)
         self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
-        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *LEVELS, "features")}
+        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *SAMPLES, "features")}
         held_out = self.y["validation"]
         self.held_out_size = min(batch, len(held_out))
         self.streams["held_out"] = Shuffled(len(held_out), seeds, "held_out")
         self.balance = balanced_weights(held_out).to(like) if tail else like.new_ones(len(held_out))
-        self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *LEVELS) if augment == "crop_flip"}
+        self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *SAMPLES) if augment == "crop_flip"}
 
     def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
         """Validation images (R, B, H, W), their labels (R, B) as given, and weights (R, B)."""
@@ -493,7 +494,7 @@ class EpisodeTask:
         self.examples = n = len(self.episodes["train"])
         self.size = min(batch, n)
         self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
-        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *LEVELS, "features")}
+        self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *SAMPLES, "features")}
         held_out = len(self.episodes["validation"])
         self.held_out_size = min(batch, held_out)
         self.streams["held_out"] = Shuffled(held_out, seeds, "held_out")

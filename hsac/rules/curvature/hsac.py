@@ -14,9 +14,25 @@ from hsac.registry import build, require
 from hsac.rules.curvature.drift import annealing, due
 from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
-from hsac.sharpness import OBJECTIVES, SCOPES, ascend, layer_norm, perturbed_loss, scope_scale
+from hsac.sharpness import OBJECTIVES, SCOPES, WITH_ADVERSARY, ascend, layer_norm, perturbed_loss, scope_scale
 
 BATCHES = ("training", "held_out")
+SHARED = ("none", "adversary", "levels")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The losses of one outer step, each on a sample of its own.
+
+    Attributes:
+        upper: The plain loss, which the objective is made of.
+        lower: The training objective, weight decay included, whose Hessian the implicit term takes.
+        adversary: The plain loss that the ascent in the scope climbs.
+    """
+
+    upper: Loss
+    lower: Loss
+    adversary: Loss
 
 
 @dataclass(frozen=True)
@@ -26,20 +42,22 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
     the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
     loss itself), mean (Gaussian average of `samples` draws), loss (no scope: ρ = 0), on a batch of the `batch` part:
-    training, or held_out, whose validation labels then move c. The lower level has an independent training batch: on one
-    sample for both, the implicit term would be off by (1/2B)·∂θ tr Cov(∇ℓ), B the batch's size and ∇ℓ an example's
-    gradient, whatever the weights (`shared_batch` does that, as this rule once did, to measure it). Both samples are
-    `batch_factor` times a training batch. `scope` adaptive or euclidean of `radius`, one for the
-    network or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer
-    step, so its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between
-    outer steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out.
-    `clip` bounds |dF/dθ|, `ratio` the implicit term against the direct one. `anneal` (ours): the steps of θ shrink by
-    half a cosine over training, as w follows c no longer when its own learning rate falls.
+    training, or held_out, whose validation labels then move c. The lower level and the adversary draw batches of their
+    own. On one batch of B examples for both levels the implicit term would be off by about (1/2B)·∂θ tr Cov(∇ℓ), ∇ℓ an
+    example's gradient in w, also at a minimum; and an adversary found on the upper level's batch is worse there than
+    elsewhere, which biases the direct term. To measure that, `shared` takes fewer batches: adversary (two: the
+    adversary's is the upper level's) or levels (one for all, as this rule first did). A sample is `batch_factor` times
+    a training batch, at most the whole training part. `scope` adaptive or euclidean of `radius`, one for the network
+    or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer step, so
+    its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between outer
+    steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out. `clip`
+    bounds |dF/dθ|, `ratio` the implicit term against the direct one. `anneal` (ours): the steps of θ shrink by half a
+    cosine over training, as w follows c no longer when its own learning rate falls.
     """
 
     objective: str = "worst"
     batch: str = "training"
-    shared_batch: bool = False
+    shared: str = "none"
     batch_factor: int = 1
     scope: str = "adaptive"
     radius: float = 0.3
@@ -67,9 +85,8 @@ class Hsac:
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(
-            not (self.shared_batch and self.batch == "held_out"), "shared_batch", True, "false with batch: held_out"
-        )
+        one = self.shared == "levels" and self.batch == "held_out"
+        require(self.shared in SHARED and not one, "shared", self.shared, ", ".join(SHARED[: 2 if one else 3]))
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
@@ -94,8 +111,7 @@ class Hsac:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
-        loss = step.held_out() if self.batch == "held_out" else step.upper(times=self.times(step))
-        moved, state, log = self.outer(theta, state, step.w, loss, self.lower(step), step.normal, step.layers)
+        moved, state, log = self.outer(theta, state, step.w, self.draw(step), step.normal, step.layers)
         log["products"] = log["products"] * self.times(step)
         return theta + annealing(step) * (moved - theta) if self.anneal else moved, state, log
 
@@ -105,22 +121,30 @@ class Hsac:
 
     def lower(self, step: Step) -> Loss:
         """The training objective on the lower level's sample."""
-        return step.lower(times=self.times(step), shared=self.shared_batch)
+        return step.lower(times=self.times(step), shared=self.shared == "levels")
+
+    def draw(self, step: Step) -> Samples:
+        """Draw what an outer step needs, the adversary's sample only where the objective has an adversary."""
+        times, held_out = self.times(step), self.batch == "held_out"
+        upper = step.held_out() if held_out else step.upper(times=times)
+        lower = self.lower(step)
+        if self.shared != "none" or self.objective not in WITH_ADVERSARY:
+            return Samples(upper, lower, upper)
+        return Samples(upper, lower, step.held_out("adversary") if held_out else step.adversary(times=times))
 
     def outer(
         self,
         theta: Tensor,
         state: State,
         w: Tensor,
-        loss: Loss,
-        objective: Loss,
+        samples: Samples,
         normal: Callable[[], Tensor],
         layers: Sequence[int],
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One outer step at weights w (R, P): the scope is taken of `loss`, the implicit term of `objective`."""
-        perturbations = self._perturbations(loss, theta, state, w, normal, layers)
-        upper = perturbed_loss(loss, perturbations, gap=self.objective == "gap")
-        found = implicit_hypergradient(upper, objective, w, theta, self.linear_solver, state["solver"], self.ratio)
+        """One outer step at weights w (R, P)."""
+        perturbations = self._perturbations(samples.adversary, theta, state, w, normal, layers)
+        upper = perturbed_loss(samples.upper, perturbations, gap=self.objective == "gap")
+        found = implicit_hypergradient(upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio)
         adversary = perturbations[0] if perturbations else torch.zeros_like(w)
         adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
         moved, adam, log = self.move(theta, state, found)

@@ -1,0 +1,117 @@
+"""Print what the hypergradient's bias did to the results, from committed records: `python -m benchmarks.bias`.
+
+Both tables stand in docs/verdict.md. Records: results/reference (scales default, robustness and bias).
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from hsac.report.statistics import METRIC, Replicates, mean_interval, paired_difference
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "results" / "reference"
+FIRST, MENDED = "sgd+hsac_shared", "sgd+hsac"
+DEFAULT = ("digits", "digits_plane", "glyphs_long_tailed", "glyphs_noisy")
+ROBUSTNESS = (
+    "fashion_mnist_dim4",
+    "fashion_mnist_long_tailed_dim4",
+    "fashion_mnist_noisy_dim4",
+    "fashion_mnist_noisy_dim8",
+)
+SAMPLES = {
+    FIRST: "one batch (first)",
+    MENDED: "two batches",
+    "sgd+hsac_many": "2 × 8 batches",
+    "sgd+hsac_full": "all of training",
+    "sgd+fixed@0.3": "fixed 0.3",
+    "sgd+learned": "learned",
+    "sgd+drift_slow": "slow drift",
+}
+RIVALS = {FIRST: "one batch (first)", "sgd+learned": "learned", "sgd+grid": "grid of four", "sgd+fixed@1": "c = 1"}
+
+
+def records(reference: Path = REFERENCE) -> pd.DataFrame:
+    """Read the runs of the scales default, robustness and bias.
+
+    Args:
+        reference: Folder of the reference results.
+
+    Returns:
+        One row a run. A run that two scales share stands once, that of `bias` left out.
+
+    Raises:
+        FileNotFoundError: A scale has no records there.
+    """
+    tables = [pd.read_parquet(reference / scale / "runs.parquet") for scale in ("", "robustness", "bias")]
+    return pd.concat(tables).drop_duplicates(["experiment", "method", "seed"])
+
+
+def replicates(runs: pd.DataFrame, experiment: str, method: str) -> Replicates:
+    """Return the test accuracies (%) of the finished seeds of a method."""
+    return Replicates(runs, experiment, method, METRIC, scale=100)
+
+
+def samples(runs: pd.DataFrame) -> str:
+    """Return the first table: test accuracy (%) by how large a sample each level takes, beside the controls."""
+    lines = []
+    for experiment in DEFAULT:
+        cells = [experiment]
+        for method in SAMPLES:
+            found = mean_interval(replicates(runs, experiment, method))
+            ends = "" if method == "sgd+fixed@0.3" else f", c {curvatures(runs, experiment, method)}"
+            cells.append(f"{found.mean:.2f} ± {(found.high - found.low) / 2:.2f}{ends}")
+        lines.append(cells)
+    return _table(["default scale, 10 seeds", *SAMPLES.values()], lines)
+
+
+def rivals(runs: pd.DataFrame) -> str:
+    """Return the second table: paired differences (points, 95 %) of the rule with two batches to its rivals."""
+    lines = []
+    for experiment in ROBUSTNESS:
+        mended = replicates(runs, experiment, MENDED)
+        cells = [experiment, f"{mean_interval(mended).mean:.2f}"]
+        for method in RIVALS:
+            found = paired_difference(mended, replicates(runs, experiment, method))
+            cells.append(f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]")
+        best = max(
+            (f"sgd+fixed@{c}" for c in ("0.1", "0.3", "1", "3")),
+            key=lambda method: mean_interval(replicates(runs, experiment, method)).mean,
+        )
+        lines.append([*cells, curvatures(runs, experiment, MENDED), best.partition("@")[2]])
+    differences = [f"− {name}" for name in RIVALS.values()]
+    heads = ["robustness, 10 seeds", "two batches", *differences, "c at the end", "best fixed c"]
+    return _table(heads, lines)
+
+
+def cost(runs: pd.DataFrame) -> str:
+    """Return the third table: cost in trainings, a Hessian product counted as two gradients."""
+    lines = []
+    for method in (*list(SAMPLES)[:4], "sgd+learned", "sgd+grid"):
+        rows = runs[(runs["method"] == method) & runs["experiment"].isin(DEFAULT) & (runs["status"] == "ok")]
+        lines.append([method, f"{((rows['gradients'] + 2 * rows['products']) / rows['steps']).mean():.2f}"])
+    return _table(["method", "trainings"], lines)
+
+
+def curvatures(runs: pd.DataFrame, experiment: str, method: str) -> str:
+    """Return the range over the finished seeds of the curvature (geometric mean of the layers) at the end."""
+    rows = runs[(runs["experiment"] == experiment) & (runs["method"] == method) & (runs["status"] == "ok")]
+    return f"{rows['curvature'].min():.2g}–{rows['curvature'].max():.2g}"
+
+
+def _table(heads: list[str], lines: list[list[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bias", description=__doc__.partition("\n")[0])
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the reference results")
+    runs = records(parser.parse_args().reference)
+    print(samples(runs), rivals(runs), cost(runs), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Split a batch of any usual make into two halves, one for each level of a bi-level problem."""
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from enum import Enum
+from numbers import Number
+from types import FunctionType, NoneType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+# Settings that a batch may carry: they hold no examples, so both halves get them as they are.
+SETTINGS = (
+    *(NoneType, str, bytes, Number, Enum, FunctionType, nn.Module),
+    *(np.generic, np.random.Generator, torch.Generator, torch.Size, torch.dtype, torch.device),
+)
+
+
+class _WholeError(Exception):
+    """A batch has a part that cannot be split, or that nobody can tell how to split."""
+
+
+def halves(batch: Any) -> tuple[Any, Any] | None:
+    """Split a batch into two halves of independent examples.
+
+    The first dimension of every tensor and numpy array must run over the examples. A tuple, named tuple, dictionary or
+    dataclass is searched for them, nested or not, and so is a list that holds tensors: [x, y] is two columns, not two
+    examples. A list without tensors is a column itself, one example an item. So are a range, and a tuple of n strings
+    beside other columns.
+
+    Args:
+        batch: n examples, in columns of n rows each.
+
+    Returns:
+        The even rows (n/2, rounded up) and the odd rows (n/2, rounded down), each put together as the batch was.
+        Numbers, strings and other settings go into both. None where the batch cannot be split: it has no column, one
+        with fewer than two rows, columns of unlike length (a graph's nodes and edges), a sparse or nested tensor, a
+        list of containers that hold tensors and are all alike (examples or columns, it does not tell), or an object of
+        a class that is not known here.
+    """
+    try:
+        lengths = {len(column) for column in _columns(batch)}
+        if len(lengths) != 1 or (n := lengths.pop()) < 2:
+            return None
+        # Every second row, as batches are sometimes sorted by class: their first half would lack the last classes.
+        return _every_second(batch, 0, n), _every_second(batch, 1, n)
+    except _WholeError:
+        return None
+
+
+def _columns(value: Any) -> Iterator[Any]:
+    """Yield every part of a batch that has one row an example. Raises _WholeError for one that cannot be split."""
+    if _is_column(value):
+        yield value
+    elif not _is_setting(value):
+        for part in _taken_apart(value)[0]:
+            yield from _columns(part)
+
+
+def _every_second(value: Any, start: int, n: int) -> Any:
+    """Return every second row from `start` on of each column (n rows), put together as the batch was."""
+    if isinstance(value, Tensor) and _is_column(value):
+        return value[start::2].contiguous()  # a model may call `view`, which refuses a strided tensor
+    if isinstance(value, np.ndarray) and _is_column(value):
+        return value[start::2].copy()
+    if _is_column(value) or _are_strings(value, n):
+        return value[start::2]
+    if _is_setting(value):
+        return value
+    parts, put_together = _taken_apart(value)
+    taken = [_every_second(part, start, n) for part in parts]
+    try:
+        return put_together(taken)
+    except Exception as error:  # the batch's own class has a say, and may want a certain number of rows
+        raise _WholeError from error
+
+
+def _is_column(value: Any) -> bool:
+    """Tell whether a part of a batch has one row an example. Raises _WholeError for a tensor that has no plain rows."""
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_nested:
+            raise _WholeError
+        return value.dim() > 0
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    if type(value) is not list or not value:
+        return isinstance(value, range)
+    if any(isinstance(item, Tensor | np.ndarray) for item in value):
+        return False
+    if not any(_holds_tensor(item) for item in value):
+        return True
+    makes = {(type(item), _places(item)) for item in value}
+    if len(value) > 1 and len(makes) == 1:
+        raise _WholeError  # examples not yet collated, or columns of two views: a guess could split the features
+    return False
+
+
+def _are_strings(value: Any, n: int) -> bool:
+    """Tell whether a value is a tuple of n strings, which is how torch's DataLoader hands on strings of n examples."""
+    return type(value) is tuple and len(value) == n and all(isinstance(item, str | bytes) for item in value)
+
+
+def _places(item: Any) -> tuple[Any, ...]:
+    """Return the keys of a dictionary, the indices of a list or tuple, and nothing of anything else."""
+    if isinstance(item, dict):
+        return tuple(item)
+    return tuple(range(len(item))) if isinstance(item, list | tuple) else ()
+
+
+def _holds_tensor(value: Any) -> bool:
+    """Tell whether a value is or holds a tensor or array, as far as it can be looked into."""
+    if isinstance(value, Tensor | np.ndarray):
+        return True
+    try:
+        return not _is_setting(value) and any(_holds_tensor(part) for part in _taken_apart(value)[0])
+    except _WholeError:
+        return False
+
+
+def _is_setting(value: Any) -> bool:
+    """Tell whether a part of a batch goes into both halves as it is."""
+    return isinstance(value, SETTINGS) or (isinstance(value, Tensor | np.ndarray) and value.ndim == 0)
+
+
+def _taken_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """Return a container's parts, and what makes such a container of others. Raises _WholeError for anything else.
+
+    Subclasses are left alone, as they can hold more than their items: a dictionary with attributes would keep its whole
+    tensors in them.
+    """
+    if type(value) in (list, tuple):
+        return list(value), type(value)
+    if isinstance(value, tuple) and hasattr(value, "_make") and not isinstance(value, PackedSequence):
+        return list(value), value._make
+    if type(value) in (dict, OrderedDict):
+        return list(value.values()), lambda parts: type(value)(zip(value, parts, strict=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        # by its constructor, so that what it computes of its fields is computed of the half
+        parts = [getattr(value, name) for name in names]
+        return parts, lambda parts: dataclasses.replace(value, **dict(zip(names, parts, strict=True)))
+    raise _WholeError
