@@ -27,23 +27,23 @@ HEADINGS = {
 }
 COLUMNS = (*KEY, "method", "draws", "points", *list(HEADINGS)[4:])
 SAMPLES = {
-    "none": "one a level",
-    "levels": "one for both levels",
-    "terms": "one a product",
-    "step": "one a level, step known",
-    "adversary": "one a level, one for the adversary",
+    "none": "each its own",
+    "adversary": "adversary shares the upper level's",
+    "levels": "one for all",
+    "terms": "each its own, and each product",
+    "step": "each its own, step known",
 }
 NOTE = (
     "Estimates of the hypergradient of θ from batches, at points along one training, against the hypergradient g "
     "with both levels on the whole training part (or on the rows that stand for it, theory.hypergradient.rows). "
     "Upper level: the training loss, or the loss at the adversary in the scope (worst). Samples says which batches "
-    "an estimate takes: one for each level is what the rule hsac does, one for both levels is its old way "
-    "(shared_batch). One a product draws another batch for each Hessian product and for the mixed one, as stocBiO "
-    "does. Step known: Neumann's step is the whole part's. One for the adversary: a third batch finds it. Bias is "
-    "the mean over draws less g; bias, noise (standard deviation of a single estimate) and g are root mean squares "
-    "over the points. Noise alone would give about the percentage beside the bias. p: t tests of the points, "
-    "combined by Fisher's method, not corrected for the number of rows. The cost counts a Hessian product as two "
-    "gradients."
+    "an estimate takes. Each its own: upper level, lower level and adversary have independent batches, as the rule "
+    "hsac does by default. Its key `shared` gives the next two: the adversary on the upper level's batch, or one "
+    "batch for all. Each product: another batch for each Hessian product and for the mixed one, as stocBiO does. "
+    "Step known: Neumann's step is the whole part's. Bias is the mean over draws less g; bias, noise (standard "
+    "deviation of a single estimate) and g are root mean squares over the points. Noise alone would give about the "
+    "percentage beside the bias. p: t tests of the points, combined by Fisher's method, not corrected for the "
+    "number of rows. The cost counts a Hessian product as two gradients."
 )
 
 

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 Sampled = ImageTask | EpisodeTask  # tasks whose batches are drawn from fixed rows
 Losses = Iterable[tuple[float, Loss]]  # parts of a mean: each one's share of the rows and its loss
 OBJECTIVES = ("loss", "worst")
-SHARED = ("none", "levels", "terms", "step", "adversary")
+SHARED = ("none", "adversary", "levels", "terms", "step")
 COLD_STEPS = 3  # of the ascent that the carried adversary comes from
 IMAGES = 2048  # that one program takes at once, which bounds memory
 IMAGES_APART = 512  # the same where runs go one after another, and so gain nothing from more
@@ -256,9 +256,10 @@ def estimates(
         w: Its weights (1, P).
         theta: Its unconstrained curvatures (1, C).
         objective: `loss`, or `worst` for the loss at the adversary.
-        shared: Which samples are shared. `none`: a batch for each level, the rule's default. `levels`: one batch for
-            both. The others are as `none`, and differ in one respect. `terms`: each product has a batch of its own
-            (stocBiO). `step`: Neumann's step is that of the whole part. `adversary`: a third batch finds the adversary.
+        shared: Which samples are shared, as the rule's key of that name has it. `none`: upper level, lower level and
+            adversary have a batch each. `adversary`: the adversary is found on the upper level's batch. `levels`: one
+            batch is for all. Two more are as `none`, but for one respect. `terms`: each product has a batch of its own
+            (stocBiO). `step`: Neumann's step is that of the whole part.
         draws: The samples.
         truth: What the whole part gives at this point.
     """
@@ -268,7 +269,7 @@ def estimates(
     loss = problem.loss(draws.batch("upper"))
     perturbations = []
     if objective == "worst":
-        seen = problem.loss(draws.batch("adversary")) if shared == "adversary" else loss
+        seen = loss if shared in ("adversary", "levels") else problem.loss(draws.batch("adversary"))
         carried = truth.carried.expand_as(w)
         perturbations = [_ascended(lambda: [(1.0, seen)], w, theta, rule, rule.ascent_steps, carried)]
     lower = problem.objective(draws.batch("upper" if shared == "levels" else "lower"))
@@ -332,7 +333,7 @@ def at_point(problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any]
     rows = []
     for objective in OBJECTIVES:
         truth = known(problem, w, theta, every, objective)
-        for shared in SHARED if objective == "worst" else SHARED[:-1]:
+        for shared in (one for one in SHARED if objective == "worst" or one != "adversary"):
             for size in sizes:
                 drawn = []
                 for some in _parts(options["draws"], max(1, rows_at_once(problem) // size)):

@@ -92,7 +92,7 @@ def test_biases_are_pooled_over_points(tmp_path):
     assert table.loc[(16, "none"), "p"] == 1
     assert table.loc[(64, "none"), "p"] < 1e-9  # without noise a bias is certain
     shown = hypergradient_bias.displayed(table.reset_index())
-    assert list(shown["Samples"])[:2] == ["one a level", "one for both levels"]
+    assert list(shown["Samples"])[:2] == ["each its own", "one for all"]
 
 
 def test_nothing_measured_gives_tables_that_say_so(results, tmp_path):

@@ -14,11 +14,11 @@ from hsac.report.figures import style
 
 TITLE = "Bias and noise of the hypergradient, by batch size and by which samples are shared"
 KINDS: dict[str, tuple[str, str, str, Literal["-", ":"]]] = {  # label, colour, marker, line
-    "levels": ("one batch for both levels", style.CLASSES[5], "s", "-"),
-    "none": ("a batch for each level (the rule)", style.CLASSES[0], "o", "-"),
+    "levels": ("one batch for all", style.CLASSES[5], "s", "-"),
+    "adversary": ("one a level, the adversary's the upper level's", style.CLASSES[3], "D", "-"),
+    "none": ("one a level and for the adversary (the rule)", style.CLASSES[0], "o", "-"),
     "step": ("… and Neumann's step known", style.CLASSES[4], "x", ":"),
-    "terms": ("… and a batch for each product", style.CLASSES[2], "^", "-"),
-    "adversary": ("… and one for the adversary", style.CLASSES[3], "D", "-"),
+    "terms": ("… and one a product", style.CLASSES[2], "^", "-"),
 }
 ROWS = (  # objective, column, label
     ("loss", "bias_percent", "bias, upper level: loss\n(% of the hypergradient)"),
