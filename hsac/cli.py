@@ -199,6 +199,27 @@ def certify_stage(args: argparse.Namespace) -> None:
     write_rows(args.output, rows)
 
 
+def hypergradient_stage(args: argparse.Namespace) -> None:
+    """Measure bias and noise of the hypergradient along a training of an experiment."""
+    from tqdm import tqdm
+
+    from hsac.theory.hypergradient_bias import hypergradient_bias
+
+    settings = _settings(args)
+    if "hypergradient" not in _experiment(settings, args.experiment):
+        raise InputError(f"--experiment: found {args.experiment!r}; allowed is one with the key hypergradient")
+    cell, options = (f(settings, args.experiment) for f in (config.hypergradient_cell, config.hypergradient_options))
+    if config.searched(cell):
+        chosen = {point["method"]: point["chosen"] for point in map(read_json, args.points)}
+        if cell["method"] not in chosen:
+            raise InputError(f"--points: found none of {cell['method']}; allowed is what `hsac tune` wrote of it")
+        cell = config.cell(settings, args.experiment, cell["method"], chosen[cell["method"]])
+    settings = _leased(args, settings)
+    with tqdm(desc=args.experiment, total=len(options["at"]), unit="point", disable=None) as bar:
+        rows = hypergradient_bias(settings, cell, options, args.variant, layout.data_root(), lambda text: bar.update())
+    write_rows(args.output, rows)
+
+
 def gather_stage(args: argparse.Namespace) -> None:
     """Gather the run records of a scale into runs.parquet, trajectories.parquet and measured.parquet."""
     from hsac import tuning
@@ -514,6 +535,7 @@ def parser() -> argparse.ArgumentParser:
     stage("measure", measure_stage, settings, experiment, variant, indexes, path("--output", "CSV file"))
     points = ("--points", {"type": Path, "nargs": "*", "default": [], "help": "what `hsac tune` wrote of the methods"})
     stage("certify", certify_stage, settings, experiment, variant, points, path("--output", "CSV file"))
+    stage("hypergradient", hypergradient_stage, settings, experiment, variant, points, path("--output", "CSV file"))
     processes = ("--processes", {"type": int, "default": 1, "help": "how many read records at a time"})
     stage("gather", gather_stage, settings, results, processes)
     claimed = ("--claims", {"type": Path, "default": Path("config/claims.yaml"), "help": "claims.yaml"})

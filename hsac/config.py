@@ -399,6 +399,17 @@ def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, 
     return found
 
 
+def hypergradient_cell(settings: dict[str, Any], experiment: str) -> dict[str, Any]:
+    """The cell whose training the study of the hypergradient looks at, of an experiment that names one."""
+    return cell(settings, experiment, settings["experiments"][experiment]["hypergradient"]["method"])
+
+
+def hypergradient_options(settings: dict[str, Any], experiment: str) -> dict[str, Any]:
+    """The options of an experiment's study of the hypergradient: its own over those of `theory.hypergradient`."""
+    own = settings["experiments"][experiment]["hypergradient"]
+    return {**settings["theory"]["hypergradient"], **{key: value for key, value in own.items() if key != "method"}}
+
+
 def seeds(settings: dict[str, Any], experiment: str) -> list[int]:
     """The experiment's own seeds, or everybody's."""
     return settings["experiments"][experiment].get("seeds", settings["seeds"])
@@ -536,13 +547,35 @@ def _check_theory(settings: dict[str, Any], layers: list[tuple[str, dict[str, An
         for method in experiment.get("informed", []):
             key = f"experiments.{name}.informed"
             the_cell = cell(settings, name, method)
-            rule = the_cell["config"]["rule"]["rule"]
-            several = derived(the_cell) or registry.marked("curvature rule", rule, "searches")
-            if experiment["variant"]["recipe"] in (*GRAPH_RECIPES, "episodes") or several:
+            if experiment["variant"]["recipe"] in (*GRAPH_RECIPES, "episodes") or _trains_several_times(the_cell):
                 allowed = "methods that train once, of experiments that classify images"
                 raise InputError(
                     f"{key}: found {method!r} of recipe {experiment['variant']['recipe']!r}; allowed are {allowed}"
                 )
+        if "hypergradient" in experiment:
+            _check_hypergradient(settings, name, source)
+
+
+def _trains_several_times(the_cell: dict[str, Any]) -> bool:
+    rule = the_cell["config"]["rule"]["rule"]
+    return derived(the_cell) or registry.marked("curvature rule", rule, "searches")
+
+
+def _check_hypergradient(settings: dict[str, Any], name: str, source: str) -> None:
+    """The study needs options, and a method whose training has a curvature and draws its batches from fixed rows."""
+    key, experiment = f"experiments.{name}.hypergradient", settings["experiments"][name]
+    if "hypergradient" not in settings["theory"]:
+        raise InputError(f"{source}: theory.hypergradient: found nothing; {key} needs its options")
+    found, known = experiment["hypergradient"]["method"], experiment["methods"]
+    if found not in known:
+        raise InputError(f"{key}.method: found {found!r}; {registry.nearest(found, known)}")
+    the_cell = hypergradient_cell(settings, name)
+    if the_cell["config"]["rule"]["rule"] == "euclidean" or _trains_several_times(the_cell):
+        raise InputError(f"{key}.method: found {found!r}; allowed are methods with a curvature that train once")
+    recipe, augment = experiment["variant"]["recipe"], experiment["training"].get("augment")
+    if recipe in GRAPH_RECIPES or augment:
+        what = f"training.augment {augment!r}" if augment else f"recipe {recipe!r}, whose batches are the whole graph"
+        raise InputError(f"{key}: found {what}; allowed are batches drawn from fixed images or episodes")
 
 
 def _check_fit(config: dict[str, Any], key: str) -> None:

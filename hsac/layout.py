@@ -119,11 +119,17 @@ def informed_path(results: Path, experiment: str) -> Path:
     return results / "theory" / "informed" / f"{experiment}.csv"
 
 
+def hypergradient_path(results: Path, experiment: str) -> Path:
+    """Bias and noise of the hypergradient along a training of an experiment."""
+    return results / "theory" / "hypergradient" / f"{experiment}.csv"
+
+
 def theory_paths(settings: dict[str, Any], results: Path) -> list[Path]:
-    """Every file of the theory: certificates with an informed prior, studies, measured networks."""
+    """Every file of the theory: certificates with an informed prior, hypergradients, studies, measured networks."""
     experiments = settings["experiments"]
     return [
         *(informed_path(results, name) for name, experiment in experiments.items() if "informed" in experiment),
+        *(hypergradient_path(results, name) for name, one in experiments.items() if "hypergradient" in one),
         *(study_path(results, study) for study in settings["theory"]["studies"]),
         *(landscape_path(results, name) for name in experiments if config.measured_cells(settings, name)),
     ]

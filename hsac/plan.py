@@ -122,6 +122,11 @@ def jobs(settings: dict[str, Any], results: Path) -> list[Job]:
             tried = [config.cell(settings, name, method) for method in experiment["informed"]]
             points = [layout.point_path(results, one) for one in tried if config.searched(one)]
             theory.append(job("certify", name, layout.informed_path(results, name), variants[name], *points))
+        if "hypergradient" in experiment:
+            studied = config.hypergradient_cell(settings, name)
+            points = [layout.point_path(results, studied)] if config.searched(studied) else []
+            path = layout.hypergradient_path(results, name)
+            theory.append(job("hypergradient", name, path, variants[name], *points))
         measured = layout.indexes(settings, results, config.measured_cells(settings, name))
         if measured:
             theory.append(job("measure", name, layout.landscape_path(results, name), variants[name], *measured))

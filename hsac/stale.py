@@ -125,8 +125,10 @@ def stale_theory(settings: dict[str, Any], results: Path, runs: list[Stale]) -> 
     for name, experiment in settings["experiments"].items():
         measured = [cell["method"] for cell in config.measured_cells(settings, name)]
         certified = experiment.get("informed", [])
+        studied = [experiment["hypergradient"]["method"]] if "hypergradient" in experiment else []
         for path, methods in (
             (layout.informed_path(results, name), certified),
+            (layout.hypergradient_path(results, name), studied),
             (layout.landscape_path(results, name), measured),
         ):
             if any((name, method) in changed for method in methods):

@@ -80,6 +80,15 @@ def changed(**keys):
         ({"methods": ["sgd+fixed@small"]}, ["'small'", "a number"]),
         ({"methods": ["fixed"]}, ["'fixed'", "weight+curvature"]),
         ({"informed": ["sgd+random_search"]}, ["informed", "'sgd+random_search'", "methods that train once"]),
+        ({"hypergradient": {"method": "sgd+fixed@0.4"}}, ["hypergradient.method", "did you mean 'sgd+fixed@0.3'"]),
+        ({"hypergradient": {"method": "sgd+grid"}}, ["'sgd+grid'", "methods with a curvature that train once"]),
+        ({"hypergradient": {"method": "sgd+euclidean"}}, ["'sgd+euclidean'", "methods with a curvature"]),
+        ({"hypergradient": {"method": "sgd+hsac", "draws": 1}}, ["hypergradient.draws", "1", "an integer from 2"]),
+        ({"hypergradient": {"at": [1.0]}}, ["hypergradient", "'method'"]),
+        (
+            {"hypergradient": {"method": "sgd+hsac"}, "training": TRAINING | {"augment": "crop_flip"}},
+            ["hypergradient", "training.augment 'crop_flip'", "batches drawn from fixed images or episodes"],
+        ),
         ({"methods": ["sgd+fixed@"]}, ["start ''", "a number"]),
         ({"methods": ["sgd+hsac+"]}, ["'sgd+hsac+'", "weight+curvature"]),
         ({"methods": ["sgd+hsac+focl"]}, ["'focl' in 'sgd+hsac+focl'", "losses and heads", "did you mean 'focal'"]),
@@ -136,6 +145,27 @@ def test_only_classified_images_are_augmented(name):
     override = {"experiments": {name: experiment | {"training": TRAINING | {"augment": "crop_flip"}}}}
     with pytest.raises(InputError, match=rf"{name}\.training\.augment: found 'crop_flip'; allowed where images are"):
         config.load("smoke", override, folder=CONFIG)
+
+
+def test_graphs_have_no_sampled_hypergradient():
+    experiment = config.load("smoke", folder=CONFIG)["experiments"]["disease"]
+    override = {"experiments": {"disease": experiment | {"hypergradient": {"method": "adam+hsac"}}}}
+    with pytest.raises(
+        InputError, match=r"disease\.hypergradient: found recipe 'node_split', whose batches are the whole"
+    ):
+        config.load("smoke", override, folder=CONFIG)
+
+
+def test_a_studied_hypergradient_needs_options():
+    """Options of an experiment's own stand over those of the theory, which have to be there."""
+    theory = config.load("smoke", folder=CONFIG)["theory"]
+    override = changed(hypergradient={"method": "sgd+hsac", "rows": 9})
+    settings = config.load("smoke", override, folder=CONFIG)
+    options = config.hypergradient_options(settings, "digits")
+    assert options == theory["hypergradient"] | {"rows": 9}
+    del theory["hypergradient"]
+    with pytest.raises(InputError, match=r"theory\.hypergradient: found nothing; experiments\.digits\.hyper"):
+        config.load("smoke", override | {"theory": theory}, folder=CONFIG)
 
 
 @pytest.mark.parametrize("recipe", ["node_split", "public_split"])

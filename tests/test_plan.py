@@ -30,15 +30,21 @@ EVERYTHING = Counter(
         "select": 1,
         "study": 6,
         "certify": 1,
+        "hypergradient": 1,
         "measure": 5,
     }
     | dict.fromkeys(("gather", "claims", "tables", "cost", "provenance", "rule_graph", "figures", "page"), 1)
 )
 
 
+STUDIED = {"hypergradient": {"method": "sgd+hsac"}}
+
+
 def searching(settings):
     """The digits of these settings, with methods that may search."""
-    return {"digits": settings["experiments"]["digits"] | {"methods": ["sgd+fixed@0.3", "sgd+hsac"], "rules": {}}}
+    return {
+        "digits": settings["experiments"]["digits"] | {"methods": ["sgd+fixed@0.3", "sgd+hsac"], "rules": {}} | STUDIED
+    }
 
 
 SEARCHED = {"search": {"points": 5, "seeds": [100, 101]}, "bundle": 4, "experiments": searching}
@@ -105,8 +111,9 @@ def test_the_smoke_scale_counted_by_hand(settings):
     assert {part.name: part.runs for part in made.parts} == runs
     assert {part.name: part.runs_left for part in made.parts} == runs
     assert made.rules == EVERYTHING == made.rules_left
-    # digits: seven bundles, the grid's choice, a measurement and a certificate; others: bundles and a measurement
-    jobs = {"digits": 10, "disease": 3, "glyphs_long_tailed": 4, "glyphs_noisy": 4, "glyphs_few_shot": 3}
+    # digits: seven bundles, the grid's choice, a measurement and a certificate; others: bundles and a measurement, of
+    # glyphs_noisy the hypergradient's bias, too
+    jobs = {"digits": 10, "disease": 3, "glyphs_long_tailed": 4, "glyphs_noisy": 5, "glyphs_few_shot": 3}
     assert {part.name: part.jobs for part in made.parts} == jobs | {"data": 13, "theory": 6, "report": 9}
     assert made.datasets == ["digits", "disease", "glyphs", "glyphs100"]
 
@@ -204,7 +211,7 @@ def test_points_of_a_search_are_counted_by_the_bundle_and_a_lost_one_leaves_its_
 
 def test_without_timings_nothing_is_guessed(project, capsys):
     rows, rest = printed(capsys)
-    assert rows["total"] == ["34", "34", "52", "52", *["?"] * 5]
+    assert rows["total"] == ["34", "34", "53", "53", *["?"] * 5]
     assert "no timing recorded for 17 of 17 cells" in rest
     assert "digits: all 7; disease: all 2;" in rest
     assert "no GPU timing recorded" in rest

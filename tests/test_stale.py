@@ -92,6 +92,7 @@ def test_an_edit_to_a_model_names_its_runs_and_what_stands_on_them(settings, res
     package("models/mlp.py", "return ", "return 1 and ")
     found = stale.stale_theory(settings, results, stale.stale_runs(settings, results))
     assert layout.informed_path(results, "digits") in found
+    assert found.get(layout.hypergradient_path(results, "glyphs_noisy")) == "its runs change"
 
 
 def test_the_fingerprints_are_the_workflows(settings, results, package):

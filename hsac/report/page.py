@@ -13,7 +13,7 @@ from hsac.data import catalogue
 from hsac.data.overview import size
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
-from hsac.report import cost, curvature_role, provenance, published, tables, theory
+from hsac.report import cost, curvature_role, hypergradient_bias, provenance, published, tables, theory
 from hsac.report.claims import SETTINGS
 from hsac.report.figures import CAPTIONS, THEORY
 from hsac.report.figures.style import COLOURS, OTHER
@@ -67,6 +67,7 @@ def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
     printed = tables.HEADINGS | tables.FAILURE_HEADINGS | cost.HEADINGS | theory.CERTIFICATES | theory.COVERAGE
+    printed |= hypergradient_bias.HEADINGS
     known = {heading: name for name, heading in printed.items()}
     known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
     return {h: known[h] for h in headings if known.get(h) in numbers}
@@ -268,9 +269,9 @@ def write_page(
             )
     failures = _read_table(root / "tables" / "failures.csv")
     measured, costs = read_gathered(root / "measured.parquet"), _read_table(root / "cost" / "cost.csv")
-    certificates, coverage, ranks, ledger = (
+    certificates, coverage, ranks, biases, ledger = (
         _read_table(root / "tables" / f"{name}.csv")
-        for name in ("certificates", "coverage", "rank_correlations", "published")
+        for name in ("certificates", "coverage", "rank_correlations", "hypergradient_bias", "published")
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8"))
@@ -291,6 +292,8 @@ def write_page(
         coverage_note=theory.COVERAGE_NOTE,
         ranks=sortable(ranks, curvature_role.displayed(ranks), "rank_correlations"),
         rank_note=curvature_role.NOTE,
+        biases=sortable(biases, hypergradient_bias.displayed(biases), "hypergradient_bias"),
+        bias_note=hypergradient_bias.NOTE,
         published=sortable(ledger, published.displayed(ledger), "published"),
         published_note=published.NOTE,
         behind=behind,

@@ -34,7 +34,7 @@ from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
 from hsac.fingerprint import of_modules
 from hsac.records import read_index, read_records
-from hsac.report import cost, curvature_role, published, tables, theory
+from hsac.report import cost, curvature_role, hypergradient_bias, published, tables, theory
 from hsac.report.gather import read_gathered
 
 POINT = "!"  # between a cell's name and the number of a point that its search tried
@@ -277,6 +277,25 @@ RANKS = {
 }
 
 
+POINTS = "over the points of the training"
+BIAS = {
+    "truth_rms": ("truth", f"root mean square {POINTS}"),
+    "bias_percent": ("bias, truth", f"100 × root mean square of bias {POINTS} / that of truth"),
+    "floor_percent": ("bias_se, truth", f"100 × root mean square of bias_se {POINTS} / that of truth"),
+    "mean_bias_percent": ("bias, truth", f"100 × mean of bias {POINTS} / root mean square of truth"),
+    "p": ("bias, bias_se, draws", "a t test of no bias a point, combined by Fisher's method"),
+    "sd_percent": ("sd, truth", f"100 × root mean square of sd {POINTS} / that of truth"),
+    "wrong_sign_percent": ("wrong_sign", f"100 × mean {POINTS}"),
+    "gradients": ("gradients", f"mean {POINTS}"),
+    "points": ("step, curvature", "number of points of the training, times the columns of θ"),
+}
+
+
+def _bias_column(name: str) -> Column:
+    field, how = BIAS.get(name, (name, "as the study's rows say"))
+    return Column(field, how, "hsac.report.hypergradient_bias.table", ("rows",))
+
+
 def _coverage_column(name: str) -> Column:
     return Column(name, "as the study's row says", "hsac.theory.studies.coverage.Coverage.rows", ("rows",))
 
@@ -314,6 +333,13 @@ def _certificate_roles(results: Results, row: dict[str, Any]) -> Roles:
         return {"own": [cell], "rows": _file(results, path)}
     # trained again on parts of the examples: no run of the tables goes in, its configuration does
     path = layout.informed_path(results.root, row["experiment"])
+    return {"own": [], "rows": _file(results, path), "configuration": [cell]}
+
+
+def _bias_roles(results: Results, row: dict[str, Any]) -> Roles:
+    # the method is trained for the study: no run of the tables goes in, its configuration does
+    path = layout.hypergradient_path(results.root, row["experiment"])
+    cell = f"{row['experiment']}/{row['method']}"
     return {"own": [], "rows": _file(results, path), "configuration": [cell]}
 
 
@@ -399,6 +425,10 @@ TABLES = {
         ("n", "delta", "bound"), _named(theory.COVERAGE, COVERAGE_SHOWN), _coverage_column,
         lambda results, _: {"rows": _file(results, layout.study_path(results.root, "coverage"))},
         _coverage, theory.coverage_displayed,
+    ),
+    "hypergradient_bias": Table(
+        hypergradient_bias.KEY, _named(hypergradient_bias.HEADINGS), _bias_column, _bias_roles,
+        lambda results: theory.hypergradients(results.root / "theory", results.order), hypergradient_bias.displayed,
     ),
     "published": Table(
         ("id", "experiment", "method"), _named(published.COLUMNS, {"cell": "method"}), _published_column,

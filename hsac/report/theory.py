@@ -7,7 +7,7 @@ import pandas as pd
 
 from hsac.errors import InputError
 from hsac.methods import plain
-from hsac.report import curvature_role
+from hsac.report import curvature_role, hypergradient_bias
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, mean_interval
 from hsac.report.tables import MISSING, with_half_width, write
@@ -121,6 +121,11 @@ def informed(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     return _of_experiments(folder, "informed", order)
 
 
+def hypergradients(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return the hypergradient's bias and noise in the experiments in `order`; empty when it was studied in none."""
+    return hypergradient_bias.table(_of_experiments(folder, "hypergradient", order))
+
+
 def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame:
     """Full numbers of the certificates of `landscape` and of `informed` rows: one row an experiment, method and prior,
     means over seeds and half widths of 95 % t intervals; risks in %, KL in nats. Empty when no run has one."""
@@ -181,7 +186,9 @@ def coverage_displayed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_theory_tables(runs_parquet: Path, order: Mapping[str, Sequence[str]], out_dir: Path) -> None:
-    """Write ``certificates``, ``coverage`` and ``rank_correlations`` as .csv, .md and .tex under ``out_dir``.
+    """Write the tables of the theory as .csv, .md and .tex under ``out_dir``.
+
+    These are ``certificates``, ``coverage``, ``rank_correlations`` and ``hypergradient_bias``.
 
     The studies' rows lie under ``theory`` beside the runs; ``order`` as in ``hsac.report.tables.write_tables``.
     """
@@ -194,3 +201,5 @@ def write_theory_tables(runs_parquet: Path, order: Mapping[str, Sequence[str]], 
     write(out, "coverage", numbers, coverage_displayed(numbers), COVERAGE_NOTE)
     numbers = curvature_role.correlations(sweep(measured)[0])
     write(out, "rank_correlations", numbers, curvature_role.displayed(numbers), curvature_role.NOTE)
+    numbers = hypergradients(folder, order)
+    write(out, "hypergradient_bias", numbers, hypergradient_bias.displayed(numbers), hypergradient_bias.NOTE)

@@ -26,6 +26,7 @@ from hsac.report.gather import MEASURED_SCHEMA, RUN_SCHEMA, measured_row, run_ro
 from hsac.report.provenance import Results, Table
 
 SAME = 1e-9  # relative: what other versions of the numerical packages may change by rounding
+TRAINED_AGAIN = {"informed": "certify", "hypergradient": "hypergradient"}  # folder of the theory -> what fills it
 MANY = 12  # names that an error line lists in full
 
 
@@ -486,6 +487,15 @@ def _variant(answer: Answer, experiment: str) -> str:
     return f"--variant {shlex.quote(layout.variant_path(answer.settings['experiments'][experiment]).as_posix())}"
 
 
+def _points(answer: Answer, kind: str, experiment: str) -> str:
+    """The option that names what the searches came to of the methods that the theory trains again."""
+    content = answer.settings["experiments"][experiment][kind]
+    methods = content if kind == "informed" else [content["method"]]
+    tried = [config.cell(answer.settings, experiment, method) for method in methods]
+    points = [shlex.quote(layout.point_path(answer.root, c).as_posix()) for c in tried if config.searched(c)]
+    return f" --points {' '.join(points)}" if points else ""
+
+
 def beside_commands(answer: Answer) -> list[str]:
     """Shell lines that compute the cell's runs and rows again in a new folder ``$scratch``."""
     lines = ["scratch=$(mktemp -d)"]
@@ -520,14 +530,9 @@ def beside_commands(answer: Answer) -> list[str]:
             cells = [answer.sidecar["cells"][name] for name in answer.cells]
             indexes = " ".join(_scratch(cell, index) for cell in cells for index in cell["indexes"])
             lines.append(f"hsac measure {of} {_variant(answer, experiment)} --indexes {indexes} --output {output}")
-        elif kind == "informed":
-            tried = [
-                config.cell(answer.settings, experiment, m)
-                for m in answer.settings["experiments"][experiment]["informed"]
-            ]
-            points = [shlex.quote(layout.point_path(answer.root, c).as_posix()) for c in tried if config.searched(c)]
-            option = f" --points {' '.join(points)}" if points else ""
-            lines.append(f"hsac certify {of} {_variant(answer, experiment)}{option} --output {output}")
+        elif kind in TRAINED_AGAIN:
+            option = _points(answer, kind, experiment)
+            lines.append(f"hsac {TRAINED_AGAIN[kind]} {of} {_variant(answer, experiment)}{option} --output {output}")
         else:
             lines.append(f"hsac theory {path.stem} --settings {settings} --output {output}")
     return lines

@@ -38,7 +38,7 @@ def measure(
     A row is kept under `kept` and taken from there while its run's weights, the code and the settings are the same.
     """
     chosen = load_variant(variant)
-    options = {k: v for k, v in settings["theory"].items() if k != "studies"}
+    options = {k: v for k, v in settings["theory"].items() if k not in ("studies", "hypergradient")}
     rows = []
     for index, given in cells.items():
         cell = dict(given)

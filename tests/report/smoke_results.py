@@ -23,6 +23,7 @@ def small(**more: Any) -> dict[str, Any]:
     """Settings to override the smoke scale's by: two experiments, one of them with three curvatures and a grid."""
     experiments = config.load("smoke", folder=ROOT / "config")["experiments"]
     digits = experiments["digits"] | {"rules": {"curvature": {"grid": {"curvatures": [0.1, 0.3]}}}}
+    digits |= {"hypergradient": {"method": "sgd+fixed@0.3"}}
     digits["methods"] = [f"sgd+{c}" for c in ("fixed@0.3", "fixed@1", "fixed@3", "grid", "learned", "hsac")]
     return {"experiments": {"digits": digits, "disease": experiments["disease"]}, "seeds": [0, 1, 2]} | more
 
@@ -50,10 +51,29 @@ def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") 
         ]
         if rows:
             write_rows(layout.informed_path(results, name), rows)
+    for name in settings["experiments"]:
+        if "hypergradient" in settings["experiments"][name]:
+            write_rows(layout.hypergradient_path(results, name), hypergradients(settings, name))
     bounds = [{"n": 50, "delta": 0.05, "bound": bound} | COVERAGE for bound in ("certificate", "without complexity")]
     write_rows(layout.study_path(results, "coverage"), bounds)
     tables(results)
     return results
+
+
+def hypergradients(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
+    """Synthetic rows of an experiment's study of the hypergradient: two points, a bias where levels share a batch."""
+    method = settings["experiments"][experiment]["hypergradient"]["method"]
+    return [
+        {"experiment": experiment, "method": method, "seed": 0, "step": step, "share": 0.1, "curvature": "head"}
+        | {"objective": objective, "shared": shared, "size": size, "draws": 10, "truth": 0.1 * sign}
+        | {"truth_direct": 0.3, "truth_implicit": 0.3 - 0.1 * sign, "mean": 0.1 * sign + bias, "bias": bias}
+        | {"bias_se": 0.01, "sd": 0.01 * 10**0.5, "wrong_sign": 0.25, "gradients": 16 * size / 64}
+        for step, sign in ((10, 1), (20, -1))
+        for objective in ("loss", "worst")
+        for shared in ("none", "levels")
+        for size in (16, 64)
+        for bias in [-3.2 / size if shared == "levels" else 0.005 * sign]
+    ]
 
 
 def tables(results: Path) -> None:

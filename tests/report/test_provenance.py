@@ -46,6 +46,7 @@ def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) ->
 def test_every_table_has_a_sidecar(results):
     tables = set(provenance.csv_paths(results))
     assert tables >= {"digits", "disease", "overview", "failures", "certificates", "coverage", "published", "cost"}
+    assert "hypergradient_bias" in tables
     assert set(read_sidecars(results)) == tables
 
 

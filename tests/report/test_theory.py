@@ -2,11 +2,12 @@
 
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic_records import ORDER
 
 from hsac.errors import InputError
 from hsac.files import write_rows
-from hsac.report import theory
+from hsac.report import hypergradient_bias, theory
 from hsac.report.theory import write_theory_tables
 
 ROW = {"top_eigenvalue": 3.0, "bottom_eigenvalue": -0.1, "trace": 9.0, "trace_standard_error": 1.0, "sigma": 0.1}
@@ -66,10 +67,38 @@ def test_runs_that_were_not_measured_keep_their_sharpness(folder):
     assert fixed["gap"].equals(fixed["last_test_nll"] - fixed["last_train_nll"])
 
 
+def bias(step, truth, bias, se, **more):
+    """A row of the study of the hypergradient."""
+    row = {"experiment": "digits", "method": "sgd+fixed@0.3", "step": step, "objective": "loss", "shared": "levels"}
+    row |= {"curvature": "head", "size": 16, "draws": 25, "truth": truth, "bias": bias, "bias_se": se, "sd": 5 * se}
+    return row | {"wrong_sign": 0.2, "gradients": 4.0} | more
+
+
+def test_biases_are_pooled_over_points(tmp_path):
+    """Root mean squares over the points, so that biases of opposite signs do not cancel; relative to the truth's."""
+    rows = [bias(10, 0.3, 0.06, 0.01), bias(20, -0.4, -0.08, 0.02, wrong_sign=0.4)]
+    rows += [bias(10, 0.3, 0.0, 0.0, shared="none"), bias(10, 0.3, 0.02, 0.0, shared="none", size=64)]
+    write_rows(tmp_path / "hypergradient" / "digits.csv", rows)
+    table = theory.hypergradients(tmp_path, ORDER).set_index(["size", "shared"])
+    found = table.loc[(16, "levels")]
+    truth = (0.125) ** 0.5
+    assert found["truth_rms"] == pytest.approx(truth)
+    assert found["bias_percent"] == pytest.approx(20)
+    assert found["floor_percent"] == pytest.approx(100 * (2.5e-4) ** 0.5 / truth)
+    assert found["mean_bias_percent"] == pytest.approx(-1 / truth)
+    assert found["wrong_sign_percent"] == pytest.approx(30)
+    each = [2 * stats.t.sf(6, 24), 2 * stats.t.sf(4, 24)]
+    assert found["p"] == pytest.approx(stats.combine_pvalues(each).pvalue, rel=1e-9)
+    assert table.loc[(16, "none"), "p"] == 1
+    assert table.loc[(64, "none"), "p"] < 1e-9  # without noise a bias is certain
+    shown = hypergradient_bias.displayed(table.reset_index())
+    assert list(shown["Samples"])[:2] == ["each its own", "one for all"]
+
+
 def test_nothing_measured_gives_tables_that_say_so(results, tmp_path):
     pd.read_parquet(results / "runs.parquet").to_parquet(tmp_path / "runs.parquet")
     write_theory_tables(tmp_path / "runs.parquet", ORDER, tmp_path / "tables")
-    for name in ("certificates", "coverage"):
+    for name in ("certificates", "coverage", "hypergradient_bias"):
         assert "none" in (tmp_path / "tables" / f"{name}.md").read_text()
 
 

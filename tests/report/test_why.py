@@ -81,6 +81,8 @@ def test_a_cell_says_all_that_lies_behind_it(results):
         (("failures", "learned", "reason"), ("failures", "digits / sgd+learned / 1", "reason")),
         (("cert", "digits hsac start", "risk"), ("certificates", "digits / sgd+hsac / start weights", "bound_percent")),
         (("coverage", "without", "held (%)"), ("coverage", "50 / 0.05 / without complexity", "coverage")),
+        (("hyperg", "digits / loss / 16 / levels", "wrong"),
+         ("hypergradient_bias", "digits / loss / 16 / levels", "wrong_sign_percent")),
         (
             ("rank", "digits/sgd/curvature/trace", "Spearman"),
             ("rank_correlations", "digits / sgd / curvature / trace", "rho"),
@@ -172,6 +174,7 @@ def test_a_missing_record_is_said(project):
         (("certificates", "digits / sgd+hsac / start weights", "kl_nats"), "theory/landscape/digits.csv"),
         (("certificates", "digits hsac certified", "kl_nats"), "theory/informed/digits.csv"),
         (("coverage", "certificate", "held (%)"), "theory/coverage.csv"),
+        (("hypergradient_bias", "digits / worst / 64 / none", "p"), "theory/hypergradient/digits.csv"),
         (("published", "glyphs", "verdict"), "../../config/published.yaml"),
     ],
 )
@@ -251,6 +254,9 @@ def test_theory_commands(results):
     beside, place = both("certificates", "digits hsac certified", "bound_percent")
     assert "hsac certify" in beside
     assert "rm" not in place.split()
+    beside, place = both("hypergradient_bias", "digits / loss / 16 / levels", "p")
+    assert "hsac hypergradient" in beside
+    assert "results/smoke/theory/hypergradient/digits.csv" in place
     beside, place = both("coverage", "certificate", "held (%)")
     assert "hsac theory coverage" in beside
     assert "results/smoke/theory/coverage.csv" in place

@@ -31,7 +31,7 @@ def project(tmp_path_factory):
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["experiments"]
     digits = smoke["digits"] | {"training": TINY, "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"]}
-    digits |= {"informed": ["sgd+fixed@0.3"]}
+    digits |= {"informed": ["sgd+fixed@0.3"], "hypergradient": {"method": "sgd+fixed@0.3"}}
     disease = smoke["disease"] | {"training": TINY | {"epochs": 3}, "methods": ["adam+fixed@0.3"]}
     theory = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["theory"]
     tiny = {"seeds": [0, 1], "theory": theory, "experiments": {"digits": digits, "disease": disease}}
@@ -116,6 +116,8 @@ def test_theory_is_part_of_it(project):
     assert set(rows["method"]) == {"sgd+fixed@0.3", "sgd+fixed@1"}  # the grid's candidates are measured, too
     assert rows["top_eigenvalue"].gt(0).all()
     assert set(pd.read_csv(theory / "informed/digits.csv")["posterior"]) == {"prior", "trained on"}
+    assert set(pd.read_csv(theory / "hypergradient/digits.csv")["objective"]) == {"loss", "worst"}
+    assert len(pd.read_csv(project / "results/tiny/tables/hypergradient_bias.csv")) == 18
     for study in ("approximation", "convergence", "coverage", "lipschitz"):
         assert len(pd.read_csv(theory / f"{study}.csv")) > 3
     assert (project / "results/tiny/tables/certificates.csv").stat().st_size > 0

@@ -145,11 +145,12 @@ def measured(experiment):
     return [path.as_posix() for path in found]
 
 
-def informed_points(wildcards):
-    methods = SETTINGS["experiments"][wildcards.experiment].get("informed", [])
-    cells = [
-        configuration.cell(SETTINGS, wildcards.experiment, method) for method in methods
-    ]
+# options of the theory that what is measured of trained networks does not depend on
+APART = ("studies", "hypergradient")
+
+
+def chosen_points(cells):
+    """What the searches of these cells came to, where they are searched."""
     root = layout.results_root(SCALE)
     return [
         layout.point_path(root, cell).as_posix()
@@ -158,13 +159,32 @@ def informed_points(wildcards):
     ]
 
 
+def trained_again(cell):
+    """Configuration and code of a cell that the theory trains again."""
+    return f"{cell['hash']} {fingerprint.of_training(cell['config'])}"
+
+
+def informed(experiment):
+    methods = SETTINGS["experiments"][experiment].get("informed", [])
+    return [configuration.cell(SETTINGS, experiment, method) for method in methods]
+
+
+def informed_points(wildcards):
+    return chosen_points(informed(wildcards.experiment))
+
+
 def informed_cells(experiment):
-    """Configuration and code of the cells trained again on parts of the examples."""
-    methods = SETTINGS["experiments"][experiment]["informed"]
-    cells = [configuration.cell(SETTINGS, experiment, method) for method in methods]
-    return [
-        f"{cell['hash']} {fingerprint.of_training(cell['config'])}" for cell in cells
-    ]
+    return [trained_again(cell) for cell in informed(experiment)]
+
+
+def hypergradient_points(wildcards):
+    return chosen_points(
+        [configuration.hypergradient_cell(SETTINGS, wildcards.experiment)]
+    )
+
+
+def hypergradient_cell(experiment):
+    return trained_again(configuration.hypergradient_cell(SETTINGS, experiment))
 
 
 PICTURES = {

@@ -29,7 +29,7 @@ rule measure:
         "../../environment.yml"
     params:
         theory=lambda wildcards: json.dumps(
-            {k: v for k, v in SETTINGS["theory"].items() if k != "studies"}
+            {k: v for k, v in SETTINGS["theory"].items() if k not in APART}
         ),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
@@ -55,5 +55,27 @@ rule certify:
         code=fingerprint.of_modules(["hsac.theory.informed"]),
     shell:
         "hsac certify --experiment {wildcards.experiment} "
+        "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+
+
+rule hypergradient:
+    input:
+        variant=variant,
+        points=hypergradient_points,
+    output:
+        f"{RESULTS}/theory/hypergradient/{{experiment}}.csv",
+    log:
+        f"{RESULTS}/logs/theory/hypergradient_{{experiment}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        cell=lambda wildcards: hypergradient_cell(wildcards.experiment),
+        options=lambda wildcards: json.dumps(
+            configuration.hypergradient_options(SETTINGS, wildcards.experiment)
+        ),
+        code=fingerprint.of_modules(["hsac.theory.hypergradient_bias"]),
+    shell:
+        "hsac hypergradient --experiment {wildcards.experiment} "
         "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

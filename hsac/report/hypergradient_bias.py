@@ -1,0 +1,121 @@
+"""The table of the hypergradient's bias and noise, pooled over the points of a training.
+
+Bias and truth are pooled as root mean squares, because the hypergradient changes its sign along a training and so may
+its bias. A root mean square is above 0 even without a bias, so the table gives beside it what noise alone would give.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hsac.report.tables import MISSING
+
+KEY = ("experiment", "objective", "size", "shared")
+HEADINGS = {
+    "experiment": "Experiment",
+    "objective": "Upper level",
+    "size": "Batch (rows or episodes)",
+    "shared": "Samples",
+    "truth_rms": "Hypergradient g",
+    "bias_percent": "Bias (% of g)",
+    "floor_percent": "… that noise alone gives (%)",
+    "mean_bias_percent": "Mean bias with its sign (% of g)",
+    "p": "p of no bias",
+    "sd_percent": "Noise of an estimate (% of g)",
+    "wrong_sign_percent": "Wrong sign (%)",
+    "gradients": "Cost (gradients of a training batch)",
+}
+COLUMNS = (*KEY, "method", "draws", "points", *list(HEADINGS)[4:])
+SAMPLES = {
+    "none": "each its own",
+    "adversary": "adversary shares the upper level's",
+    "levels": "one for all",
+    "terms": "each its own, and each product",
+    "step": "each its own, step known",
+}
+NOTE = (
+    "Estimates of the hypergradient of θ from batches, at points along one training, against the hypergradient g "
+    "with both levels on the whole training part (or on the rows that stand for it, theory.hypergradient.rows). "
+    "Upper level: the training loss, or the loss at the adversary in the scope (worst). Samples says which batches "
+    "an estimate takes. Each its own: upper level, lower level and adversary have independent batches, as the rule "
+    "hsac does by default. Its key `shared` gives the next two: the adversary on the upper level's batch, or one "
+    "batch for all. Each product: another batch for each Hessian product and for the mixed one, as stocBiO does. "
+    "Step known: Neumann's step is the whole part's. Bias is the mean over draws less g; bias, noise (standard "
+    "deviation of a single estimate) and g are root mean squares over the points. Noise alone would give about the "
+    "percentage beside the bias. p: t tests of the points, combined by Fisher's method, not corrected for the "
+    "number of rows. The cost counts a Hessian product as two gradients."
+)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pool the rows of `hsac hypergradient` over the points of a training, and over the columns of θ.
+
+    Args:
+        rows: One row for each experiment, point, column of θ, objective, kind of sample and batch size.
+
+    Returns:
+        One row for each experiment, objective, batch size and kind of sample, with the columns `COLUMNS`. Percentages
+        are of the root mean square of the true hypergradient, `truth_rms`. `p` is that of no bias at any point.
+    """
+    if rows.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    out = []
+    for key, cell in rows.groupby(["experiment", "objective", "size"], sort=False):
+        for shared in SAMPLES:
+            own = cell[cell["shared"] == shared]
+            if len(own):
+                out.append(dict(zip(KEY, (*key, shared), strict=True)) | _pooled(own))
+    return pd.DataFrame(out, columns=list(COLUMNS))
+
+
+def _pooled(rows: pd.DataFrame) -> dict[str, object]:
+    truth = _root_mean_square(rows["truth"])
+    percent = 100 / truth if truth else np.nan
+    return {
+        "method": rows["method"].iloc[0],
+        "draws": int(rows["draws"].iloc[0]),
+        "points": len(rows),
+        "truth_rms": truth,
+        "bias_percent": percent * _root_mean_square(rows["bias"]),
+        "floor_percent": percent * _root_mean_square(rows["bias_se"]),
+        "mean_bias_percent": percent * rows["bias"].mean(),
+        "p": p_of_no_bias(rows["bias"].to_numpy(), rows["bias_se"].to_numpy(), rows["draws"].to_numpy()),
+        "sd_percent": percent * _root_mean_square(rows["sd"]),
+        "wrong_sign_percent": 100 * rows["wrong_sign"].mean(),
+        "gradients": rows["gradients"].mean(),
+    }
+
+
+def _root_mean_square(values: pd.Series) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+def p_of_no_bias(bias: np.ndarray, error: np.ndarray, draws: np.ndarray) -> float:
+    """Test that no point has a bias: a two-sided t test a point, combined by Fisher's method.
+
+    Args:
+        bias: Mean less truth (N,).
+        error: Their standard errors (N,). Without noise a bias is certain, and so is its absence.
+        draws: Numbers of draws (N,).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(bias == 0, 0.0, np.abs(bias) / error)
+    each = np.maximum(2 * stats.t.sf(t, draws - 1), np.finfo(float).tiny)
+    return float(stats.chi2.sf(-2 * np.log(each).sum(), 2 * len(each)))
+
+
+def displayed(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The table as text to print; one row saying none when there is none."""
+    if numbers.empty:
+        return pd.DataFrame([dict.fromkeys(HEADINGS.values(), MISSING) | {"Experiment": "none"}])
+    shown = {
+        **{name: numbers[name].map(str) for name in ("experiment", "objective", "size")},
+        "shared": numbers["shared"].map(SAMPLES),
+        "truth_rms": numbers["truth_rms"].map("{:.2g}".format),
+        **{name: numbers[name].map("{:.0f}".format) for name in ("bias_percent", "floor_percent")},
+        "mean_bias_percent": numbers["mean_bias_percent"].map("{:+.0f}".format),
+        "p": ["< 0.0001" if p < 1e-4 else f"{p:.2g}" for p in numbers["p"]],
+        **{name: numbers[name].map("{:.0f}".format) for name in ("sd_percent", "wrong_sign_percent")},
+        "gradients": numbers["gradients"].map("{:.3g}".format),
+    }
+    return pd.DataFrame({HEADINGS[name]: values for name, values in shown.items()})

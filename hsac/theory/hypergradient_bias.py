@@ -1,0 +1,420 @@
+"""Bias and noise of the hypergradient that is estimated from mini-batches, against that of the whole training part.
+
+The hypergradient is a product of random quantities: the upper level's gradient, Hessians, the mixed derivative. Where
+two of them are taken on one sample, the mean of the product is not the product of the means (Ghadimi and Wang 2018; Ji,
+Yang and Liang, stocBiO, ICML 2021). A quantity that enters non-linearly, as the adversary or Neumann's step, biases the
+estimate even when its sample is its own. The study draws each kind of estimate many times at weights of one training,
+so that what is biased, by how much and at which batch size is measured rather than argued.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsac.data import load_variant
+from hsac.errors import InputError
+from hsac.hypergradient import HessianOperator, Hypergradient, Loss, Solver, implicit_hypergradient
+from hsac.hypergradient.solution import Solution
+from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.rules.curvature.hsac import Hsac
+from hsac.sharpness import ascend, perturbed_loss, scope_scale
+from hsac.train.loop import Problem, Training
+from hsac.train.run import normals, prepare
+from hsac.train.seeds import generator
+from hsac.train.tasks import EpisodeTask, ImageTask
+
+Row = dict[str, Any]
+Sampled = ImageTask | EpisodeTask  # tasks whose batches are drawn from fixed rows
+Losses = Iterable[tuple[float, Loss]]  # parts of a mean: each one's share of the rows and its loss
+OBJECTIVES = ("loss", "worst")
+SHARED = ("none", "adversary", "levels", "terms", "step")
+COLD_STEPS = 3  # of the ascent that the carried adversary comes from
+IMAGES = 2048  # that one program takes at once, which bounds memory
+IMAGES_APART = 512  # the same where runs go one after another, and so gain nothing from more
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is computed on the whole training part at one point (w, θ) of a training.
+
+    `carried` (1, P) is the adversary and `power` (1, P) the power vector that the rule would carry to this point.
+    `step` is Neumann's step there, and `found` the hypergradient that estimates are compared with.
+    """
+
+    carried: Tensor
+    power: Tensor
+    step: float
+    found: Hypergradient
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """R independent estimates at one point.
+
+    `total` (R, C) are the hypergradients, `gradients` what one of them costs, in gradients of a batch of its size with
+    a Hessian product counted as two.
+    """
+
+    total: Tensor
+    gradients: int
+
+
+class MeanOperator(HessianOperator):
+    """H and d²L/dθdw of a mean of losses that are made afresh for every product.
+
+    No graph outlives its product. So the parts of a large sample need not fit into memory together, and `losses` may
+    draw another sample each time, as stocBiO does.
+    """
+
+    def __init__(self, losses: Callable[[], Losses], w: Tensor, theta: Tensor) -> None:
+        self.losses, self.products = losses, 0
+        self.w, self.theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """H v: (R, P) -> (R, P)."""
+        self.products += 1
+        return self._mean(lambda hessian: hessian(v))
+
+    def mixed(self, v: Tensor) -> Tensor:
+        """(d²L/dθdw)ᵀ v: (R, P) -> (R, C)."""
+        self.products += 1
+        return self._mean(lambda hessian: hessian.mixed(v))
+
+    def _mean(self, product: Callable[[HessianOperator], Tensor]) -> Tensor:
+        parts = [share * product(HessianOperator(loss, self.w, self.theta)) for share, loss in self.losses()]
+        return torch.stack(parts).sum(0)
+
+
+@dataclass(frozen=True)
+class OnItsOwn:
+    """A solver that uses `operator`, whatever operator it is given."""
+
+    solver: Solver
+    operator: HessianOperator
+
+    def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
+        """Solve H x = v with the operator's H, and take the implicit term with its mixed derivative."""
+        found = self.solver.solve(self.operator, v, state)
+        return replace(found, implicit=self.operator.mixed(found.x))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Stands for a task's stream of rows: the next rows (R, B) are those given."""
+
+    rows: Tensor
+
+    def next(self, size: int) -> Tensor:
+        return self.rows
+
+
+def batch_of(task: Sampled, rows: Tensor) -> Any:
+    """Return the task's batch of these rows (R, B) of the training part, or of these episodes."""
+    alike = copy.copy(task)
+    alike.size, alike.streams = rows.shape[1], {"given": _Given(rows)}  # type: ignore[dict-item]
+    return alike.batch("given")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Independent samples of `size` rows of a population (N,): one for each of the draws `numbers`, by what it is for.
+
+    Within a sample no row occurs twice. Samples for two purposes are independent. The same purpose and number give the
+    same rows, so the kinds of estimates are compared on the same samples.
+    """
+
+    task: Sampled
+    population: Tensor
+    size: int
+    seed: int
+    place: str
+    numbers: range
+
+    def batch(self, purpose: str) -> Any:
+        """Return the batch of a purpose, with a leading axis for the draws."""
+        places = []
+        for number in self.numbers:
+            own = generator(self.seed, f"hypergradient {self.place} {self.size} {purpose} {number}")
+            places.append(torch.randperm(len(self.population), generator=own)[: self.size].sort().values)
+        return batch_of(self.task, self.population[torch.stack(places)])
+
+
+def population(task: Sampled, most: int | None, seed: int) -> Tensor:
+    """Return the rows (N,) that stand for the training part, episodes where it consists of these.
+
+    All of them, or `most` of them drawn at random.
+    """
+    n = len(task.episodes["train"]) if isinstance(task, EpisodeTask) else len(task.rows["train"])
+    if most is None or most >= n:
+        return torch.arange(n)
+    return torch.randperm(n, generator=generator(seed, "hypergradient rows"))[:most].sort().values
+
+
+def rows_at_once(problem: Problem) -> int:
+    """Return how many rows of the training part one program takes: an episode is as many images as it has."""
+    task = _sampled(problem)
+    images = task.episodes["train"][0].numel() if isinstance(task, EpisodeTask) else 1
+    return max(1, (IMAGES if problem.bundle.vmapped else IMAGES_APART) // images)
+
+
+def _sampled(problem: Problem) -> Sampled:
+    assert isinstance(problem.task, Sampled)  # others are refused before training
+    return problem.task
+
+
+def repeated(problem: Problem, runs: int) -> Problem:
+    """Return the problem of one run for `runs` copies of it, its count of gradients at 0."""
+    out = copy.copy(problem)
+    out.memory = {name: kept.expand(runs, *kept.shape[1:]) for name, kept in problem.memory.items()}
+    out.gradients = 0
+    return out
+
+
+def mean_gradients(losses: Losses, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return value (R,), gradient in w (R, P) and in θ (R, C) of a mean of losses, one part after another."""
+    w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
+    value, in_w, in_theta = w.new_zeros(len(w)), torch.zeros_like(w), torch.zeros_like(theta)
+    for share, loss in losses:
+        part = share * loss(w, theta)
+        slopes = torch.autograd.grad(part.sum(), (w, theta), materialize_grads=True, allow_unused=True)
+        value, in_w, in_theta = value + part.detach(), in_w + slopes[0], in_theta + slopes[1]
+    return value, in_w, in_theta
+
+
+def _ascended(
+    losses: Callable[[], Losses], w: Tensor, theta: Tensor, rule: Hsac, steps: int, start: Tensor | None
+) -> Tensor:
+    """The adversary of a mean of losses in the rule's scope, from a start or from none."""
+
+    def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope, _ = mean_gradients(losses(), point, theta)
+        return value, slope
+
+    return ascend(gradient, w, scope_scale(w, rule.scope), rule.radius, steps, start)
+
+
+def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: str) -> Known:
+    """Compute the hypergradient with both levels on all rows of the population.
+
+    The rule carries its adversary and its power vector from one outer step to the next. Here they come from a cold
+    start on the whole part, and the rule's own steps from there are taken on the whole part, too. An estimate on all
+    rows is therefore equal to this one.
+
+    Args:
+        problem: The training's problem, of one run.
+        w: Its weights (1, P).
+        theta: Its unconstrained curvatures (1, C).
+        rows: The population (N,).
+        objective: `loss`, or `worst` for the loss at the adversary.
+    """
+    rule, task = Hsac(objective=objective), _sampled(problem)
+    chunks = rows.split(rows_at_once(problem))
+
+    def upper() -> Iterator[tuple[float, Loss]]:
+        return ((len(some) / len(rows), problem.loss(batch_of(task, some[None]))) for some in chunks)
+
+    def lower() -> Iterator[tuple[float, Loss]]:
+        return ((len(some) / len(rows), problem.objective(batch_of(task, some[None]))) for some in chunks)
+
+    carried = e = torch.zeros_like(w)
+    if objective == "worst":
+        carried = _ascended(upper, w, theta, rule, COLD_STEPS, None)
+        e = _ascended(upper, w, theta, rule, rule.ascent_steps, carried)
+    _, v, direct = mean_gradients(upper(), w + e, theta)
+    operator = MeanOperator(lower, w, theta)
+    neumann = rule.linear_solver
+    assert isinstance(neumann, Neumann)
+    power = operator.power(v)[1]
+    step = float(neumann._step(operator, v, {"power": power})[0])
+    solver = OnItsOwn(replace(neumann, step=step), operator)
+
+    def linear(w: Tensor, theta: Tensor) -> Tensor:
+        """A loss with the gradients of the whole part's at w + e."""
+        return (v * w).sum(-1) + (direct * theta).sum(-1)
+
+    return Known(carried, power, step, implicit_hypergradient(linear, _nothing, w, theta, solver, {}, rule.ratio))
+
+
+def _nothing(w: Tensor, theta: Tensor) -> Tensor:
+    """The lower level's loss where a solver has an operator of its own, and never asks for this one."""
+    return (w * w).sum(-1)
+
+
+def estimates(
+    problem: Problem, w: Tensor, theta: Tensor, objective: str, shared: str, draws: Draws, truth: Known
+) -> Estimates:
+    """Estimate the hypergradient as the rule `hsac` does, once for each of R draws.
+
+    Args:
+        problem: The training's problem, of one run.
+        w: Its weights (1, P).
+        theta: Its unconstrained curvatures (1, C).
+        objective: `loss`, or `worst` for the loss at the adversary.
+        shared: Which samples are shared, as the rule's key of that name has it. `none`: upper level, lower level and
+            adversary have a batch each. `adversary`: the adversary is found on the upper level's batch. `levels`: one
+            batch is for all. Two more are as `none`, but for one respect. `terms`: each product has a batch of its own
+            (stocBiO). `step`: Neumann's step is that of the whole part.
+        draws: The samples.
+        truth: What the whole part gives at this point.
+    """
+    runs = len(draws.numbers)
+    rule, problem = Hsac(objective=objective), repeated(problem, runs)
+    w, theta = w.repeat(runs, 1), theta.repeat(runs, 1)
+    loss = problem.loss(draws.batch("upper"))
+    perturbations = []
+    if objective == "worst":
+        seen = loss if shared in ("adversary", "levels") else problem.loss(draws.batch("adversary"))
+        carried = truth.carried.expand_as(w)
+        perturbations = [_ascended(lambda: [(1.0, seen)], w, theta, rule, rule.ascent_steps, carried)]
+    lower = problem.objective(draws.batch("upper" if shared == "levels" else "lower"))
+    solver = rule.linear_solver
+    assert isinstance(solver, Neumann)
+    separate = None
+    if shared == "step":
+        used: Solver = replace(solver, step=truth.step)
+    elif shared == "terms":
+        separate = MeanOperator(_one_a_product(problem, draws), w, theta)
+        used, lower = OnItsOwn(solver, separate), _nothing
+    else:
+        used = solver
+    upper = perturbed_loss(loss, perturbations, gap=False)
+    state = {"power": truth.power.expand_as(w)}
+    found = implicit_hypergradient(upper, lower, w, theta, used, state, rule.ratio)
+    products = found.products if separate is None else separate.products
+    return Estimates(found.total, problem.gradients + 2 * products)
+
+
+def _one_a_product(problem: Problem, draws: Draws) -> Callable[[], Losses]:
+    """Losses of another batch each time."""
+    count = iter(range(10**6))
+    return lambda: [(1.0, problem.objective(draws.batch(f"term {next(count)}")))]
+
+
+def summary(total: Tensor, truth: Tensor) -> dict[str, list[float]]:
+    """Summarise the estimates (D, C) of a hypergradient (C,), for each of its C columns.
+
+    Returns:
+        `mean`; `bias`, the mean less the truth, with its standard error `bias_se`; `sd` of a single estimate; and
+        `wrong_sign`, the share of estimates whose sign isn't the truth's.
+    """
+    total, truth = total.double(), truth.double()
+    sd = total.std(0)
+    return {
+        "mean": total.mean(0).tolist(),
+        "bias": (total.mean(0) - truth).tolist(),
+        "bias_se": (sd / math.sqrt(len(total))).tolist(),
+        "sd": sd.tolist(),
+        "wrong_sign": (total.sign() != truth.sign()).double().mean(0).tolist(),
+    }
+
+
+def at_point(problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any], place: str) -> list[Row]:
+    """Compare all kinds of estimates with the truth at one point of a training.
+
+    Args:
+        problem: The training's problem, of one run.
+        w: Its weights (1, P).
+        theta: Its unconstrained curvatures (1, C).
+        options: As `hypergradient_bias` has them, with `batch`, a training batch's rows.
+        place: What the point is called, for the random streams of its samples.
+
+    Returns:
+        A row for each objective, kind of estimate, batch size and column of θ.
+    """
+    task = _sampled(problem)
+    every, names = population(task, options["rows"], options["seed"]), problem.bundle.model.curvature_names
+    sizes = sorted({min(len(every), max(1, round(share * options["batch"]))) for share in options["sizes"]})
+    rows = []
+    for objective in OBJECTIVES:
+        truth = known(problem, w, theta, every, objective)
+        for shared in (one for one in SHARED if objective == "worst" or one != "adversary"):
+            for size in sizes:
+                drawn = []
+                for some in _parts(options["draws"], max(1, rows_at_once(problem) // size)):
+                    draws = Draws(task, every, size, options["seed"], place, some)
+                    drawn.append(estimates(problem, w, theta, objective, shared, draws, truth))
+                found = summary(torch.cat([one.total for one in drawn]), truth.found.total[0])
+                for column in range(theta.shape[1]):
+                    rows.append(
+                        {
+                            "curvature": names[column] if theta.shape[1] == len(names) else "all",
+                            "objective": objective,
+                            "shared": shared,
+                            "size": size,
+                            "draws": options["draws"],
+                            "truth": float(truth.found.total[0, column]),
+                            "truth_direct": float(truth.found.direct[0, column]),
+                            "truth_implicit": float(truth.found.implicit[0, column]),
+                            **{name: values[column] for name, values in found.items()},
+                            "gradients": drawn[0].gradients * size / options["batch"],
+                        }
+                    )
+    return rows
+
+
+def _parts(count: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def points(going: Training, shares: Sequence[float]) -> Iterator[tuple[int, Training]]:
+    """Train, and stop after each share of the steps: the number of steps done, and the training as it is then."""
+    done = 0
+    for step in sorted({max(1, round(share * going.total)) for share in shares}):
+        while done < step:
+            going.step(done)
+            done += 1
+        going.problem.progress = done / going.total
+        yield done, going
+
+
+def hypergradient_bias(
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    options: dict[str, Any],
+    variant: Path,
+    data: Path,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Row]:
+    """Study bias and noise of the hypergradient along one training of a cell.
+
+    Args:
+        settings: The resolved settings.
+        cell: The experiment and the method that is trained.
+        options: `at` (shares of training), `sizes` (of batches, in training batches), `draws` (estimates of each kind),
+            `seed` (of the training and of the draws), and `rows` (how many training rows stand for all, or None).
+        variant: The variant's file.
+        data: The data folder.
+        progress: Told about each point that is reached.
+
+    Returns:
+        The rows of `at_point` for each point of the training. They end where the training diverges.
+
+    Raises:
+        InputError: The method has no curvature, or its batches aren't samples of the same training rows.
+    """
+    key, chosen = f"experiments.{cell['experiment']}.hypergradient", load_variant(variant)
+    made = prepare(settings, cell, [options["seed"]], chosen, data)
+    if not isinstance(made.task, Sampled) or getattr(made.task, "augment", None):
+        raise InputError(f"{key}: found {cell['method']!r}; allowed where batches are drawn and images not augmented")
+    if made.transform is None or not made.theta.shape[1]:
+        raise InputError(f"{key}: found {cell['method']!r}; allowed is a method with a curvature")
+    going = Training(
+        made.task, made.bundle, made.w, made.theta, made.weight_rule, made.curvature_rule, made.transform, made.plan,
+        normals([options["seed"]], made.w),
+    )  # fmt: skip
+    options = options | {"batch": made.task.size}
+    rows: list[Row] = []
+    for done, now in points(going, options["at"]):
+        progress(f"step {done} of {now.total}")
+        if not (now.w.isfinite().all() and now.theta.isfinite().all()):
+            break
+        common = {"experiment": cell["experiment"], "method": cell["method"], "seed": options["seed"]}
+        common |= {"step": done, "share": done / now.total}
+        rows += [common | row for row in at_point(now.problem, now.w, now.theta, options, f"at {done}")]
+    return rows

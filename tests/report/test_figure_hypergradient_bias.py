@@ -1,0 +1,39 @@
+"""The figure of the hypergradient's bias shows the rows it is given."""
+
+import pandas as pd
+from smoke_results import hypergradients
+
+from hsac.report import hypergradient_bias as report
+from hsac.report.figures import hypergradient_bias, style
+
+
+def table():
+    """The pooled synthetic rows of two experiments."""
+    experiments = {name: {"hypergradient": {"method": "sgd+hsac"}} for name in ("digits", "glyphs")}
+    rows = [row for name in experiments for row in hypergradients({"experiments": experiments}, name)]
+    return report.table(pd.DataFrame(rows))
+
+
+def test_every_panel_shows_its_values(tmp_path):
+    figure = hypergradient_bias.draw(table())
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["digits", "glyphs"]
+    assert all(axes.get_xscale() == axes.get_yscale() == "log" for axes in figure.axes)
+    drawn = [sorted(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_ydata()) == 2]
+    assert any(abs(low - 50) + abs(high - 200) < 1e-9 for low, high in drawn)  # 3.2 / size, in % of 0.1
+    figure.draw_without_rendering()
+    style.save(figure, tmp_path / "figure")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_only_certain_biases_are_filled():
+    figure = hypergradient_bias.draw(table())
+    faces = {line.get_markerfacecolor(): line for line in figure.axes[0].lines if line.get_marker() == "o"}
+    assert "white" in faces  # the rule's, half a standard error
+    assert len(faces["white"].get_xdata()) == 2
+    squares = [line for line in figure.axes[0].lines if line.get_marker() == "s"]
+    assert {line.get_markerfacecolor() for line in squares if len(line.get_xdata())} == {style.CLASSES[5]}
+
+
+def test_nothing_studied_is_said():
+    figure = hypergradient_bias.draw(report.table(pd.DataFrame()))
+    assert "No experiment" in figure.axes[0].texts[0].get_text()

@@ -1,0 +1,262 @@
+"""Bias and noise of the hypergradient, on a short training of digits with wrong labels."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hsac import cli, config
+from hsac.data import build_variant, load_images, load_variant, write_variant
+from hsac.errors import InputError
+from hsac.files import write_json
+from hsac.hypergradient import HessianOperator
+from hsac.rules.curvature.hsac import SHARED, Hsac, Samples
+from hsac.theory import hypergradient_bias as study
+from hsac.train.loop import Training
+from hsac.train.run import normals, prepare
+from hsac.train.tasks import EpisodeTask
+
+CONFIG = Path(__file__).parent.parent.parent / "config"
+METHOD = "sgd+fixed@0.3"
+OPTIONS = {"at": [0.5, 1.0], "sizes": [0.25, 1.0], "draws": 6, "seed": 0, "rows": None}
+
+
+@pytest.fixture(scope="module")
+def settings():
+    settings = config.load("smoke", folder=CONFIG)
+    digits = settings["experiments"]["digits"]
+    digits["setting"] = "noisy"
+    digits["variant"] = {"name": "noisy", "recipe": "label_noise", "kind": "symmetric_exclusive", "rate": 0.4}
+    digits["training"] |= {"epochs": 20, "evaluations": 1}
+    digits["model"] |= {"hidden": 16, "dim": 4}
+    return settings
+
+
+def variant_of(settings, name, data_folder, folder):
+    experiment = settings["experiments"][name]
+    recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+    path = folder / f"{name}.json"
+    write_variant(build_variant(experiment["dataset"], name, recipe, data_folder), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def variant(settings, data_folder, tmp_path_factory):
+    return variant_of(settings, "digits", data_folder, tmp_path_factory.mktemp("variants"))
+
+
+@pytest.fixture(scope="module")
+def point(settings, variant, data_folder):
+    """A training stopped after a quarter of its steps, and the rows of its training part."""
+    made = prepare(settings, config.cell(settings, "digits", METHOD), [0], load_variant(variant), data_folder)
+    going = Training(
+        made.task, made.bundle, made.w, made.theta, made.weight_rule, made.curvature_rule, made.transform, made.plan,
+        normals([0], made.w),
+    )  # fmt: skip
+    list(study.points(going, [0.25]))
+    rows = study.population(made.task, None, 0)
+    truth = {name: study.known(going.problem, going.w, going.theta, rows, name) for name in study.OBJECTIVES}
+    return SimpleNamespace(problem=going.problem, w=going.w, theta=going.theta, task=made.task, rows=rows, truth=truth)
+
+
+def estimated(point, objective, shared, size, numbers=range(4)):
+    draws = study.Draws(point.task, point.rows, size, 0, "test", numbers)
+    at = (point.problem, point.w, point.theta, objective, shared, draws, point.truth[objective])
+    return study.estimates(*at)
+
+
+@pytest.mark.parametrize("objective", study.OBJECTIVES)
+def test_truth_is_the_rules_own(point, objective, monkeypatch):
+    """On all rows, and from the same carried state, the rule `hsac` takes the hypergradient that is called the truth,
+    and the truth does not depend on the parts that it is computed in."""
+    rule, truth = Hsac(objective=objective), point.truth[objective]
+    state = rule.init(point.theta) | {"adversary": truth.carried, "solver": {"power": truth.power}}
+    batch = study.batch_of(point.task, point.rows[None])
+    loss, lower = point.problem.loss(batch), point.problem.objective(batch)
+    _, _, log = rule.outer(point.theta, state, point.w, Samples(loss, lower, loss), lambda: point.w, ())
+    assert_close(truth.found.total, log["hypergradient"], rtol=1e-8, atol=1e-12)
+    assert truth.found.implicit.abs() > 1e-4
+    monkeypatch.setattr(study, "IMAGES", 100)
+    parts = study.known(point.problem, point.w, point.theta, point.rows, objective)
+    assert_close(parts.found.total, truth.found.total, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("objective", "shared"), [(o, s) for o in study.OBJECTIVES for s in study.SHARED if (o, s) != ("loss", "adversary")]
+)
+def test_all_rows_leave_no_error(point, objective, shared):
+    """An estimate from all rows has neither bias nor noise, whatever it shares."""
+    total = estimated(point, objective, shared, len(point.rows), range(3)).total
+    assert float(total.std(0)) < 1e-12
+    assert_close(total, point.truth[objective].found.total.expand_as(total), rtol=1e-8, atol=1e-12)
+
+
+def test_only_one_batch_is_biased(point):
+    """With one batch for both levels the loss's hypergradient has a bias of order one over the batch size (Ghadimi and
+    Wang 2018). With independent batches it is within four standard errors of the truth."""
+    found = {
+        (shared, size): study.summary(
+            estimated(point, "loss", shared, size, range(400)).total, point.truth["loss"].found.total[0]
+        )
+        for shared in ("none", "levels")
+        for size in (32, 128)
+    }
+    z = {key: one["bias"][0] / one["bias_se"][0] for key, one in found.items()}
+    assert max(abs(z["none", 32]), abs(z["none", 128])) < 4
+    assert max(z["levels", 32], z["levels", 128]) < -8
+    assert 2.5 < found["levels", 32]["bias"][0] / found["levels", 128]["bias"][0] < 6
+
+
+@pytest.mark.parametrize("shared", SHARED)
+def test_estimates_are_the_rules(point, shared):
+    """On the samples that its key `shared` says, the rule `hsac` takes the same hypergradients."""
+    numbers, truth = range(3), point.truth["worst"]
+    draws = study.Draws(point.task, point.rows, 32, 0, "test", numbers)
+    upper, lower, adversary = (draws.batch(name) for name in ("upper", "lower", "adversary"))
+    lower, adversary = (upper if shared == "levels" else lower), (adversary if shared == "none" else upper)
+    problem, w, theta = study.repeated(point.problem, 3), point.w.repeat(3, 1), point.theta.repeat(3, 1)
+    samples = Samples(problem.loss(upper), problem.objective(lower), problem.loss(adversary))
+    rule, carried = Hsac(objective="worst"), truth.carried.expand_as(w)
+    state = rule.init(theta) | {"adversary": carried, "solver": {"power": truth.power.expand_as(w)}}
+    _, _, log = rule.outer(theta, state, w, samples, lambda: w, ())
+    assert_close(estimated(point, "worst", shared, 32, numbers).total, log["hypergradient"])
+
+
+def test_costs_count_every_product(point):
+    """A Hessian product counts as two gradients: three power steps, three terms and the mixed one come on top of the
+    upper and the lower gradient. Where each product has a batch, each also has a gradient of its own."""
+    cost = {shared: estimated(point, "loss", shared, 8).gradients for shared in ("none", "levels", "terms", "step")}
+    assert cost == {"none": 1 + 1 + 2 * 7, "levels": 1 + 1 + 2 * 7, "terms": 1 + 3 * 7, "step": 1 + 1 + 2 * 4}
+    assert {estimated(point, "worst", shared, 8).gradients for shared in SHARED} == {2 + 1 + 2 * 7}
+
+
+def test_a_mean_operator_is_the_means(point):
+    """Products of parts, weighted by their shares, are those of the whole; losses drawn afresh give others."""
+    batches = [study.batch_of(point.task, some[None]) for some in (point.rows[:300], point.rows[300:])]
+    shares = [300 / len(point.rows), 1 - 300 / len(point.rows)]
+    losses = [point.problem.objective(batch) for batch in batches]
+    mean = study.MeanOperator(lambda: zip(shares, losses, strict=True), point.w, point.theta)
+    leaves = point.w.clone().requires_grad_(), point.theta.clone().requires_grad_()
+    whole = HessianOperator(point.problem.objective(study.batch_of(point.task, point.rows[None])), *leaves)
+    v = torch.randn(point.w.shape, generator=torch.Generator().manual_seed(0), dtype=point.w.dtype)
+    assert_close(mean(v), whole(v))
+    assert_close(mean.mixed(v), whole.mixed(v))
+    draws = study.Draws(point.task, point.rows, 16, 0, "test", range(1))
+    afresh = study.MeanOperator(study._one_a_product(point.problem, draws), point.w, point.theta)
+    assert (afresh(v) != afresh(v)).any()
+
+
+def test_draws_are_independent_samples(point):
+    """A draw is the same whatever is drawn with it, differs from the next and by purpose, and holds no row twice."""
+    rows = study.population(point.task, 50, 0)
+    every = study.Draws(point.task, rows, 40, 0, "here", range(4)).batch("upper")[2]
+    parts = [study.Draws(point.task, rows, 40, 0, "here", some).batch("upper")[2] for some in (range(2), range(2, 4))]
+    other = study.Draws(point.task, rows, 40, 0, "here", range(4)).batch("lower")[2]
+    assert torch.equal(every, torch.cat(parts))
+    assert all(len(set(one.tolist())) == 40 for one in every)
+    assert set(every.flatten().tolist()) <= set(rows.tolist())
+    assert len({tuple(one.tolist()) for one in (*every, *other)}) == 8
+
+
+def test_a_population_is_a_sample(point):
+    n = len(point.task.rows["train"])
+    assert torch.equal(study.population(point.task, None, 0), torch.arange(n))
+    assert torch.equal(study.population(point.task, n + 1, 0), torch.arange(n))
+    some = study.population(point.task, 20, 0)
+    assert len(set(some.tolist())) == 20
+    assert not torch.equal(some, study.population(point.task, 20, 1))
+
+
+def test_episodes_are_rows(data_folder):
+    """Of few-shot training the rows are episodes, and a batch holds those that were asked for."""
+    images = load_images("digits", data_folder)
+    episodes = np.arange(5 * 2 * 3).reshape(5, 2, 3)  # five episodes of two classes, three images each
+    variant = {"name": "e", "data_sha256": images.sha256, "shot": 1, "query": 2}
+    variant["episodes"] = {part: episodes for part in ("train", "validation", "test")}
+    task = EpisodeTask("digits", variant, data_folder, [0], 1, torch.zeros((), dtype=torch.float64))
+    for vmapped, rows in ((True, 2048 // 6), (False, 512 // 6)):
+        assert study.rows_at_once(SimpleNamespace(task=task, bundle=SimpleNamespace(vmapped=vmapped))) == rows
+    assert torch.equal(study.population(task, None, 0), torch.arange(5))
+    before = dict(task.streams)
+    batch = study.batch_of(task, torch.tensor([[4, 0], [1, 2]]))
+    assert torch.equal(batch[0, 0], task.pixels(task.episodes["train"][4]))
+    assert batch.shape == (2, 2, 2, 3, 8, 8)
+    assert (task.size, task.streams) == (1, before)  # the training's own go on as they would
+
+
+def test_a_summary_by_hand():
+    found = study.summary(torch.tensor([[1.0, -1.0], [3.0, -1.0], [-1.0, -1.0]]), torch.tensor([0.5, -1.0]))
+    assert found == {
+        "mean": [1.0, -1.0],
+        "bias": [0.5, 0.0],
+        "bias_se": pytest.approx([2 / 3**0.5, 0.0]),
+        "sd": [2.0, 0.0],
+        "wrong_sign": pytest.approx([1 / 3, 0.0]),
+    }
+
+
+def test_rows_of_a_training(settings, variant, data_folder):
+    """Every point, objective, size and kind has a row; the same call gives the same rows."""
+    cell, said = config.cell(settings, "digits", METHOD), []
+    short = copy.deepcopy(settings)
+    cell["config"]["training"] = cell["config"]["training"] | {"epochs": 2}
+    found = study.hypergradient_bias(short, cell, OPTIONS, variant, data_folder, said.append)
+    steps = sorted({row["step"] for row in found})
+    assert steps[1] == 2 * steps[0]
+    assert {row["share"] for row in found} == {0.5, 1.0}
+    assert len(found) == len(said) * (len(study.SHARED) * 2 - 1) * len(OPTIONS["sizes"])
+    assert {row["size"] for row in found} == {16, 64}
+    assert {(row["experiment"], row["method"], row["seed"]) for row in found} == {("digits", METHOD, 0)}
+    one = found[0]
+    assert one["bias"] == pytest.approx(one["mean"] - one["truth"])
+    assert one["truth"] == pytest.approx(one["truth_direct"] - one["truth_implicit"])
+    assert found == study.hypergradient_bias(short, cell, OPTIONS, variant, data_folder)
+    capped = study.hypergradient_bias(short, cell, OPTIONS | {"rows": 40, "at": [1.0]}, variant, data_folder)
+    assert {row["size"] for row in capped} == {16, 40}
+    assert max(row["sd"] for row in capped if row["size"] == 40) < 1e-12
+
+
+def test_a_training_that_diverges(settings, variant, data_folder):
+    wild = copy.deepcopy(settings)
+    wild["rules"]["weights"]["sgd"]["lr"] = 1e9
+    cell = config.cell(wild, "digits", METHOD)
+    assert study.hypergradient_bias(wild, cell, OPTIONS, variant, data_folder) == []
+
+
+@pytest.mark.parametrize(
+    ("experiment", "method", "changes", "found"),
+    [
+        ("digits", "sgd+euclidean", {}, r"found 'sgd\+euclidean'; allowed is a method with a curvature"),
+        ("digits", METHOD, {"augment": "crop_flip"}, "allowed where batches are drawn and images not augmented"),
+        ("disease", "adam+fixed@0.3", {}, "experiments.disease.hypergradient: .*allowed where batches are drawn"),
+    ],
+)
+def test_what_has_no_bias_to_measure(settings, data_folder, tmp_path, experiment, method, changes, found):
+    changed = copy.deepcopy(settings)
+    changed["experiments"][experiment]["training"] |= changes
+    path = variant_of(changed, experiment, data_folder, tmp_path)
+    cell = config.cell(changed, experiment, method)
+    with pytest.raises(InputError, match=found):
+        study.hypergradient_bias(changed, cell, OPTIONS, path, data_folder)
+
+
+@pytest.mark.parametrize(
+    ("override", "experiment", "said"),
+    [
+        ({}, "disease", "--experiment: found 'disease'; allowed is one with the key hypergradient"),
+        ({"search": {"points": 2}}, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
+    ],
+)
+def test_the_command_says_what_misses(settings, variant, tmp_path, capsys, override, experiment, said):
+    studied = settings["experiments"]["digits"] | {"hypergradient": {"method": METHOD}}
+    given = settings | override | {"experiments": settings["experiments"] | {"digits": studied}}
+    write_json(tmp_path / "settings.json", given)
+    options = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]
+    output = tmp_path / "rows.csv"
+    assert cli.main(["hypergradient", *options, "--experiment", experiment, "--output", str(output)]) == 2
+    assert capsys.readouterr().err.startswith(f"hsac: {said}")
+    assert not output.exists()
