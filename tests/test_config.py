@@ -23,6 +23,8 @@ def test_shipped_scales_load(scale):
         "variants": {"few_shot"},
         "ablation": {"long_tailed", "few_shot"},
         "robustness": {"few_shot"},
+        "bias": {"few_shot"},
+        "guard": {"few_shot"},
     }
     assert missing == left_out.get(scale, set())
 
