@@ -34,6 +34,24 @@ class WeightRule(Protocol):
     ) -> tuple[Tensor, State, Gradient]: ...
 
 
+class Draw(Protocol):
+    """Draw a loss (w, θ) -> (R,) on a sample `times` as large as a training batch, the same one all through a step."""
+
+    def __call__(self, times: int = 1) -> Loss: ...
+
+
+class DrawLower(Protocol):
+    """As `Draw`, or if `shared` on the upper level's sample."""
+
+    def __call__(self, times: int = 1, shared: bool = False) -> Loss: ...
+
+
+class DrawHeldOut(Protocol):
+    """Draw a loss (w, θ) -> (R,) on a validation batch of a stream, the same one all through a step."""
+
+    def __call__(self, stream: str = "held_out") -> Loss: ...
+
+
 @dataclass(frozen=True)
 class Step:
     """One training step as a curvature rule sees it.
@@ -47,7 +65,7 @@ class Step:
     2021). And a loss at the worst point for its own sample is on average above the loss there, by an amount that
     depends on θ. All three take `times`, the size of the sample in training batches, at most `batches`, the whole
     training part. `lower(shared=True)` takes the upper level's batch, to measure what that does. `held_out()` draws the
-    plain loss on one batch of the validation part a step, `held_out("adversary")` on another.
+    plain loss on one batch of the validation part a step, `held_out("held_out adversary")` on another.
 
     `normal` draws standard normal tensors of w's shape, one stream a run. `layers` are the sizes of the parameter
     tensors that make up w. `features()` draws tangent features (R, N, d) at w of a fresh training batch a call. Nothing
@@ -59,16 +77,16 @@ class Step:
     total: int
     w: Tensor
     gradient: Gradient
-    upper: Callable[..., Loss]
-    lower: Callable[..., Loss]
-    adversary: Callable[..., Loss]
+    upper: Draw
+    lower: DrawLower
+    adversary: Draw
     normal: Callable[[], Tensor]
     layers: tuple[int, ...]
-    held_out: Callable[..., Loss]
+    held_out: DrawHeldOut
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
     examples: int
-    batches: int = 1
+    batches: int
 
 
 class CurvatureRule(Protocol):

@@ -121,10 +121,10 @@ class Problem:
         loss = self.loss(batch, first, times)
         return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
 
-    def draw_held_out(self) -> Any:
+    def draw_held_out(self, stream: str) -> Any:
         """A batch of the validation part; counted, because its labels then take part in training."""
         self.held_out_batches += 1
-        return self.task.held_out()
+        return self.task.held_out(stream)
 
     def held_out(self, batch: Any) -> Loss:
         """The loss on a batch of the validation part."""
@@ -266,7 +266,7 @@ class _Fresh:
     def __init__(self, problem: Problem, w: Tensor, theta: Tensor) -> None:
         self.problem, self.w, self.theta = problem, w, theta
         self.batch = cache(lambda purpose, times: problem.task.batch(purpose, times))
-        self.held_out_batch = cache(lambda purpose: problem.draw_held_out())
+        self.held_out_batch = cache(problem.draw_held_out)
 
     def loss(self, times: int = 1) -> Loss:
         return self.problem.loss(self.batch("upper", times), times=times)
@@ -277,8 +277,8 @@ class _Fresh:
     def adversary(self, times: int = 1) -> Loss:
         return self.problem.loss(self.batch("adversary", times), times=times)
 
-    def held_out(self, purpose: str = "upper") -> Loss:
-        return self.problem.held_out(self.held_out_batch(purpose))
+    def held_out(self, stream: str = "held_out") -> Loss:
+        return self.problem.held_out(self.held_out_batch(stream))
 
     def features(self) -> Tensor:
         with torch.no_grad():

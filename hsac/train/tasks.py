@@ -23,6 +23,7 @@ CHUNK = 512  # rows a forward pass of an evaluation takes at once; larger ones f
 SPARSE = 0.2  # the share of features that are not 0 up to which a graph's are kept without their zeros
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 CROSS_ENTROPY = {"rule": "cross_entropy", "parameters": {}}
+HELD_OUT = ("held_out", "held_out adversary")  # streams of validation batches
 SAMPLES = ("upper", "lower", "adversary")  # of the bi-level problem: each draws batches of its own
 BINS = 15  # of the calibration error
 MANY, FEW = 100, 20  # a class has many training rows above the one, few below the other (Liu et al., CVPR 2019)
@@ -60,7 +61,7 @@ class Task(Protocol):
     def batch(self, stream: str, times: int = 1) -> Any: ...
     def probe(self) -> Any: ...
     def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Outputs: ...
-    def held_out(self) -> Any: ...
+    def held_out(self, stream: str = "held_out") -> Any: ...
     def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Any) -> Tensor: ...
     def held_out_logits(self, bundle: Bundle, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
     def features(self, bundle: Bundle, w: Tensor, c: Tensor) -> Tensor: ...
@@ -211,13 +212,13 @@ class ImageTask:
         self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *SAMPLES, "features")}
         held_out = self.y["validation"]
         self.held_out_size = min(batch, len(held_out))
-        self.streams["held_out"] = Shuffled(len(held_out), seeds, "held_out")
+        self.streams |= {name: Shuffled(len(held_out), seeds, name) for name in HELD_OUT}
         self.balance = balanced_weights(held_out).to(like) if tail else like.new_ones(len(held_out))
         self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *SAMPLES) if augment == "crop_flip"}
 
-    def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
+    def held_out(self, stream: str = "held_out") -> tuple[Tensor, Tensor, Tensor]:
         """Validation images (R, B, H, W), their labels (R, B) as given, and weights (R, B)."""
-        index = self.streams["held_out"].next(self.held_out_size).to(self.clean.device)
+        index = self.streams[stream].next(self.held_out_size).to(self.clean.device)
         return self.pixels(self.rows["validation"][index]), self.y["validation"][index], self.balance[index]
 
     def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -419,7 +420,7 @@ class NodeTask:
         labels = self.y[self.rows["train"]]
         return Outputs(logits, labels.expand(len(w), -1), torch.arange(len(labels)).to(labels).expand(len(w), -1))
 
-    def held_out(self) -> None:
+    def held_out(self, stream: str = "held_out") -> None:
         """Every held-out batch is all validation nodes, nothing dropped."""
 
     def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: None) -> Tensor:
@@ -497,11 +498,11 @@ class EpisodeTask:
         self.streams = {name: Shuffled(n, seeds, name) for name in ("batches", *SAMPLES, "features")}
         held_out = len(self.episodes["validation"])
         self.held_out_size = min(batch, held_out)
-        self.streams["held_out"] = Shuffled(held_out, seeds, "held_out")
+        self.streams |= {name: Shuffled(held_out, seeds, name) for name in HELD_OUT}
 
-    def held_out(self) -> Tensor:
+    def held_out(self, stream: str = "held_out") -> Tensor:
         """Validation episodes of images (R, E, way, shot + query, H, W)."""
-        index = self.streams["held_out"].next(self.held_out_size).to(self.answers.device)
+        index = self.streams[stream].next(self.held_out_size).to(self.answers.device)
         return self.pixels(self.episodes["validation"][index])
 
     def held_out_loss(self, bundle: Bundle, w: Tensor, c: Tensor, batch: Tensor) -> Tensor:

@@ -19,6 +19,11 @@ def test_verdict_has_the_present_tables(runs, table) -> None:
     assert table(runs) in VERDICT.read_text()
 
 
+def test_grid_costs_its_four_trainings(runs) -> None:
+    assert "| sgd+grid | 4.00 |" in bias.cost(runs)
+    assert "| sgd+learned | 1.00 |" in bias.cost(runs)
+
+
 def test_shared_runs_stand_once(runs) -> None:
     """A run of two scales is the same run, so that it does not matter which of them it is read from."""
     assert not runs.duplicated(["experiment", "method", "seed"]).any()

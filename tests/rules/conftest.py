@@ -66,10 +66,11 @@ def step_at(
         lambda times=1: upper,
         lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
         (2, w.shape[1] - 2),
-        (lambda purpose="upper": held_out) if held_out else absent,
+        (lambda stream="held_out": held_out) if held_out else absent,
         features or absent,
         Transform(bounds=BOUNDS).to_theta,
         100,
+        1,
     )
 
 

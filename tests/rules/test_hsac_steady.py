@@ -48,6 +48,14 @@ def test_agreeing_signs_move_c(make_step) -> None:
     torch.testing.assert_close(found[4:], torch.full((4, 2), -0.25, dtype=F64), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("slope", [0.013, 0.1, 0.7])
+def test_one_step_knows_no_sign(make_step, slope: float) -> None:
+    """The first mean is as large as its standard error, whatever rounding makes of the two."""
+    found = path(steady(threshold=1.0), make_step, torch.full((2, 2), slope, dtype=F64)).diff(dim=0)
+    assert (found[0] == 0).all()
+    assert (found[1] != 0).all()
+
+
 def test_each_curvature_has_its_threshold(make_step) -> None:
     """One whose sign changes every time rests while the other goes."""
     slopes = torch.stack([torch.full((20,), 0.1), 0.1 * (-1.0) ** torch.arange(20)], -1).double()

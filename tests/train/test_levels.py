@@ -64,6 +64,14 @@ class Watched:
         self.drawn.append((stream, times))
         return self.task.batch(stream, times)
 
+    def held_out(self, stream: str = "held_out") -> Any:
+        self.drawn.append((stream, 1))
+        return self.task.held_out(stream)
+
+    def held_out_loss(self, bundle: Any, w: Any, c: Any, batch: Any) -> Any:
+        self.used.append(batch)
+        return self.task.held_out_loss(bundle, w, c, batch)
+
     def outputs(self, bundle: Any, w: Any, c: Any, batch: Any) -> Any:
         self.used.append(batch)
         return self.task.outputs(bundle, w, c, batch)
@@ -205,7 +213,8 @@ def test_rule_counts_larger_batches(small, solver: str) -> None:
         ({"shared": "levels"}, {("upper", 1)}),
         ({"objective": "mean"}, {("upper", 1), ("lower", 1)}),
         ({"objective": "loss"}, {("upper", 1), ("lower", 1)}),
-        ({"batch": "held_out"}, {("lower", 1)}),
+        ({"batch": "held_out"}, {("lower", 1), ("held_out", 1), ("held_out adversary", 1)}),
+        ({"batch": "held_out", "shared": "adversary"}, {("lower", 1), ("held_out", 1)}),
     ],
 )
 def test_rule_draws_a_batch_a_level(small, parameters: dict[str, Any], drawn: set[tuple[str, int]]) -> None:
@@ -215,6 +224,28 @@ def test_rule_draws_a_batch_a_level(small, parameters: dict[str, Any], drawn: se
     going.step(1)
     assert set(going.problem.task.drawn[2:]) == drawn
     assert len(going.problem.task.drawn[2:]) == len(drawn)
+
+
+@pytest.mark.parametrize("batch", ["training", "held_out"])
+def test_each_draw_goes_to_its_part(small, batch: str) -> None:
+    """The objective, the implicit term and the ascent are each on the sample that was drawn for it."""
+    going = training(small)
+    task, seen = going.problem.task, []
+
+    def watch(theta: Any, state: Any, step: Any) -> Any:
+        for loss in vars(Hsac(batch=batch).draw(step)).values():
+            loss(step.w, theta)
+            seen.append(task.used[-1])
+        return theta, state, {}
+
+    going.curvature_rule = type("Watching", (), {"update": staticmethod(watch), "needs_gradient": False})()
+    going.step(0)
+    again = training(small).problem.task
+    streams = ("held_out", "lower", "held_out adversary") if batch == "held_out" else ("upper", "lower", "adversary")
+    want = [again.held_out(name) if name.startswith("held_out") else again.batch(name) for name in streams]
+    for found, expected in zip(seen, want, strict=True):
+        assert all(map(torch.equal, found, expected))
+    assert not torch.equal(seen[0][0], seen[2][0])
 
 
 def test_pac_bayes_levels_are_independent(small) -> None:

@@ -39,20 +39,26 @@ class Samples:
 class Hsac:
     """Curvature that flattens the landscape: bi-level optimisation with implicit differentiation.
 
-    After Fan et al. (IJCV 2025), as reconstructed: every `period` steps after `warm_up`, θ moves by Adam(`step`) along
-    the implicit hypergradient of a scope objective. `objective`: worst (loss at the scope's adversary), gap (less the
-    loss itself), mean (Gaussian average of `samples` draws), loss (no scope: ρ = 0), on a batch of the `batch` part:
-    training, or held_out, whose validation labels then move c. The lower level and the adversary draw batches of their
-    own. On one batch of B examples for both levels the implicit term would be off by about (1/2B)·∂θ tr Cov(∇ℓ), ∇ℓ an
-    example's gradient in w, also at a minimum; and an adversary found on the upper level's batch is worse there than
-    elsewhere, which biases the direct term. To measure that, `shared` takes fewer batches: adversary (two: the
-    adversary's is the upper level's) or levels (one for all, as this rule first did). A sample is `batch_factor` times
-    a training batch, at most the whole training part. `scope` adaptive or euclidean of `radius`, one for the network
-    or, if `per_layer`, one for each parameter tensor; the adaptive scope's scale |w| is frozen at each outer step, so
-    its change with w* is no part of the hypergradient. `ascent_steps` of the adversary, carried over between outer
-    steps if `warm_start`. `solver` is {name: ..., parameters}; the name `none` leaves the implicit term out. `clip`
-    bounds |dF/dθ|, `ratio` the implicit term against the direct one. `anneal` (ours): the steps of θ shrink by half a
-    cosine over training, as w follows c no longer when its own learning rate falls.
+    After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by Adam(`step`) along
+    the implicit hypergradient of a scope objective.
+
+    objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean (Gaussian average of
+        `samples` draws) or loss (no scope: ρ = 0), on a batch of the `batch` part: training, or held_out, whose
+        validation labels then move c.
+    shared: Which samples are one. With none, the upper level, the lower level and the adversary draw a batch each. On
+        one batch of B examples for both levels the implicit term would be off by about a(J + 1)/(2B)·∂θ tr Cov(∇ℓ),
+        also at a minimum: ∇ℓ is an example's gradient in w, and a(J + 1) is what J Neumann terms of step a make of
+        H⁻¹. An adversary found on the upper level's batch does more harm there than elsewhere, which biases the direct
+        term. To measure that, there are adversary (two batches, the adversary's is the upper level's) and levels (one
+        for all, as this rule first did).
+    batch_factor: A sample is so many times a training batch, at most the whole training part.
+    scope: adaptive or euclidean, of `radius`, one for the network or, if `per_layer`, one for each parameter tensor.
+        The adaptive scope's scale |w| is frozen at each outer step: its change with w* is no part of the hypergradient.
+    ascent_steps: Of the adversary, which is carried over between outer steps if `warm_start`.
+    solver: {name: ..., parameters}. The name `none` leaves the implicit term out.
+    clip: Bounds |dF/dθ|. `ratio` bounds the implicit term against the direct one.
+    anneal: The steps of θ shrink by half a cosine over training (ours). w follows c no longer when its own learning
+        rate falls.
     """
 
     objective: str = "worst"
@@ -85,8 +91,12 @@ class Hsac:
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        one = self.shared == "levels" and self.batch == "held_out"
-        require(self.shared in SHARED and not one, "shared", self.shared, ", ".join(SHARED[: 2 if one else 3]))
+        require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
+        if (
+            self.batch == "held_out"
+        ):  # the levels are then on batches of two parts, and validation batches have one size
+            require(self.shared != "levels", "shared", self.shared, "none or adversary with batch: held_out")
+            require(self.batch_factor == 1, "batch_factor", self.batch_factor, "1 with batch: held_out")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
@@ -130,7 +140,7 @@ class Hsac:
         lower = self.lower(step)
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
             return Samples(upper, lower, upper)
-        return Samples(upper, lower, step.held_out("adversary") if held_out else step.adversary(times=times))
+        return Samples(upper, lower, step.held_out("held_out adversary") if held_out else step.adversary(times=times))
 
     def outer(
         self,
@@ -141,7 +151,19 @@ class Hsac:
         normal: Callable[[], Tensor],
         layers: Sequence[int],
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One outer step at weights w (R, P)."""
+        """Take one outer step.
+
+        Args:
+            theta: Unconstrained curvatures (R, C).
+            state: What `init` or the last outer step returned.
+            w: Weights (R, P).
+            samples: The losses that the objective, the implicit term and the adversary are taken of.
+            normal: Draws standard normals (R, P), for the objective `mean`.
+            layers: Sizes of the parameter tensors that make up w, for `per_layer`.
+
+        Returns:
+            θ (R, C) after the step, the new state, and the log of `update`.
+        """
         perturbations = self._perturbations(samples.adversary, theta, state, w, normal, layers)
         upper = perturbed_loss(samples.upper, perturbations, gap=self.objective == "gap")
         found = implicit_hypergradient(upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio)

@@ -68,6 +68,7 @@ class HsacSteady:
         mean = adam["first"] / (1 - decayed)
         size = (adam["second"] / (1 - second_beta**count)).sqrt()
         weight = (1 - first_beta) * (1 + decayed) / ((1 + first_beta) * (1 - decayed))
-        known = mean.abs() > self.threshold * size * weight.sqrt()
+        # at the first outer step the mean is its own standard error, but for rounding: that is not beyond one
+        known = mean.abs() > (1 + 1e-6) * self.threshold * size * weight.sqrt()
         factor = size / (size + self.epsilon) if self.epsilon else torch.ones_like(size)
         return factor * known if self.threshold else factor
