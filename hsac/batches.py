@@ -1,8 +1,8 @@
 """Split a batch of any usual make into two halves, one for each level of a bi-level problem."""
 
 import dataclasses
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, UserDict
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from numbers import Number
 from types import FunctionType, NoneType
@@ -24,27 +24,28 @@ class _WholeError(Exception):
     """A batch has a part that cannot be split, or that nobody can tell how to split."""
 
 
-def halves(batch: Any) -> tuple[Any, Any] | None:
+def halves(batch: Any, least: int = 1) -> tuple[Any, Any] | None:
     """Split a batch into two halves of independent examples.
 
     The first dimension of every tensor and numpy array must run over the examples. A tuple, named tuple, dictionary or
     dataclass is searched for them, nested or not, and so is a list that holds tensors: [x, y] is two columns, not two
     examples. A list without tensors is a column itself, one example an item. So are a range, and a tuple of n strings
-    beside other columns.
+    beside other columns. A `UserDict`, such as a tokenizer's BatchEncoding, is searched in all its attributes.
 
     Args:
         batch: n examples, in columns of n rows each.
+        least: rows that each half must have, from 1.
 
     Returns:
         The even rows (n/2, rounded up) and the odd rows (n/2, rounded down), each put together as the batch was.
         Numbers, strings and other settings go into both. None where the batch cannot be split: it has no column, one
-        with fewer than two rows, columns of unlike length (a graph's nodes and edges), a sparse or nested tensor, a
+        with fewer than 2·least rows, columns of unlike length (a graph's nodes and edges), a sparse or nested tensor, a
         list of containers that hold tensors and are all alike (examples or columns, it does not tell), or an object of
         a class that is not known here.
     """
     try:
         lengths = {len(column) for column in _columns(batch)}
-        if len(lengths) != 1 or (n := lengths.pop()) < 2:
+        if len(lengths) != 1 or (n := lengths.pop()) < 2 * least:
             return None
         # Every second row, as batches are sometimes sorted by class: their first half would lack the last classes.
         return _every_second(batch, 0, n), _every_second(batch, 1, n)
@@ -106,7 +107,7 @@ def _are_strings(value: Any, n: int) -> bool:
 
 def _places(item: Any) -> tuple[Any, ...]:
     """Return the keys of a dictionary, the indices of a list or tuple, and nothing of anything else."""
-    if isinstance(item, dict):
+    if isinstance(item, dict | UserDict):
         return tuple(item)
     return tuple(range(len(item))) if isinstance(item, list | tuple) else ()
 
@@ -129,8 +130,8 @@ def _is_setting(value: Any) -> bool:
 def _taken_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
     """Return a container's parts, and what makes such a container of others. Raises _WholeError for anything else.
 
-    Subclasses are left alone, as they can hold more than their items: a dictionary with attributes would keep its whole
-    tensors in them.
+    Other subclasses are left alone, as they can hold more than their items: a dictionary with attributes would keep its
+    whole tensors in them.
     """
     if type(value) in (list, tuple):
         return list(value), type(value)
@@ -138,9 +139,20 @@ def _taken_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
         return list(value), value._make
     if type(value) in (dict, OrderedDict):
         return list(value.values()), lambda parts: type(value)(zip(value, parts, strict=True))
+    if isinstance(value, UserDict):
+        # in all its attributes, as a BatchEncoding may keep a list beside its items, one object an example
+        attributes = vars(value)
+        return list(attributes.values()), lambda parts: _of_attributes(type(value), zip(attributes, parts, strict=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         # by its constructor, so that what it computes of its fields is computed of the half
         parts = [getattr(value, name) for name in names]
         return parts, lambda parts: dataclasses.replace(value, **dict(zip(names, parts, strict=True)))
     raise _WholeError
+
+
+def _of_attributes(make: type, attributes: Iterable[tuple[str, Any]]) -> Any:
+    """Return an object of a class with these attributes, its constructor not called."""
+    made: Any = object.__new__(make)
+    vars(made).update(attributes)
+    return made

@@ -21,15 +21,22 @@ from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
 
 NO_HOOKS = "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not use it"
+# Rows that each piece of a batch must have. BatchNorm in training mode refuses one row, and its statistics of two or
+# three are mostly noise. The last batch of a loader can be that small.
+LEAST_ROWS = 4
+NO_PIECES = f"cannot be split into pieces of {LEAST_ROWS} rows or more"
+TWO_BATCHES = "two independent batches, `step(batch, other)`"
+THREE_BATCHES = "three independent batches, `step(batch, other, third)`"
 NO_HALVES = (
-    "hsac.CurvatureLearner: this batch cannot be split, so both levels and the adversary saw the same sample, which "
-    "biases the hypergradient; pass three independent batches, `step(batch, other, third)`, or the same object twice "
-    "if it is the whole training set"
+    f"hsac.CurvatureLearner: this batch {NO_PIECES}, so {{seen}} saw the same sample, which biases the hypergradient; "
+    "pass {batches}, or the same object twice if it is the whole training set"
 )
 NO_THIRD = (
-    "hsac.CurvatureLearner: this batch cannot be split, so the adversary was found on the upper level's sample, which "
+    f"hsac.CurvatureLearner: the upper level's sample {NO_PIECES}, so the adversary was found on all of it, which "
     "biases the hypergradient; pass a third independent batch, `step(batch, other, third)`"
 )
+# Stands for a batch that was left out. None can be a batch: that of a loss which always takes the whole training set.
+_NOT_GIVEN: Any = object()
 
 
 def _curvatures(model: nn.Module) -> dict[str, Curvature]:
@@ -61,10 +68,11 @@ class _Sample:
 class CurvatureLearner:
     """Moves a model's `hsac.Curvature` parameters to where its loss landscape is flat, beside any optimiser.
 
-    Call `step(batch, other)` after every step of the optimiser. Every `period` calls after the first `warm_up` it takes
-    one outer step of `hsac.rules.curvature.hsac.Hsac`, the rule of the benchmark, with the upper level on `batch` and
-    the lower level on `other`, an independent batch. `step(batch, other, third)` also finds the adversary apart, as the
-    benchmark does.
+    Call `step(batch, other, third)` after every step of the optimiser, with three independent batches. Every `period`
+    calls after the first `warm_up` it takes one outer step of `hsac.rules.curvature.hsac.Hsac`, the rule of the
+    benchmark. The upper level is on `batch`, the lower level on `other`, and the adversary is found on `third`. Given
+    `step(batch, other)`, it halves `batch` for the upper level and the adversary. Given `step(batch)`, it halves it for
+    the two levels, and then the upper level's half again. `step(batch, batch)` is for the whole training set.
 
     Args:
         model: any module with `hsac.Curvature` submodules (one scalar curvature each).
@@ -119,14 +127,18 @@ class CurvatureLearner:
         self.generator = torch.Generator().manual_seed(seed)
         self._called = _Called(model, loss)
         self._names = list(self._weights())
-        self._checked = self._warned = False
+        self._checked = False
+        self._warned: set[str] = set()
 
     @property
     def due(self) -> bool:
-        """Whether the next `step` takes an outer step, and so needs its batches."""
+        """Whether the next `step` takes an outer step, and so needs its batches.
+
+        The solver `amortised` also works between outer steps, and needs a batch for the lower level at every step.
+        """
         return self.count + 1 > self.warm_up and (self.count + 1) % self.rule.period == 0
 
-    def step(self, batch: Any, other: Any = None, third: Any = None) -> dict[str, Any]:
+    def step(self, batch: Any, other: Any = _NOT_GIVEN, third: Any = _NOT_GIVEN) -> dict[str, Any]:
         """Count one training step, and take an outer one when it is due.
 
         The implicit term of the hypergradient is a product of a factor of the upper level with one of the lower level.
@@ -140,12 +152,14 @@ class CurvatureLearner:
             batch: for the upper level, the plain loss and its scope. Best a fresh one, not the one just trained on.
             other: for the lower level, the training objective, weight decay included. It must be drawn independently of
                 `batch`. Left out, `batch` is split in two halves by `hsac.batches.halves`: its even rows are for the
-                upper level, its odd rows for the lower level. One that cannot be split is used for both levels, with
-                one warning a learner. Give the same object twice, `step(graph, graph)`, where it is the whole training
-                set: nothing is sampled then, so nothing is biased.
+                upper level, its odd rows for the lower level. The first dimension of every tensor in it must run over
+                the examples, and these must be independent. One that cannot be split, or not into halves of at least
+                four rows, is used for both levels, with one warning a learner. Give the same object twice,
+                `step(graph, graph)`, where it is the whole training set: nothing is sampled then, so nothing is biased.
             third: to find the adversary on, independent of the others. Left out, it is found on the even rows of the
-                upper level's sample, and the objective is taken on the odd rows. Where that cannot be split, both are
-                on all of it, with one warning a learner.
+                upper level's sample, and the objective is taken on the odd rows. The same must hold of the sample's
+                tensors. Where it cannot be split, or not into halves of at least four rows, both are on all of it, with
+                one warning a learner.
 
         Returns:
             {} when idle, which costs nothing. Else the objective's `value` on the upper level's sample, `hypergradient`
@@ -168,20 +182,22 @@ class CurvatureLearner:
             self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
-        upper, lower, adversary = self._samples(batch, other, third)
-        samples = Samples(
-            upper=self._objective(found, upper, decay=False),
-            lower=self._objective(found, lower, decay=True),
-            adversary=self._objective(found, adversary, decay=False),
-        )
         with (
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
             sdpa_kernel(SDPBackend.MATH),
         ):
             if not due:
-                self.state = self.rule.between(theta, self.state, w, lambda: samples.lower)
+                _, lower = self._levels(batch, other)
+                tracked = self._objective(found, lower, decay=True)
+                self.state = self.rule.between(theta, self.state, w, lambda: tracked)
                 return {}
+            upper, lower, adversary = self._samples(batch, other, third)
+            samples = Samples(
+                upper=self._objective(found, upper, decay=False),
+                lower=self._objective(found, lower, decay=True),
+                adversary=self._objective(found, adversary, decay=False),
+            )
             if not self._checked:
                 _check_second_derivatives(samples.lower, w, theta)
                 self._checked = True
@@ -226,32 +242,40 @@ class CurvatureLearner:
         self.state = _moved(state["rule"], self._theta().device)
         self.generator.set_state(state["generator"].cpu())
 
+    def _levels(self, batch: Any, other: Any) -> tuple[_Sample, _Sample]:
+        """Return the samples of the upper and of the lower level, the same where `batch` alone cannot be split."""
+        if other is not _NOT_GIVEN:
+            return _Sample(batch, 0), _Sample(other, 1)
+        split = halves(batch, LEAST_ROWS)
+        if split is None:
+            return _Sample(batch, 0), _Sample(batch, 1)
+        return _Sample(split[0], 0, batch), _Sample(split[1], 1, batch)
+
     def _samples(self, batch: Any, other: Any, third: Any) -> tuple[_Sample, _Sample, _Sample]:
         """Return the samples of the upper level, the lower level and the adversary, of what `step` was given."""
-        # The same object twice is the whole training set, in which there is nothing to keep apart.
-        if other is batch or self.rule.objective not in WITH_ADVERSARY:
-            third = batch if third is None else third
-        if other is None:
-            split = halves(batch)
-            if split is None:
-                self._warn(NO_HALVES)
-                return _Sample(batch, 0), _Sample(batch, 1), _Sample(batch if third is None else third, 2)
-            upper, lower = _Sample(split[0], 0, batch), _Sample(split[1], 1, batch)
-        else:
-            upper, lower = _Sample(batch, 0), _Sample(other, 1)
-        if third is not None:
+        upper, lower = self._levels(batch, other)
+        climbs = self.rule.objective in WITH_ADVERSARY
+        if other is _NOT_GIVEN and lower.batch is batch:
+            seen = "both levels and the adversary" if climbs and third is _NOT_GIVEN else "both levels"
+            batches = THREE_BATCHES if climbs else TWO_BATCHES
+            self._warn(NO_HALVES.format(seen=seen, batches=batches))
+        if third is not _NOT_GIVEN:
             return upper, lower, _Sample(third, 2)
-        split = halves(upper.batch)
+        # The same object twice is the whole training set, in which there is nothing to keep apart. Without an adversary
+        # nothing looks at its sample.
+        if lower.batch is upper.batch or not climbs:
+            return upper, lower, _Sample(batch, 2)
+        split = halves(upper.batch, LEAST_ROWS)
         if split is None:
             self._warn(NO_THIRD)
             return upper, lower, _Sample(upper.batch, 2, upper.half_of)
         return _Sample(split[1], 0, batch), lower, _Sample(split[0], 2, batch)
 
     def _warn(self, text: str) -> None:
-        """Warn once a learner, at the line that called `step`."""
-        if not self._warned:
+        """Warn once a learner of each thing, at the line that called `step`."""
+        if text not in self._warned:
             warnings.warn(text, stacklevel=4)
-            self._warned = True
+            self._warned.add(text)
 
     def _theta(self) -> Tensor:
         """θ of every curvature, (1, C)."""
@@ -353,7 +377,7 @@ def _of_sample(loss: Callable[[Any], Any], sample: _Sample) -> Any:
             raise
         raise InputError(
             f"CurvatureLearner.step: found a batch whose halves the loss does not take ({type(error).__name__}); "
-            "allowed are two independent batches, or the same one twice if it is the whole training set"
+            f"allowed are {THREE_BATCHES}, or the same one twice if it is the whole training set"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Halves of batches: which rows go where, what is shared, and what cannot be split."""
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, UserDict, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -109,6 +109,44 @@ def test_tensors_alone_and_ranges() -> None:
     assert halves(OrderedDict(a=["a", "b"])) == (OrderedDict(a=["a"]), OrderedDict(a=["b"]))
 
 
+def test_halves_have_the_least_rows() -> None:
+    """With an odd number of rows the smaller half counts."""
+    assert halves(rows(7), least=4) is None
+    assert [len(half) for half in halves(rows(9), least=4)] == [5, 4]
+
+
+class Encoded(UserDict):
+    """Like a tokenizer's BatchEncoding: tensors by name, and beside them a list with an object for each example."""
+
+    def __init__(self, data: dict[str, Any], encodings: list[Any] | None = None) -> None:
+        super().__init__(data)
+        self._encodings, self._n_sequences = encodings, 1
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.data[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data}  # a copy by way of the pickle protocol would lose the rest
+
+
+def test_user_dictionaries_keep_their_attributes() -> None:
+    """A part that belongs to examples is split wherever the dictionary keeps it."""
+    objects = [object() for _ in range(5)]
+    even, odd = halves(Encoded({"input_ids": rows(5), "labels": torch.arange(5)}, objects))
+    for start, half in enumerate((even, odd)):
+        assert type(half) is Encoded
+        assert list(half) == ["input_ids", "labels"]
+        assert half.input_ids.tolist() == rows(5)[start::2].tolist()
+        assert half["labels"].tolist() == list(range(5))[start::2]
+        assert half._encodings == objects[start::2]
+        assert half._n_sequences == 1
+    assert halves(Encoded({"x": rows(4)}))[1].x.tolist() == [[1, 1], [3, 3]]
+    assert halves((UserDict(x=rows(4)), 1))[0][0]["x"].tolist() == [[0, 0], [2, 2]]
+
+
 def test_halves_are_contiguous_and_differentiable() -> None:
     """A model may view its input in another shape, and a loss may take gradients in it."""
     x = torch.randn(4, 3, 2, requires_grad=True)
@@ -190,6 +228,9 @@ class Attributes(dict):
         object(),
         (rows(4), Attributes(x=rows(4))),
         defaultdict(list, x=rows(4)),
+        Encoded({"x": rows(4)}, [object()]),  # not one an example
+        Encoded({"x": rows(4)}, object()),
+        [UserDict(x=torch.zeros(5)), UserDict(x=torch.zeros(5))],
         Fussy(rows(4)),
         torch.eye(4).to_sparse(),
         pack_sequence([torch.zeros(3), torch.zeros(3)]),

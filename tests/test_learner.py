@@ -187,7 +187,8 @@ def test_unsplittable_upper_batches_warn_once() -> None:
     """The levels are independent, and the adversary is found on the upper level's sample for want of a third one."""
     learner = graph_learner(objective="worst")
     with pytest.warns(
-        UserWarning, match=r"adversary was found on the upper level's sample.*step\(batch, other, third\)"
+        UserWarning,
+        match=r"upper level's sample cannot be split.*adversary was found on all of it.*step\(batch, other, third\)",
     ):
         learner.step(Graph(), Graph())
     with warnings.catch_warnings():
@@ -238,9 +239,7 @@ def test_unsplittable_batches_warn_once() -> None:
     """Both levels see the whole of it, and each learner says so once, at the caller's line."""
     for _ in range(2):
         learner = graph_learner()
-        with pytest.warns(
-            UserWarning, match="cannot be split, so both levels and the adversary saw the same sample"
-        ) as said:
+        with pytest.warns(UserWarning, match="cannot be split .* so both levels saw the same sample") as said:
             found = logged(learner, Graph())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -260,7 +259,7 @@ def test_a_batch_given_twice_is_silent() -> None:
 def test_idle_calls_split_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No split, no warning and no loss where no outer step is due."""
     split: list[Any] = []
-    monkeypatch.setattr(hsac.learner, "halves", lambda batch: split.append(batch))
+    monkeypatch.setattr(hsac.learner, "halves", lambda batch, *_: split.append(batch))
     learner = graph_learner(period=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -284,6 +283,101 @@ def test_losses_that_need_whole_batches() -> None:
     assert learner.step(batch, batch)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # the caller's own batch
         learner.step(batch, (*data(), torch.eye(12, dtype=F64)))
+
+
+def test_the_advice_on_whole_batches_works() -> None:
+    """With an adversary two batches are too few, as the first is halved for it: the error asks for three."""
+    model = Net()
+    batch, other, third = ((*data(), torch.eye(24, dtype=F64)) for _ in range(3))
+    loss = lambda batch: cross_entropy(batch[2] @ model(batch[0]), batch[1])  # noqa: E731
+    learner = scopeless(model, loss, objective="worst")
+    words = r"allowed are three independent batches, `step\(batch, other, third\)`, or the same one twice if"
+    for given in ((batch,), (batch, other)):
+        with pytest.raises(InputError, match=words):
+            learner.step(*given)
+    assert learner.step(batch, other, third)
+    assert learner.step(batch, batch)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 7])
+def test_small_batches_are_not_halved(rows: int) -> None:
+    """A loader's last batch can be so small that BatchNorm refuses a part of it; both levels then see all of it."""
+    x, y = data(rows)
+    with pytest.warns(UserWarning, match="pieces of 4 rows or more, so both levels and the adversary saw"):
+        found = logged(scopeless(Net(nn.Tanh()), objective="worst"), (x, y))
+    assert found == pytest.approx(with_adversary((x, y), (x, y), (x, y)), rel=1e-9)
+    if rows > 1:
+        model = Net(nn.BatchNorm1d(4))
+        with pytest.warns(UserWarning, match="saw the same sample"):
+            assert scopeless(model, objective="worst").step((x, y))
+
+
+@pytest.mark.parametrize("rows", [8, 14])
+def test_small_halves_keep_the_adversary(rows: int) -> None:
+    """The levels have a half each, and the adversary is found on the upper level's half where quarters are too small.
+
+    The same warning comes once, and one about something else still comes.
+    """
+    x, y = data(rows)
+    upper, lower = (x[0::2], y[0::2]), (x[1::2], y[1::2])
+    learner = scopeless(Net(nn.Tanh()), objective="worst")
+    with pytest.warns(UserWarning, match="adversary was found on all of it"):
+        found = logged(learner, (x, y))
+    assert found == pytest.approx(with_adversary(upper, lower, upper), rel=1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner.step((x, y))
+    with pytest.warns(UserWarning, match="both levels and the adversary"):
+        learner.step(data(3))
+    model = Net(nn.BatchNorm1d(4))
+    with pytest.warns(UserWarning, match="adversary was found"):
+        assert scopeless(model, objective="worst").step((x, y))
+
+
+def test_warnings_say_what_was_shared() -> None:
+    """The adversary is named only where there is one without a batch, and the third batch where one is of use."""
+    third = {"third": Graph()}
+    both, all_three = "so both levels saw", "so both levels and the adversary saw"
+    for objective, given, seen, batches in (
+        ("loss", {}, both, "two independent batches, `step(batch, other)`,"),
+        ("mean", {}, both, "two independent batches, `step(batch, other)`,"),
+        ("worst", {}, all_three, "three independent batches, `step(batch, other, third)`,"),
+        ("gap", third, both, "three independent batches, `step(batch, other, third)`,"),
+    ):
+        with pytest.warns(UserWarning, match="cannot be split") as said:
+            graph_learner(objective=objective).step(Graph(), **given)
+        assert len(said) == 1
+        text = str(said[0].message)
+        assert seen in text
+        assert f"pass {batches} or the same object twice" in text
+
+
+def test_none_given_twice_is_silent() -> None:
+    """None is a batch like another: that of a loss which takes the whole training set, whatever it is called with."""
+    model, whole = Net(nn.Tanh()), data()
+    loss = lambda batch: cross_entropy(model(whole[0]), whole[1])  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = logged(scopeless(model, loss, objective="worst"), None, None)
+        assert scopeless(model, loss, objective="worst").step(0, 1, None)
+    assert found == pytest.approx(with_adversary(whole, whole, whole), rel=1e-9)
+
+
+def test_tracking_splits_no_upper_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between outer steps only the lower level has work, so nothing is halved for the adversary or warned about."""
+    split: list[Any] = []
+    monkeypatch.setattr(hsac.learner, "halves", lambda batch, *_: split.append(batch))
+    learner = graph_learner(objective="worst", period=2, solver={"name": "amortised"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner.step(Graph())
+        learner.step(Graph(), Graph(), Graph())
+        assert learner.step(Graph(), Graph()) == {}
+        assert learner.state["tracked"] == 1
+    assert not split
+    with pytest.warns(UserWarning, match="adversary was found"):
+        learner.step(Graph(), Graph())
+    assert len(split) == 1
 
 
 def test_errors_of_whole_batches_pass() -> None:
