@@ -176,8 +176,20 @@ def measure_stage(args: argparse.Namespace) -> None:
             bar.update()
 
         settings = _leased(args, settings)
-        rows = measure(settings, bundles, args.variant, layout.data_root(), kept, code, progress)
+        options = config.measured_options(settings)
+        rows = measure(settings, options, bundles, args.variant, layout.data_root(), kept, code, progress)
     write_rows(args.output, rows)
+
+
+def _at_chosen_point(args: argparse.Namespace, settings: dict[str, Any], method: str) -> dict[str, Any]:
+    """Return the cell of a method. Where it is searched, this is the cell of the point in `--points`."""
+    cell = config.cell(settings, args.experiment, method)
+    if not config.searched(cell):
+        return cell
+    chosen = {point["method"]: point["chosen"] for point in map(read_json, args.points)}
+    if method not in chosen:
+        raise InputError(f"--points: found none of {method}; allowed is what `hsac tune` wrote of it")
+    return config.cell(settings, args.experiment, method, chosen[method])
 
 
 def certify_stage(args: argparse.Namespace) -> None:
@@ -190,11 +202,8 @@ def certify_stage(args: argparse.Namespace) -> None:
     methods = _experiment(settings, args.experiment).get("informed", [])
     seeds, rows = config.seeds(settings, args.experiment), []
     settings = _leased(args, settings)
-    chosen = {point["method"]: point["chosen"] for point in map(read_json, args.points)}
     for method in tqdm(methods, unit="method", disable=None):
-        cell = config.cell(settings, args.experiment, method, chosen.get(method))
-        if config.searched(cell):
-            raise InputError(f"--points: found none of {method}; allowed is what `hsac tune` wrote of each method")
+        cell = _at_chosen_point(args, settings, method)
         rows += informed(settings, cell, seeds, args.variant, layout.data_root())
     write_rows(args.output, rows)
 
@@ -208,12 +217,8 @@ def hypergradient_stage(args: argparse.Namespace) -> None:
     settings = _settings(args)
     if "hypergradient" not in _experiment(settings, args.experiment):
         raise InputError(f"--experiment: found {args.experiment!r}; allowed is one with the key hypergradient")
-    cell, options = (f(settings, args.experiment) for f in (config.hypergradient_cell, config.hypergradient_options))
-    if config.searched(cell):
-        chosen = {point["method"]: point["chosen"] for point in map(read_json, args.points)}
-        if cell["method"] not in chosen:
-            raise InputError(f"--points: found none of {cell['method']}; allowed is what `hsac tune` wrote of it")
-        cell = config.cell(settings, args.experiment, cell["method"], chosen[cell["method"]])
+    options = config.hypergradient_options(settings, args.experiment)
+    cell = _at_chosen_point(args, settings, config.hypergradient_cell(settings, args.experiment)["method"])
     settings = _leased(args, settings)
     with tqdm(desc=args.experiment, total=len(options["at"]), unit="point", disable=None) as bar:
         rows = hypergradient_bias(settings, cell, options, args.variant, layout.data_root(), lambda text: bar.update())

@@ -399,6 +399,11 @@ def measured_cells(settings: dict[str, Any], experiment: str) -> list[dict[str, 
     return found
 
 
+def measured_options(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the theory that what is measured of trained networks depends on."""
+    return {key: value for key, value in settings["theory"].items() if key not in ("studies", "hypergradient")}
+
+
 def hypergradient_cell(settings: dict[str, Any], experiment: str) -> dict[str, Any]:
     """The cell whose training the study of the hypergradient looks at, of an experiment that names one."""
     return cell(settings, experiment, settings["experiments"][experiment]["hypergradient"]["method"])

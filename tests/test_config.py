@@ -158,6 +158,16 @@ def test_graphs_have_no_sampled_hypergradient():
         config.load("smoke", override, folder=CONFIG)
 
 
+def test_measured_options_ignore_the_studies():
+    """Trained networks need not be measured again when a study gets other options, but for another certificate."""
+    settings = config.load("smoke", folder=CONFIG)
+    theory = settings["theory"]
+    other = settings | {"theory": theory | {"studies": {}, "hypergradient": {}}}
+    assert config.measured_options(other) == config.measured_options(settings)
+    other = settings | {"theory": theory | {"certificate": theory["certificate"] | {"delta": 0.5}}}
+    assert config.measured_options(other) != config.measured_options(settings)
+
+
 def test_a_studied_hypergradient_needs_options():
     """Options of an experiment's own stand over those of the theory, which have to be there."""
     theory = config.load("smoke", folder=CONFIG)["theory"]

@@ -31,6 +31,14 @@ QUANTITIES = {
     "validation accuracy": "validation_accuracy",
     "test accuracy": "test_accuracy",
 }
+PRINTED = (  # column -> heading of each table
+    tables.HEADINGS,
+    tables.FAILURE_HEADINGS,
+    cost.HEADINGS,
+    theory.CERTIFICATES,
+    theory.COVERAGE,
+    hypergradient_bias.HEADINGS,
+)
 COUNT_WORDS = ("train", "validation", "test")
 
 
@@ -66,11 +74,10 @@ def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
 
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
-    printed = tables.HEADINGS | tables.FAILURE_HEADINGS | cost.HEADINGS | theory.CERTIFICATES | theory.COVERAGE
-    printed |= hypergradient_bias.HEADINGS
-    known = {heading: name for name, heading in printed.items()}
+    # tables share names and headings (`p`, `Examples n`), so only what this table has may decide
+    known = {heading: name for one in PRINTED for name, heading in one.items() if name in numbers}
     known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
-    return {h: known[h] for h in headings if known.get(h) in numbers}
+    return {h: known[h] for h in headings if h in known}
 
 
 def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, float] | None]:

@@ -8,9 +8,11 @@ so that what is biased, by how much and at which batch size is measured rather t
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from torch import Tensor
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator, Hypergradient, Loss, Solver, implicit_hypergradient
+from hsac.hypergradient.operator import norm
 from hsac.hypergradient.solution import Solution
 from hsac.hypergradient.solvers.neumann import Neumann
-from hsac.rules.curvature.hsac import Hsac
-from hsac.sharpness import ascend, perturbed_loss, scope_scale
+from hsac.rules.curvature.hsac import Hsac, Samples
+from hsac.sharpness import ascend, scope_scale
 from hsac.train.loop import Problem, Training
 from hsac.train.run import normals, prepare
 from hsac.train.seeds import generator
@@ -33,7 +36,7 @@ Row = dict[str, Any]
 Sampled = ImageTask | EpisodeTask  # tasks whose batches are drawn from fixed rows
 Losses = Iterable[tuple[float, Loss]]  # parts of a mean: each one's share of the rows and its loss
 OBJECTIVES = ("loss", "worst")
-SHARED = ("none", "adversary", "levels", "terms", "step")
+KINDS = ("none", "adversary", "levels", "terms", "step")  # of estimates, by which samples are shared
 COLD_STEPS = 3  # of the ascent that the carried adversary comes from
 IMAGES = 2048  # that one program takes at once, which bounds memory
 IMAGES_APART = 512  # the same where runs go one after another, and so gain nothing from more
@@ -102,6 +105,41 @@ class OnItsOwn:
         """Solve H x = v with the operator's H, and take the implicit term with its mixed derivative."""
         found = self.solver.solve(self.operator, v, state)
         return replace(found, implicit=self.operator.mixed(found.x))
+
+
+@dataclass(frozen=True)
+class HsacWith(Hsac):
+    """The rule `hsac` with a linear solver that no configuration can name."""
+
+    given: Solver | None = None
+
+    @cached_property
+    def linear_solver(self) -> Solver | None:
+        """The solver that is given."""
+        return self.given
+
+
+def neumann(rule: Hsac) -> Neumann:
+    """Return the rule's own solver, Neumann's series."""
+    solver = rule.linear_solver
+    assert isinstance(solver, Neumann)  # what the rule has unless it is told otherwise
+    return solver
+
+
+def neumann_step(solver: Neumann, operator: HessianOperator, v: Tensor, power: Tensor) -> float:
+    """Compute the step that an adaptive Neumann series takes, at most 1: safety / max(|Hu|, |Hv|/|v|).
+
+    It is the step of `Neumann`, which keeps it to itself. Here it has to be known, to be held fixed.
+
+    Args:
+        solver: The series, with at least one term.
+        operator: H, of one run.
+        v: The right-hand side (1, P).
+        power: The power vector (1, P) that a solve starts from.
+    """
+    largest = operator.power(power)[0]
+    largest = torch.maximum(largest, norm(operator(v)) / norm(v))
+    return float((solver.safety / largest).clamp(max=1.0))
 
 
 @dataclass(frozen=True)
@@ -228,11 +266,9 @@ def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: s
         e = _ascended(upper, w, theta, rule, rule.ascent_steps, carried)
     _, v, direct = mean_gradients(upper(), w + e, theta)
     operator = MeanOperator(lower, w, theta)
-    neumann = rule.linear_solver
-    assert isinstance(neumann, Neumann)
     power = operator.power(v)[1]
-    step = float(neumann._step(operator, v, {"power": power})[0])
-    solver = OnItsOwn(replace(neumann, step=step), operator)
+    step = neumann_step(neumann(rule), operator, v, power)
+    solver = OnItsOwn(replace(neumann(rule), step=step), operator)
 
     def linear(w: Tensor, theta: Tensor) -> Tensor:
         """A loss with the gradients of the whole part's at w + e."""
@@ -266,33 +302,32 @@ def estimates(
     runs = len(draws.numbers)
     rule, problem = Hsac(objective=objective), repeated(problem, runs)
     w, theta = w.repeat(runs, 1), theta.repeat(runs, 1)
-    loss = problem.loss(draws.batch("upper"))
-    perturbations = []
-    if objective == "worst":
-        seen = loss if shared in ("adversary", "levels") else problem.loss(draws.batch("adversary"))
-        carried = truth.carried.expand_as(w)
-        perturbations = [_ascended(lambda: [(1.0, seen)], w, theta, rule, rule.ascent_steps, carried)]
+    upper = problem.loss(draws.batch("upper"))
+    own_adversary = objective == "worst" and shared not in ("adversary", "levels")
+    adversary = problem.loss(draws.batch("adversary")) if own_adversary else upper
     lower = problem.objective(draws.batch("upper" if shared == "levels" else "lower"))
-    solver = rule.linear_solver
-    assert isinstance(solver, Neumann)
     separate = None
     if shared == "step":
-        used: Solver = replace(solver, step=truth.step)
+        rule = HsacWith(objective=objective, given=replace(neumann(rule), step=truth.step))
     elif shared == "terms":
+        # The rule builds one graph for all products. Here each has its own, and the rule's lower level is not used.
         separate = MeanOperator(_one_a_product(problem, draws), w, theta)
-        used, lower = OnItsOwn(solver, separate), _nothing
-    else:
-        used = solver
-    upper = perturbed_loss(loss, perturbations, gap=False)
-    state = {"power": truth.power.expand_as(w)}
-    found = implicit_hypergradient(upper, lower, w, theta, used, state, rule.ratio)
-    products = found.products if separate is None else separate.products
-    return Estimates(found.total, problem.gradients + 2 * products)
+        rule, lower = HsacWith(objective=objective, given=OnItsOwn(neumann(rule), separate)), _nothing
+    state = {"adversary": truth.carried.expand_as(w), "solver": {"power": truth.power.expand_as(w)}}
+    samples = Samples(upper, lower, adversary)
+    _, _, log = rule.outer(theta, rule.init(theta) | state, w, samples, _no_noise, ())
+    products = int(log["products"][0]) if separate is None else separate.products
+    return Estimates(log["hypergradient"], problem.gradients + 2 * products)
+
+
+def _no_noise() -> Tensor:
+    """Stand for the normal draws of a rule's step, which the objectives of this study do not ask for."""
+    raise AssertionError
 
 
 def _one_a_product(problem: Problem, draws: Draws) -> Callable[[], Losses]:
     """Losses of another batch each time."""
-    count = iter(range(10**6))
+    count = itertools.count()
     return lambda: [(1.0, problem.objective(draws.batch(f"term {next(count)}")))]
 
 
@@ -333,7 +368,7 @@ def at_point(problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any]
     rows = []
     for objective in OBJECTIVES:
         truth = known(problem, w, theta, every, objective)
-        for shared in (one for one in SHARED if objective == "worst" or one != "adversary"):
+        for shared in (one for one in KINDS if objective == "worst" or one != "adversary"):
             for size in sizes:
                 drawn = []
                 for some in _parts(options["draws"], max(1, rows_at_once(problem) // size)):
@@ -390,18 +425,23 @@ def hypergradient_bias(
             `seed` (of the training and of the draws), and `rows` (how many training rows stand for all, or None).
         variant: The variant's file.
         data: The data folder.
-        progress: Told about each point that is reached.
+        progress: Told about each point once it is measured.
 
     Returns:
         The rows of `at_point` for each point of the training. They end where the training diverges.
 
     Raises:
-        InputError: The method has no curvature, or its batches aren't samples of the same training rows.
+        InputError: The method has no curvature, its batches aren't samples of the same training rows, or its model
+            has batch statistics.
     """
     key, chosen = f"experiments.{cell['experiment']}.hypergradient", load_variant(variant)
     made = prepare(settings, cell, [options["seed"]], chosen, data)
     if not isinstance(made.task, Sampled) or getattr(made.task, "augment", None):
         raise InputError(f"{key}: found {cell['method']!r}; allowed where batches are drawn and images not augmented")
+    if hasattr(made.bundle.model, "statistics"):
+        # The loss is then no mean over rows: the truth would depend on the parts that it is computed in.
+        name = cell["config"]["model"]["name"]
+        raise InputError(f"{key}: found model {name!r}; allowed are models that do not normalise by batch")
     if made.transform is None or not made.theta.shape[1]:
         raise InputError(f"{key}: found {cell['method']!r}; allowed is a method with a curvature")
     going = Training(
@@ -411,10 +451,10 @@ def hypergradient_bias(
     options = options | {"batch": made.task.size}
     rows: list[Row] = []
     for done, now in points(going, options["at"]):
-        progress(f"step {done} of {now.total}")
         if not (now.w.isfinite().all() and now.theta.isfinite().all()):
             break
         common = {"experiment": cell["experiment"], "method": cell["method"], "seed": options["seed"]}
         common |= {"step": done, "share": done / now.total}
         rows += [common | row for row in at_point(now.problem, now.w, now.theta, options, f"at {done}")]
+        progress(f"step {done} of {now.total}")
     return rows

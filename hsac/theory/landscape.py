@@ -26,6 +26,7 @@ GIVEN = ("euclidean", "fixed")  # rules that set c before they see an example
 
 def measure(
     settings: dict[str, Any],
+    options: dict[str, Any],
     cells: dict[Path, dict[str, Any]],
     variant: Path,
     data: Path,
@@ -35,10 +36,10 @@ def measure(
 ) -> list[Row]:
     """One row for each finished run of the bundles `cells`, from index path to cell.
 
-    A row is kept under `kept` and taken from there while its run's weights, the code and the settings are the same.
+    A row is kept under `kept` and taken from there while its run's weights, the code and the `options`, those of
+    `hsac.config.measured_options`, are the same.
     """
     chosen = load_variant(variant)
-    options = {k: v for k, v in settings["theory"].items() if k not in ("studies", "hypergradient")}
     rows = []
     for index, given in cells.items():
         cell = dict(given)

@@ -34,6 +34,23 @@ def test_only_certain_biases_are_filled():
     assert {line.get_markerfacecolor() for line in squares if len(line.get_xdata())} == {style.CLASSES[5]}
 
 
+def test_batches_of_all_are_absent():
+    """They have neither bias nor noise, which a log axis cannot show, and must not stretch it."""
+    numbers = table()
+    whole = numbers["size"] == numbers["size"].max()
+    figure = hypergradient_bias.draw(
+        numbers.assign(**{n: numbers[n].mask(whole, 0.0) for n in ("bias_percent", "sd_percent")})
+    )
+    figure.draw_without_rendering()
+    for axes in figure.axes[:6]:
+        drawn = [value for line in axes.lines if line.get_marker() != "None" for value in line.get_xdata()]
+        assert drawn
+        assert max(drawn) < numbers["size"].max() / 2
+        assert axes.get_ylim()[0] > 1e-3
+    nothing = numbers.assign(bias_percent=0.0, sd_percent=0.0)
+    hypergradient_bias.draw(nothing).draw_without_rendering()
+
+
 def test_nothing_studied_is_said():
     figure = hypergradient_bias.draw(report.table(pd.DataFrame()))
     assert "No experiment" in figure.axes[0].texts[0].get_text()

@@ -6,6 +6,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_records import ORDER, REFERENCES
 
@@ -15,7 +16,7 @@ from hsac.errors import InputError
 from hsac.report.claims import Claim, read_claims, write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
-from hsac.report.page import _claims, duration, write_page
+from hsac.report.page import PRINTED, _claims, _sources, duration, write_page
 from hsac.report.published import write_published
 from hsac.report.tables import write_tables
 from hsac.report.theory import write_theory_tables
@@ -58,6 +59,14 @@ def html(results: Path, variant_file: Path, data_folder: Path, tmp_path_factory:
         write_picture(name, data_folder, root / "data" / f"{name}.png")
     write_page(root, ["digits", "disease"], {"digits": variant_file}, NOTHING_BEHIND, root / "index.html")
     return (root / "index.html").read_text()
+
+
+@pytest.mark.parametrize("headings", PRINTED)
+def test_headings_lead_to_their_column(headings):
+    """Each heading of a table stands for a column of that table, though other tables have the same names."""
+    numbers = pd.DataFrame(columns=list(headings))
+    assert len(set(headings.values())) == len(headings)
+    assert _sources(numbers, list(headings.values())) == {heading: name for name, heading in headings.items()}
 
 
 def test_nothing_is_fetched(html):

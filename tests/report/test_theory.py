@@ -92,7 +92,19 @@ def test_biases_are_pooled_over_points(tmp_path):
     assert table.loc[(16, "none"), "p"] == 1
     assert table.loc[(64, "none"), "p"] < 1e-9  # without noise a bias is certain
     shown = hypergradient_bias.displayed(table.reset_index())
-    assert list(shown["Samples"])[:2] == ["each its own", "one for all"]
+    assert list(shown["Which samples are shared"])[:2] == ["each its own", "one for all"]
+
+
+@pytest.mark.parametrize(
+    ("bias_size", "se", "found"), [(3e-17, 0.0, 0.0), (3e-17, 4e-18, 0.0), (3e-5, 0.0, 0.01), (3e-17, 0.01, 1e-14)]
+)
+def test_rounding_is_no_bias(bias_size, se, found):
+    """Where bias and noise are those of rounding, both are 0. A bias without noise or noise without a bias stays."""
+    rows = hypergradient_bias.table(pd.DataFrame([bias(10, -0.3, bias_size, se)]))
+    rounded = found == 0
+    assert rows["bias_percent"][0] == pytest.approx(found, rel=1e-9, abs=0)
+    assert rows["sd_percent"][0] == pytest.approx(0 if rounded else 100 * 5 * se / 0.3)
+    assert rows["p"][0] == (1 if rounded else pytest.approx(1 if se else 0))
 
 
 def test_nothing_measured_gives_tables_that_say_so(results, tmp_path):

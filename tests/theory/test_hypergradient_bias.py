@@ -14,6 +14,7 @@ from hsac.data import build_variant, load_images, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import write_json
 from hsac.hypergradient import HessianOperator
+from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.rules.curvature.hsac import SHARED, Hsac, Samples
 from hsac.theory import hypergradient_bias as study
 from hsac.train.loop import Training
@@ -22,6 +23,7 @@ from hsac.train.tasks import EpisodeTask
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 METHOD = "sgd+fixed@0.3"
+SEARCH = {"search": {"points": 2}}
 OPTIONS = {"at": [0.5, 1.0], "sizes": [0.25, 1.0], "draws": 6, "seed": 0, "rows": None}
 
 
@@ -86,7 +88,7 @@ def test_truth_is_the_rules_own(point, objective, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("objective", "shared"), [(o, s) for o in study.OBJECTIVES for s in study.SHARED if (o, s) != ("loss", "adversary")]
+    ("objective", "shared"), [(o, s) for o in study.OBJECTIVES for s in study.KINDS if (o, s) != ("loss", "adversary")]
 )
 def test_all_rows_leave_no_error(point, objective, shared):
     """An estimate from all rows has neither bias nor noise, whatever it shares."""
@@ -117,12 +119,16 @@ def test_estimates_are_the_rules(point, shared):
     numbers, truth = range(3), point.truth["worst"]
     draws = study.Draws(point.task, point.rows, 32, 0, "test", numbers)
     upper, lower, adversary = (draws.batch(name) for name in ("upper", "lower", "adversary"))
-    lower, adversary = (upper if shared == "levels" else lower), (adversary if shared == "none" else upper)
     problem, w, theta = study.repeated(point.problem, 3), point.w.repeat(3, 1), point.theta.repeat(3, 1)
-    samples = Samples(problem.loss(upper), problem.objective(lower), problem.loss(adversary))
-    rule, carried = Hsac(objective="worst"), truth.carried.expand_as(w)
+    step = SimpleNamespace(
+        upper=lambda times: problem.loss(upper),
+        lower=lambda times, shared: problem.objective(upper if shared else lower),
+        adversary=lambda times: problem.loss(adversary),
+        batches=1,
+    )
+    rule, carried = Hsac(objective="worst", shared=shared), truth.carried.expand_as(w)
     state = rule.init(theta) | {"adversary": carried, "solver": {"power": truth.power.expand_as(w)}}
-    _, _, log = rule.outer(theta, state, w, samples, lambda: w, ())
+    _, _, log = rule.outer(theta, state, w, rule.draw(step), lambda: w, ())
     assert_close(estimated(point, "worst", shared, 32, numbers).total, log["hypergradient"])
 
 
@@ -132,6 +138,19 @@ def test_costs_count_every_product(point):
     cost = {shared: estimated(point, "loss", shared, 8).gradients for shared in ("none", "levels", "terms", "step")}
     assert cost == {"none": 1 + 1 + 2 * 7, "levels": 1 + 1 + 2 * 7, "terms": 1 + 3 * 7, "step": 1 + 1 + 2 * 4}
     assert {estimated(point, "worst", shared, 8).gradients for shared in SHARED} == {2 + 1 + 2 * 7}
+
+
+def test_known_step_is_neumanns(point):
+    """A series with this step fixed is the adaptive one, bit for bit."""
+    batch = study.batch_of(point.task, point.rows[None, :50])
+    leaves = point.w.clone().requires_grad_(), point.theta.clone().requires_grad_()
+    hessian = HessianOperator(point.problem.objective(batch), *leaves)
+    v = torch.randn(point.w.shape, generator=torch.Generator().manual_seed(0), dtype=point.w.dtype)
+    adaptive, power = Neumann(), point.truth["loss"].power
+    step = study.neumann_step(adaptive, hessian, v, power)
+    assert 0 < step < 1
+    fixed = Neumann(step=step).solve(hessian, v, {}).x
+    assert torch.equal(fixed, adaptive.solve(hessian, v, {"power": power}).x)
 
 
 def test_a_mean_operator_is_the_means(point):
@@ -208,7 +227,7 @@ def test_rows_of_a_training(settings, variant, data_folder):
     steps = sorted({row["step"] for row in found})
     assert steps[1] == 2 * steps[0]
     assert {row["share"] for row in found} == {0.5, 1.0}
-    assert len(found) == len(said) * (len(study.SHARED) * 2 - 1) * len(OPTIONS["sizes"])
+    assert len(found) == len(said) * (len(study.KINDS) * 2 - 1) * len(OPTIONS["sizes"])
     assert {row["size"] for row in found} == {16, 64}
     assert {(row["experiment"], row["method"], row["seed"]) for row in found} == {("digits", METHOD, 0)}
     one = found[0]
@@ -218,6 +237,25 @@ def test_rows_of_a_training(settings, variant, data_folder):
     capped = study.hypergradient_bias(short, cell, OPTIONS | {"rows": 40, "at": [1.0]}, variant, data_folder)
     assert {row["size"] for row in capped} == {16, 40}
     assert max(row["sd"] for row in capped if row["size"] == 40) < 1e-12
+
+
+def test_progress_follows_each_point(settings, variant, data_folder, monkeypatch):
+    """A point is told of after its rows are there."""
+    cell, seen = config.cell(settings, "digits", METHOD), []
+    cell["config"]["training"] = cell["config"]["training"] | {"epochs": 1}
+    monkeypatch.setattr(study, "at_point", lambda *given: [seen.append("measured")] and [{}])
+    study.hypergradient_bias(settings, cell, OPTIONS, variant, data_folder, lambda text: seen.append("told"))
+    assert seen == ["measured", "told"] * 2
+
+
+def test_batch_statistics_are_refused(settings, variant, data_folder):
+    """The loss of a model that normalises by batch is no mean over rows."""
+    changed = copy.deepcopy(settings)
+    changed["experiments"]["digits"]["model"] = {"name": "resnet", "depth": 20}
+    cell = config.cell(changed, "digits", METHOD)
+    said = r"experiments\.digits\.hypergradient: found model 'resnet'; allowed are models that do not normalise"
+    with pytest.raises(InputError, match=said):
+        study.hypergradient_bias(changed, cell, OPTIONS, variant, data_folder)
 
 
 def test_a_training_that_diverges(settings, variant, data_folder):
@@ -245,18 +283,19 @@ def test_what_has_no_bias_to_measure(settings, data_folder, tmp_path, experiment
 
 
 @pytest.mark.parametrize(
-    ("override", "experiment", "said"),
+    ("command", "override", "experiment", "said"),
     [
-        ({}, "disease", "--experiment: found 'disease'; allowed is one with the key hypergradient"),
-        ({"search": {"points": 2}}, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
+        ("hypergradient", {}, "disease", "--experiment: found 'disease'; allowed is one with the key hypergradient"),
+        ("hypergradient", SEARCH, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
+        ("certify", SEARCH, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
     ],
 )
-def test_the_command_says_what_misses(settings, variant, tmp_path, capsys, override, experiment, said):
-    studied = settings["experiments"]["digits"] | {"hypergradient": {"method": METHOD}}
+def test_the_command_says_what_misses(settings, variant, tmp_path, capsys, command, override, experiment, said):
+    studied = settings["experiments"]["digits"] | {"hypergradient": {"method": METHOD}, "informed": [METHOD]}
     given = settings | override | {"experiments": settings["experiments"] | {"digits": studied}}
     write_json(tmp_path / "settings.json", given)
     options = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]
     output = tmp_path / "rows.csv"
-    assert cli.main(["hypergradient", *options, "--experiment", experiment, "--output", str(output)]) == 2
+    assert cli.main([command, *options, "--experiment", experiment, "--output", str(output)]) == 2
     assert capsys.readouterr().err.startswith(f"hsac: {said}")
     assert not output.exists()

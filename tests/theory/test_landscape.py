@@ -51,7 +51,8 @@ def bundles(settings, variant, data_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(settings, bundles, variant, data_folder, tmp_path_factory):
     kept = tmp_path_factory.mktemp("kept")
-    return landscape.measure(settings, bundles, variant, data_folder, kept, "code", lambda text: None)
+    options = config.measured_options(settings)
+    return landscape.measure(settings, options, bundles, variant, data_folder, kept, "code", lambda text: None)
 
 
 def test_measured_numbers_are_those_of_the_trained_network(settings, bundles, variant, data_folder, rows):
@@ -83,10 +84,10 @@ def test_a_certificate_pays_for_a_curvature_that_was_learned(rows):
 
 
 def test_what_was_measured_is_kept_until_something_changes(settings, bundles, variant, data_folder, tmp_path, rows):
-    measured = []
+    measured, options = [], config.measured_options(settings)
     for code in ("a", "a", "b"):
         said: list[str] = []
-        found = landscape.measure(settings, bundles, variant, data_folder, tmp_path, code, said.append)
+        found = landscape.measure(settings, options, bundles, variant, data_folder, tmp_path, code, said.append)
         assert found == rows
         measured.append(len(said))
     assert measured == [4, 0, 4]
@@ -98,7 +99,8 @@ def test_a_diverged_run_has_no_row(settings, variant, data_folder, tmp_path):
     cell = config.cell(wild, "digits", "sgd+fixed@0.3")
     run.run_bundle(wild, cell, [0], variant, data_folder, tmp_path / "block0.json")
     bundles = {tmp_path / "block0.json": cell}
-    assert landscape.measure(wild, bundles, variant, data_folder, tmp_path, "code", lambda text: None) == []
+    options = config.measured_options(wild)
+    assert landscape.measure(wild, options, bundles, variant, data_folder, tmp_path, "code", lambda text: None) == []
     write_rows(tmp_path / "rows.csv", [])
     assert list(csv.DictReader((tmp_path / "rows.csv").open())) == []
 

@@ -145,10 +145,6 @@ def measured(experiment):
     return [path.as_posix() for path in found]
 
 
-# options of the theory that what is measured of trained networks does not depend on
-APART = ("studies", "hypergradient")
-
-
 def chosen_points(cells):
     """What the searches of these cells came to, where they are searched."""
     root = layout.results_root(SCALE)

@@ -28,9 +28,7 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
-        theory=lambda wildcards: json.dumps(
-            {k: v for k, v in SETTINGS["theory"].items() if k not in APART}
-        ),
+        theory=lambda wildcards: json.dumps(configuration.measured_options(SETTINGS)),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
         "hsac measure --experiment {wildcards.experiment} --variant {input.variant:q} "

@@ -78,10 +78,11 @@ CAPTIONS = {
     "true risk is known to quadrature. Without its complexity term the bound is only the Monte Carlo limit on the "
     "training error.",
     "hypergradient_bias": "Estimates of the hypergradient from batches (of rows, or of episodes) against that of the "
-    "whole training part, at points along one training. Top and middle: root mean square over these points of the mean "
-    "estimate less the truth, in per cent of the truth's; bars are ± 1 standard error, open markers cannot be told "
-    "from no bias. Bottom: standard deviation of a single estimate. The rule draws a batch for each level and one for "
-    "the adversary; what follows it in the legend differs from it in one respect.",
+    "whole training part, at points along one training. Top and middle: root mean square over these points of the "
+    "mean estimate less the truth, in per cent of the truth's; bars are ± 1 standard error, open markers cannot be "
+    "told from no bias. Bottom: standard deviation of a single estimate. Batches of all rows have neither and are "
+    "left out. The rule draws a batch for each level and one for the adversary; what follows it in the legend differs "
+    "from it in one respect.",
     "rule_graph": "The workflow's rules and what they feed, left to right. Arrows implied by longer ways are left out.",
 }
 

@@ -59,7 +59,8 @@ def _panel(axes: Axes, cells: pd.DataFrame, quantity: str) -> None:
     axes.axhline(100, color="#4d4d4d", linewidth=0.9, linestyle="--", zorder=1)
     kinds = [kind for kind in KINDS if kind in set(cells["shared"])]
     for place, kind in enumerate(kinds):
-        own = cells[cells["shared"] == kind].sort_values("size")
+        # a log axis has no 0, which is what batches of all rows give
+        own = cells[(cells["shared"] == kind) & (cells[quantity] > 0)].sort_values("size")
         # beside each other, or equal ones would hide one another
         x = own["size"].to_numpy() * 1.05 ** (place - (len(kinds) - 1) / 2)
         _line(axes, x, own, kind, quantity)
