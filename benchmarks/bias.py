@@ -75,7 +75,7 @@ def rivals(runs: pd.DataFrame) -> str:
         cells = [experiment, f"{mean_interval(mended).mean:.2f}"]
         for method in RIVALS:
             found = paired_difference(mended, replicates(runs, experiment, method))
-            cells.append(f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]")
+            cells.append(f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−"))
         best = max(
             (f"sgd+fixed@{c}" for c in ("0.1", "0.3", "1", "3")),
             key=lambda method: mean_interval(replicates(runs, experiment, method)).mean,
