@@ -43,4 +43,5 @@ def test_differences_are_of_the_mended_rule(runs) -> None:
     means = runs.groupby(["experiment", "method"])["selected_test_accuracy"].mean() * 100
     images = bias.ROBUSTNESS[0]
     difference = means[images, bias.MENDED] - means[images, bias.FIRST]
-    assert f"{difference:+.2f} [".replace("-", "−") in next(line for line in bias.rivals(runs).splitlines() if images in line)
+    row = next(line for line in bias.rivals(runs).splitlines() if images in line)
+    assert f"{difference:+.2f} [".replace("-", "−") in row
