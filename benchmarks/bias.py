@@ -1,11 +1,12 @@
 """Print what the hypergradient's bias did to the results, from committed records: `python -m benchmarks.bias`.
 
-The tables stand in docs/verdict.md. Records: results/reference (scales default, robustness and bias).
+The tables stand in docs/verdict.md. Records: results/reference (scales default, robustness, bias and guard).
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hsac.report.statistics import METRIC, Replicates, mean_interval, paired_difference
@@ -29,6 +30,15 @@ SAMPLES = {
     "sgd+fixed@0.3": "fixed 0.3",
     "sgd+learned": "learned",
     "sgd+drift_slow": "slow drift",
+}
+GUARDS = {
+    MENDED: "as it is",
+    "sgd+hsac_sure": "c moves beyond two standard errors",
+    "sgd+hsac_likely": "beyond one",
+    "sgd+hsac_proportional": "steps shrink with the hypergradient",
+    "sgd+hsac_slow": "smaller steps throughout",
+    "sgd+learned": "the training loss's own gradient",
+    "sgd+fixed@0.3": "c stays",
 }
 RIVALS = {FIRST: "one batch (first)", "sgd+learned": "learned", "sgd+grid": "grid of four", "sgd+fixed@1": "c = 1"}
 
@@ -86,6 +96,31 @@ def rivals(runs: pd.DataFrame) -> str:
     return _table(heads, lines)
 
 
+def guards(reference: Path = REFERENCE) -> str:
+    """Return the table of the scale guard: validation accuracy, what differs from the rule as it is, scatter of c.
+
+    Args:
+        reference: Folder of the reference results.
+
+    Returns:
+        Markdown. Differences (points) are of the mean over the experiments, paired by seed, with 95 % t intervals. The
+        scatter is the standard deviation over seeds of ln c at the end, averaged over the experiments.
+    """
+    runs = pd.read_parquet(reference / "guard" / "runs.parquet")
+    runs = runs.assign(accuracy=100 * runs["selected_validation_accuracy"], scatter=np.log(runs["curvature"]))
+    cells = runs.groupby(["method", "experiment"])
+    accuracy, scatter = cells["accuracy"].mean().unstack(), cells["scatter"].std().unstack().mean(axis=1)
+    overall = runs.groupby(["method", "seed"], as_index=False)["accuracy"].mean().assign(experiment="all")
+    as_it_is = Replicates(overall, "all", MENDED, "accuracy")
+    lines = []
+    for method, text in GUARDS.items():
+        found = paired_difference(Replicates(overall, "all", method, "accuracy"), as_it_is)
+        difference = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
+        means = [f"{value:.2f}" for value in accuracy.loc[method]]
+        lines.append([f"`{method}`", text, *means, "0" if method == MENDED else difference, f"{scatter[method]:.2f}"])
+    return _table(["method", "what differs", *accuracy.columns, "Δ mean [95 %]", "scatter of ln c"], lines)
+
+
 def cost(runs: pd.DataFrame) -> str:
     """Return the third table: cost in trainings, a Hessian product counted as two gradients."""
     lines = []
@@ -112,8 +147,9 @@ def main() -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bias", description=__doc__.partition("\n")[0])
     parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the reference results")
-    runs = records(parser.parse_args().reference)
-    print(samples(runs), rivals(runs), cost(runs), sep="\n\n")
+    reference = parser.parse_args().reference
+    runs = records(reference)
+    print(samples(runs), rivals(runs), cost(runs), guards(reference), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,12 @@ def test_verdict_has_the_present_tables(runs, table) -> None:
     assert table(runs) in VERDICT.read_text()
 
 
+def test_verdict_has_the_guards() -> None:
+    table = bias.guards()
+    assert table in VERDICT.read_text()
+    assert len(table.splitlines()) == 2 + len(bias.GUARDS)
+
+
 def test_grid_costs_its_four_trainings(runs) -> None:
     assert "| sgd+grid | 4.00 |" in bias.cost(runs)
     assert "| sgd+learned | 1.00 |" in bias.cost(runs)
