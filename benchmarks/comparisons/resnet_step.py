@@ -27,6 +27,7 @@ class Images:
     """Bytes of random images (B, 3, side, side) and labels, one batch of them, as a task of one run."""
 
     steps_per_epoch = 10**6
+    batches = 1
 
     def __init__(self, side: int, batch: int, device: torch.device) -> None:
         g = torch.Generator().manual_seed(0)
@@ -35,7 +36,7 @@ class Images:
         self.labels = torch.randint(0, CLASSES, (batch,), generator=g).to(device)
         self.trained = CrossEntropy()
 
-    def batch(self, stream: str) -> tuple[Tensor, Tensor]:
+    def batch(self, stream: str, times: int = 1) -> tuple[Tensor, Tensor]:
         return self.bytes[None].float() / 255, self.labels[None]
 
     def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]) -> Outputs:

@@ -337,7 +337,7 @@ def test_birds_are_split_by_class_and_resized_whole(coloured: Path) -> None:
 
 
 def test_cifar_fs_pools_the_parts_under_its_lists(tmp_path: Path) -> None:
-    words = ["apple", "bear", "cloud"]
+    words = ["apple", "bear", "cra"]  # the hub's spelling of crab
     import datasets as hf
 
     features = hf.Features(
@@ -347,11 +347,12 @@ def test_cifar_fs_pools_the_parts_under_its_lists(tmp_path: Path) -> None:
         pictures = [Image.fromarray(noise(i, 32, 32, 3)) for i in range(rows)]
         columns = {"img": pictures, "fine_label": [i % 3 for i in range(rows)], "coarse_label": [0] * rows}
         hf.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / f"{part}-00000-of-00001.parquet")
-    for name, listed in (("train", [["x", "cloud"]]), ("val", [["x", "apple"]]), ("test", [["y", "bear"]])):
+    for name, listed in (("train", [["x", "crab"]]), ("val", [["x", "apple"]]), ("test", [["y", "bear"]])):
         (tmp_path / f"{name}.json").write_text(json.dumps(listed))
     arrays, decoded = cifar_fs.build(tmp_path, ".", ".")
     assert arrays["label"].tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
     assert arrays["split"].tolist() == [1, 2, 0, 1, 2, 1, 2, 0]
+    assert arrays["classes"].tolist() == ["apple", "bear", "crab"]
     assert len(decoded["train/img"]) == 5
     (tmp_path / "val.json").write_text('["apple"]')
     with pytest.raises(InputError, match=r"val\.json: found no list of \[superclass, class\]"):

@@ -50,6 +50,7 @@ def settings_of(small):
     settings = copy.deepcopy(small.settings)
     settings["rules"]["curvature"] |= SEARCHES
     settings["rules"]["curvature"]["hsac_exact"]["period"] = 20  # one outer step: it takes a product a weight
+    settings["rules"]["curvature"]["hsac_steady"] = {"threshold": 0.0}  # two outer steps are too few to know a sign
     settings["rules"]["curvature"]["random_walk"] = {"period": 20}  # one step, as two may cancel
     return settings
 

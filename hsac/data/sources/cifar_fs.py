@@ -14,9 +14,11 @@ from hsac.data.sources._images import TEST, TRAIN, VALIDATION, parts_of_classes
 from hsac.errors import InputError
 from hsac.files import read_json
 
+SPELT = {"cra": "crab"}  # the hub's names of CIFAR-100's classes that the lists spell otherwise
+
 
 def build(folder: Path, data: str, lists: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """CIFAR-100's train and test images pooled, 600 a class, in the class order of CIFAR-100.
+    """CIFAR-100's train and test images pooled, 600 a class, in the class order of CIFAR-100, named as the lists do.
 
     ``data``: the folder of CIFAR-100's parquet files below ``folder``; ``lists``: that of train.json, val.json and
     test.json, each a list of [superclass, class].
@@ -27,8 +29,9 @@ def build(folder: Path, data: str, lists: str) -> tuple[dict[str, np.ndarray], d
     arrays, decoded = hub.build(folder, data, image="img", label="fine_label")
     named = {TRAIN: "train", VALIDATION: "val", TEST: "test"}
     words = {part: _words(Path(folder) / lists / f"{name}.json") for part, name in named.items()}
-    part = parts_of_classes(words, [str(word) for word in arrays["classes"]], f"{Path(folder) / lists}")
-    return {**arrays, "split": part[arrays["label"]]}, decoded
+    classes = [SPELT.get(str(word), str(word)) for word in arrays["classes"]]
+    part = parts_of_classes(words, classes, f"{Path(folder) / lists}")
+    return {**arrays, "classes": np.array(classes), "split": part[arrays["label"]]}, decoded
 
 
 def _words(path: Path) -> list[str]:
