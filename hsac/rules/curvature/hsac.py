@@ -92,9 +92,8 @@ class Hsac:
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
-        if (
-            self.batch == "held_out"
-        ):  # the levels are then on batches of two parts, and validation batches have one size
+        # the levels are then on batches of two parts, and validation batches have one size
+        if self.batch == "held_out":
             require(self.shared != "levels", "shared", self.shared, "none or adversary with batch: held_out")
             require(self.batch_factor == 1, "batch_factor", self.batch_factor, "1 with batch: held_out")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
