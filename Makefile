@@ -2,6 +2,7 @@
 # make smoke      the same at the smallest scale
 # make test       install, then run the tests
 # make bench      speed and memory against other packages
+# make same       run the smallest scale and say which of its results a change of the code changed
 # make reference  put what is small of results/$(SCALE), by default the default scale's, under results/reference
 # make lint       formatting, types and workflow checks
 PYTHON ?= python3
@@ -12,7 +13,7 @@ INSTALLED := .venv/.installed
 REFERENCE = results/reference$(patsubst %,/%,$(filter-out default,$(SCALE)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce smoke test bench reference lint lock
+.PHONY: reproduce smoke test bench same reference lint lock
 
 reproduce: $(INSTALLED)
 	snakemake --cores $(CORES)
@@ -26,6 +27,9 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	pip install --quiet -c requirements.lock -r benchmarks/requirements.txt
 	python -m benchmarks
+
+same: $(INSTALLED)
+	python -m benchmarks.same
 
 reference:
 	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures $(REFERENCE)/cost

@@ -1,1 +1,3 @@
-"""Speed and memory of hsac, side by side with what a user would pick instead: `python -m benchmarks`."""
+"""Speed and memory of hsac, side by side with what a user would pick instead: `python -m
+benchmarks`.
+"""

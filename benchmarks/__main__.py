@@ -1,7 +1,8 @@
-"""Measures every comparison and writes results.csv, results.md and figures/: `python -m benchmarks [NAME ...]`.
+"""Measures every comparison and writes results.csv, results.md and figures/: `python -m benchmarks
+[NAME ...]`.
 
-NAMEs leave out the other comparisons, whose earlier rows stay. One thread, as the suite's own processes have, unless
-OMP_NUM_THREADS says otherwise; on a GPU too when there is one.
+NAMEs leave out the other comparisons, whose earlier rows stay. One thread, as the suite's own
+processes have, unless OMP_NUM_THREADS says otherwise; on a GPU too when there is one.
 """
 
 import argparse
@@ -16,7 +17,9 @@ NAMES = sorted(path.stem for path in (HERE / "comparisons").glob("[!_]*.py"))
 
 def main() -> int:
     """Ends with status 1 where results disagree."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - set(NAMES):
@@ -28,7 +31,9 @@ def main() -> int:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     modules = {name: import_module(f"benchmarks.comparisons.{name}") for name in NAMES}
-    titles = {name: module.__doc__.partition("\n")[0].rstrip(".") for name, module in modules.items()}
+    titles = {
+        name: module.__doc__.partition("\n")[0].rstrip(".") for name, module in modules.items()
+    }
     rows = read(HERE / "results.csv")
     for name in names:  # written after each, so that one that fails takes no other with it
         rows = [row for row in rows if row["comparison"] != name]

@@ -1,6 +1,8 @@
-"""Print what the hypergradient's bias did to the results, from committed records: `python -m benchmarks.bias`.
+"""Print what the hypergradient's bias did to the results, from committed records: `python -m
+benchmarks.bias`.
 
-The tables stand in docs/verdict.md. Records: results/reference (scales default, robustness, bias and guard).
+The tables stand in docs/verdict.md. Records: results/reference (scales default, robustness, bias
+and guard).
 """
 
 import argparse
@@ -40,7 +42,12 @@ GUARDS = {
     "sgd+learned": "the training loss's own gradient",
     "sgd+fixed@0.3": "c stays",
 }
-RIVALS = {FIRST: "one batch (first)", "sgd+learned": "learned", "sgd+grid": "grid of four", "sgd+fixed@1": "c = 1"}
+RIVALS = {
+    FIRST: "one batch (first)",
+    "sgd+learned": "learned",
+    "sgd+grid": "grid of four",
+    "sgd+fixed@1": "c = 1",
+}
 
 
 def records(reference: Path = REFERENCE) -> pd.DataFrame:
@@ -55,7 +62,9 @@ def records(reference: Path = REFERENCE) -> pd.DataFrame:
     Raises:
         FileNotFoundError: A scale has no records there.
     """
-    tables = [pd.read_parquet(reference / scale / "runs.parquet") for scale in ("", "robustness", "bias")]
+    tables = [
+        pd.read_parquet(reference / scale / "runs.parquet") for scale in ("", "robustness", "bias")
+    ]
     return pd.concat(tables).drop_duplicates(["experiment", "method", "seed"])
 
 
@@ -65,13 +74,17 @@ def replicates(runs: pd.DataFrame, experiment: str, method: str) -> Replicates:
 
 
 def samples(runs: pd.DataFrame) -> str:
-    """Return the first table: test accuracy (%) by how large a sample each level takes, beside the controls."""
+    """Return the first table: test accuracy (%) by how large a sample each level takes, beside the
+    controls.
+    """
     lines = []
     for experiment in DEFAULT:
         cells = [experiment]
         for method in SAMPLES:
             found = mean_interval(replicates(runs, experiment, method))
-            ends = "" if method == "sgd+fixed@0.3" else f", c {curvatures(runs, experiment, method)}"
+            ends = (
+                "" if method == "sgd+fixed@0.3" else f", c {curvatures(runs, experiment, method)}"
+            )
             cells.append(f"{found.mean:.2f} ± {(found.high - found.low) / 2:.2f}{ends}")
         lines.append(cells)
     return _table(["default scale, 10 seeds", *SAMPLES.values()], lines)
@@ -85,7 +98,9 @@ def rivals(runs: pd.DataFrame) -> str:
         cells = [experiment, f"{mean_interval(mended).mean:.2f}"]
         for method in RIVALS:
             found = paired_difference(mended, replicates(runs, experiment, method))
-            cells.append(f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−"))
+            cells.append(
+                f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
+            )
         best = max(
             (f"sgd+fixed@{c}" for c in ("0.1", "0.3", "1", "3")),
             key=lambda method: mean_interval(replicates(runs, experiment, method)).mean,
@@ -97,7 +112,8 @@ def rivals(runs: pd.DataFrame) -> str:
 
 
 def guards(reference: Path = REFERENCE) -> str:
-    """Return the table of the scale guard: validation accuracy, what differs from the rule as it is, scatter of c.
+    """Return the table of the scale guard: validation accuracy, what differs from the rule as it
+    is, scatter of c.
 
     Args:
         reference: Folder of the reference results.
@@ -107,25 +123,46 @@ def guards(reference: Path = REFERENCE) -> str:
         scatter is the standard deviation over seeds of ln c at the end, averaged over the experiments.
     """
     runs = pd.read_parquet(reference / "guard" / "runs.parquet")
-    runs = runs.assign(accuracy=100 * runs["selected_validation_accuracy"], scatter=np.log(runs["curvature"]))
+    runs = runs.assign(
+        accuracy=100 * runs["selected_validation_accuracy"], scatter=np.log(runs["curvature"])
+    )
     cells = runs.groupby(["method", "experiment"])
-    accuracy, scatter = cells["accuracy"].mean().unstack(), cells["scatter"].std().unstack().mean(axis=1)
-    overall = runs.groupby(["method", "seed"], as_index=False)["accuracy"].mean().assign(experiment="all")
+    accuracy, scatter = (
+        cells["accuracy"].mean().unstack(),
+        cells["scatter"].std().unstack().mean(axis=1),
+    )
+    overall = (
+        runs.groupby(["method", "seed"], as_index=False)["accuracy"].mean().assign(experiment="all")
+    )
     as_it_is = Replicates(overall, "all", MENDED, "accuracy")
     lines = []
     for method, text in GUARDS.items():
         found = paired_difference(Replicates(overall, "all", method, "accuracy"), as_it_is)
-        difference = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
+        difference = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace(
+            "-", "−"
+        )
         means = [f"{value:.2f}" for value in accuracy.loc[method]]
-        lines.append([f"`{method}`", text, *means, "0" if method == MENDED else difference, f"{scatter[method]:.2f}"])
-    return _table(["method", "what differs", *accuracy.columns, "Δ mean [95 %]", "scatter of ln c"], lines)
+        lines.append(
+            [
+                f"`{method}`",
+                text,
+                *means,
+                "0" if method == MENDED else difference,
+                f"{scatter[method]:.2f}",
+            ]
+        )
+    return _table(
+        ["method", "what differs", *accuracy.columns, "Δ mean [95 %]", "scatter of ln c"], lines
+    )
 
 
 def cost(runs: pd.DataFrame) -> str:
     """Return the third table: cost in trainings, a Hessian product counted as two gradients."""
     lines = []
     for method in (*list(SAMPLES)[:5], "sgd+learned", "sgd+grid"):
-        rows = runs[(runs["method"] == method) & runs["experiment"].isin(DEFAULT) & (runs["status"] == "ok")]
+        rows = runs[
+            (runs["method"] == method) & runs["experiment"].isin(DEFAULT) & (runs["status"] == "ok")
+        ]
         # the steps of a run that was chosen among several are the sum of theirs
         steps = rows["steps"] / rows["tried"]
         lines.append([method, f"{((rows['gradients'] + 2 * rows['products']) / steps).mean():.2f}"])
@@ -133,8 +170,12 @@ def cost(runs: pd.DataFrame) -> str:
 
 
 def curvatures(runs: pd.DataFrame, experiment: str, method: str) -> str:
-    """Return the range over the finished seeds of the curvature (geometric mean of the layers) at the end."""
-    rows = runs[(runs["experiment"] == experiment) & (runs["method"] == method) & (runs["status"] == "ok")]
+    """Return the range over the finished seeds of the curvature (geometric mean of the layers) at
+    the end.
+    """
+    rows = runs[
+        (runs["experiment"] == experiment) & (runs["method"] == method) & (runs["status"] == "ok")
+    ]
     return f"{rows['curvature'].min():.2g}–{rows['curvature'].max():.2g}"
 
 
@@ -145,8 +186,12 @@ def _table(heads: list[str], lines: list[list[str]]) -> str:
 
 def main() -> None:
     """Print the tables as Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bias", description=__doc__.partition("\n")[0])
-    parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the reference results")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bias", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--reference", type=Path, default=REFERENCE, help="folder of the reference results"
+    )
     reference = parser.parse_args().reference
     runs = records(reference)
     print(samples(runs), rivals(runs), cost(runs), guards(reference), sep="\n\n")

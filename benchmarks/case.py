@@ -10,7 +10,9 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Target:
-    """What the ratio should come to: peer/ours at least `value` (sign ≥), or ours/peer at most `value` (sign ≤)."""
+    """What the ratio should come to: peer/ours at least `value` (sign ≥), or ours/peer at most
+    `value` (sign ≤).
+    """
 
     sign: str
     value: float
@@ -47,10 +49,11 @@ SLOWER = Target("≤", inf)  # ours/peer likewise
 class Case:
     """`ours` and `theirs`, which `build` makes, both without arguments.
 
-    What they return (tensors, or nested tuples of them) must agree to the relative `tolerance` before anything is
-    timed; None where there is nothing to compare. `unit`: "s", seconds of a call (`measure.seconds` says by which
-    clock); "MiB", peak memory that a call adds; any other, the number that a call itself returns, in that unit. `needs`
-    is the module without which the case is skipped; `repeats` bounds the number of samples.
+    What they return (tensors, or nested tuples of them) must agree to the relative `tolerance`
+    before anything is timed; None where there is nothing to compare. `unit`: "s", seconds of a call
+    (`measure.seconds` says by which clock); "MiB", peak memory that a call adds; any other, the
+    number that a call itself returns, in that unit. `needs` is the module without which the case is
+    skipped; `repeats` bounds the number of samples.
     """
 
     name: str

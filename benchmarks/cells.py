@@ -51,22 +51,38 @@ def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
     return json.loads(path.read_text()), path
 
 
-def training(scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> Training:
+def training(
+    scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
+) -> Training:
     """A cell and its seeds, ready to move a step at a time."""
     given = settings(scale) | {"device": str(device)}
     cell = config.cell(given, experiment, method)
     made = prepare(given, cell, [*seeds], variant(scale, experiment)[0], folder() / "data")
     rules = (made.weight_rule, made.curvature_rule, made.transform)
-    return Training(made.task, made.bundle, made.w, made.theta, *rules, made.plan, normals(seeds, made.w))
+    return Training(
+        made.task, made.bundle, made.w, made.theta, *rules, made.plan, normals(seeds, made.w)
+    )
 
 
-def trained(scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> dict[str, float]:
-    """Seconds of a process of its own that trains a cell's seeds, by the workflow's command: `wall` and `cpu` of all of
-    it, `training` of what the records say."""
+def trained(
+    scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
+) -> dict[str, float]:
+    """Seconds of a process of its own that trains a cell's seeds, by the workflow's command: `wall`
+    and `cpu` of all of it, `training` of what the records say.
+    """
     _, stored = variant(scale, experiment)
     place = Path(tempfile.mkdtemp(dir=folder()))
     write_json(place / "settings.json", settings(scale) | {"device": str(device)})
-    command = ["train", "--settings", "settings.json", "--experiment", experiment, "--method", method, "--variant"]
+    command = [
+        "train",
+        "--settings",
+        "settings.json",
+        "--experiment",
+        experiment,
+        "--method",
+        method,
+        "--variant",
+    ]
     command += [str(stored), "--index", "block0.json", "--seeds", *map(str, seeds)]
     wall = run([sys.executable, "-m", "hsac", *command], place)
     seconds = [json.loads((place / f"seed{seed}.json").read_text())["seconds"] for seed in seeds]
@@ -76,7 +92,12 @@ def trained(scale: str, experiment: str, method: str, seeds: tuple[int, ...], de
 def run(command: list[str], place: Path) -> dict[str, float]:
     """Run a command in a folder: its `wall` seconds, and `cpu` seconds of it and its children."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    given = {"PATH": path, "PYTHONPATH": str(ROOT), "HSAC_DATA": str(folder() / "data"), "OMP_NUM_THREADS": "1"}
+    given = {
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+        "HSAC_DATA": str(folder() / "data"),
+        "OMP_NUM_THREADS": "1",
+    }
     begun, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=place, env=os.environ | given, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -15,11 +15,15 @@ COLOURS = {"yes": "tab:green", "no": "tab:red", "": "tab:grey"}
 
 
 def draw(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Rows of one comparison, a panel for what each is measured against; rows without a ratio are left out."""
+    """Rows of one comparison, a panel for what each is measured against; rows without a ratio are
+    left out.
+    """
     table = table[table["ratio"].notna()]
     if table.empty:
         return
-    table = table.assign(panel=table["against"] + table["unit"].map({"s": ", time"}).fillna(", " + table["unit"]))
+    table = table.assign(
+        panel=table["against"] + table["unit"].map({"s": ", time"}).fillna(", " + table["unit"])
+    )
     panels = list(dict.fromkeys(table["panel"]))
     heights = [len(table[table["panel"] == panel]) for panel in panels]
     figure, axes = plt.subplots(
@@ -33,7 +37,9 @@ def draw(table: pd.DataFrame, title: str, path: Path) -> None:
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         part = table[table["panel"] == panel].iloc[::-1]
         at = range(len(part))
-        bars = axis.barh(at, part["ratio"] - 1, left=1, color=[COLOURS[met] for met in part["met"]], height=0.7)
+        bars = axis.barh(
+            at, part["ratio"] - 1, left=1, color=[COLOURS[met] for met in part["met"]], height=0.7
+        )
         axis.bar_label(bars, [f"{ratio:.3g}" for ratio in part["ratio"]], fontsize=6, padding=2)
         for y, target in zip(at, part["target"], strict=True):
             if target:
@@ -51,8 +57,12 @@ def draw(table: pd.DataFrame, title: str, path: Path) -> None:
         axis.tick_params(axis="x", labelsize=7)
         axis.axvline(1, color="black", linewidth=0.5)
         mine = (part["ratio"] * part["peer"] - part["ours"]).abs() < 1e-6 * part["ours"]
-        axis.set_title(f"{panel}: {'ours/peer' if mine.all() else 'peer/ours'}", fontsize=9, loc="left")
-    figure.suptitle(f"{title}\ngreen: target (black mark) met; red: not; grey: no target", fontsize=9)
+        axis.set_title(
+            f"{panel}: {'ours/peer' if mine.all() else 'peer/ours'}", fontsize=9, loc="left"
+        )
+    figure.suptitle(
+        f"{title}\ngreen: target (black mark) met; red: not; grey: no target", fontsize=9
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as part:
         figure.savefig(part, dpi=130, format="png")

@@ -30,15 +30,21 @@ def disagreement(ours: Any, theirs: Any) -> float:
     worst = 0.0
     for a, b in zip(tensors(ours), tensors(theirs), strict=True):
         if a.shape != b.shape:
-            raise ValueError(f"shapes: found {tuple(a.shape)} against {tuple(b.shape)}, allowed are equal ones")
+            raise ValueError(
+                f"shapes: found {tuple(a.shape)} against {tuple(b.shape)}, allowed are equal ones"
+            )
         a, b = a.detach().double(), b.detach().double()
         difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
         worst = max(worst, difference) if difference == difference else float("inf")
     return worst
 
 
-def samples(case: Case, ours: Run, theirs: Run, device: torch.device) -> tuple[list[float], list[float]]:
-    """Numbers in the case's unit, ours and the peer's by turns, so that a busy moment strikes both alike."""
+def samples(
+    case: Case, ours: Run, theirs: Run, device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Numbers in the case's unit, ours and the peer's by turns, so that a busy moment strikes both
+    alike.
+    """
     if case.unit == "MiB":
         return [peak(ours, device)], [peak(theirs, device)]
     if case.unit != "s":
@@ -61,8 +67,8 @@ def samples(case: Case, ours: Run, theirs: Run, device: torch.device) -> tuple[l
 def seconds(run: Run, calls: int, device: torch.device) -> float:
     """Mean seconds of `calls` calls, the garbage collector off, a GPU waited for.
 
-    CPU time where one thread of one CPU does the work, which others' work on the machine does not lengthen; else the
-    clock's.
+    CPU time where one thread of one CPU does the work, which others' work on the machine does not
+    lengthen; else the clock's.
     """
     clock = process_time if device.type == "cpu" and torch.get_num_threads() == 1 else perf_counter
     collecting = gc.isenabled()
@@ -86,7 +92,9 @@ def wait(device: torch.device) -> None:
 
 
 def peak(run: Run, device: torch.device) -> float:
-    """MiB that a call holds at most beyond what was there before: intermediates, what autograd saves, results."""
+    """MiB that a call holds at most beyond what was there before: intermediates, what autograd
+    saves, results.
+    """
     run()  # what the first call keeps for good is not counted
     gc.collect()
     if device.type == "cuda":
@@ -97,9 +105,13 @@ def peak(run: Run, device: torch.device) -> float:
         wait(device)
         highest = torch.cuda.max_memory_allocated(device) - before
     else:
-        with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        with torch.profiler.profile(
+            profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+        ) as profile:
             result = run()
         events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-        highest = max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())), default=0)
+        highest = max(
+            accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())), default=0
+        )
     del result
     return highest / 2**20

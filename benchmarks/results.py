@@ -57,7 +57,12 @@ def installed(name: str) -> str:
 
 def measured(comparison: str, case: Case, device: torch.device) -> dict[str, object]:
     """One row; `met` says yes, no, nothing where there is no target, or why nothing was measured."""
-    row: dict[str, object] = {"comparison": comparison, "case": case.name, "against": case.against, "unit": case.unit}
+    row: dict[str, object] = {
+        "comparison": comparison,
+        "case": case.name,
+        "against": case.against,
+        "unit": case.unit,
+    }
     row |= {"target": str(case.target), "tolerance": case.tolerance} | machine(device)
     if case.needs and find_spec(case.needs) is None:
         return row | {"met": f"{case.needs} is not installed"}
@@ -96,7 +101,9 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def write(rows: Iterable[dict[str, object]], titles: dict[str, str], folder: Path) -> pd.DataFrame:
-    """results.csv, and results.md with the ratios of before.csv beside them where there is one; the table."""
+    """results.csv, and results.md with the ratios of before.csv beside them where there is one; the
+    table.
+    """
     table = pd.DataFrame(rows, columns=COLUMNS)
     with atomic(folder / "results.csv") as part:
         table.to_csv(part, index=False, float_format="%.6g")
@@ -111,15 +118,21 @@ def key(row: dict) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in ("comparison", "case", "against", "unit", "device"))
 
 
-def markdown(table: pd.DataFrame, titles: dict[str, str], earlier: dict[tuple[str, ...], float]) -> str:
+def markdown(
+    table: pd.DataFrame, titles: dict[str, str], earlier: dict[tuple[str, ...], float]
+) -> str:
     """One section a comparison."""
     where = table[["device", "threads", "cores", "versions"]].drop_duplicates().to_dict("records")
     lines = ["# Results", ""]
-    lines += [f"{m['device']}: {m['threads']} thread(s) of {m['cores']} cores; {m['versions']}." for m in where]
+    lines += [
+        f"{m['device']}: {m['threads']} thread(s) of {m['cores']} cores; {m['versions']}."
+        for m in where
+    ]
     lines += [
         "",
-        "Medians of samples taken by turns in one process, ± their interquartile range. The ratio is peer/ours where "
-        "the target is ≥ (how many times faster or smaller), ours/peer where it is ≤. "
+        "Medians of samples taken by turns in one process, ± their interquartile range. The ratio"
+        " is peer/ours where the target is ≥ (how many times faster or smaller), ours/peer where it"
+        " is ≤. "
         + ("*Before* is the ratio in `before.csv`, from one run as well." if earlier else ""),
     ]
     for name, title in titles.items():
@@ -127,7 +140,16 @@ def markdown(table: pd.DataFrame, titles: dict[str, str], earlier: dict[tuple[st
         if part.empty:
             continue
         lines += ["", f"## {title}", "", f"![{title}](figures/{name}.png)", ""]
-        head = ["case", "against", "ours", "peer", *(["before"] if earlier else []), "ratio", "target", "met"]
+        head = [
+            "case",
+            "against",
+            "ours",
+            "peer",
+            *(["before"] if earlier else []),
+            "ratio",
+            "target",
+            "met",
+        ]
         lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
         for row in part.to_dict("records"):
             was = earlier.get(key(row))

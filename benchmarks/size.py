@@ -1,8 +1,10 @@
-"""What planning, dry runs and gathering take at 1,000, 10,000 and 100,000 runs: `python benchmarks/size.py`.
+"""What planning, dry runs and gathering take at 1,000, 10,000 and 100,000 runs: `python
+benchmarks/size.py`.
 
-The configuration is the paper scale's with more seeds. Nothing is trained: the records are generated, each as large as
-one of CIFAR-10 (30 kB: 40 evaluations, 10,000 answers), without weights. Writes size.csv beside this file; 100,000 runs
-take 5 GB of the temporary folder while they are measured. Other sizes: `python benchmarks/size.py 1000 5000`.
+The configuration is the paper scale's with more seeds. Nothing is trained: the records are
+generated, each as large as one of CIFAR-10 (30 kB: 40 evaluations, 10,000 answers), without
+weights. Writes size.csv beside this file; 100,000 runs take 5 GB of the temporary folder while they
+are measured. Other sizes: `python benchmarks/size.py 1000 5000`.
 """
 
 import json
@@ -20,10 +22,11 @@ import numpy as np
 import orjson
 import psutil
 
-from hsac import config, layout, methods
+from hsac import config, layout
 from hsac.files import write_bytes, write_json, write_rows
-from hsac.plan import Job, jobs
-from hsac.records import write_index
+from hsac.ops.plan import Job, jobs
+from hsac.study import method as methods
+from hsac.study.record import write_index
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("results/paper")
@@ -42,20 +45,28 @@ def cpu() -> float:
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Seconds, those of computing in all processes, and peak memory, MiB: the processes' resident sets together, looked
-    at every 50 ms."""
+    """Seconds, those of computing in all processes, and peak memory, MiB: the processes' resident
+    sets together, looked at every 50 ms.
+    """
     start, before, peak = time.perf_counter(), cpu(), 0
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None:
         try:
-            peak = max(peak, sum(one.memory_info().rss for one in (process, *process.children(recursive=True))))
+            peak = max(
+                peak,
+                sum(one.memory_info().rss for one in (process, *process.children(recursive=True))),
+            )
         except psutil.NoSuchProcess:
             continue
         time.sleep(0.05)
     seconds = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(f"{' '.join(command)[:200]}: {process.stderr.read().decode()[-2000:]}")
-    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu() - before, 1), "peak_mib": round(peak / 2**20)}
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu() - before, 1),
+        "peak_mib": round(peak / 2**20),
+    }
 
 
 def hsac(*arguments: str) -> list[str]:
@@ -66,7 +77,17 @@ def hsac(*arguments: str) -> list[str]:
 def snakemake(override: dict[str, Any], *arguments: str) -> list[str]:
     """A run of the workflow."""
     given = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in override.items()]
-    return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", "scale=paper", *given]
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        *arguments,
+        "--config",
+        "scale=paper",
+        *given,
+    ]
 
 
 def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -75,33 +96,81 @@ def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
     steps = list(range(0, 4_000, 100))
     series = (np.linspace(0.1, 0.9, len(steps)) + seed / 1e6).tolist()
     answers = np.roll(ANSWERS, seed)
-    accuracy = {f"{part}_accuracy": float(answers.mean()) for part in ("train", "validation", "test")}
-    metrics = {"step": 3_900} | accuracy | dict.fromkeys(("train_nll", "validation_nll", "test_nll"), 0.3 + seed / 1e6)
+    accuracy = {
+        f"{part}_accuracy": float(answers.mean()) for part in ("train", "validation", "test")
+    }
+    metrics = (
+        {"step": 3_900}
+        | accuracy
+        | dict.fromkeys(("train_nll", "validation_nll", "test_nll"), 0.3 + seed / 1e6)
+    )
     alpha = np.linspace(-1, 1, 21).tolist()
-    trajectory = dict.fromkeys(("sharpness", "train_nll", "validation_accuracy", "test_accuracy"), series)
+    trajectory = dict.fromkeys(
+        ("sharpness", "train_nll", "validation_accuracy", "test_accuracy"), series
+    )
     return {
-        **{"schema": 1, "experiment": cell["experiment"], "method": cell["method"], "seed": seed, "config": of},
+        **{
+            "schema": 1,
+            "experiment": cell["experiment"],
+            "method": cell["method"],
+            "seed": seed,
+            "config": of,
+        },
         **{"setting": of["setting"], "dataset": of["dataset"], "variant": of["variant"]["name"]},
-        **{"model": of["model"]["name"], "weight_rule": name.weight, "curvature_rule": of["rule"]["rule"]},
-        **{"loss": of["loss"]["rule"], "start": of["curvature"]["start"], "status": "ok", "reason": None},
-        **{"config_hash": cell["hash"], "code": "c" * 16, "variant_hash": "v" * 16, "weights": "0" * 64},
-        **{"versions": {"python": "3.11"}, "host": "generated", "device": "cpu", "dtype": "float32", "steps": 4_000},
-        **{"gradients": 4_000, "products": 0, "tried": 1, "chosen": None, "selected_by": "validation_accuracy"},
+        **{
+            "model": of["model"]["name"],
+            "weight_rule": name.weight,
+            "curvature_rule": of["rule"]["rule"],
+        },
+        **{
+            "loss": of["loss"]["rule"],
+            "start": of["curvature"]["start"],
+            "status": "ok",
+            "reason": None,
+        },
+        **{
+            "config_hash": cell["hash"],
+            "code": "c" * 16,
+            "variant_hash": "v" * 16,
+            "weights": "0" * 64,
+        },
+        **{
+            "versions": {"python": "3.11"},
+            "host": "generated",
+            "device": "cpu",
+            "dtype": "float32",
+            "steps": 4_000,
+        },
+        **{
+            "gradients": 4_000,
+            "products": 0,
+            "tried": 1,
+            "chosen": None,
+            "selected_by": "validation_accuracy",
+        },
         "metrics": {
             "selected": metrics | {"test_right": answers.astype(int).tolist(), "test_answers": 1},
             **{"last": metrics, "oracle": metrics},
         },
         **{"curvature": {"names": ["head"], "final": [0.3]}, "sharpness": 0.1},
         "trajectory": {"step": steps, "curvature": [[one] for one in series]} | trajectory,
-        "outer": {"step": steps, "hypergradient": [[one] for one in series], "fallback": [False] * len(steps)}
-        | dict.fromkeys(("value", "residual"), series),
+        "outer": (
+            {
+                "step": steps,
+                "hypergradient": [[one] for one in series],
+                "fallback": [False] * len(steps),
+            }
+            | dict.fromkeys(("value", "residual"), series)
+        ),
         **{"landscape": {"alpha": alpha, "random": alpha, "worst": alpha}, "embedding": None},
         **{"seconds": 1.0, "peak_memory_mib": 100.0},
     }
 
 
 def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
-    """Files of jobs, in their order, so that each is newer than those it needs: records generated, the rest empty."""
+    """Files of jobs, in their order, so that each is newer than those it needs: records generated,
+    the rest empty.
+    """
     bundles = layout.bundles(settings, RESULTS, config.trained_cells(settings))
     for job in some:
         job.output.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +180,9 @@ def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
             write_json(job.output, settings)
         elif job.rule == "train":
             cell, block = bundles[job.output], int(job.output.stem.removeprefix("block"))
-            seeds = layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])[block]
+            seeds = layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])[
+                block
+            ]
             paths = {seed: job.output.with_name(f"seed{seed}.json") for seed in seeds}
             for seed, path in paths.items():
                 write_bytes(path, orjson.dumps(record(cell, seed), option=orjson.OPT_SORT_KEYS))
@@ -130,12 +201,20 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
         settings = config.load("paper", override)
         cells = config.trained_cells(settings)
         count = sum(len(config.cell_seeds(settings, cell)) for cell in cells)
-        found = {"measured": what, "runs": count, "bundle": settings["bundle"], "jobs": len(jobs(settings, RESULTS))}
+        found = {
+            "measured": what,
+            "runs": count,
+            "bundle": settings["bundle"],
+            "jobs": len(jobs(settings, RESULTS)),
+        }
         return found | measured(command)
 
     cells = len(config.cells(config.load("paper")))
     each = round(runs / cells)  # runs of a method
-    searched = {"seeds": list(range(FIRST, FIRST + max(1, each - 4))), "bundle": 10}  # 4 are of its search
+    searched = {
+        "seeds": list(range(FIRST, FIRST + max(1, each - 4))),
+        "bundle": 10,
+    }  # 4 are of its search
     yield row("hsac plan", searched, hsac("plan", "paper", "--override", json.dumps(searched)))
     yield row("snakemake -n", searched, snakemake(searched, "--dry-run"))
     if runs <= UNBUNDLED:
@@ -148,15 +227,25 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     make(settings, made[:place])
     given = ("--settings", str(RESULTS / "settings.json"))
     runs_file, measured_file = str(RESULTS / "runs.parquet"), str(RESULTS / "measured.parquet")
-    yield row("gather", plain, hsac("gather", *given, "--results", str(RESULTS), "--processes", "2"))
+    yield row(
+        "gather", plain, hsac("gather", *given, "--results", str(RESULTS), "--processes", "2")
+    )
     make(settings, [job for job in made[place:] if job.rule != "gather"])
     yield row("snakemake, nothing to do", plain, snakemake(plain))
     if runs <= REPORTED:
         report = (*given, "--runs", runs_file)
-        yield row("claims", plain, hsac("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json")))
+        yield row(
+            "claims",
+            plain,
+            hsac("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json")),
+        )
         tables = ("--published", "config/published.yaml", "--output", str(RESULTS / "tables"))
         yield row("tables", plain, hsac("tables", *report, *tables))
-        yield row("cost", plain, hsac("cost", *report, "--measured", measured_file, "--output", str(RESULTS / "cost")))
+        yield row(
+            "cost",
+            plain,
+            hsac("cost", *report, "--measured", measured_file, "--output", str(RESULTS / "cost")),
+        )
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Hyperbolic sharpness-aware curvature learning: a benchmark and reproducibility suite, and the method as a library."""
+"""Hyperbolic sharpness-aware curvature learning: a benchmark and reproducibility suite, and the
+method as a library.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -14,7 +14,9 @@ SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 @cache
 def learn2learn() -> Any:
-    """The library. It imports gym, which prints a banner, and torchvision, which may lack its compiled operators."""
+    """The library. It imports gym, which prints a banner, and torchvision, which may lack its
+    compiled operators.
+    """
     _declare_operators()
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -23,9 +25,11 @@ def learn2learn() -> Any:
 
 @cache
 def _declare_operators() -> Any:
-    """A torchvision whose compiled operators do not load (built for CUDA, beside a CPU torch) registers shapes for
-    ``nms`` and ``qnms`` and fails at import unless their schemas exist; nothing here calls them. Returns the library
-    object that keeps the declarations alive, or None where the operators load."""
+    """A torchvision whose compiled operators do not load (built for CUDA, beside a CPU torch)
+    registers shapes for ``nms`` and ``qnms`` and fails at import unless their schemas exist;
+    nothing here calls them. Returns the library object that keeps the declarations alive, or None
+    where the operators load.
+    """
     import torch
 
     spec = importlib.util.find_spec("torchvision")

@@ -27,10 +27,11 @@ class _WholeError(Exception):
 def halves(batch: Any, least: int = 1) -> tuple[Any, Any] | None:
     """Split a batch into two halves of independent examples.
 
-    The first dimension of every tensor and numpy array must run over the examples. A tuple, named tuple, dictionary or
-    dataclass is searched for them, nested or not, and so is a list that holds tensors: [x, y] is two columns, not two
-    examples. A list without tensors is a column itself, one example an item. So are a range, and a tuple of n strings
-    beside other columns. A `UserDict`, such as a tokenizer's BatchEncoding, is searched in all its attributes.
+    The first dimension of every tensor and numpy array must run over the examples. A tuple, named
+    tuple, dictionary or dataclass is searched for them, nested or not, and so is a list that holds
+    tensors: [x, y] is two columns, not two examples. A list without tensors is a column itself, one
+    example an item. So are a range, and a tuple of n strings beside other columns. A `UserDict`,
+    such as a tokenizer's BatchEncoding, is searched in all its attributes.
 
     Args:
         batch: n examples, in columns of n rows each.
@@ -47,14 +48,17 @@ def halves(batch: Any, least: int = 1) -> tuple[Any, Any] | None:
         lengths = {len(column) for column in _columns(batch)}
         if len(lengths) != 1 or (n := lengths.pop()) < 2 * least:
             return None
-        # Every second row, as batches are sometimes sorted by class: their first half would lack the last classes.
+        # Every second row, as batches are sometimes sorted by class: their first half would lack
+        # the last classes.
         return _every_second(batch, 0, n), _every_second(batch, 1, n)
     except _WholeError:
         return None
 
 
 def _columns(value: Any) -> Iterator[Any]:
-    """Yield every part of a batch that has one row an example. Raises _WholeError for one that cannot be split."""
+    """Yield every part of a batch that has one row an example. Raises _WholeError for one that
+    cannot be split.
+    """
     if _is_column(value):
         yield value
     elif not _is_setting(value):
@@ -63,9 +67,13 @@ def _columns(value: Any) -> Iterator[Any]:
 
 
 def _every_second(value: Any, start: int, n: int) -> Any:
-    """Return every second row from `start` on of each column (n rows), put together as the batch was."""
+    """Return every second row from `start` on of each column (n rows), put together as the batch
+    was.
+    """
     if isinstance(value, Tensor) and _is_column(value):
-        return value[start::2].contiguous()  # a model may call `view`, which refuses a strided tensor
+        return value[
+            start::2
+        ].contiguous()  # a model may call `view`, which refuses a strided tensor
     if isinstance(value, np.ndarray) and _is_column(value):
         return value[start::2].copy()
     if _is_column(value) or _are_strings(value, n):
@@ -76,12 +84,16 @@ def _every_second(value: Any, start: int, n: int) -> Any:
     taken = [_every_second(part, start, n) for part in parts]
     try:
         return put_together(taken)
-    except Exception as error:  # the batch's own class has a say, and may want a certain number of rows
+    except (
+        Exception
+    ) as error:  # the batch's own class has a say, and may want a certain number of rows
         raise _WholeError from error
 
 
 def _is_column(value: Any) -> bool:
-    """Tell whether a part of a batch has one row an example. Raises _WholeError for a tensor that has no plain rows."""
+    """Tell whether a part of a batch has one row an example. Raises _WholeError for a tensor that
+    has no plain rows.
+    """
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_nested:
             raise _WholeError
@@ -101,12 +113,20 @@ def _is_column(value: Any) -> bool:
 
 
 def _are_strings(value: Any, n: int) -> bool:
-    """Tell whether a value is a tuple of n strings, which is how torch's DataLoader hands on strings of n examples."""
-    return type(value) is tuple and len(value) == n and all(isinstance(item, str | bytes) for item in value)
+    """Tell whether a value is a tuple of n strings, which is how torch's DataLoader hands on
+    strings of n examples.
+    """
+    return (
+        type(value) is tuple
+        and len(value) == n
+        and all(isinstance(item, str | bytes) for item in value)
+    )
 
 
 def _places(item: Any) -> tuple[Any, ...]:
-    """Return the keys of a dictionary, the indices of a list or tuple, and nothing of anything else."""
+    """Return the keys of a dictionary, the indices of a list or tuple, and nothing of anything
+    else.
+    """
     if isinstance(item, dict | UserDict):
         return tuple(item)
     return tuple(range(len(item))) if isinstance(item, list | tuple) else ()
@@ -117,37 +137,51 @@ def _holds_tensor(value: Any) -> bool:
     if isinstance(value, Tensor | np.ndarray):
         return True
     try:
-        return not _is_setting(value) and any(_holds_tensor(part) for part in _taken_apart(value)[0])
+        return not _is_setting(value) and any(
+            _holds_tensor(part) for part in _taken_apart(value)[0]
+        )
     except _WholeError:
         return False
 
 
 def _is_setting(value: Any) -> bool:
     """Tell whether a part of a batch goes into both halves as it is."""
-    return isinstance(value, SETTINGS) or (isinstance(value, Tensor | np.ndarray) and value.ndim == 0)
+    return isinstance(value, SETTINGS) or (
+        isinstance(value, Tensor | np.ndarray) and value.ndim == 0
+    )
 
 
 def _taken_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """Return a container's parts, and what makes such a container of others. Raises _WholeError for anything else.
+    """Return a container's parts, and what makes such a container of others. Raises _WholeError for
+    anything else.
 
-    Other subclasses are left alone, as they can hold more than their items: a dictionary with attributes would keep its
-    whole tensors in them.
+    Other subclasses are left alone, as they can hold more than their items: a dictionary with
+    attributes would keep its whole tensors in them.
     """
     if type(value) in (list, tuple):
         return list(value), type(value)
-    if isinstance(value, tuple) and hasattr(value, "_make") and not isinstance(value, PackedSequence):
+    if (
+        isinstance(value, tuple)
+        and hasattr(value, "_make")
+        and not isinstance(value, PackedSequence)
+    ):
         return list(value), value._make
     if type(value) in (dict, OrderedDict):
         return list(value.values()), lambda parts: type(value)(zip(value, parts, strict=True))
     if isinstance(value, UserDict):
-        # in all its attributes, as a BatchEncoding may keep a list beside its items, one object an example
+        # in all its attributes, as a BatchEncoding may keep a list beside its items, one object an
+        # example
         attributes = vars(value)
-        return list(attributes.values()), lambda parts: _of_attributes(type(value), zip(attributes, parts, strict=True))
+        return list(attributes.values()), lambda parts: _of_attributes(
+            type(value), zip(attributes, parts, strict=True)
+        )
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         # by its constructor, so that what it computes of its fields is computed of the half
         parts = [getattr(value, name) for name in names]
-        return parts, lambda parts: dataclasses.replace(value, **dict(zip(names, parts, strict=True)))
+        return parts, lambda parts: dataclasses.replace(
+            value, **dict(zip(names, parts, strict=True))
+        )
     raise _WholeError
 
 

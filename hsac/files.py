@@ -21,10 +21,12 @@ from hsac.errors import InputError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes when it does not.
+    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes when
+    it does not.
 
-    Its bytes are on the disk before its name is, so that no loss of power leaves a name without them either.
-    Raises InputError naming the file when the folder cannot be written or the disk is full.
+    Its bytes are on the disk before its name is, so that no loss of power leaves a name without
+    them either. Raises InputError naming the file when the folder cannot be written or the disk is
+    full.
     """
     path = Path(path)
     temporary = None
@@ -47,9 +49,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone(folder: Path, name: str) -> Iterator[None]:
-    """Wait until no other process is in such a block of ``folder`` and ``name``; one that was killed is not in it.
+    """Wait until no other process is in such a block of ``folder`` and ``name``; one that was
+    killed is not in it.
 
-    A file system without locks lets everyone in. Raises InputError when the folder cannot be written.
+    A file system without locks lets everyone in. Raises InputError when the folder cannot be
+    written.
     """
     path = Path(folder) / f".{name}.lock"
     try:
@@ -65,8 +69,10 @@ def alone(folder: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def together(folder: Path, name: str) -> Iterator[Path]:
-    """A new folder whose files all move into ``folder`` when the block ends well, or none does, whatever ends the
-    process at whatever moment: `settle` then finishes what was begun. Raises InputError when it cannot be written."""
+    """A new folder whose files all move into ``folder`` when the block ends well, or none does,
+    whatever ends the process at whatever moment: `settle` then finishes what was begun. Raises
+    InputError when it cannot be written.
+    """
     staged, whole = _staged(folder, name)
     try:
         settle(folder, name)
@@ -81,7 +87,9 @@ def together(folder: Path, name: str) -> Iterator[Path]:
 
 
 def settle(folder: Path, name: str) -> None:
-    """Move the files that a killed `together` had made whole to their places, and drop those that it had not."""
+    """Move the files that a killed `together` had made whole to their places, and drop those that
+    it had not.
+    """
     staged, whole = _staged(folder, name)
     if whole.is_dir():
         for path in sorted(whole.iterdir()):
@@ -102,7 +110,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -111,7 +121,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows of the same keys as CSV, atomically; floats keep all their digits, None is an empty cell."""
+    """Write rows of the same keys as CSV, atomically; floats keep all their digits, None is an
+    empty cell.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -127,13 +139,17 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array in a .npy file, without pickle. Raises InputError when it is missing, unreadable or cut short."""
+    """The array in a .npy file, without pickle. Raises InputError when it is missing, unreadable or
+    cut short.
+    """
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read ({error}); move it away and run again to remake it") from None
+        raise InputError(
+            f"{path} cannot be read ({error}); move it away and run again to remake it"
+        ) from None
 
 
 def read_json(path: Path) -> Any:
@@ -143,7 +159,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); move it away and run again to remake it") from None
+        raise InputError(
+            f"{path} cannot be read ({error}); move it away and run again to remake it"
+        ) from None
 
 
 def digest(value: Any) -> str:

@@ -24,9 +24,13 @@ def check_writable(folder: Path) -> None:
     """Raises InputError naming the folder when nothing can be written there."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise InputError(f"{folder}: found a file at {there}; allowed is a folder that can be written")
+        raise InputError(
+            f"{folder}: found a file at {there}; allowed is a folder that can be written"
+        )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: {there} cannot be written; allowed is a folder that can be written")
+        raise InputError(
+            f"{folder}: {there} cannot be written; allowed is a folder that can be written"
+        )
 
 
 def manifest_path(dataset: str) -> Path:
@@ -36,11 +40,15 @@ def manifest_path(dataset: str) -> Path:
 
 def variant_path(experiment: dict[str, Any]) -> Path:
     """The variant file of an experiment."""
-    return data_root() / "variants" / experiment["dataset"] / f"{config.variant_id(experiment)}.json"
+    return (
+        data_root() / "variants" / experiment["dataset"] / f"{config.variant_id(experiment)}.json"
+    )
 
 
 def variant_inputs(experiment: dict[str, Any]) -> list[Path]:
-    """What a variant is made of: its dataset, the labels that it takes and the file of its class split."""
+    """What a variant is made of: its dataset, the labels that it takes and the file of its class
+    split.
+    """
     datasets, files = variants.inputs(experiment["variant"])
     return [manifest_path(dataset) for dataset in (experiment["dataset"], *datasets)] + files
 
@@ -48,7 +56,11 @@ def variant_inputs(experiment: dict[str, Any]) -> list[Path]:
 def datasets(settings: dict[str, Any]) -> list[str]:
     """The datasets of the experiments and the labels that their variants take, each once."""
     experiments = settings["experiments"].values()
-    return list(dict.fromkeys(name for e in experiments for name in (e["dataset"], *variants.inputs(e["variant"])[0])))
+    return list(
+        dict.fromkeys(
+            name for e in experiments for name in (e["dataset"], *variants.inputs(e["variant"])[0])
+        )
+    )
 
 
 def picture_path(results: Path, dataset: str) -> Path:
@@ -58,12 +70,18 @@ def picture_path(results: Path, dataset: str) -> Path:
 
 def blocks(seeds: list[int], size: int) -> dict[int, list[int]]:
     """Seeds of each bundle, by seed // size: adding a seed leaves the other bundles as they are."""
-    return {block: list(group) for block, group in groupby(sorted(seeds), lambda seed: seed // size)}
+    return {
+        block: list(group) for block, group in groupby(sorted(seeds), lambda seed: seed // size)
+    }
 
 
 def index_path(results: Path, cell: dict[str, Any], block: int) -> Path:
-    """The index of a bundle; the folder is named by the cell's configuration, so a changed cell is a new folder."""
-    return results / "runs" / cell["experiment"] / cell["method"] / cell["hash"] / f"block{block}.json"
+    """The index of a bundle; the folder is named by the cell's configuration, so a changed cell is
+    a new folder.
+    """
+    return (
+        results / "runs" / cell["experiment"] / cell["method"] / cell["hash"] / f"block{block}.json"
+    )
 
 
 def point_path(results: Path, cell: dict[str, Any]) -> Path:
@@ -74,15 +92,21 @@ def point_path(results: Path, cell: dict[str, Any]) -> Path:
 def point_bundles(
     settings: dict[str, Any], results: Path, cell: dict[str, Any]
 ) -> dict[Path, tuple[list[dict[str, Any]], list[int]]]:
-    """Index -> points' cells and seeds of every bundle that a searched cell's search is; {} for another cell.
+    """Index -> points' cells and seeds of every bundle that a searched cell's search is; {} for
+    another cell.
 
-    A bundle has as many points as make `bundle` runs, but at least one; of points that came out alike, the first. Seeds
-    are those of a block, so whatever the points beside it, a point's seeds train together as they would alone.
+    A bundle has as many points as make `bundle` runs, but at least one; of points that came out
+    alike, the first. Seeds are those of a block, so whatever the points beside it, a point's seeds
+    train together as they would alone.
     """
     alike = {point["hash"]: point for point in reversed(config.point_cells(settings, cell))}
     points = sorted(alike.values(), key=lambda point: point["point"])
     found: dict[Path, tuple[list[dict[str, Any]], list[int]]] = {}
-    for seeds in blocks(config.cell_seeds(settings, points[0]), settings["bundle"]).values() if points else ():
+    for seeds in (
+        blocks(config.cell_seeds(settings, points[0]), settings["bundle"]).values()
+        if points
+        else ()
+    ):
         size = max(1, settings["bundle"] // len(seeds))
         for start in range(0, len(points), size):
             index = point_path(results, cell).with_name(f"points{len(found)}.json")
@@ -90,7 +114,9 @@ def point_bundles(
     return found
 
 
-def bundles(settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]) -> dict[Path, dict[str, Any]]:
+def bundles(
+    settings: dict[str, Any], results: Path, cells: list[dict[str, Any]]
+) -> dict[Path, dict[str, Any]]:
     """Index and cell of every bundle of the cells, none of which is a point of a search."""
     return {
         index_path(results, cell, block): cell
@@ -125,11 +151,25 @@ def hypergradient_path(results: Path, experiment: str) -> Path:
 
 
 def theory_paths(settings: dict[str, Any], results: Path) -> list[Path]:
-    """Every file of the theory: certificates with an informed prior, hypergradients, studies, measured networks."""
+    """Every file of the theory: certificates with an informed prior, hypergradients, studies,
+    measured networks.
+    """
     experiments = settings["experiments"]
     return [
-        *(informed_path(results, name) for name, experiment in experiments.items() if "informed" in experiment),
-        *(hypergradient_path(results, name) for name, one in experiments.items() if "hypergradient" in one),
+        *(
+            informed_path(results, name)
+            for name, experiment in experiments.items()
+            if "informed" in experiment
+        ),
+        *(
+            hypergradient_path(results, name)
+            for name, one in experiments.items()
+            if "hypergradient" in one
+        ),
         *(study_path(results, study) for study in settings["theory"]["studies"]),
-        *(landscape_path(results, name) for name in experiments if config.measured_cells(settings, name)),
+        *(
+            landscape_path(results, name)
+            for name in experiments
+            if config.measured_cells(settings, name)
+        ),
     ]

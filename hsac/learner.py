@@ -16,26 +16,32 @@ from hsac.batches import halves
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator, Loss
 from hsac.hypergradient.operator import norm
-from hsac.registry import build, require
+from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
 
-NO_HOOKS = "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not use it"
-# Rows that each piece of a batch must have. BatchNorm in training mode refuses one row, and its statistics of two or
-# three are mostly noise. The last batch of a loader can be that small.
+NO_HOOKS = (
+    "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not"
+    " use it"
+)
+# Rows that each piece of a batch must have. BatchNorm in training mode refuses one row, and its
+# statistics of two or three are mostly noise. The last batch of a loader can be that small.
 LEAST_ROWS = 4
 NO_PIECES = f"cannot be split into pieces of {LEAST_ROWS} rows or more"
 TWO_BATCHES = "two independent batches, `step(batch, other)`"
 THREE_BATCHES = "three independent batches, `step(batch, other, third)`"
 NO_HALVES = (
-    f"hsac.CurvatureLearner: this batch {NO_PIECES}, so {{seen}} saw the same sample, which biases the hypergradient; "
-    "pass {batches}, or the same object twice if it is the whole training set"
+    f"hsac.CurvatureLearner: this batch {NO_PIECES}, so {{seen}} saw the same sample, which biases"
+    " the hypergradient; pass {batches}, or the same object twice if it is the whole"
+    " training set"
 )
 NO_THIRD = (
-    f"hsac.CurvatureLearner: the upper level's sample {NO_PIECES}, so the adversary was found on all of it, which "
-    "biases the hypergradient; pass a third independent batch, `step(batch, other, third)`"
+    f"hsac.CurvatureLearner: the upper level's sample {NO_PIECES}, so the adversary was found on"
+    " all of it, which biases the hypergradient; pass a third independent batch, `step(batch,"
+    " other, third)`"
 )
-# Stands for a batch that was left out. None can be a batch: that of a loss which always takes the whole training set.
+# Stands for a batch that was left out. None can be a batch: that of a loss which always takes the
+# whole training set.
 _NOT_GIVEN: Any = object()
 
 
@@ -66,13 +72,16 @@ class _Sample:
 
 
 class CurvatureLearner:
-    """Moves a model's `hsac.Curvature` parameters to where its loss landscape is flat, beside any optimiser.
+    """Moves a model's `hsac.Curvature` parameters to where its loss landscape is flat, beside any
+    optimiser.
 
-    Call `step(batch, other, third)` after every step of the optimiser, with three independent batches. Every `period`
-    calls after the first `warm_up` it takes one outer step of `hsac.rules.curvature.hsac.Hsac`, the rule of the
-    benchmark. The upper level is on `batch`, the lower level on `other`, and the adversary is found on `third`. Given
-    `step(batch, other)`, it halves `batch` for the upper level and the adversary. Given `step(batch)`, it halves it for
-    the two levels, and then the upper level's half again. `step(batch, batch)` is for the whole training set.
+    Call `step(batch, other, third)` after every step of the optimiser, with three independent
+    batches. Every `period` calls after the first `warm_up` it takes one outer step of
+    `hsac.rules.curvature.hsac.Hsac`, the rule of the benchmark. The upper level is on `batch`, the
+    lower level on `other`, and the adversary is found on `third`. Given `step(batch, other)`, it
+    halves `batch` for the upper level and the adversary. Given `step(batch)`, it halves it for the
+    two levels, and then the upper level's half again. `step(batch, batch)` is for the whole
+    training set.
 
     Args:
         model: any module with `hsac.Curvature` submodules (one scalar curvature each).
@@ -85,16 +94,18 @@ class CurvatureLearner:
         parameters: of the rule: objective, scope, radius, per_layer, ascent_steps, warm_start, samples, solver
             ({"name": "neumann", "terms": 3}), period, step, clip, ratio.
 
-    geoopt's manifold parameters are perturbed along a retraction at where they are, and differentiated in its
-    coordinates; every other weight is a vector. Points on a ball whose c is learned are not kept inside as c grows:
-    give them as tangent vectors at the origin. Buffers (BatchNorm's statistics) and torch's random number stream
-    (dropout) are the same before and after. All evaluations on one sample in an outer step see the same numbers, the
-    samples' differ, and other randomness inside `loss` differs between evaluations. A frozen curvature
+    geoopt's manifold parameters are perturbed along a retraction at where they are, and
+    differentiated in its coordinates; every other weight is a vector. Points on a ball whose c is
+    learned are not kept inside as c grows: give them as tangent vectors at the origin. Buffers
+    (BatchNorm's statistics) and torch's random number stream (dropout) are the same before and
+    after. All evaluations on one sample in an outer step see the same numbers, the samples' differ,
+    and other randomness inside `loss` differs between evaluations. A frozen curvature
     (`requires_grad_(False)`) stays where it is.
 
-    The loss needs true second derivatives: a compiled model, gradient checkpointing and cuDNN's recurrent layers have
-    none (use the module that was compiled, which shares its parameters); a custom autograd function that lacks them is
-    warned about. Raises InputError for a model without curvatures, an optimiser that holds one, or bad parameters.
+    The loss needs true second derivatives: a compiled model, gradient checkpointing and cuDNN's
+    recurrent layers have none (use the module that was compiled, which shares its parameters); a
+    custom autograd function that lacks them is warned about. Raises InputError for a model without
+    curvatures, an optimiser that holds one, or bad parameters.
     """
 
     def __init__(
@@ -110,9 +121,19 @@ class CurvatureLearner:
         self.rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
         whose = "training; the batch is what `step` is given, held out or not"
         require(self.rule.batch == "training", "CurvatureLearner.batch", self.rule.batch, whose)
-        require(not self.rule.anneal, "CurvatureLearner.anneal", True, "False; how long training is, it cannot know")
+        require(
+            not self.rule.anneal,
+            "CurvatureLearner.anneal",
+            True,
+            "False; how long training is, it cannot know",
+        )
         shared, factor = self.rule.shared, self.rule.batch_factor
-        require(shared == "none", "CurvatureLearner.shared", shared, "none; `step(batch, batch, batch)` shares")
+        require(
+            shared == "none",
+            "CurvatureLearner.shared",
+            shared,
+            "none; `step(batch, batch, batch)` shares",
+        )
         size = "1; a sample is as large as the batch `step` is given"
         require(factor == 1, "CurvatureLearner.batch_factor", factor, size)
         for name, value in (("warm_up", warm_up), ("seed", seed)):
@@ -121,7 +142,9 @@ class CurvatureLearner:
         self.model, self.optimizer, self.loss, self.warm_up = model, optimizer, loss, warm_up
         self.curvatures = _curvatures(model)
         if not self.curvatures:
-            raise InputError("model: found no hsac.Curvature in it; allowed is a module with one or more")
+            raise InputError(
+                "model: found no hsac.Curvature in it; allowed is a module with one or more"
+            )
         self.count = 0
         self.state = self.rule.init(self._theta())
         self.generator = torch.Generator().manual_seed(seed)
@@ -134,19 +157,22 @@ class CurvatureLearner:
     def due(self) -> bool:
         """Whether the next `step` takes an outer step, and so needs its batches.
 
-        The solver `amortised` also works between outer steps, and needs a batch for the lower level at every step.
+        The solver `amortised` also works between outer steps, and needs a batch for the lower level
+        at every step.
         """
         return self.count + 1 > self.warm_up and (self.count + 1) % self.rule.period == 0
 
     def step(self, batch: Any, other: Any = _NOT_GIVEN, third: Any = _NOT_GIVEN) -> dict[str, Any]:
         """Count one training step, and take an outer one when it is due.
 
-        The implicit term of the hypergradient is a product of a factor of the upper level with one of the lower level.
-        On one sample of B examples for both, its mean is not the product of their means. Without a scope and with the
-        identity for H⁻¹ it is off by (1/2B)·∂θ tr Cov(∇ℓ), ∇ℓ an example's gradient in the weights: c is pulled to
-        where the examples' gradients differ most, also where that raises the loss. So each level needs a sample of its
-        own (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and Liang, ICML 2021, stocBiO). The adversary of the
-        objectives `worst` and `gap` needs a third: it does more harm on the sample it was found on than elsewhere.
+        The implicit term of the hypergradient is a product of a factor of the upper level with one
+        of the lower level. On one sample of B examples for both, its mean is not the product of
+        their means. Without a scope and with the identity for H⁻¹ it is off by (1/2B)·∂θ tr
+        Cov(∇ℓ), ∇ℓ an example's gradient in the weights: c is pulled to where the examples'
+        gradients differ most, also where that raises the loss. So each level needs a sample of its
+        own (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and Liang, ICML 2021, stocBiO). The
+        adversary of the objectives `worst` and `gap` needs a third: it does more harm on the sample
+        it was found on than elsewhere.
 
         Args:
             batch: for the upper level, the plain loss and its scope. Best a fresh one, not the one just trained on.
@@ -170,7 +196,9 @@ class CurvatureLearner:
             InputError: The loss is no scalar, or it takes a batch but not its halves, or inference mode is on.
         """
         if torch.is_inference_mode_enabled():
-            raise InputError("CurvatureLearner.step: found inference mode; allowed is outside of it")
+            raise InputError(
+                "CurvatureLearner.step: found inference mode; allowed is outside of it"
+            )
         due = self.due
         self.count += 1
         for module in self.curvatures.values():
@@ -178,7 +206,9 @@ class CurvatureLearner:
         if not due and not self.rule.tracks(self.state):
             return {}
         found = self._weights()
-        if list(found) != self._names:  # a layer was frozen or added: what was carried over is of other weights
+        if (
+            list(found) != self._names
+        ):  # a layer was frozen or added: what was carried over is of other weights
             self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
@@ -213,8 +243,12 @@ class CurvatureLearner:
                     module.theta.copy_(module.transform.clamp(moved))
         return {
             "value": float(log["value"][0]),
-            "hypergradient": dict(zip(self.curvatures, log["hypergradient"][0].tolist(), strict=True)),
-            "curvature": {name: float(module().detach()) for name, module in self.curvatures.items()},
+            "hypergradient": dict(
+                zip(self.curvatures, log["hypergradient"][0].tolist(), strict=True)
+            ),
+            "curvature": {
+                name: float(module().detach()) for name, module in self.curvatures.items()
+            },
             "residual": float(log["residual"][0]),
             "fallback": bool(log["fallback"][0]),
             "products": int(log["products"][0]),
@@ -232,18 +266,24 @@ class CurvatureLearner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, on whatever device the model is now. Raises InputError for that of another model,
-        optimiser or solver."""
+        """Go on from a `state_dict`, on whatever device the model is now. Raises InputError for
+        that of another model, optimiser or solver.
+        """
         own = self.state_dict()
         for key in ("curvatures", "weights", "solver"):
             if state[key] != own[key]:
-                raise InputError(f"state_dict: {key}: found {state[key]}; allowed is {own[key]}, as in this learner")
+                raise InputError(
+                    f"state_dict: {key}: found {state[key]}; allowed is {own[key]}, as in this"
+                    " learner"
+                )
         self.count = state["count"]
         self.state = _moved(state["rule"], self._theta().device)
         self.generator.set_state(state["generator"].cpu())
 
     def _levels(self, batch: Any, other: Any) -> tuple[_Sample, _Sample]:
-        """Return the samples of the upper and of the lower level, the same where `batch` alone cannot be split."""
+        """Return the samples of the upper and of the lower level, the same where `batch` alone
+        cannot be split.
+        """
         if other is not _NOT_GIVEN:
             return _Sample(batch, 0), _Sample(other, 1)
         split = halves(batch, LEAST_ROWS)
@@ -252,17 +292,21 @@ class CurvatureLearner:
         return _Sample(split[0], 0, batch), _Sample(split[1], 1, batch)
 
     def _samples(self, batch: Any, other: Any, third: Any) -> tuple[_Sample, _Sample, _Sample]:
-        """Return the samples of the upper level, the lower level and the adversary, of what `step` was given."""
+        """Return the samples of the upper level, the lower level and the adversary, of what `step`
+        was given.
+        """
         upper, lower = self._levels(batch, other)
         climbs = self.rule.objective in WITH_ADVERSARY
         if other is _NOT_GIVEN and lower.batch is batch:
-            seen = "both levels and the adversary" if climbs and third is _NOT_GIVEN else "both levels"
+            seen = (
+                "both levels and the adversary" if climbs and third is _NOT_GIVEN else "both levels"
+            )
             batches = THREE_BATCHES if climbs else TWO_BATCHES
             self._warn(NO_HALVES.format(seen=seen, batches=batches))
         if third is not _NOT_GIVEN:
             return upper, lower, _Sample(third, 2)
-        # The same object twice is the whole training set, in which there is nothing to keep apart. Without an adversary
-        # nothing looks at its sample.
+        # The same object twice is the whole training set, in which there is nothing to keep apart.
+        # Without an adversary nothing looks at its sample.
         if lower.batch is upper.batch or not climbs:
             return upper, lower, _Sample(batch, 2)
         split = halves(upper.batch, LEAST_ROWS)
@@ -282,7 +326,9 @@ class CurvatureLearner:
         return torch.stack([module.theta.detach() for module in self.curvatures.values()])[None]
 
     def _weights(self) -> dict[str, nn.Parameter]:
-        """The optimiser's parameters that require a gradient, by name. Raises InputError for one it must not hold."""
+        """The optimiser's parameters that require a gradient, by name. Raises InputError for one it
+        must not hold.
+        """
         names = {id(p): name for name, p in self.model.named_parameters()}
         thetas = {id(module.theta) for module in self.curvatures.values()}
         found = {}
@@ -290,14 +336,20 @@ class CurvatureLearner:
             for p in group["params"]:
                 if id(p) in thetas:
                     raise InputError(
-                        f"optimizer: found the curvature {names[id(p)]!r}; allowed are hsac.weights(model)"
+                        f"optimizer: found the curvature {names[id(p)]!r}; allowed are"
+                        " hsac.weights(model)"
                     )
                 if id(p) not in names:
-                    raise InputError(f"optimizer: found a parameter of shape {tuple(p.shape)} that is not the model's")
+                    raise InputError(
+                        f"optimizer: found a parameter of shape {tuple(p.shape)} that is not the"
+                        " model's"
+                    )
                 if p.requires_grad:
                     found[names[id(p)]] = p
         if not found:
-            raise InputError("optimizer: found no parameter that requires a gradient; allowed is one or more")
+            raise InputError(
+                "optimizer: found no parameter that requires a gradient; allowed is one or more"
+            )
         return found
 
     def _objective(self, found: dict[str, nn.Parameter], sample: _Sample, decay: bool) -> Loss:
@@ -305,7 +357,9 @@ class CurvatureLearner:
         devices = list({p.device for p in found.values() if p.device.type == "cuda"})
         slots = [
             (f"model.{name}.{key}".replace("..", "."), value)
-            for name, module in self.model.named_modules()  # each module once, so that each slot is swapped once
+            for name, module in (
+                self.model.named_modules()
+            )  # each module once, so that each slot is swapped once
             for own in (module._parameters, module._buffers)
             for key, value in own.items()
             if value is not None
@@ -314,9 +368,12 @@ class CurvatureLearner:
         def objective(w: Tensor, theta: Tensor) -> Tensor:
             parts = w[0].split([p.numel() for p in found.values()])
             points = {
-                id(p): _point(p, part.view(p.shape).to(p.dtype)) for p, part in zip(found.values(), parts, strict=True)
+                id(p): _point(p, part.view(p.shape).to(p.dtype))
+                for p, part in zip(found.values(), parts, strict=True)
             }
-            thetas = {id(m.theta): t for m, t in zip(self.curvatures.values(), theta[0], strict=True)}
+            thetas = {
+                id(m.theta): t for m, t in zip(self.curvatures.values(), theta[0], strict=True)
+            }
             buffers = {id(b): b.clone() for b in self.model.buffers()}
             swapped = points | thetas | buffers
             given = {name: swapped[id(value)] for name, value in slots if id(value) in swapped}
@@ -324,12 +381,21 @@ class CurvatureLearner:
             def called(batch: Any) -> Any:
                 with torch.random.fork_rng(devices):
                     _seed_apart(sample.stream, devices)
-                    return torch.func.functional_call(self._called, given, (batch,), tie_weights=False)
+                    return torch.func.functional_call(
+                        self._called, given, (batch,), tie_weights=False
+                    )
 
             value = _of_sample(called, sample)
             if not isinstance(value, Tensor) or value.numel() != 1:
-                said = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-                raise InputError(f"loss: found {said}; allowed is a tensor with one value, the mean over the batch")
+                said = (
+                    f"shape {list(value.shape)}"
+                    if isinstance(value, Tensor)
+                    else type(value).__name__
+                )
+                raise InputError(
+                    f"loss: found {said}; allowed is a tensor with one value, the mean over the"
+                    " batch"
+                )
             return (value + self._decay(points) if decay else value).reshape(1)
 
         return objective
@@ -346,7 +412,9 @@ class CurvatureLearner:
 
 
 class _Called(nn.Module):
-    """The loss as a module that holds the model, so that `functional_call` can swap the model's tensors in it."""
+    """The loss as a module that holds the model, so that `functional_call` can swap the model's
+    tensors in it.
+    """
 
     def __init__(self, model: nn.Module, loss: Callable[[Any], Tensor]) -> None:
         super().__init__()
@@ -358,7 +426,9 @@ class _Called(nn.Module):
 
 
 def _seed_apart(stream: int, devices: list[torch.device]) -> None:
-    """Take torch's random numbers from a stream of its own, set by where the present one is. 0 is the present one."""
+    """Take torch's random numbers from a stream of its own, set by where the present one is. 0 is
+    the present one.
+    """
     if stream == 0:
         return
     seed = int(torch.randint(2**62, ())) + stream
@@ -368,16 +438,20 @@ def _seed_apart(stream: int, devices: list[torch.device]) -> None:
 
 
 def _of_sample(loss: Callable[[Any], Any], sample: _Sample) -> Any:
-    """Compute the loss on a sample. Raises InputError where it takes the batch that the learner halved, but no half."""
+    """Compute the loss on a sample. Raises InputError where it takes the batch that the learner
+    halved, but no half.
+    """
     try:
         return loss(sample.batch)
     except Exception as error:
-        # With gradients as before: what forbids them, such as gradient checkpointing, is no fault of the halves.
+        # With gradients as before: what forbids them, such as gradient checkpointing, is no fault
+        # of the halves.
         if sample.half_of is None or not _succeeds(lambda: loss(sample.half_of)):
             raise
         raise InputError(
-            f"CurvatureLearner.step: found a batch whose halves the loss does not take ({type(error).__name__}); "
-            f"allowed are {THREE_BATCHES}, or the same one twice if it is the whole training set"
+            "CurvatureLearner.step: found a batch whose halves the loss does not take"
+            f" ({type(error).__name__}); allowed are {THREE_BATCHES}, or the same one twice if it"
+            " is the whole training set"
         ) from error
 
 
@@ -403,7 +477,9 @@ def _point(p: nn.Parameter, x: Tensor) -> Tensor:
 
 
 def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None:
-    """Warn where the loss uses custom autograd functions and its Hessian disagrees with differences of its gradient."""
+    """Warn where the loss uses custom autograd functions and its Hessian disagrees with differences
+    of its gradient.
+    """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = objective(w, theta)
     custom = _custom_functions(value.grad_fn)
@@ -417,8 +493,9 @@ def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None
     error = float(norm(hessian(v) - differences) / norm(differences))
     if error > 0.1:
         warnings.warn(
-            f"hsac.CurvatureLearner: the loss uses {', '.join(sorted(custom))}, and its second derivatives are off by "
-            f"{error:.0%} of what differences of its gradient say; custom autograd functions often lack them",
+            f"hsac.CurvatureLearner: the loss uses {', '.join(sorted(custom))}, and its second"
+            f" derivatives are off by {error:.0%} of what differences of its gradient say; custom"
+            " autograd functions often lack them",
             stacklevel=3,
         )
 

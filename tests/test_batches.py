@@ -27,7 +27,9 @@ class Record:
     size: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", len(self.x) if isinstance(self.x, Tensor) and self.x.dim() else 0)
+        object.__setattr__(
+            self, "size", len(self.x) if isinstance(self.x, Tensor) and self.x.dim() else 0
+        )
 
 
 def rows(n: int) -> Tensor:
@@ -37,11 +39,23 @@ def rows(n: int) -> Tensor:
 
 # Each takes n and makes a part of a batch; the first three have n rows that tell their number.
 COLUMNS = (rows, lambda n: np.arange(n), lambda n: [f"row {i}" for i in range(n)])
-SETTINGS = ("name", 3, 0.5, None, True, torch.tensor(2.0), np.float32(1), torch.Generator(), nn.Linear(1, 1))
+SETTINGS = (
+    "name",
+    3,
+    0.5,
+    None,
+    True,
+    torch.tensor(2.0),
+    np.float32(1),
+    torch.Generator(),
+    nn.Linear(1, 1),
+)
 
 
 def batches() -> st.SearchStrategy[tuple[int, Any]]:
-    """A number of rows, and nested containers of columns with so many rows and of settings, at least one column."""
+    """A number of rows, and nested containers of columns with so many rows and of settings, at
+    least one column.
+    """
 
     def of(n: int) -> st.SearchStrategy[tuple[int, Any]]:
         column = st.sampled_from(COLUMNS).map(lambda make: make(n))
@@ -58,7 +72,9 @@ def batches() -> st.SearchStrategy[tuple[int, Any]]:
         )
         return st.tuples(st.just(n), st.tuples(column, part))
 
-    return st.integers(4, 9).flatmap(of)  # from 4, as three strings in a tuple of three rows are a column, too
+    return st.integers(4, 9).flatmap(
+        of
+    )  # from 4, as three strings in a tuple of three rows are a column, too
 
 
 def leaves(value: Any) -> list[Any]:
@@ -116,7 +132,9 @@ def test_halves_have_the_least_rows() -> None:
 
 
 class Encoded(UserDict):
-    """Like a tokenizer's BatchEncoding: tensors by name, and beside them a list with an object for each example."""
+    """Like a tokenizer's BatchEncoding: tensors by name, and beside them a list with an object for
+    each example.
+    """
 
     def __init__(self, data: dict[str, Any], encodings: list[Any] | None = None) -> None:
         super().__init__(data)
@@ -174,8 +192,12 @@ def test_sorted_batches_keep_their_classes() -> None:
 
 
 def test_strings_of_a_data_loader() -> None:
-    """Its default collation hands strings on as a tuple, one an example; another tuple is a setting."""
-    loader = torch.utils.data.DataLoader([(torch.ones(2), "a"), (torch.ones(2), "b"), (torch.ones(2), "c")], 3)
+    """Its default collation hands strings on as a tuple, one an example; another tuple is a
+    setting.
+    """
+    loader = torch.utils.data.DataLoader(
+        [(torch.ones(2), "a"), (torch.ones(2), "b"), (torch.ones(2), "c")], 3
+    )
     even, odd = halves([*next(iter(loader)), (28, 28, 3), ("two", "names")])
     assert even[1:] == [("a", "c"), (28, 28, 3), ("two", "names")]
     assert odd[1:] == [("b",), (28, 28, 3), ("two", "names")]

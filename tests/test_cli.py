@@ -10,7 +10,16 @@ from hsac import cli
 def test_list_names_everything(capsys):
     assert cli.main(["list"]) == 0
     out = capsys.readouterr().out
-    for word in ("few_shot", "glyphs", "hgcn", "neumann", "drift", "sam", "sgd+hsac", "poincare_mlr"):
+    for word in (
+        "few_shot",
+        "glyphs",
+        "hgcn",
+        "neumann",
+        "drift",
+        "sam",
+        "sgd+hsac",
+        "poincare_mlr",
+    ):
         assert word in out
 
 
@@ -46,9 +55,15 @@ def test_every_stage_has_help(stage, capsys):
     ("arguments", "words"),
     [
         (["data", "fetch", "digit"], ["digit", "did you mean 'digits'"]),
-        (["settings", "--scale", "smoke", "--override", "{", "--output", "x"], ["--override", "JSON object"]),
+        (
+            ["settings", "--scale", "smoke", "--override", "{", "--output", "x"],
+            ["--override", "JSON object"],
+        ),
         (["gather", "--settings", "nowhere.json", "--results", "."], ["nowhere.json", "missing"]),
-        (["variant", "digits", "--recipe", '{"recipe": "plain"}', "--output", "x"], ["--recipe", "name"]),
+        (
+            ["variant", "digits", "--recipe", '{"recipe": "plain"}', "--output", "x"],
+            ["--recipe", "name"],
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, words, capsys):
@@ -62,11 +77,19 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, capsys):
 
 def test_an_unwritable_folder_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
-    assert cli.main(["settings", "--scale", "smoke", "--output", str(tmp_path / "file" / "s.json")]) == 2
+    assert (
+        cli.main(["settings", "--scale", "smoke", "--output", str(tmp_path / "file" / "s.json")])
+        == 2
+    )
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
 def test_settings_are_written_resolved(tmp_path):
     path = tmp_path / "settings.json"
-    assert cli.main(["settings", "--scale", "smoke", "--override", '{"seeds": [7]}', "--output", str(path)]) == 0
+    assert (
+        cli.main(
+            ["settings", "--scale", "smoke", "--override", '{"seeds": [7]}', "--output", str(path)]
+        )
+        == 0
+    )
     assert json.loads(path.read_text())["seeds"] == [7]

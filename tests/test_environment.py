@@ -55,5 +55,6 @@ def test_conda_asks_for_a_python_that_the_project_takes():
 
 
 def test_no_pin_names_one_kind_of_machine():
-    # torch's CUDA build needs nvidia packages that a CPU machine does not have: they must stay free.
+    # torch's CUDA build needs nvidia packages that a CPU machine does not have: they must stay
+    # free.
     assert [name for name in LOCK if name.startswith("nvidia") or "+" in LOCK[name]] == []

@@ -130,7 +130,9 @@ def killed(folder, replacement: int) -> None:
 
 
 @pytest.mark.parametrize("replacement", range(6))  # two files, the folder, two files, and none
-def test_files_written_together_come_all_or_not_at_all_whenever_the_process_is_killed(tmp_path, replacement):
+def test_files_written_together_come_all_or_not_at_all_whenever_the_process_is_killed(
+    tmp_path, replacement
+):
     for name in "ab":
         write_bytes(tmp_path / name, b"old")
     killed(tmp_path, replacement)

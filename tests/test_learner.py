@@ -1,4 +1,6 @@
-"""The curvature learner against the suite's own functions, and beside manifolds, BatchNorm, dropout and autocast."""
+"""The curvature learner against the suite's own functions, and beside manifolds, BatchNorm, dropout
+and autocast.
+"""
 
 import runpy
 import warnings
@@ -30,11 +32,16 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.features = nn.Sequential(nn.Linear(5, 4), *between).to(dtype)
-        self.z, self.r = nn.Parameter(torch.randn(3, 4).to(dtype)), nn.Parameter(torch.zeros(3, dtype=dtype))
+        self.z, self.r = (
+            nn.Parameter(torch.randn(3, 4).to(dtype)),
+            nn.Parameter(torch.zeros(3, dtype=dtype)),
+        )
         self.c = nn.ModuleList(hsac.Curvature(0.1 * (i + 1)) for i in range(curvatures))
 
     def forward(self, x: Tensor) -> Tensor:
-        return mlr_logits_tangent(self.features(x), self.z, self.r, sum(c() for c in self.c) / len(self.c))
+        return mlr_logits_tangent(
+            self.features(x), self.z, self.r, sum(c() for c in self.c) / len(self.c)
+        )
 
 
 def data(n: int = 24, dtype: torch.dtype = F64) -> tuple[Tensor, Tensor]:
@@ -50,7 +57,13 @@ def sgd(model: nn.Module, decay: float = 0.01) -> torch.optim.Optimizer:
     return torch.optim.SGD(hsac.weights(model), lr=0.1, momentum=0.9, weight_decay=decay)
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, learner: hsac.CurvatureLearner, steps: int, batch: Any):
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    learner: hsac.CurvatureLearner,
+    steps: int,
+    batch: Any,
+):
     loss, logs = learner.loss, []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -72,13 +85,17 @@ def flat_loss(batch: tuple[Tensor, Tensor]):
     def loss(w: Tensor, theta: Tensor) -> Tensor:
         weight, bias, z, r = w[0].split([20, 4, 12, 3])
         u = (x @ weight.view(4, 5).T + bias).tanh()
-        return cross_entropy(mlr_logits_tangent(u, z.view(3, 4), r, theta.exp().mean()), y).reshape(1)
+        return cross_entropy(mlr_logits_tangent(u, z.view(3, 4), r, theta.exp().mean()), y).reshape(
+            1
+        )
 
     return loss
 
 
 def flat_weights(model: Net) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in (*model.features.parameters(), model.z, model.r)])[None]
+    return torch.cat(
+        [p.detach().flatten() for p in (*model.features.parameters(), model.z, model.r)]
+    )[None]
 
 
 @pytest.mark.parametrize("objective", ["worst", "gap"])
@@ -103,21 +120,27 @@ def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -
         theta, rule.init(theta), flat, Samples(loss, decayed, loss), lambda: flat, [20, 4, 12, 3]
     )
     found = learner.step(batch, batch)
-    assert list(found["hypergradient"].values()) == pytest.approx(log["hypergradient"][0].tolist(), rel=1e-9)
+    assert list(found["hypergradient"].values()) == pytest.approx(
+        log["hypergradient"][0].tolist(), rel=1e-9
+    )
     assert list(found["curvature"].values()) == pytest.approx(moved[0].exp().tolist(), rel=1e-9)
     assert found["value"] == pytest.approx(float(log["value"]), rel=1e-12)
     assert found["residual"] == pytest.approx(float(log["residual"]), rel=1e-6)
 
 
 def by_hand(model: Net, upper: tuple[Tensor, Tensor], lower: tuple[Tensor, Tensor]) -> list[float]:
-    """Value, hypergradient and residual of `Net(nn.Tanh())` without a scope, `sgd`'s weight decay in the lower loss."""
+    """Value, hypergradient and residual of `Net(nn.Tanh())` without a scope, `sgd`'s weight decay
+    in the lower loss.
+    """
     plain = flat_loss(lower)
 
     def objective(w: Tensor, theta: Tensor) -> Tensor:
         return plain(w, theta) + 0.005 * w.square().sum()
 
     theta = torch.tensor([[0.1]], dtype=F64).log()
-    found = implicit_hypergradient(flat_loss(upper), objective, flat_weights(model), theta, Neumann(), {})
+    found = implicit_hypergradient(
+        flat_loss(upper), objective, flat_weights(model), theta, Neumann(), {}
+    )
     assert not found.fallback
     return [float(found.value), float(found.total), float(found.residual)]
 
@@ -152,7 +175,9 @@ def test_one_batch_is_halved() -> None:
 
 
 def with_adversary(upper: Any, lower: Any, adversary: Any) -> list[float]:
-    """What `logged` gives with the default scope, from the rule itself on the model written by hand."""
+    """What `logged` gives with the default scope, from the rule itself on the model written by
+    hand.
+    """
     plain, rule, flat = flat_loss(lower), Hsac(), flat_weights(Net(nn.Tanh()))
 
     def objective(w: Tensor, theta: Tensor) -> Tensor:
@@ -165,7 +190,9 @@ def with_adversary(upper: Any, lower: Any, adversary: Any) -> list[float]:
 
 
 def test_a_third_batch_finds_the_adversary() -> None:
-    """Without one the upper level's batch is halved again, and a batch given twice is the whole set."""
+    """Without one the upper level's batch is halved again, and a batch given twice is the whole
+    set.
+    """
     x, y = data(24)
     a, b, c = ((x[i::3], y[i::3]) for i in range(3))
     even, odd = ((a[0][i::2], a[1][i::2]) for i in range(2))
@@ -178,17 +205,24 @@ def test_a_third_batch_finds_the_adversary() -> None:
         (a, a): with_adversary(a, a, a),
     }
     for batches, want in given.items():
-        learner = hsac.CurvatureLearner(model := Net(nn.Tanh()), sgd(model), loss_of(model), period=1)
+        learner = hsac.CurvatureLearner(
+            model := Net(nn.Tanh()), sgd(model), loss_of(model), period=1
+        )
         assert logged(learner, *batches) == pytest.approx(want, rel=1e-9), len(batches)
     assert given[a, b, c] != pytest.approx(with_adversary(a, b, a), rel=1e-3)
 
 
 def test_unsplittable_upper_batches_warn_once() -> None:
-    """The levels are independent, and the adversary is found on the upper level's sample for want of a third one."""
+    """The levels are independent, and the adversary is found on the upper level's sample for want
+    of a third one.
+    """
     learner = graph_learner(objective="worst")
     with pytest.warns(
         UserWarning,
-        match=r"upper level's sample cannot be split.*adversary was found on all of it.*step\(batch, other, third\)",
+        match=(
+            r"upper level's sample cannot be split.*adversary was found on all of it.*step\(batch,"
+            r" other, third\)"
+        ),
     ):
         learner.step(Graph(), Graph())
     with warnings.catch_warnings():
@@ -239,7 +273,9 @@ def test_unsplittable_batches_warn_once() -> None:
     """Both levels see the whole of it, and each learner says so once, at the caller's line."""
     for _ in range(2):
         learner = graph_learner()
-        with pytest.warns(UserWarning, match="cannot be split .* so both levels saw the same sample") as said:
+        with pytest.warns(
+            UserWarning, match="cannot be split .* so both levels saw the same sample"
+        ) as said:
             found = logged(learner, Graph())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -275,7 +311,10 @@ def test_losses_that_need_whole_batches() -> None:
     model = Net()
     batch = (*data(), torch.eye(24, dtype=F64))
     learner = scopeless(model, lambda batch: cross_entropy(batch[2] @ model(batch[0]), batch[1]))
-    words = r"^CurvatureLearner.step: found a batch whose halves the loss does not take \(RuntimeError\).* twice if"
+    words = (
+        r"^CurvatureLearner.step: found a batch whose halves the loss does not take"
+        r" \(RuntimeError\).* twice if"
+    )
     with pytest.raises(InputError, match=words) as caught:
         learner.step(batch)
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -286,12 +325,17 @@ def test_losses_that_need_whole_batches() -> None:
 
 
 def test_the_advice_on_whole_batches_works() -> None:
-    """With an adversary two batches are too few, as the first is halved for it: the error asks for three."""
+    """With an adversary two batches are too few, as the first is halved for it: the error asks for
+    three.
+    """
     model = Net()
     batch, other, third = ((*data(), torch.eye(24, dtype=F64)) for _ in range(3))
     loss = lambda batch: cross_entropy(batch[2] @ model(batch[0]), batch[1])  # noqa: E731
     learner = scopeless(model, loss, objective="worst")
-    words = r"allowed are three independent batches, `step\(batch, other, third\)`, or the same one twice if"
+    words = (
+        r"allowed are three independent batches, `step\(batch, other, third\)`, or the same one"
+        r" twice if"
+    )
     for given in ((batch,), (batch, other)):
         with pytest.raises(InputError, match=words):
             learner.step(*given)
@@ -301,9 +345,13 @@ def test_the_advice_on_whole_batches_works() -> None:
 
 @pytest.mark.parametrize("rows", [1, 5, 7])
 def test_small_batches_are_not_halved(rows: int) -> None:
-    """A loader's last batch can be so small that BatchNorm refuses a part of it; both levels then see all of it."""
+    """A loader's last batch can be so small that BatchNorm refuses a part of it; both levels then
+    see all of it.
+    """
     x, y = data(rows)
-    with pytest.warns(UserWarning, match="pieces of 4 rows or more, so both levels and the adversary saw"):
+    with pytest.warns(
+        UserWarning, match="pieces of 4 rows or more, so both levels and the adversary saw"
+    ):
         found = logged(scopeless(Net(nn.Tanh()), objective="worst"), (x, y))
     assert found == pytest.approx(with_adversary((x, y), (x, y), (x, y)), rel=1e-9)
     if rows > 1:
@@ -314,7 +362,8 @@ def test_small_batches_are_not_halved(rows: int) -> None:
 
 @pytest.mark.parametrize("rows", [8, 14])
 def test_small_halves_keep_the_adversary(rows: int) -> None:
-    """The levels have a half each, and the adversary is found on the upper level's half where quarters are too small.
+    """The levels have a half each, and the adversary is found on the upper level's half where
+    quarters are too small.
 
     The same warning comes once, and one about something else still comes.
     """
@@ -335,7 +384,9 @@ def test_small_halves_keep_the_adversary(rows: int) -> None:
 
 
 def test_warnings_say_what_was_shared() -> None:
-    """The adversary is named only where there is one without a batch, and the third batch where one is of use."""
+    """The adversary is named only where there is one without a batch, and the third batch where one
+    is of use.
+    """
     third = {"third": Graph()}
     both, all_three = "so both levels saw", "so both levels and the adversary saw"
     for objective, given, seen, batches in (
@@ -353,7 +404,9 @@ def test_warnings_say_what_was_shared() -> None:
 
 
 def test_none_given_twice_is_silent() -> None:
-    """None is a batch like another: that of a loss which takes the whole training set, whatever it is called with."""
+    """None is a batch like another: that of a loss which takes the whole training set, whatever it
+    is called with.
+    """
     model, whole = Net(nn.Tanh()), data()
     loss = lambda batch: cross_entropy(model(whole[0]), whole[1])  # noqa: E731
     with warnings.catch_warnings():
@@ -364,7 +417,9 @@ def test_none_given_twice_is_silent() -> None:
 
 
 def test_tracking_splits_no_upper_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between outer steps only the lower level has work, so nothing is halved for the adversary or warned about."""
+    """Between outer steps only the lower level has work, so nothing is halved for the adversary or
+    warned about.
+    """
     split: list[Any] = []
     monkeypatch.setattr(hsac.learner, "halves", lambda batch, *_: split.append(batch))
     learner = graph_learner(objective="worst", period=2, solver={"name": "amortised"})
@@ -385,20 +440,28 @@ def test_errors_of_whole_batches_pass() -> None:
     model, (x, y) = Net(), data()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         scopeless(model).step((x[:, :3], y))
-    with pytest.raises(InputError, match=r"^loss: found shape \[12\]; allowed is a tensor with one value"):
-        scopeless(model, lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none")).step((x, y))
+    with pytest.raises(
+        InputError, match=r"^loss: found shape \[12\]; allowed is a tensor with one value"
+    ):
+        scopeless(
+            model, lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none")
+        ).step((x, y))
 
 
 def test_one_sample_biases_the_hypergradient() -> None:
-    """Two batches, and two halves, have all rows' hypergradient as their mean; one batch for both levels has not.
+    """Two batches, and two halves, have all rows' hypergradient as their mean; one batch for both
+    levels has not.
 
-    The labels are noise, so that the examples' gradients differ much. Without a scope and with the identity for H⁻¹,
-    the hypergradient is linear in what each level's sample gives. Independent samples then leave no bias at all.
+    The labels are noise, so that the examples' gradients differ much. Without a scope and with the
+    identity for H⁻¹, the hypergradient is linear in what each level's sample gives. Independent
+    samples then leave no bias at all.
     """
     x, y = data(200)
     generator = torch.Generator().manual_seed(0)
     solver = {"name": "identity", "scale": 10.0}
-    learner = scopeless(Net(nn.Tanh()), solver=solver, ratio=float("inf"), step=1e-12)  # c stays where it is
+    learner = scopeless(
+        Net(nn.Tanh()), solver=solver, ratio=float("inf"), step=1e-12
+    )  # c stays where it is
 
     def draw() -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(x), (16,), generator=generator)
@@ -418,7 +481,9 @@ def test_weight_decay_is_the_optimisers() -> None:
     found = []
     for decay in (0.0, 0.5):
         model = Net()
-        found.append(hsac.CurvatureLearner(model, sgd(model, decay), loss_of(model), period=1).step(data()))
+        found.append(
+            hsac.CurvatureLearner(model, sgd(model, decay), loss_of(model), period=1).step(data())
+        )
     assert found[0]["value"] == found[1]["value"]  # the upper level is the plain loss
     assert found[0]["hypergradient"] != found[1]["hypergradient"]
 
@@ -431,12 +496,16 @@ def test_period_and_warm_up() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("solver", ["neumann", "cg", "amortised", "nystrom", "unrolled", "identity"])
+@pytest.mark.parametrize(
+    "solver", ["neumann", "cg", "amortised", "nystrom", "unrolled", "identity"]
+)
 def test_statistics_gradients_and_random_numbers_are_left_alone(device: str, solver: str) -> None:
     model = Net(nn.BatchNorm1d(4), nn.Dropout(0.5), dtype=torch.float32).to(device)
     x, y = (t.to(device) for t in data(dtype=torch.float32))
     optimizer = sgd(model)
-    learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=2, ascent_steps=3, solver={"name": solver})
+    learner = hsac.CurvatureLearner(
+        model, optimizer, loss_of(model), period=2, ascent_steps=3, solver={"name": solver}
+    )
     learner.loss((x, y)).backward()
     before = {k: v.clone() for k, v in model.state_dict().items() if "theta" not in k}
     gradients = [p.grad.clone() for p in hsac.weights(model)]
@@ -488,7 +557,9 @@ def test_manifold_parameters_stay_on_their_manifold(kind: str) -> None:
     torch.manual_seed(0)
     start = torch.randn(3, 4, dtype=F64)
     manifold = geoopt.PoincareBall(c=1.0) if kind == "ball" else geoopt.Sphere()
-    start = start / start.norm(dim=-1, keepdim=True) * (0.99 if kind == "ball" else 1.0)  # near the boundary
+    start = (
+        start / start.norm(dim=-1, keepdim=True) * (0.99 if kind == "ball" else 1.0)
+    )  # near the boundary
     model = Points(manifold, start)
     optimizer = geoopt.optim.RiemannianAdam(hsac.weights(model), lr=0.01, weight_decay=1e-3)
     learner = hsac.CurvatureLearner(
@@ -498,17 +569,23 @@ def test_manifold_parameters_stay_on_their_manifold(kind: str) -> None:
     perturbed = [p for p in model.seen if not torch.equal(p, model.points)]
     assert len(perturbed) > 8
     assert all(manifold.check_point_on_manifold(p, atol=1e-6) for p in model.seen)
-    assert max(float((p - model.points.detach()).norm()) for p in model.seen) > 0.05  # the ascent did move them
+    assert (
+        max(float((p - model.points.detach()).norm()) for p in model.seen) > 0.05
+    )  # the ascent did move them
     assert all(torch.isfinite(torch.tensor(log["value"])) for log in logs if log)
     assert isinstance(model.points, geoopt.ManifoldParameter)
 
 
 def test_on_a_sphere_the_hypergradient_is_that_of_the_coordinates_along_it() -> None:
-    """The implicit term must ignore directions off the sphere: adding |points|² to the loss changes nothing there."""
+    """The implicit term must ignore directions off the sphere: adding |points|² to the loss changes
+    nothing there.
+    """
     found = []
     for weight in (0.0, 7.0):
         torch.manual_seed(0)
-        model = Points(geoopt.Sphere(), torch.nn.functional.normalize(torch.randn(3, 4, dtype=F64), dim=-1))
+        model = Points(
+            geoopt.Sphere(), torch.nn.functional.normalize(torch.randn(3, 4, dtype=F64), dim=-1)
+        )
         optimizer = geoopt.optim.RiemannianSGD(hsac.weights(model), lr=0.01)
 
         def loss(batch: Any, model: Points = model, weight: float = weight) -> Tensor:
@@ -532,7 +609,9 @@ def test_autocast(device: str) -> None:
             features = model.features[0](batch[0])
             kinds.add(features.dtype)
             features = model.features[1](features)
-        return cross_entropy(mlr_logits_tangent(features.float(), model.z, model.r, model.c[0]()), batch[1])
+        return cross_entropy(
+            mlr_logits_tangent(features.float(), model.z, model.r, model.c[0]()), batch[1]
+        )
 
     optimizer = sgd(model)
     learner = hsac.CurvatureLearner(model, optimizer, loss, period=2)
@@ -541,37 +620,60 @@ def test_autocast(device: str) -> None:
     assert all(log["fallback"] is False for log in logs if log)
     exact = Net(nn.BatchNorm1d(4), dtype=torch.float32).to(device)
     optimizer = sgd(exact)
-    plain = train(exact, optimizer, hsac.CurvatureLearner(exact, optimizer, loss_of(exact), period=2), 6, (x, y))
+    plain = train(
+        exact,
+        optimizer,
+        hsac.CurvatureLearner(exact, optimizer, loss_of(exact), period=2),
+        6,
+        (x, y),
+    )
     assert logs[1]["value"] == pytest.approx(plain[1]["value"], rel=0.05)
 
 
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"solver": {"name": "amortised"}}, {"objective": "mean"}, {"ascent_steps": 3, "solver": {"name": "cg"}}],
+    [
+        {},
+        {"solver": {"name": "amortised"}},
+        {"objective": "mean"},
+        {"ascent_steps": 3, "solver": {"name": "cg"}},
+    ],
 )
 def test_a_resumed_learner_goes_on_bit_for_bit(tmp_path: Path, parameters: dict[str, Any]) -> None:
     def fresh() -> tuple[Net, torch.optim.Optimizer, hsac.CurvatureLearner]:
         model = Net(nn.BatchNorm1d(4))
         optimizer = sgd(model)
-        return model, optimizer, hsac.CurvatureLearner(model, optimizer, loss_of(model), period=3, **parameters)
+        return (
+            model,
+            optimizer,
+            hsac.CurvatureLearner(model, optimizer, loss_of(model), period=3, **parameters),
+        )
 
     model, optimizer, learner = fresh()
     whole = train(model, optimizer, learner, 17, data())
     first, stopped, before = fresh()
     begun = train(first, stopped, before, 8, data())
-    states = {"model": first.state_dict(), "optimizer": stopped.state_dict(), "learner": before.state_dict()}
+    states = {
+        "model": first.state_dict(),
+        "optimizer": stopped.state_dict(),
+        "learner": before.state_dict(),
+    }
     torch.save(states, tmp_path / "checkpoint.pt")
     states = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     resumed, going, after = fresh()
     for part, name in ((resumed, "model"), (going, "optimizer"), (after, "learner")):
         part.load_state_dict(states[name])
     assert begun + train(resumed, going, after, 9, data()) == whole
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True)
+    )
 
 
 def test_amortised_spends_a_product_between_outer_steps() -> None:
     model = Net()
-    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=4, solver={"name": "amortised"})
+    learner = hsac.CurvatureLearner(
+        model, sgd(model), loss_of(model), period=4, solver={"name": "amortised"}
+    )
     products = [log["products"] for log in (learner.step(data()) for _ in range(12)) if log]
     assert products[1:] == [products[0] + 3] * 2
 
@@ -591,7 +693,11 @@ class Shared(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.norm, self.c = nn.Linear(4, 4, dtype=F64), nn.BatchNorm1d(4, dtype=F64), hsac.Curvature(0.3)
+        self.first, self.norm, self.c = (
+            nn.Linear(4, 4, dtype=F64),
+            nn.BatchNorm1d(4, dtype=F64),
+            hsac.Curvature(0.3),
+        )
         self.again, self.same_norm, self.same_c = self.first, self.norm, self.c
         self.tied = nn.Linear(4, 4, dtype=F64)
         self.tied.weight = self.first.weight
@@ -600,13 +706,18 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.tied(self.same_norm(self.again(self.norm(self.first(x)).tanh()).tanh()))
-        return mlr_logits_tangent(u, u.new_ones(3, 4).tril(), u.new_zeros(3), self.same_c() + self.head())
+        return mlr_logits_tangent(
+            u, u.new_ones(3, 4).tril(), u.new_zeros(3), self.same_c() + self.head()
+        )
 
 
 def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
     x, y = data()
     model = Shared()
-    before, state = slots(model), {k: v.clone() for k, v in model.state_dict().items() if "theta" not in k}
+    before, state = (
+        slots(model),
+        {k: v.clone() for k, v in model.state_dict().items() if "theta" not in k},
+    )
     loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
     learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1, ascent_steps=2)
     assert list(learner.curvatures) == ["c.theta"]
@@ -616,12 +727,16 @@ def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
     assert set(log["hypergradient"]) == {"c.theta"}
     assert all(p.is_leaf for p in model.parameters())
 
-    def at(theta: float) -> Tensor:  # both curvatures move: the direct derivative is that of the two together
+    def at(
+        theta: float,
+    ) -> Tensor:  # both curvatures move: the direct derivative is that of the two together
         with torch.no_grad():
             model.c.theta.fill_(theta)
         return loss((x, y)).detach()
 
-    direct = hsac.CurvatureLearner(model, sgd(model), loss, period=1, solver={"name": "none"}, radius=1e-9)
+    direct = hsac.CurvatureLearner(
+        model, sgd(model), loss, period=1, solver={"name": "none"}, radius=1e-9
+    )
     theta = float(model.c.theta.detach())
     want = float(at(theta + 1e-5) - at(theta - 1e-5)) / 2e-5
     at(theta)
@@ -649,14 +764,25 @@ def test_a_loss_that_is_a_module_holding_the_model() -> None:
 @pytest.mark.parametrize("solver", ["neumann", "amortised", "unrolled", "nystrom", "cg"])
 @pytest.mark.parametrize("factor", [0.0, float("nan")])
 def test_a_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
-    """After a batch without a gradient, or one that is not a number, the solves are as they would have been."""
+    """After a batch without a gradient, or one that is not a number, the solves are as they would
+    have been.
+    """
     found = []
     for bad in (False, True):
         model = Net(nn.Tanh())
         scale = [1.0]
-        loss = lambda batch, model=model, scale=scale: scale[0] * cross_entropy(model(batch[0]), batch[1])  # noqa: E731
+
+        def loss(batch, model=model, scale=scale):
+            return scale[0] * cross_entropy(model(batch[0]), batch[1])
+
         learner = hsac.CurvatureLearner(
-            model, sgd(model, 30.0), loss, period=1, step=1e-9, warm_start=False, solver={"name": solver}
+            model,
+            sgd(model, 30.0),
+            loss,
+            period=1,
+            step=1e-9,
+            warm_start=False,
+            solver={"name": solver},
         )
         for k in range(40):
             scale[0] = factor if bad and k in (0, 1) else 1.0
@@ -664,7 +790,9 @@ def test_a_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
         found.append(log)
     assert found[1]["fallback"] == found[0]["fallback"]
     assert found[1]["residual"] == pytest.approx(found[0]["residual"], rel=0.01, abs=1e-3)
-    assert found[1]["hypergradient"]["c.0.theta"] == pytest.approx(found[0]["hypergradient"]["c.0.theta"], rel=0.01)
+    assert found[1]["hypergradient"]["c.0.theta"] == pytest.approx(
+        found[0]["hypergradient"]["c.0.theta"], rel=0.01
+    )
 
 
 def test_skipped_steps_do_not_count() -> None:
@@ -672,7 +800,10 @@ def test_skipped_steps_do_not_count() -> None:
     for skipped in (0, 20):
         model = Net()
         scale = [1.0]
-        loss = lambda batch, model=model, scale=scale: scale[0] * cross_entropy(model(batch[0]), batch[1])  # noqa: E731
+
+        def loss(batch, model=model, scale=scale):
+            return scale[0] * cross_entropy(model(batch[0]), batch[1])
+
         learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1, warm_start=False)
         scale[0] = float("nan")
         for _ in range(skipped):
@@ -687,7 +818,9 @@ def test_frozen_weights_and_curvatures_stay() -> None:
     model = Net(nn.Linear(4, 4, dtype=F64), curvatures=2)
     optimizer = sgd(model)
     seen: list[Tensor] = []
-    model.features[0].register_forward_hook(lambda module, *_: seen.append(module.weight.detach().clone()))
+    model.features[0].register_forward_hook(
+        lambda module, *_: seen.append(module.weight.detach().clone())
+    )
     learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=1)
     learner.step(data())
     assert any(not torch.equal(w, model.features[0].weight) for w in seen)
@@ -741,7 +874,10 @@ def test_checkpointing_is_refused_and_no_grad_is_not() -> None:
     features = model.features
     checkpointed = lambda batch: cross_entropy(  # noqa: E731
         mlr_logits_tangent(
-            torch.utils.checkpoint.checkpoint(features, batch[0], use_reentrant=False), model.z, model.r, model.c[0]()
+            torch.utils.checkpoint.checkpoint(features, batch[0], use_reentrant=False),
+            model.z,
+            model.r,
+            model.c[0](),
         ),
         batch[1],
     )
@@ -755,7 +891,9 @@ def test_checkpointing_is_refused_and_no_grad_is_not() -> None:
         hsac.CurvatureLearner(other, sgd(other), loss_of(other), period=1).step(data())
 
 
-def test_custom_functions_without_second_derivatives_are_warned_about(recwarn: pytest.WarningsRecorder) -> None:
+def test_custom_functions_without_second_derivatives_are_warned_about(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     class Sine(torch.autograd.Function):
         """Whose derivative is right and, as it saves one, has none of its own; `honest` has."""
 
@@ -773,7 +911,10 @@ def test_custom_functions_without_second_derivatives_are_warned_about(recwarn: p
     for honest in (True, False):
         model = Net()
         loss = lambda batch, model=model, honest=honest: cross_entropy(  # noqa: E731
-            mlr_logits_tangent(Sine.apply(model.features(batch[0]), honest), model.z, model.r, model.c[0]()), batch[1]
+            mlr_logits_tangent(
+                Sine.apply(model.features(batch[0]), honest), model.z, model.r, model.c[0]()
+            ),
+            batch[1],
         )
         learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1)
         learner.step(data())
@@ -785,7 +926,11 @@ def test_custom_functions_without_second_derivatives_are_warned_about(recwarn: p
 
 def test_attention() -> None:
     torch.manual_seed(0)
-    model = Net(nn.Unflatten(1, (2, 2)), nn.TransformerEncoderLayer(2, 1, 4, batch_first=True, dtype=F64), nn.Flatten())
+    model = Net(
+        nn.Unflatten(1, (2, 2)),
+        nn.TransformerEncoderLayer(2, 1, 4, batch_first=True, dtype=F64),
+        nn.Flatten(),
+    )
     assert learner_log(model)["fallback"] in (False, True)
 
 
@@ -793,7 +938,9 @@ def learner_log(model: nn.Module) -> dict[str, Any]:
     return hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1).step(data())
 
 
-@pytest.mark.parametrize("name", ["Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite"])
+@pytest.mark.parametrize(
+    "name", ["Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite"]
+)
 def test_other_manifolds(name: str) -> None:
     kinds = {"Stiefel": geoopt.CanonicalStiefel, "EuclideanStiefel": geoopt.EuclideanStiefel}
     manifold = kinds.get(name, getattr(geoopt, name, None))()
@@ -803,7 +950,8 @@ def test_other_manifolds(name: str) -> None:
     model = Net()
     model.p = geoopt.ManifoldParameter(draw(4, 4, dtype=F64), manifold=manifold)
     loss = lambda batch: cross_entropy(  # noqa: E731
-        mlr_logits_tangent(model.features(batch[0]) @ model.p, model.z, model.r, model.c[0]()), batch[1]
+        mlr_logits_tangent(model.features(batch[0]) @ model.p, model.z, model.r, model.c[0]()),
+        batch[1],
     )
     optimizer = geoopt.optim.RiemannianAdam(hsac.weights(model), lr=0.01)
     learner = hsac.CurvatureLearner(model, optimizer, loss, period=1, ascent_steps=2, radius=0.1)
@@ -822,7 +970,9 @@ def test_bad_input() -> None:
         hsac.CurvatureLearner(model, sgd(Net()), loss_of(model))
     with pytest.raises(InputError, match=r"^CurvatureLearner.radius: found -1"):
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), radius=-1)
-    with pytest.raises(InputError, match=r"CurvatureLearner.raduis: found an unknown key.*did you mean 'radius'"):
+    with pytest.raises(
+        InputError, match=r"CurvatureLearner.raduis: found an unknown key.*did you mean 'radius'"
+    ):
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), raduis=1.0)
     for given, words in (
         ({"warm_up": 0.1}, "warm_up: found 0.1; allowed is an integer from 0"),
@@ -830,9 +980,18 @@ def test_bad_input() -> None:
         ({"radius": float("inf")}, "radius: found inf"),
         ({"period": 0}, "period: found 0"),
         ({"batch": "held_out"}, "batch: found 'held_out'; allowed is training"),
-        ({"shared": "levels"}, r"shared: found 'levels'; allowed is none; `step\(batch, batch, batch\)` shares"),
-        ({"batch_factor": 2}, "batch_factor: found 2; allowed is 1; a sample is as large as the batch"),
-        ({"anneal": True}, "anneal: found True; allowed is False; how long training is, it cannot know"),
+        (
+            {"shared": "levels"},
+            r"shared: found 'levels'; allowed is none; `step\(batch, batch, batch\)` shares",
+        ),
+        (
+            {"batch_factor": 2},
+            "batch_factor: found 2; allowed is 1; a sample is as large as the batch",
+        ),
+        (
+            {"anneal": True},
+            "anneal: found True; allowed is False; how long training is, it cannot know",
+        ),
     ):
         with pytest.raises(InputError, match=f"^CurvatureLearner.{words}"):
             hsac.CurvatureLearner(model, sgd(model), loss_of(model), **given)
@@ -840,15 +999,25 @@ def test_bad_input() -> None:
         (lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none"), r"shape \[24\]"),
         (lambda batch: 1.0, "float"),
     ):
-        with pytest.raises(InputError, match=f"^loss: found {found}; allowed is a tensor with one value"):
+        with pytest.raises(
+            InputError, match=f"^loss: found {found}; allowed is a tensor with one value"
+        ):
             hsac.CurvatureLearner(model, sgd(model), loss, period=1).step(data(), data())
 
 
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda m: hsac.CurvatureLearner(m, sgd(m), loss_of(m), solver={"name": "amortised"}), "solver"),
-        (lambda m: hsac.CurvatureLearner(m, torch.optim.SGD(hsac.weights(m)[::-1], lr=0.1), loss_of(m)), "weights"),
+        (
+            lambda m: hsac.CurvatureLearner(m, sgd(m), loss_of(m), solver={"name": "amortised"}),
+            "solver",
+        ),
+        (
+            lambda m: hsac.CurvatureLearner(
+                m, torch.optim.SGD(hsac.weights(m)[::-1], lr=0.1), loss_of(m)
+            ),
+            "weights",
+        ),
     ],
 )
 def test_the_state_of_another_learner_is_refused(make: Any, key: str) -> None:

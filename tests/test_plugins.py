@@ -1,13 +1,16 @@
-"""Parts from plugin folders: found like the package's, gone with their configuration, and clear about mistakes."""
+"""Parts from plugin folders: found like the package's, gone with their configuration, and clear
+about mistakes.
+"""
 
 import contextlib
 from pathlib import Path
 
 import pytest
 
-from hsac import cli, config, fingerprint, plugins, registry
+from hsac import cli, config, parts, plugins
 from hsac.data import catalogue, store
 from hsac.errors import InputError
+from hsac.study import fingerprint
 
 CONFIG = Path(__file__).parent.parent / "config"
 RULE = '''"""A rule."""
@@ -71,25 +74,26 @@ def folder(tmp_path):
 
 def test_parts_are_found_and_forgotten(folder):
     with plugins.using([folder]):
-        assert "mine" in registry.names("curvature rule")
-        assert registry.parameters("curvature rule", "mine") == {"rate": "float"}
-        assert registry.summary("curvature rule", "mine") == "Keeps the curvature."
-        assert registry.build("curvature rule", "mine", {"rate": 2}).rate == 2
-        assert registry.build("curvature rule", "fixed", {}).geometry == "hyperbolic"
+        assert "mine" in parts.names("curvature rule")
+        assert parts.parameters("curvature rule", "mine") == {"rate": "float"}
+        assert parts.summary("curvature rule", "mine") == "Keeps the curvature."
+        assert parts.build("curvature rule", "mine", {"rate": 2}).rate == 2
+        assert parts.build("curvature rule", "fixed", {}).geometry == "hyperbolic"
         assert "noise_images" in catalogue.names()
-    assert "mine" not in registry.names("curvature rule")
+    assert "mine" not in parts.names("curvature rule")
     assert "noise_images" not in catalogue.names()
 
 
 def test_they_are_forgotten_after_an_error(folder):
     with contextlib.suppress(ZeroDivisionError), plugins.using([folder]):
         raise ZeroDivisionError
-    assert "mine" not in registry.names("curvature rule")
+    assert "mine" not in parts.names("curvature rule")
 
 
 def test_configurations_in_one_process_do_not_mix(folder, tmp_path):
     other = write(
-        tmp_path / "other", {"rules/curvature/mine.py": RULE.replace("rate", "speed").replace("._shared", "._s")}
+        tmp_path / "other",
+        {"rules/curvature/mine.py": RULE.replace("rate", "speed").replace("._shared", "._s")},
     )
     write(other, {"rules/curvature/_s.py": "NOTHING = {}\n"})
     for one, parameter in ((folder, "rate"), (other, "speed"), (folder, "rate")):
@@ -97,9 +101,11 @@ def test_configurations_in_one_process_do_not_mix(folder, tmp_path):
         rules["curvature"]["mine"] = {parameter: 0.5}
         config.load("smoke", {"plugins": [str(one)], "rules": rules}, CONFIG)
         with plugins.using([one]):
-            assert getattr(registry.build("curvature rule", "mine", {parameter: 0.5}), parameter) == 0.5
+            assert (
+                getattr(parts.build("curvature rule", "mine", {parameter: 0.5}), parameter) == 0.5
+            )
     config.load("smoke", folder=CONFIG)
-    assert "mine" not in registry.names("curvature rule")
+    assert "mine" not in parts.names("curvature rule")
 
 
 def test_an_edited_plugin_is_imported_again(folder):
@@ -107,14 +113,18 @@ def test_an_edited_plugin_is_imported_again(folder):
     for rate in ("0.1", "0.25"):
         path.write_text(RULE.replace("0.1", rate))
         with plugins.using([folder]):
-            assert registry.build("curvature rule", "mine", {}).rate == float(rate)
+            assert parts.build("curvature rule", "mine", {}).rate == float(rate)
 
 
 def method(folder, **parameters):
     settings = config.load("smoke", folder=CONFIG)
     rules = settings["rules"] | {"curvature": settings["rules"]["curvature"] | {"mine": parameters}}
-    experiments = {"digits": settings["experiments"]["digits"] | {"methods": ["sgd+mine", "sgd+fixed@0.3"]}}
-    return config.load("smoke", {"plugins": [str(folder)], "rules": rules, "experiments": experiments}, CONFIG)
+    experiments = {
+        "digits": settings["experiments"]["digits"] | {"methods": ["sgd+mine", "sgd+fixed@0.3"]}
+    }
+    return config.load(
+        "smoke", {"plugins": [str(folder)], "rules": rules, "experiments": experiments}, CONFIG
+    )
 
 
 def test_a_method_of_a_plugin(folder):
@@ -152,7 +162,9 @@ def test_fingerprints_see_the_plugin_and_what_it_imports(folder, tmp_path):
 
 
 def test_the_packages_fingerprints_know_nothing_of_plugins(folder):
-    before = fingerprint.of_training(config.cell(method(folder), "digits", "sgd+fixed@0.3")["config"])
+    before = fingerprint.of_training(
+        config.cell(method(folder), "digits", "sgd+fixed@0.3")["config"]
+    )
     with plugins.using([folder]):
         cell = config.cell(method(folder), "digits", "sgd+fixed@0.3")["config"]
         assert fingerprint.of_training(cell) == before
@@ -171,7 +183,9 @@ def test_a_dataset_is_fetched_and_its_code_counts(folder, tmp_path):
     with plugins.using([folder]):
         assert fingerprint.of_data("noise_images") != before[0]
         assert fingerprint.of_data("digits") == before[1]
-        with pytest.raises(InputError, match=r"not made by the present .*noise_images\.py; fetch again"):
+        with pytest.raises(
+            InputError, match=r"not made by the present .*noise_images\.py; fetch again"
+        ):
             store.load_arrays("noise_images", tmp_path / "data")
         store.fetch("noise_images", tmp_path / "data")
         assert (store.load_arrays("noise_images", tmp_path / "data")[0]["image"] != first).any()
@@ -187,27 +201,42 @@ def test_list_marks_them(folder, capsys, monkeypatch):
 
 
 MISTAKES = {
-    "class name": (("class Mine", "class MyRule"), "mine.py: found class MyRule; allowed is class Mine, named after"),
+    "class name": (
+        ("class Mine", "class MyRule"),
+        "mine.py: found class MyRule; allowed is class Mine, named after",
+    ),
     "no class": (("class Mine:", "def mine():"), "mine.py: found no class; allowed is class Mine"),
     "not frozen": (("(frozen=True)", ""), "class Mine: found no @dataclass(frozen=True)"),
-    "no dataclass": (("@dataclass(frozen=True)\n", ""), "class Mine: found no @dataclass(frozen=True)"),
+    "no dataclass": (
+        ("@dataclass(frozen=True)\n", ""),
+        "class Mine: found no @dataclass(frozen=True)",
+    ),
     "syntax": (("rate: float =", "rate float ="), "mine.py: line 13: SyntaxError: invalid syntax"),
     "indentation": (("    rate", "  rate"), "mine.py: line 13: IndentationError: "),
     "method": (
         ("def update", "def updat"),
         "class Mine: found no update(self, theta, state, step); a curvature rule has",
     ),
-    "attribute": (("    geometry", "    geometri"), "class Mine: found no geometry; a curvature rule has one"),
+    "attribute": (
+        ("    geometry", "    geometri"),
+        "class Mine: found no geometry; a curvature rule has one",
+    ),
     "arguments": (
         ("theta, state, step):", "theta, step):"),
         "update: found the arguments (theta, step) after self; allo",
     ),
-    "default": (("rate: float = 0.1", "rate: float"), "class Mine: found rate without a default; a parameter has one"),
+    "default": (
+        ("rate: float = 0.1", "rate: float"),
+        "class Mine: found rate without a default; a parameter has one",
+    ),
     "annotation": (
         ("rate: float", "rate: flaot"),
         "class Mine: rate: found the annotation flaot; allowed are bool, int",
     ),
-    "value": (("rate: float", "rate: int"), "class Mine: rate: found the default 0.1; allowed is int"),
+    "value": (
+        ("rate: float", "rate: int"),
+        "class Mine: rate: found the default 0.1; allowed is int",
+    ),
     "no type": (
         ("rate: float", "rate"),
         "class Mine: found rate without a type, so no parameter; allowed is rate: float",
@@ -219,7 +248,13 @@ MISTAKES = {
 def test_a_mistake_is_one_line_before_anything_is_imported(folder, mistake, capsys, tmp_path):
     (old, new), said = MISTAKES[mistake]
     assert old in RULE
-    write(folder, {"rules/curvature/mine.py": RULE.replace(old, new), "rules/curvature/_shared.py": "raise OSError"})
+    write(
+        folder,
+        {
+            "rules/curvature/mine.py": RULE.replace(old, new),
+            "rules/curvature/_shared.py": "raise OSError",
+        },
+    )
     assert cli.main(["data", "fetch", "digits", "--plugins", str(folder)]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -227,11 +262,23 @@ def test_a_mistake_is_one_line_before_anything_is_imported(folder, mistake, caps
 
 
 IMPORTED = {
-    "raises": (("NOTHING\n\n\n", "NOTHING\n\nprint({}['x'])\n\n"), "importing it raised KeyError: 'x' ("),
-    "missing module": (("._shared", "._other"), "importing it raised ModuleNotFoundError: No module named"),
-    "missing name": (("import NOTHING", "import ANYTHING"), "importing it raised ImportError: cannot import name"),
+    "raises": (
+        ("NOTHING\n\n\n", "NOTHING\n\nprint({}['x'])\n\n"),
+        "importing it raised KeyError: 'x' (",
+    ),
+    "missing module": (
+        ("._shared", "._other"),
+        "importing it raised ModuleNotFoundError: No module named",
+    ),
+    "missing name": (
+        ("import NOTHING", "import ANYTHING"),
+        "importing it raised ImportError: cannot import name",
+    ),
     "inherited": (("class Mine:", "class Mine(dict):"), None),
-    "inherits too little": (("class Mine:", "class Mine(dict):"), "class Mine: found no init(self, theta)"),
+    "inherits too little": (
+        ("class Mine:", "class Mine(dict):"),
+        "class Mine: found no init(self, theta)",
+    ),
 }
 
 
@@ -250,26 +297,35 @@ def test_a_mistake_that_importing_shows_is_one_line(folder, mistake, capsys, mon
 
 def test_the_line_that_raised_is_named(folder):
     write(folder, {"rules/curvature/_shared.py": "\n\nNOTHING = 1 / 0\n"})
-    with plugins.using([folder]), pytest.raises(InputError, match=r"ZeroDivisionError: .*_shared\.py, line 3\)"):
-        registry.part("curvature rule", "mine")
+    with (
+        plugins.using([folder]),
+        pytest.raises(InputError, match=r"ZeroDivisionError: .*_shared\.py, line 3\)"),
+    ):
+        parts.part("curvature rule", "mine")
 
 
-@pytest.mark.parametrize("name", ["rules/curvature/drift", "data/sources/glyphs100", "data/sources/digits"])
+@pytest.mark.parametrize(
+    "name", ["rules/curvature/drift", "data/sources/glyphs100", "data/sources/digits"]
+)
 def test_a_name_of_the_package_is_refused_with_both_files(tmp_path, name):
     text = DATASET if "data" in name else RULE.replace("class Mine", "class Drift")
     write(tmp_path, {f"{name}.py": text})
     with (
-        pytest.raises(InputError, match=rf"{name}\.py: found the name .* which .*hsac/.* has") as raised,
+        pytest.raises(
+            InputError, match=rf"{name}\.py: found the name .* which .*hsac/.* has"
+        ) as raised,
         plugins.using([tmp_path]),
     ):
         pass
-    assert str(registry.PACKAGE.path) in str(raised.value)
+    assert str(parts.PACKAGE.path) in str(raised.value)
 
 
 def test_two_plugins_of_one_name_are_refused_with_both_files(folder, tmp_path):
     write(tmp_path / "b", {"rules/curvature/mine.py": RULE})
     with (
-        pytest.raises(InputError, match=r"b/rules/curvature/mine\.py: .*plugged/rules/curvature/mine\.py has"),
+        pytest.raises(
+            InputError, match=r"b/rules/curvature/mine\.py: .*plugged/rules/curvature/mine\.py has"
+        ),
         plugins.using([folder, tmp_path / "b"]),
     ):
         pass
@@ -279,7 +335,13 @@ def test_two_plugins_of_one_name_are_refused_with_both_files(folder, tmp_path):
     ("given", "said"),
     [
         (["nowhere"], "plugins: found 'nowhere', which is no folder"),
-        (["."], r"plugins: found no part in \.; parts are files in rules/weights/, .*data/sources/ of a plugin folder"),
+        (
+            ["."],
+            (
+                r"plugins: found no part in \.; parts are files in rules/weights/, .*data/sources/"
+                r" of a plugin folder"
+            ),
+        ),
         ("nowhere", "plugins: found 'nowhere'; allowed is a list of different folders"),
         ([1], r"plugins\.0: found 1; allowed is a folder"),
     ],
@@ -292,15 +354,23 @@ def test_folders_are_checked(tmp_path, monkeypatch, given, said):
 
 def test_a_part_in_the_wrong_place_is_pointed_at(folder):
     (folder / "rules/curvature/mine.py").rename(folder / "rules/mine.py")
-    with pytest.raises(InputError, match=r"found 'mine'; .*rules/mine\.py lies in no folder of curvature rules"):
+    with pytest.raises(
+        InputError, match=r"found 'mine'; .*rules/mine\.py lies in no folder of curvature rules"
+    ):
         method(folder)
 
 
 ENTRIES = {
     "no entry": (("ENTRY", "ENTRI"), r"noise_images\.py: ENTRY: found None; allowed is a dict"),
     "no build": (("def build", "def make"), r"noise_images\.py: found 'no function build'"),
-    "computed": (('"Noise."', "str(1)"), r"noise_images\.py: line 5: ENTRY: allowed is a dict of plain values"),
-    "kind": (('"images",', '"pictures",'), r"ENTRY: noise_images\.kind: found 'pictures'; allowed is images, graph"),
+    "computed": (
+        ('"Noise."', "str(1)"),
+        r"noise_images\.py: line 5: ENTRY: allowed is a dict of plain values",
+    ),
+    "kind": (
+        ('"images",', '"pictures",'),
+        r"ENTRY: noise_images\.kind: found 'pictures'; allowed is images, graph",
+    ),
     "field": (('"about"', '"abuot"'), r"ENTRY: noise_images: found 'the field abuot'"),
 }
 
@@ -318,12 +388,30 @@ BUILT = {
         ("rows % 2", "rows % None"),
         r"noise_images\.py: build raised TypeError: .*noise_images\.py, line \d+\)",
     ),
-    "type": (("dtype=np.uint8", "dtype=np.int16"), r"image: found int16 \(10, 3, 3\); allowed is uint8 \(N, H, W\) or"),
-    "axes": (("(10, 3, 3)", "(10, 9)"), r"dataset noise_images: image: found uint8 \(10, 9\); allowed is uint8"),
-    "missing": (('"group": rows, ', ""), r"dataset noise_images: found no array 'group'; images have one, int64"),
-    "length": (('"group": rows', '"group": rows[1:]'), r"dataset noise_images: group: found 9 values for 10 images"),
-    "label": (("rows % 2", "rows % 3"), r"dataset noise_images: label: found 0 to 2; allowed is 0 to 1"),
-    "split": (("rows < 6, 0, 2", "rows < 6, -1, 2"), r"dataset noise_images: split: found -1 to 2; allowed is 0 to 2"),
+    "type": (
+        ("dtype=np.uint8", "dtype=np.int16"),
+        r"image: found int16 \(10, 3, 3\); allowed is uint8 \(N, H, W\) or",
+    ),
+    "axes": (
+        ("(10, 3, 3)", "(10, 9)"),
+        r"dataset noise_images: image: found uint8 \(10, 9\); allowed is uint8",
+    ),
+    "missing": (
+        ('"group": rows, ', ""),
+        r"dataset noise_images: found no array 'group'; images have one, int64",
+    ),
+    "length": (
+        ('"group": rows', '"group": rows[1:]'),
+        r"dataset noise_images: group: found 9 values for 10 images",
+    ),
+    "label": (
+        ("rows % 2", "rows % 3"),
+        r"dataset noise_images: label: found 0 to 2; allowed is 0 to 1",
+    ),
+    "split": (
+        ("rows < 6, 0, 2", "rows < 6, -1, 2"),
+        r"dataset noise_images: split: found -1 to 2; allowed is 0 to 2",
+    ),
     "counts": (
         ('"train": 6', '"train": 7'),
         r"dataset noise_images: found .*'train': 6.*; the catalogue says .*'train': 7",
@@ -339,9 +427,11 @@ def test_what_is_built_is_checked(tmp_path, mistake):
         store.fetch("noise_images", tmp_path / "data")
 
 
-@pytest.mark.parametrize(("family", "name"), [(f, n) for f in registry.FAMILIES for n in registry.names(f)])
+@pytest.mark.parametrize(
+    ("family", "name"), [(f, n) for f in parts.FAMILIES for n in parts.names(f)]
+)
 def test_the_packages_own_parts_obey_what_plugins_must(family, name):
     """So what is said to a plugin's author is what the suite asks for."""
     if name not in ("grid", "best_of"):  # chosen among other methods' runs: it has no methods
-        plugins._check(family, registry.file(family, name))
-        plugins.check_class(family, name, registry.part(family, name))
+        plugins._check(family, parts.file(family, name))
+        plugins.check_class(family, name, parts.part(family, name))

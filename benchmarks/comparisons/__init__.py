@@ -1,1 +1,3 @@
-"""One file a comparison: its docstring's first line is the title, `cases(device, tiny)` yields what is measured."""
+"""One file a comparison: its docstring's first line is the title, `cases(device, tiny)` yields what
+is measured.
+"""

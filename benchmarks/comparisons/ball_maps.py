@@ -37,7 +37,9 @@ def geoopt_maps() -> dict[str, Map]:
         "mobius_add": lambda x, y, c: math.mobius_add(x, y, k=-c),
         "distance": lambda x, y, c: math.dist(x, y, k=-c),
         "all-pairs distance": lambda x, y, c: math.dist(x[:, None], y[None], k=-c),
-        "midpoint": lambda x, y, c: math.weighted_midpoint(x.unflatten(0, (-1, GROUP)), k=-c, reducedim=[1]),
+        "midpoint": lambda x, y, c: math.weighted_midpoint(
+            x.unflatten(0, (-1, GROUP)), k=-c, reducedim=[1]
+        ),
     }
 
 
@@ -62,7 +64,9 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
     """Each map and order of differentiation, small and large, against both."""
     for n, d in TINY if tiny else SIZES:
         for name in OURS:
-            points = max(n // PAIRS, GROUP) if name == "all-pairs distance" else n - n % GROUP or GROUP
+            points = (
+                max(n // PAIRS, GROUP) if name == "all-pairs distance" else n - n % GROUP or GROUP
+            )
             for order in ORDERS:
                 for peer, maps in PEERS.items():
                     yield Case(
@@ -78,7 +82,9 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 def pair(
     name: str, order: str, maps: Callable[[], dict[str, Map]], n: int, d: int, device: torch.device
 ) -> tuple[Run, Run]:
-    """The same points of length up to 0.8 of the radius for both; distinct, since geoopt has no gradient at x = y."""
+    """The same points of length up to 0.8 of the radius for both; distinct, since geoopt has no
+    gradient at x = y.
+    """
     g = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(2, n, d, generator=g), dim=-1)
     c = torch.tensor(0.5)
@@ -87,7 +93,9 @@ def pair(
     theirs = maps()[name]
     shape = theirs(*leaves).shape
     cotangent = torch.randn(shape, generator=g).to(device)
-    return partial(call, OURS[name], order, leaves, cotangent), partial(call, theirs, order, leaves, cotangent)
+    return partial(call, OURS[name], order, leaves, cotangent), partial(
+        call, theirs, order, leaves, cotangent
+    )
 
 
 def call(f: Map, order: str, leaves: list[Tensor], cotangent: Tensor) -> Any:
@@ -96,7 +104,9 @@ def call(f: Map, order: str, leaves: list[Tensor], cotangent: Tensor) -> Any:
     if order == "forward":
         return value
     twice = order == "double backward"
-    first = torch.autograd.grad(value, leaves, cotangent, create_graph=twice, materialize_grads=True)
+    first = torch.autograd.grad(
+        value, leaves, cotangent, create_graph=twice, materialize_grads=True
+    )
     if not twice:
         return value, first
     weighted = sum((g * leaf.detach()).sum() for g, leaf in zip(first, leaves, strict=True))

@@ -32,7 +32,9 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
         )
 
 
-def pair(experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> tuple[Run, Run]:
+def pair(
+    experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
+) -> tuple[Run, Run]:
     """Seconds a seed of whole processes, from start to written records."""
 
     def seconds(some: tuple[int, ...]) -> float:

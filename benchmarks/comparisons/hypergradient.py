@@ -1,4 +1,6 @@
-"""One hypergradient of a hyperbolic classifier: every method with the fewest steps that reach the same error."""
+"""One hypergradient of a hyperbolic classifier: every method with the fewest steps that reach the
+same error.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,8 +31,8 @@ Hyper = Callable[[Tensor], Tensor]  # the adversary e (P,) -> dF/dθ (); everyth
 class Problem:
     """A linear layer into the ball of curvature exp(θ) and a Poincaré MLR, float64; w (P,), θ ().
 
-    L is the cross-entropy plus ½·decay·|w - w₀|², which keeps it strongly convex around its minimum; U the
-    cross-entropy at w + e, e the scope's adversary.
+    L is the cross-entropy plus ½·decay·|w - w₀|², which keeps it strongly convex around its
+    minimum; U the cross-entropy at w + e, e the scope's adversary.
     """
 
     x: Tensor
@@ -45,7 +47,9 @@ class Problem:
         _, inputs, dim, classes = self.sizes
         weight, z, r = w.split([inputs * dim, dim * classes, classes])
         u = self.x @ weight.view(inputs, dim)
-        return cross_entropy(mlr_logits_tangent(u, z.view(classes, dim), r, theta.exp()), self.labels)
+        return cross_entropy(
+            mlr_logits_tangent(u, z.view(classes, dim), r, theta.exp()), self.labels
+        )
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
         """The same, regularised ()."""
@@ -58,10 +62,14 @@ def solved(sizes: tuple[int, int, int, int], device: torch.device) -> tuple[Prob
     rows, inputs, dim, classes = sizes
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(rows) % classes
-    centres, noise = (torch.randn(n, inputs, generator=g, dtype=torch.float64) for n in (classes, rows))
+    centres, noise = (
+        torch.randn(n, inputs, generator=g, dtype=torch.float64) for n in (classes, rows)
+    )
     start = torch.randn(inputs * dim + dim * classes + classes, generator=g, dtype=torch.float64)
     x, start = (centres[labels] + 0.7 * noise) / inputs**0.5, start / dim**0.5
-    problem = Problem(*(part.to(device) for part in (x, labels, start, torch.tensor(0.5).double().log())), sizes)
+    problem = Problem(
+        *(part.to(device) for part in (x, labels, start, torch.tensor(0.5).double().log())), sizes
+    )
     w = problem.start.clone().requires_grad_()
     optimiser = torch.optim.LBFGS(
         [w], max_iter=500, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
@@ -142,7 +150,9 @@ def higher(problem: Problem, w: Tensor, largest: float, terms: int) -> Hyper:
             super().__init__()
             self.w = torch.nn.Parameter(w.clone())
 
-        def forward(self, loss: Callable[[Tensor, Tensor], Tensor], theta: Tensor, e: Tensor | float) -> Tensor:
+        def forward(
+            self, loss: Callable[[Tensor, Tensor], Tensor], theta: Tensor, e: Tensor | float
+        ) -> Tensor:
             return loss(self.w + e, theta)
 
     model = Weights()
@@ -177,7 +187,9 @@ def fewest(method: Callable[[int], Hyper], e: Tensor, exact: Tensor) -> int:
 
 
 @lru_cache(maxsize=2)
-def reference(sizes: tuple[int, int, int, int], device: torch.device) -> tuple[Tensor, Tensor, float]:
+def reference(
+    sizes: tuple[int, int, int, int], device: torch.device
+) -> tuple[Tensor, Tensor, float]:
     """The adversary at w*, dF/dθ by conjugate gradients run to rounding, and |H|."""
     problem, w = solved(sizes, device)
     leaves = w[None].clone().requires_grad_(), problem.theta.view(1, 1).clone().requires_grad_()
@@ -234,7 +246,15 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
             needs = peer.partition(" ")[0]
             yield Case(f"{mine}, {what}, {name}", peer, build, target, 2 * ERROR, needs=needs)
             if needs == "higher":
-                yield Case(f"{mine}, {what}, {name}", peer, build, FASTER, 2 * ERROR, unit="MiB", needs=needs)
+                yield Case(
+                    f"{mine}, {what}, {name}",
+                    peer,
+                    build,
+                    FASTER,
+                    2 * ERROR,
+                    unit="MiB",
+                    needs=needs,
+                )
         yield Case(
             f"hsac cg, memory of the fewest steps and of four times as many, {name}",
             "hsac cg",
@@ -245,8 +265,12 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
         )
 
 
-def pair(mine: str, peer: str, sizes: tuple[int, int, int, int], ascent: bool, device: torch.device) -> tuple[Run, Run]:
-    """Both at their fewest steps; with `ascent` each finds the adversary first, by the same function."""
+def pair(
+    mine: str, peer: str, sizes: tuple[int, int, int, int], ascent: bool, device: torch.device
+) -> tuple[Run, Run]:
+    """Both at their fewest steps; with `ascent` each finds the adversary first, by the same
+    function.
+    """
     problem, w = solved(sizes, device)
     fixed, _, _ = reference(sizes, device)
 
@@ -259,7 +283,9 @@ def pair(mine: str, peer: str, sizes: tuple[int, int, int, int], ascent: bool, d
 
 
 def longer(sizes: tuple[int, int, int, int], device: torch.device) -> tuple[Run, Run]:
-    """Conjugate gradients four times as long, against the fewest steps: the kept graph is all that is held."""
+    """Conjugate gradients four times as long, against the fewest steps: the kept graph is all that
+    is held.
+    """
     e, _, _ = reference(sizes, device)
     terms = steps("hsac cg", sizes, device)
     runs = [method("hsac cg", sizes, device, n) for n in (4 * terms, terms)]

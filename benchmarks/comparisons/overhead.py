@@ -16,17 +16,33 @@ from benchmarks.cells import ROOT, SEEDS, folder, run, trained
 
 JOBS = {"digits": "sgd+hsac", "disease": "adam+fixed@0.3", "glyphs_long_tailed": "sgd+fixed@0.3"}
 TABLES = "results/smoke/tables"
-PARTS = ("Snakefile", "workflow", "config", "profiles", "hsac", "environment.yml")  # what the workflow runs on
+PARTS = (
+    "Snakefile",
+    "workflow",
+    "config",
+    "profiles",
+    "hsac",
+    "environment.yml",
+)  # what the workflow runs on
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """Jobs of the default scale against what their records count as training: less than 15 % of a job is anything
-    else. And the whole workflow of the smoke scale from an empty folder to its first table."""
+    """Jobs of the default scale against what their records count as training: less than 15 % of a
+    job is anything else. And the whole workflow of the smoke scale from an empty folder to its
+    first table.
+    """
     for experiment, method in {"disease": "adam+fixed@0.3"}.items() if tiny else JOBS.items():
         yield Case(
             f"{experiment}, {method}, a job of the {'smoke' if tiny else 'default'} scale",
             "its training",
-            partial(job, "smoke" if tiny else "default", experiment, method, SEEDS[:1] if tiny else SEEDS, device),
+            partial(
+                job,
+                "smoke" if tiny else "default",
+                experiment,
+                method,
+                SEEDS[:1] if tiny else SEEDS,
+                device,
+            ),
             at_most(1 / 0.85),
             tolerance=None,
             unit="wall s",
@@ -44,7 +60,9 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
         )
 
 
-def job(scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> tuple[Run, Run]:
+def job(
+    scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
+) -> tuple[Run, Run]:
     """Seconds of the process and of the training in it."""
 
     def measured() -> tuple[float, float]:
@@ -65,7 +83,19 @@ def first_table() -> tuple[float, float]:
     place = Path(tempfile.mkdtemp(dir=folder()))
     for name in PARTS:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, place / name)
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", "scale=smoke", "--", TABLES]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "all",
+        "--config",
+        "scale=smoke",
+        "--",
+        TABLES,
+    ]
     wall = run(command, place)["wall"]
-    records = [json.loads(path.read_text()) for path in place.glob("results/smoke/runs/**/seed*.json")]
+    records = [
+        json.loads(path.read_text()) for path in place.glob("results/smoke/runs/**/seed*.json")
+    ]
     return wall, sum(record["seconds"] for record in records) / (os.cpu_count() or 1)

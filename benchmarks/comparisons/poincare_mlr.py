@@ -13,7 +13,9 @@ from hsac.models.heads.poincare_mlr import PoincareMlr
 SIZES = ((128, 16, 10), (256, 64, 100), (512, 256, 300), (1024, 512, 1000))
 TINY = ((8, 4, 3),)
 LARGE = 512 * 256 * 300  # B·d·K from which a size counts as one of the larger
-ROOM = 2**24  # numbers of one of geoopt's (B, K, d) intermediates; a larger batch is cut, as it needs tens of GiB
+ROOM = (
+    2**24
+)  # numbers of one of geoopt's (B, K, d) intermediates; a larger batch is cut, as it needs tens of GiB
 
 
 Size = tuple[int, int, int]
@@ -26,10 +28,14 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
         fits = min(b, ROOM // (d * k))
         yield from sized((fits, d, k), "geoopt", geoopt, at_least(10), device)
         yield from sized((b, d, k), "hypll", hypll, at_least(2), device)
-        yield from sized((b, d, k), "linear", linear, at_most(4) if b * d * k >= LARGE else SLOWER, device)
+        yield from sized(
+            (b, d, k), "linear", linear, at_most(4) if b * d * k >= LARGE else SLOWER, device
+        )
 
 
-def sized(size: Size, peer: str, build: Build, target: Target, device: torch.device) -> Iterator[Case]:
+def sized(
+    size: Size, peer: str, build: Build, target: Target, device: torch.device
+) -> Iterator[Case]:
     """One size against one peer."""
     same = peer != "linear"
     for unit in ("s", "MiB"):
@@ -44,8 +50,12 @@ def sized(size: Size, peer: str, build: Build, target: Target, device: torch.dev
         )
 
 
-def drawn(b: int, d: int, k: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Features u (B, d) of length about 1, normals z (K, d), offsets r (K,), curvature (), cotangent (B, K)."""
+def drawn(
+    b: int, d: int, k: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Features u (B, d) of length about 1, normals z (K, d), offsets r (K,), curvature (),
+    cotangent (B, K).
+    """
     g = torch.Generator().manual_seed(0)
     u, z, g_out = (torch.randn(*shape, generator=g) for shape in ((b, d), (k, d), (b, k)))
     r, c = 0.3 * torch.randn(k, generator=g), torch.tensor(0.5)
@@ -53,7 +63,9 @@ def drawn(b: int, d: int, k: int, device: torch.device) -> tuple[Tensor, Tensor,
     return *(x.to(device).requires_grad_() for x in leaves), g_out.to(device)  # type: ignore[return-value]
 
 
-def ours(u: Tensor, z: Tensor, r: Tensor, c: Tensor, cotangent: Tensor, shown: int) -> tuple[Tensor, ...]:
+def ours(
+    u: Tensor, z: Tensor, r: Tensor, c: Tensor, cotangent: Tensor, shown: int
+) -> tuple[Tensor, ...]:
     """Logits and the gradients in (u, c, z, r); the first `shown` of these four are returned."""
     head = PoincareMlr(z.shape[1], z.shape[0])
     logits = head.forward({"z": z, "r": r}, c, u)
@@ -61,7 +73,9 @@ def ours(u: Tensor, z: Tensor, r: Tensor, c: Tensor, cotangent: Tensor, shown: i
 
 
 def geoopt(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
-    """Points p and normals a of the same hyperplanes, so logits and the features' gradient agree; p, a are its own."""
+    """Points p and normals a of the same hyperplanes, so logits and the features' gradient agree;
+    p, a are its own.
+    """
     from hsac.models.heads.geoopt_mlr import GeooptMlr
 
     u, z, r, c, cotangent = drawn(b, d, k, device)
@@ -79,13 +93,19 @@ def geoopt(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
 
 
 def hypll(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
-    """`PoincareBall.expmap` at the origin and `hyperplane_dists`, the part of `HLinear` that gives logits."""
+    """`PoincareBall.expmap` at the origin and `hyperplane_dists`, the part of `HLinear` that gives
+    logits.
+    """
     from hypll.manifolds.euclidean import Euclidean
     from hypll.manifolds.poincare_ball import Curvature, PoincareBall
     from hypll.tensors import ManifoldParameter, TangentTensor
 
     u, z, r, c, cotangent = drawn(b, d, k, device)
-    ball = PoincareBall(Curvature(c.item(), constraining_strategy=torch.nn.Identity(), requires_grad=True).to(device))
+    ball = PoincareBall(
+        Curvature(c.item(), constraining_strategy=torch.nn.Identity(), requires_grad=True).to(
+            device
+        )
+    )
     weight = ManifoldParameter(z.detach().mT.contiguous(), manifold=Euclidean(), man_dim=0)
 
     def theirs() -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from hsac.losses.cross_entropy import CrossEntropy
 from hsac.models.resnet import Resnet
 from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.weights.sgd import Sgd
-from hsac.train.bundle import Bundle
+from hsac.train.ensemble import Bundle
 from hsac.train.loop import Plan, Training
 from hsac.train.tasks import Outputs
 
@@ -24,7 +24,9 @@ TINY = (20, 8, 4)
 
 
 class Images:
-    """Bytes of random images (B, 3, side, side) and labels, one batch of them, as a task of one run."""
+    """Bytes of random images (B, 3, side, side) and labels, one batch of them, as a task of one
+    run.
+    """
 
     steps_per_epoch = 10**6
     batches = 1
@@ -32,14 +34,18 @@ class Images:
     def __init__(self, side: int, batch: int, device: torch.device) -> None:
         g = torch.Generator().manual_seed(0)
         self.examples = batch
-        self.bytes = torch.randint(0, 256, (batch, 3, side, side), generator=g, dtype=torch.uint8).to(device)
+        self.bytes = torch.randint(
+            0, 256, (batch, 3, side, side), generator=g, dtype=torch.uint8
+        ).to(device)
         self.labels = torch.randint(0, CLASSES, (batch,), generator=g).to(device)
         self.trained = CrossEntropy()
 
     def batch(self, stream: str, times: int = 1) -> tuple[Tensor, Tensor]:
         return self.bytes[None].float() / 255, self.labels[None]
 
-    def outputs(self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]) -> Outputs:
+    def outputs(
+        self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]
+    ) -> Outputs:
         return Outputs(bundle.call("forward", w, c, batch[0]), batch[1], None)
 
 
@@ -48,7 +54,10 @@ class Block(nn.Module):
 
     def __init__(self, inside: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first, self.norm1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+        self.first, self.norm1 = (
+            nn.Conv2d(inside, out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out),
+        )
         self.second, self.norm2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
         self.stride, self.new = stride, out - inside
 
@@ -92,7 +101,9 @@ class Plain(nn.Module):
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """SGD with momentum and weight decay, the curvature fixed; the peer keeps running statistics, as its modules do."""
+    """SGD with momentum and weight decay, the curvature fixed; the peer keeps running statistics,
+    as its modules do.
+    """
     depth, side, batch = TINY if tiny else SIZES[device.type]
     yield Case(
         f"ResNet-{depth}, {batch} images of side {side}, sgd+fixed",
@@ -115,7 +126,17 @@ def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, 
     transform = Transform()
     theta = torch.full((1, 1), transform.inverse(CURVATURE), device=device)
     plan = Plan(1, DECAY, "constant", 1, 0.3, 1)
-    going = Training(images, bundle, w, theta, Sgd(lr=RATE), Fixed(), transform, plan, lambda _: torch.zeros_like(w))
+    going = Training(
+        images,
+        bundle,
+        w,
+        theta,
+        Sgd(lr=RATE),
+        Fixed(),
+        transform,
+        plan,
+        lambda _: torch.zeros_like(w),
+    )
     optimiser = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=DECAY)
 
     def ours() -> Tensor:

@@ -9,7 +9,11 @@ from benchmarks.case import SLOWER, Case, Run, Target, at_most
 from benchmarks.cells import SEEDS, training
 
 CELLS = {"digits": "sgd", "disease": "adam", "glyphs_long_tailed": "sgd"}
-PEERS: dict[str, Target] = {"{}+fixed@0.3": at_most(1.3), "sam+fixed@0.3": at_most(1.0), "{}+learned": SLOWER}
+PEERS: dict[str, Target] = {
+    "{}+fixed@0.3": at_most(1.3),
+    "sam+fixed@0.3": at_most(1.0),
+    "{}+learned": SLOWER,
+}
 PERIOD = 10  # of the rule hsac: so many steps hold one outer step
 
 
@@ -29,14 +33,20 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 
 
 def pair(
-    scale: str, experiment: str, methods: tuple[str, str], seeds: tuple[int, ...], device: torch.device
+    scale: str,
+    experiment: str,
+    methods: tuple[str, str],
+    seeds: tuple[int, ...],
+    device: torch.device,
 ) -> tuple[Run, Run]:
     """A period's steps of each, again and again from where they are."""
     ours, theirs = (steps(scale, experiment, method, seeds, device) for method in methods)
     return ours, theirs
 
 
-def steps(scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device) -> Run:
+def steps(
+    scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
+) -> Run:
     """The steps of the last whole period, after every warm-up."""
     going = training(scale, experiment, method, seeds, device)
     first = going.total // PERIOD * PERIOD - PERIOD

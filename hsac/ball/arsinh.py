@@ -1,4 +1,6 @@
-"""arsinh(√c t)/√c, the last step of a multinomial logistic regression: its largest tensor, hence in few passes."""
+"""arsinh(√c t)/√c, the last step of a multinomial logistic regression: its largest tensor, hence in
+few passes.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +16,12 @@ FLOOR = 1e-9  # of c in the closed form; below it the first two terms of the ser
 
 
 def batched(size: int, dims: tuple[int | None, ...], *inputs: Tensor) -> list[Tensor]:
-    """The inputs of a vmap rule with the batch in front of each, and as many axes as the largest has."""
+    """The inputs of a vmap rule with the batch in front of each, and as many axes as the largest
+    has.
+    """
     moved = [
-        x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0) for x, dim in zip(inputs, dims, strict=True)
+        x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+        for x, dim in zip(inputs, dims, strict=True)
     ]
     most = max(x.dim() for x in moved)
     return [x.reshape(size, *(1,) * (most - x.dim()), *x.shape[1:]) for x in moved]
@@ -48,7 +53,11 @@ class _SlopeInC(_Node):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         t, c = ctx.saved_tensors
         in_t = gradient * _mixed(t, c) if ctx.needs_input_grad[0] else None
-        in_c = (gradient * _second_in_c(t, c)).sum_to_size(c.shape) if ctx.needs_input_grad[1] else None
+        in_c = (
+            (gradient * _second_in_c(t, c)).sum_to_size(c.shape)
+            if ctx.needs_input_grad[1]
+            else None
+        )
         return in_t, in_c
 
     @staticmethod
@@ -77,7 +86,11 @@ class _Arsinh(_Node):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         t, c = ctx.saved_tensors
         in_t = gradient * _slope(t, c) if ctx.needs_input_grad[0] else None
-        in_c = (gradient * _SlopeInC.apply(t, c)).sum_to_size(c.shape) if ctx.needs_input_grad[1] else None
+        in_c = (
+            (gradient * _SlopeInC.apply(t, c)).sum_to_size(c.shape)
+            if ctx.needs_input_grad[1]
+            else None
+        )
         return in_t, in_c
 
     @staticmethod
@@ -104,7 +117,9 @@ def _second_in_c(t: Tensor, c: Tensor) -> Tensor:
     return t * square * square * asinhc_second(c * square)
 
 
-def _total(in_t: Tensor | None, in_c: Tensor | None, t: Tensor, c: Tensor, f: Partial, g: Partial) -> Tensor:
+def _total(
+    in_t: Tensor | None, in_c: Tensor | None, t: Tensor, c: Tensor, f: Partial, g: Partial
+) -> Tensor:
     total = torch.zeros_like(t)
     for tangent, slope in ((in_t, f), (in_c, g)):
         total = total if tangent is None else total + tangent * slope(t, c)

@@ -13,7 +13,8 @@ TRANSFORMS = ("exp", "softplus", "sigmoid")
 
 @dataclass(frozen=True)
 class Transform:
-    """τ: θ -> c in the closed interval `bounds`; `kind` is exp, softplus, or sigmoid (onto the interval).
+    """τ: θ -> c in the closed interval `bounds`; `kind` is exp, softplus, or sigmoid (onto the
+    interval).
 
     Raises InputError for an unknown kind or bounds that are not 0 < low < high.
     """
@@ -23,10 +24,14 @@ class Transform:
 
     def __post_init__(self) -> None:
         if self.kind not in TRANSFORMS:
-            raise InputError(f"curvature transform: found {self.kind!r}, allowed are {', '.join(TRANSFORMS)}")
+            raise InputError(
+                f"curvature transform: found {self.kind!r}, allowed are {', '.join(TRANSFORMS)}"
+            )
         low, high = self.bounds
         if not 0 < low < high < math.inf:
-            raise InputError(f"curvature bounds: found {list(self.bounds)}, allowed are 0 < low < high")
+            raise InputError(
+                f"curvature bounds: found {list(self.bounds)}, allowed are 0 < low < high"
+            )
 
     def __call__(self, theta: Tensor) -> Tensor:
         """c of the same shape as θ."""
@@ -41,7 +46,9 @@ class Transform:
         """θ with τ(θ) = c. Raises InputError when c is not inside the bounds."""
         low, high = self.bounds
         if not low <= c <= high:
-            raise InputError(f"curvature: found {c:g}, allowed is {low:g} to {high:g} (key `bounds`)")
+            raise InputError(
+                f"curvature: found {c:g}, allowed is {low:g} to {high:g} (key `bounds`)"
+            )
         if self.kind == "exp":
             return math.log(c)
         if self.kind == "softplus":
@@ -50,7 +57,9 @@ class Transform:
         return math.log(share) - math.log1p(-share)
 
     def to_theta(self, c: Tensor) -> Tensor:
-        """θ with τ(θ) = c for a tensor of curvatures, each first pulled into the bounds (infinity too)."""
+        """θ with τ(θ) = c for a tensor of curvatures, each first pulled into the bounds (infinity
+        too).
+        """
         low, high = self.bounds
         at = c.double().clamp(low, high)
         if self.kind == "exp":
@@ -71,11 +80,14 @@ class Transform:
 class Curvature(nn.Module):
     """A learnable curvature: `Curvature(0.1)()` is 0.1, a scalar tensor.
 
-    Args: `c` the start value, `transform` and `bounds` as in `Transform`. The parameter is `theta`, float64 unless the
-    module is moved, so that the inverse at the start is exact to rounding. Raises InputError for c out of bounds.
+    Args: `c` the start value, `transform` and `bounds` as in `Transform`. The parameter is `theta`,
+    float64 unless the module is moved, so that the inverse at the start is exact to rounding.
+    Raises InputError for c out of bounds.
     """
 
-    def __init__(self, c: float, transform: str = "exp", bounds: tuple[float, float] = (1e-3, 10.0)) -> None:
+    def __init__(
+        self, c: float, transform: str = "exp", bounds: tuple[float, float] = (1e-3, 10.0)
+    ) -> None:
         super().__init__()
         self.transform = Transform(transform, bounds)
         self.theta = nn.Parameter(torch.tensor(self.transform.inverse(c), dtype=torch.float64))

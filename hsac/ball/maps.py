@@ -1,9 +1,9 @@
 """The Poincaré ball B_c = {x : c|x|² < 1} of curvature -c, as plain functions of (points, c).
 
-Shapes: points are (..., d), `c` is a scalar tensor or broadcasts against (..., 1). Every function is twice
-differentiable in its points and in c, c = 0 (Euclidean space) included, and has no branch on data, so `torch.func.vmap`
-takes it. Formulas: Ganea, Bécigneul, Hofmann, "Hyperbolic Neural Networks" (NeurIPS 2018), and Shimizu, Mukuta, Harada,
-"Hyperbolic Neural Networks++" (ICLR 2021).
+Shapes: points are (..., d), `c` is a scalar tensor or broadcasts against (..., 1). Every function
+is twice differentiable in its points and in c, c = 0 (Euclidean space) included, and has no branch
+on data, so `torch.func.vmap` takes it. Formulas: Ganea, Bécigneul, Hofmann, "Hyperbolic Neural
+Networks" (NeurIPS 2018), and Shimizu, Mukuta, Harada, "Hyperbolic Neural Networks++" (ICLR 2021).
 """
 
 import torch
@@ -27,7 +27,9 @@ def safe_norm(x: Tensor) -> Tensor:
 
 
 def clip_norm(u: Tensor, radius: float) -> Tensor:
-    """Scale vectors longer than `radius` down to it (Guo et al., CVPR 2022); bounds distances by 2·radius for any c."""
+    """Scale vectors longer than `radius` down to it (Guo et al., CVPR 2022); bounds distances by
+    2·radius for any c.
+    """
     return u * (radius / safe_norm(u)).clamp(max=1.0)
 
 
@@ -88,19 +90,25 @@ def squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
 
 
 def pairwise_squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """`squared_distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n, m)."""
+    """`squared_distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) ->
+    (..., n, m).
+    """
     outer = (1 - c * squared_norm(x)) * (1 - c * squared_norm(y)).mT
     delta = squared_differences(x, y) / outer
     return 4 * delta * asinhc(c * delta).square()
 
 
 def distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """Geodesic distance (2/√c) artanh(√c|-x ⊕ y|): (..., d), (..., d) -> (...). Finite gradient at x = y."""
+    """Geodesic distance (2/√c) artanh(√c|-x ⊕ y|): (..., d), (..., d) -> (...). Finite gradient at
+    x = y.
+    """
     return _root(squared_distance(x, y, c))
 
 
 def pairwise_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """`distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n, m)."""
+    """`distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n,
+    m).
+    """
     return _root(pairwise_squared_distance(x, y, c))
 
 
@@ -109,7 +117,8 @@ def _root(square: Tensor) -> Tensor:
 
 
 def midpoint(x: Tensor, c: Tensor) -> Tensor:
-    """Möbius gyromidpoint (the Einstein midpoint in this model) over axis -2: (..., n, d) -> (..., d).
+    """Möbius gyromidpoint (the Einstein midpoint in this model) over axis -2: (..., n, d) -> (...,
+    d).
 
     ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1); the mean at c = 0 (Ungar 2008; Shimizu et al. 2021, eq. 15).
     """
@@ -120,7 +129,8 @@ def midpoint(x: Tensor, c: Tensor) -> Tensor:
 
 
 def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """Unidirectional Poincaré multinomial logistic regression of points (Shimizu et al. 2021, eq. 6).
+    """Unidirectional Poincaré multinomial logistic regression of points (Shimizu et al. 2021, eq.
+    6).
 
     x (B, d) on the ball, z (K, d) normals, r (K,) offsets -> (B, K). At c = 0: 4(⟨x, z⟩ - r|z|).
     """
@@ -130,17 +140,31 @@ def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
 
 
 def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """`mlr_logits(exp0(u, c), z, r, c)` without passing by the boundary: no projection, exact for every |u|.
+    """`mlr_logits(exp0(u, c), z, r, c)` without passing by the boundary: no projection, exact for
+    every |u|.
 
     λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|) for x = exp0(u). u (B, d) -> (B, K).
     """
-    squares = torch.cat((squared_norm(u).squeeze(-1), r * r))  # small tensors: one call costs less than two
-    (sinh, sinh_r), (cosh, cosh_r) = (f.split((len(u), len(r))) for f in sinhc_coshr(4 * c * squares))
+    squares = torch.cat(
+        (squared_norm(u).squeeze(-1), r * r)
+    )  # small tensors: one call costs less than two
+    (sinh, sinh_r), (cosh, cosh_r) = (
+        f.split((len(u), len(r))) for f in sinhc_coshr(4 * c * squares)
+    )
     return _mlr(2 * sinh[:, None] * u, cosh[:, None], sinh_r, cosh_r, z, r, c)
 
 
-def _mlr(scaled: Tensor, gamma_minus_1: Tensor, sinh: Tensor, cosh: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    # every factor but the last goes into the product of matrices, whose result is the largest tensor
+def _mlr(
+    scaled: Tensor,
+    gamma_minus_1: Tensor,
+    sinh: Tensor,
+    cosh: Tensor,
+    z: Tensor,
+    r: Tensor,
+    c: Tensor,
+) -> Tensor:
+    # every factor but the last goes into the product of matrices, whose result is the largest
+    # tensor
     length = safe_norm(z)
     normals = z * (cosh[:, None] / length)
     t = torch.addmm(gamma_minus_1 @ (-2 * r * sinh)[None], scaled, normals.mT)

@@ -10,7 +10,9 @@ from hsac.ball.arsinh import batched
 
 
 class _SquaredDifferences(Function):
-    """No pair's difference is kept: the gradient 2 Σ_j g_ij (x_i - y_j) is two products of matrices."""
+    """No pair's difference is kept: the gradient 2 Σ_j g_ij (x_i - y_j) is two products of
+    matrices.
+    """
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:

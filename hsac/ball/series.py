@@ -1,11 +1,12 @@
 """Hyperbolic functions of a square root, analytic in the radicand.
 
-Every map of the ball depends on the curvature and a norm only through s = c|x|². Written in s, the maps are smooth at
-c = 0 and at x = 0, need no square root there, and have all derivatives. Near 0 a Taylor series replaces the closed
-forms, whose derivatives cancel there.
+Every map of the ball depends on the curvature and a norm only through s = c|x|². Written in s, the
+maps are smooth at c = 0 and at x = 0, need no square root there, and have all derivatives. Near 0 a
+Taylor series replaces the closed forms, whose derivatives cancel there.
 
-Each is one node of the graph, whose derivative is another such node: differentiating the closed forms and the series
-instead takes several times as many operations, most of them in second derivatives.
+Each is one node of the graph, whose derivative is another such node: differentiating the closed
+forms and the series instead takes several times as many operations, most of them in second
+derivatives.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ TERMS = 8
 SMALLEST = 1e-30  # argument of the functions' own closed forms
 KEPT = TERMS + 4  # so that four derivatives have eight terms too
 
-# f and its derivatives so far, s, k -> the k-th derivative of h = f + 2s f', so that 2s f⁽ᵏ⁺¹⁾ = h⁽ᵏ⁾ - (2k+1) f⁽ᵏ⁾
+# f and its derivatives so far, s, k -> the k-th derivative of h = f + 2s f', so that 2s f⁽ᵏ⁺¹⁾ =
+# h⁽ᵏ⁾ - (2k+1) f⁽ᵏ⁾
 Source = Callable[[Sequence[Tensor], Tensor, int], Tensor]
 
 
@@ -36,7 +38,10 @@ def _taylor_tanhc() -> list[float]:
 
 def _source_tanhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
     # h = 1 - s f², by Leibniz' rule
-    square = [sum((comb(j, i) * f[i] * f[j - i] for i in range(j + 1)), torch.zeros_like(s)) for j in range(k + 1)]
+    square = [
+        sum((comb(j, i) * f[i] * f[j - i] for i in range(j + 1)), torch.zeros_like(s))
+        for j in range(k + 1)
+    ]
     return 1 - s * square[0] if k == 0 else -s * square[k] - k * square[k - 1]
 
 
@@ -71,19 +76,30 @@ FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Sour
         _source_atanhc,
     ),
     "asinhc": (
-        [(-1) ** k * factorial(2 * k) / (4**k * factorial(k) ** 2 * (2 * k + 1)) for k in range(KEPT)],
+        [
+            (-1) ** k * factorial(2 * k) / (4**k * factorial(k) ** 2 * (2 * k + 1))
+            for k in range(KEPT)
+        ],
         _asinh,
         _source_asinhc,
     ),
-    "sinhc": ([1 / factorial(2 * k + 1) for k in range(KEPT)], lambda s, r: r.sinh(), _source_sinhc),
+    "sinhc": (
+        [1 / factorial(2 * k + 1) for k in range(KEPT)],
+        lambda s, r: r.sinh(),
+        _source_sinhc,
+    ),
 }
 
 
-ASINHC_SLOPE = [n * a for n, a in enumerate(FUNCTIONS["asinhc"][0])][1 : TERMS + 1]  # of asinhc', in s
+ASINHC_SLOPE = [n * a for n, a in enumerate(FUNCTIONS["asinhc"][0])][
+    1 : TERMS + 1
+]  # of asinhc', in s
 
 
 class _Analytic(Function):
-    """A derivative of one of the functions, given s and the derivatives before it. Its own is the next one."""
+    """A derivative of one of the functions, given s and the derivatives before it. Its own is the
+    next one.
+    """
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -94,12 +110,17 @@ class _Analytic(Function):
 
 @cache
 def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
-    """(s, f(s), f'(s), ...) -> f⁽ᵒʳᵈᵉʳ⁾(s). A class each, as under vmap an argument costs more than a small tensor."""
+    """(s, f(s), f'(s), ...) -> f⁽ᵒʳᵈᵉʳ⁾(s). A class each, as under vmap an argument costs more than
+    a small tensor.
+    """
     coefficients, times_root, source = FUNCTIONS[name]
-    own = [a * factorial(n) / factorial(n - order) for n, a in enumerate(coefficients) if n >= order][:TERMS]
+    own = [
+        a * factorial(n) / factorial(n - order) for n, a in enumerate(coefficients) if n >= order
+    ][:TERMS]
 
     def value(s: Tensor) -> Tensor:
-        # the closed form does not cancel; the series is for s < 0 alone, which differences across 0 come to
+        # the closed form does not cancel; the series is for s < 0 alone, which differences across 0
+        # come to
         far, below = s.clamp(min=SMALLEST), s.clamp(max=0.0)
         root = far.sqrt()
         return (times_root(far, root) / root).addcmul_(below, (below * own[2]).add_(own[1]))
@@ -130,7 +151,9 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
         return tangent * slope(ctx)
 
     def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
-        moved = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(inputs, dims, strict=True)]
+        moved = [
+            x if dim is None else x.movedim(dim, 0) for x, dim in zip(inputs, dims, strict=True)
+        ]
         return made.apply(*torch.broadcast_tensors(*moved)), 0
 
     methods = (forward, backward, jvp, vmap)
@@ -170,7 +193,9 @@ def coshr(s: Tensor) -> Tensor:
 
 
 def sinhc_coshr(s: Tensor) -> tuple[Tensor, Tensor]:
-    """sinhc(s) and coshr(s), both from sinh of half the root: sums of positive terms, so nothing cancels."""
+    """sinhc(s) and coshr(s), both from sinh of half the root: sums of positive terms, so nothing
+    cancels.
+    """
     half = sinhc(s / 4)
     square = s / 4 * half * half
     return half * (1 + square).sqrt(), 1 + 2 * square

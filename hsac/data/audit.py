@@ -19,7 +19,11 @@ class Audit:
 
     def line(self) -> str:
         """The findings in a line."""
-        verdict = "differs: " + "; ".join(self.problems) if self.problems else "; ".join(self.notes) or "as catalogued"
+        verdict = (
+            "differs: " + "; ".join(self.problems)
+            if self.problems
+            else "; ".join(self.notes) or "as catalogued"
+        )
         return f"{self.name}: {verdict} ({', '.join(self.looked)})"
 
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 
-from hsac import registry
+from hsac import parts
 from hsac.errors import InputError
-from hsac.registry import nearest
+from hsac.parts import nearest
 
 FOLDER = "data.sources"
 CATALOGUE = Path(__file__).with_suffix(".yaml")
@@ -28,9 +28,10 @@ Arrays = dict[str, np.ndarray]
 class File:
     """One file of a form, or a folder that is put there by hand.
 
-    ``path`` is relative to a mirror or to ``<data>/downloads``, in the hub's own layout. ``urls`` are addresses, tried
-    in order: https ones, or ``hub:`` and the path within the Hugging Face dataset whose id is the first two parts of
-    ``path``. ``sha256`` is the file's own hash, where the container is fixed.
+    ``path`` is relative to a mirror or to ``<data>/downloads``, in the hub's own layout. ``urls``
+    are addresses, tried in order: https ones, or ``hub:`` and the path within the Hugging Face
+    dataset whose id is the first two parts of ``path``. ``sha256`` is the file's own hash, where
+    the container is fixed.
     """
 
     path: str
@@ -42,8 +43,9 @@ class File:
 class Form:
     """One container a dataset comes in.
 
-    ``build`` names the function that makes the arrays (module:function, in ``hsac.data.sources``), ``options`` its
-    keyword arguments, ``files`` what it reads; none for a dataset made from installed packages alone.
+    ``build`` names the function that makes the arrays (module:function, in ``hsac.data.sources``),
+    ``options`` its keyword arguments, ``files`` what it reads; none for a dataset made from
+    installed packages alone.
     """
 
     build: str
@@ -51,21 +53,22 @@ class Form:
     files: tuple[File, ...] = ()
 
     def make(self, folder: Path | None = None) -> tuple[Arrays, Arrays]:
-        """The arrays to store, and the upstream arrays that were decoded on the way, by the catalogue's names.
+        """The arrays to store, and the upstream arrays that were decoded on the way, by the
+        catalogue's names.
 
         ``folder`` holds the form's files at their paths and is only read.
         """
         module, _, function = self.build.partition(":")
-        build = getattr(registry.load(FOLDER, module), function)
-        root, path = registry.find(FOLDER, module)
+        build = getattr(parts.load(FOLDER, module), function)
+        root, path = parts.find(FOLDER, module)
         try:
             made = build(folder, **self.options) if self.files else build(**self.options)
         except InputError:
             raise
         except Exception as error:
-            if root is registry.PACKAGE:
+            if root is parts.PACKAGE:
                 raise
-            raise InputError(f"{path}: {function} raised {registry.told(error, root)}") from error
+            raise InputError(f"{path}: {function} raised {parts.told(error, root)}") from error
         return made if isinstance(made, tuple) else (made, {})
 
 
@@ -73,12 +76,13 @@ class Form:
 class Entry:
     """One dataset.
 
-    ``kind`` is images, graph or labels; ``forms`` are the containers it comes in, tried in order; ``by_hand`` says what
-    to put where when nothing may or can be downloaded. ``counts`` is what must come out (``store.counts_of``).
-    ``arrays`` holds the SHA-256 of the upstream arrays by name (``store.array_sha256``), ``any_order`` by part that of
-    the rows whatever their order (``store.rows_sha256``), ``sha256`` that of what is stored
-    (``store.content_sha256``), None where nobody has recorded it. ``rendered`` marks content that depends on the
-    versions of fonts, renderer or resampling library. ``about``, ``source``, ``licence`` and ``citation`` are for
+    ``kind`` is images, graph or labels; ``forms`` are the containers it comes in, tried in order;
+    ``by_hand`` says what to put where when nothing may or can be downloaded. ``counts`` is what
+    must come out (``store.counts_of``). ``arrays`` holds the SHA-256 of the upstream arrays by name
+    (``store.array_sha256``), ``any_order`` by part that of the rows whatever their order
+    (``store.rows_sha256``), ``sha256`` that of what is stored (``store.content_sha256``), None
+    where nobody has recorded it. ``rendered`` marks content that depends on the versions of fonts,
+    renderer or resampling library. ``about``, ``source``, ``licence`` and ``citation`` are for
     people.
     """
 
@@ -98,7 +102,9 @@ class Entry:
 
 
 def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
-    """An entry from its YAML. Raises InputError naming the field, what was found and what is allowed."""
+    """An entry from its YAML. Raises InputError naming the field, what was found and what is
+    allowed.
+    """
     where = f"{file}: {name}"
     checked = _fields(where, {"name": name, **_mapping(where, given)}, Entry)
     _require(checked["kind"] in KINDS, f"{where}.kind", checked["kind"], ", ".join(KINDS))
@@ -106,7 +112,12 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
         _text(f"{where}.{key}", checked[key])
     if checked["by_hand"] is not None:
         _text(f"{where}.by_hand", checked["by_hand"])
-    _require(isinstance(checked["rendered"], bool), f"{where}.rendered", checked["rendered"], "true or false")
+    _require(
+        isinstance(checked["rendered"], bool),
+        f"{where}.rendered",
+        checked["rendered"],
+        "true or false",
+    )
     _mapping(f"{where}.counts", checked["counts"])
     _hash(f"{where}.sha256", checked["sha256"])
     for key in ("arrays", "any_order"):
@@ -130,8 +141,17 @@ def _form(where: str, given: Any) -> Form:
 def _file(where: str, given: Any) -> File:
     checked = _fields(where, given, File)
     path = checked["path"]
-    inside = isinstance(path, str) and PurePosixPath(path).parts and ".." not in PurePosixPath(path).parts
-    relative = inside and not path.startswith("/") and "\\" not in path and str(PurePosixPath(path)) == path
+    inside = (
+        isinstance(path, str)
+        and PurePosixPath(path).parts
+        and ".." not in PurePosixPath(path).parts
+    )
+    relative = (
+        inside
+        and not path.startswith("/")
+        and "\\" not in path
+        and str(PurePosixPath(path)) == path
+    )
     _require(bool(relative), f"{where}.path", path, "a path below the mirror")
     urls = _list(f"{where}.urls", checked["urls"], _url)
     hub = [url for url in urls if url.startswith("hub:")]
@@ -155,12 +175,22 @@ def _fields(where: str, given: Any, kind: type[Entry | Form | File]) -> dict[str
     for key in _mapping(where, given):
         _require(key in known, where, f"the field {key}", f"one of {', '.join(known)}")
     for key, default in known.items():
-        _require(key in given or default is not MISSING, where, f"no {key}", "every field without a default")
+        _require(
+            key in given or default is not MISSING,
+            where,
+            f"no {key}",
+            "every field without a default",
+        )
     return known | given
 
 
 def _mapping(where: str, given: Any) -> dict[str, Any]:
-    _require(isinstance(given, dict) and all(isinstance(key, str) for key in given), where, given, "a mapping")
+    _require(
+        isinstance(given, dict) and all(isinstance(key, str) for key in given),
+        where,
+        given,
+        "a mapping",
+    )
     return dict(given)
 
 
@@ -190,37 +220,50 @@ def _entries() -> dict[str, Entry]:
 
 
 @cache
-def _plugin_entries(root: registry.Root) -> dict[str, Entry]:
+def _plugin_entries(root: parts.Root) -> dict[str, Entry]:
     paths = sorted(root.path.joinpath(*FOLDER.split(".")).glob("[!_]*.py"))
     return {path.stem: _of_plugin(path) for path in paths}
 
 
 def _of_plugin(path: Path) -> Entry:
-    """The entry in a plugin's file, which is not imported: its `ENTRY`, a literal dict whose forms need not name the
-    function `build` beside it; it may leave out `forms`, made from installed packages alone, and `sha256`."""
+    """The entry in a plugin's file, which is not imported: its `ENTRY`, a literal dict whose forms
+    need not name the function `build` beside it; it may leave out `forms`, made from installed
+    packages alone, and `sha256`.
+    """
     tree = ast.parse(path.read_bytes())
     given: Any = None
     for node in tree.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["ENTRY"]:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [
+            "ENTRY"
+        ]:
             try:
                 given = ast.literal_eval(node.value)
             except ValueError:
-                raise InputError(f"{path}: line {node.lineno}: ENTRY: allowed is a dict of plain values") from None
+                raise InputError(
+                    f"{path}: line {node.lineno}: ENTRY: allowed is a dict of plain values"
+                ) from None
     _require(isinstance(given, dict), f"{path}: ENTRY", given, "a dict of the catalogue's fields")
-    has_build = any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body)
+    has_build = any(
+        isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body
+    )
     _require(has_build, f"{path}", "no function build", "one that makes the dataset's arrays")
     forms = given.get("forms", [{}])
     if isinstance(forms, list):
-        forms = [{"build": f"{path.stem}:build", **form} if isinstance(form, dict) else form for form in forms]
+        forms = [
+            {"build": f"{path.stem}:build", **form} if isinstance(form, dict) else form
+            for form in forms
+        ]
     return parse(path.stem, {"sha256": None, **given, "forms": forms}, f"{path}: ENTRY")
 
 
 def _all() -> dict[str, Entry]:
     """Every entry. Raises InputError for a plugin's whose name the catalogue has."""
-    package, *plugins = _entries(), *map(_plugin_entries, registry.roots()[1:])
+    package, *plugins = _entries(), *map(_plugin_entries, parts.roots()[1:])
     for name in package.keys() & {name for entries in plugins for name in entries}:
-        path = registry.find(FOLDER, name)[1]
-        raise InputError(f"{path}: found the name {name!r}, which {CATALOGUE} has; allowed is one of its own")
+        path = parts.find(FOLDER, name)[1]
+        raise InputError(
+            f"{path}: found the name {name!r}, which {CATALOGUE} has; allowed is one of its own"
+        )
     return {name: one for entries in (package, *plugins) for name, one in entries.items()}
 
 

@@ -1,7 +1,7 @@
 """One file from one address: to a temporary name, on from where an earlier try broke off.
 
-``hub:`` addresses go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and its token count), the others
-are plain HTTP with ranges.
+``hub:`` addresses go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and its token
+count), the others are plain HTTP with ranges.
 """
 
 import logging
@@ -32,16 +32,23 @@ def address(url: str, path: str) -> str:
         return url
     from huggingface_hub import hf_hub_url
 
-    return hf_hub_url(_repository(path), url.removeprefix("hub:"), repo_type="dataset", endpoint=_endpoint())
+    return hf_hub_url(
+        _repository(path), url.removeprefix("hub:"), repo_type="dataset", endpoint=_endpoint()
+    )
 
 
 def download(url: str, path: str, staging: Path) -> Path:
-    """Bring a catalogue file (``path`` there) from one of its addresses; returns the whole file, below ``staging``.
+    """Bring a catalogue file (``path`` there) from one of its addresses; returns the whole file,
+    below ``staging``.
 
-    What an interrupted try leaves in ``staging`` is taken up by the next one if the server still has the same file.
-    Raises DownloadError.
+    What an interrupted try leaves in ``staging`` is taken up by the next one if the server still
+    has the same file. Raises DownloadError.
     """
-    return _from_hub(url.removeprefix("hub:"), path, staging) if url.startswith("hub:") else _plain(url, path, staging)
+    return (
+        _from_hub(url.removeprefix("hub:"), path, staging)
+        if url.startswith("hub:")
+        else _plain(url, path, staging)
+    )
 
 
 def _endpoint() -> str | None:
@@ -59,18 +66,27 @@ def _from_hub(inside: str, path: str, staging: Path) -> Path:
 
     repository = _repository(path)
     try:
-        # hf_hub_download asks six times over half a minute where there is no network; this asks once
+        # hf_hub_download asks six times over half a minute where there is no network; this asks
+        # once
         get_hf_file_metadata(address(f"hub:{inside}", path), timeout=CONNECT, endpoint=_endpoint())
         return Path(
             hf_hub_download(
-                repository, inside, repo_type="dataset", local_dir=staging / repository, endpoint=_endpoint()
+                repository,
+                inside,
+                repo_type="dataset",
+                local_dir=staging / repository,
+                endpoint=_endpoint(),
             )
         )
     except OfflineModeIsEnabled:
         raise DownloadError("HF_HUB_OFFLINE is set") from None
-    except Exception as error:  # the library hands through the exceptions of whatever carries its requests
+    except (
+        Exception
+    ) as error:  # the library hands through the exceptions of whatever carries its requests
         response = getattr(error, "response", None)
-        raise DownloadError(f"status {response.status_code}" if response is not None else _words(error)) from error
+        raise DownloadError(
+            f"status {response.status_code}" if response is not None else _words(error)
+        ) from error
 
 
 def _words(error: BaseException) -> str:
@@ -86,7 +102,9 @@ def _plain(url: str, path: str, staging: Path) -> Path:
             _transfer(url, part, note)
             break
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout) as error:
-            log.warning("%s: broke off after %d bytes", url, part.stat().st_size if part.exists() else 0)
+            log.warning(
+                "%s: broke off after %d bytes", url, part.stat().st_size if part.exists() else 0
+            )
             if not left:
                 raise DownloadError(f"broke off {TRIES} times") from error
         except requests.exceptions.Timeout as error:
@@ -101,7 +119,9 @@ def _plain(url: str, path: str, staging: Path) -> Path:
 
 
 def _transfer(url: str, part: Path, note: Path) -> None:
-    """Write the file to ``part``, after the bytes already there when the server says that they are the same file's."""
+    """Write the file to ``part``, after the bytes already there when the server says that they are
+    the same file's.
+    """
     known = read_json(note) if part.exists() and note.exists() else {}
     start = part.stat().st_size if known.get("url") == url and known.get("validator") else 0
     headers = {"Accept-Encoding": "identity"}
@@ -120,14 +140,20 @@ def _transfer(url: str, part: Path, note: Path) -> None:
         total = start + int(length) if length else None
         name = part.name.removesuffix(".part")
         with (
-            open(part, "ab" if start else "wb", buffering=0) as stream,  # a killed fetch keeps what came
-            tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
+            open(
+                part, "ab" if start else "wb", buffering=0
+            ) as stream,  # a killed fetch keeps what came
+            tqdm(
+                desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None
+            ) as bar,
         ):
             try:
                 for chunk in answer.iter_content(CHUNK):
                     stream.write(chunk)
                     bar.update(len(chunk))
-            except requests.exceptions.ConnectionError as error:  # what it makes of silence half way
+            except (
+                requests.exceptions.ConnectionError
+            ) as error:  # what it makes of silence half way
                 raise requests.exceptions.ChunkedEncodingError("silence") from error
     if total is not None and part.stat().st_size != total:
         raise requests.exceptions.ChunkedEncodingError("shorter than announced")

@@ -17,7 +17,8 @@ SUMS = "SHA256SUMS"
 
 
 def mirror_root(setting: str | None = None) -> Path | None:
-    """The mirror: what ``HSAC_MIRROR`` names (nothing, when it is set and empty), else the configuration's ``mirror``.
+    """The mirror: what ``HSAC_MIRROR`` names (nothing, when it is set and empty), else the
+    configuration's ``mirror``.
 
     Raises InputError naming which of the two names no folder.
     """
@@ -37,7 +38,9 @@ def downloads(root: Path) -> Path:
 
 
 def lock(root: Path, name: str) -> FileLock:
-    """A lock among processes that work in one data folder. Raises InputError when it cannot be written there."""
+    """A lock among processes that work in one data folder. Raises InputError when it cannot be
+    written there.
+    """
     path = Path(root) / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,11 +51,13 @@ def lock(root: Path, name: str) -> FileLock:
 
 
 def obtain(entry: Entry, root: Path, mirror: Path | None) -> tuple[Form, Path]:
-    """A form of the dataset and the folder its files are in, their hashes checked wherever one is stated.
+    """A form of the dataset and the folder its files are in, their hashes checked wherever one is
+    stated.
 
-    The first form that lies whole in the mirror, else in ``<root>/downloads``, else the first whose missing files the
-    mirror or the network give; these land in ``<root>/downloads``. Raises InputError for a damaged file of the mirror,
-    or, when no form can be had, naming the addresses tried and the ways out.
+    The first form that lies whole in the mirror, else in ``<root>/downloads``, else the first whose
+    missing files the mirror or the network give; these land in ``<root>/downloads``. Raises
+    InputError for a damaged file of the mirror, or, when no form can be had, naming the addresses
+    tried and the ways out.
     """
     here = downloads(root)
     for form in entry.forms:
@@ -76,7 +81,9 @@ def present(form: Form, folder: Path) -> bool:
 
 
 def problems(form: Form, folder: Path) -> list[str]:
-    """What is wrong with a form's files in a folder, by the catalogue's file hashes and the folder's SHA256SUMS."""
+    """What is wrong with a form's files in a folder, by the catalogue's file hashes and the
+    folder's SHA256SUMS.
+    """
     sums = read_sums(folder)
     files = [inner for file in form.files for inner in expanded(file, folder)]
     return [problem for file in files if (problem := _unlike(folder, file, sums.get(file.path)))]
@@ -95,28 +102,45 @@ def read_sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     if not path.is_file():
         return {}
-    lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {parts[1].removeprefix("*").removeprefix("./"): parts[0].lower() for parts in lines if len(parts) == 2}
+    lines = [
+        line.split(maxsplit=1)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
+    return {
+        parts[1].removeprefix("*").removeprefix("./"): parts[0].lower()
+        for parts in lines
+        if len(parts) == 2
+    }
 
 
 def write_sums(folder: Path, sums: dict[str, str]) -> None:
     """Write a folder's SHA256SUMS, sorted by path."""
-    write_bytes(folder / SUMS, "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(sums.items())).encode())
+    write_bytes(
+        folder / SUMS,
+        "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(sums.items())).encode(),
+    )
 
 
 def refuse(entry: Entry, form: Form, folder: Path, root: Path, reason: str) -> InputError:
-    """The error for files that do not hold the catalogue's content; downloaded ones are set aside first."""
+    """The error for files that do not hold the catalogue's content; downloaded ones are set aside
+    first.
+    """
     if folder != downloads(root):
         listed = ", ".join(str(folder / file.path) for file in form.files)
         return InputError(f"dataset {entry.name}: {reason}; refused: {listed}")
     files = [file for file in form.files if file.sha256 is None and (folder / file.path).is_file()]
     for file in files:
         set_aside(folder / file.path, file.path, root, f"dataset {entry.name}: {reason}")
-    return InputError(f"dataset {entry.name}: {reason}; its files are set aside in {Path(root) / 'rejected'}")
+    return InputError(
+        f"dataset {entry.name}: {reason}; its files are set aside in {Path(root) / 'rejected'}"
+    )
 
 
 def set_aside(path: Path, name: str, root: Path, reason: str) -> Path:
-    """Move a bad file to ``<root>/rejected``, named by its content, with the reason in a text beside it."""
+    """Move a bad file to ``<root>/rejected``, named by its content, with the reason in a text
+    beside it.
+    """
     target = Path(root) / "rejected" / f"{name}.{file_sha256(path)[:16]}"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(path, target)
@@ -134,7 +158,11 @@ def _problem(path: Path, sha256: str | None, source: str = "the catalogue") -> s
     if sha256 is None or not path.is_file():
         return None
     found = file_sha256(path)
-    return None if found == sha256 else f"{path} has the SHA-256 {found}, not {sha256} as {source} says"
+    return (
+        None
+        if found == sha256
+        else f"{path} has the SHA-256 {found}, not {sha256} as {source} says"
+    )
 
 
 def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bool:
@@ -178,10 +206,14 @@ def _ways_out(entry: Entry, root: Path, mirror: Path | None, tried: list[str]) -
     listed = ", ".join(lacking[:8]) + more
     looked = f"the mirror {mirror} lacks it" if mirror is not None else "no mirror is set"
     fetched = f"tried {', '.join(tried)}" if tried else "there is no address to fetch it from"
-    other = f" (or those of another form: `hsac data info {entry.name}`)" if len(entry.forms) > 1 else ""
+    other = (
+        f" (or those of another form: `hsac data info {entry.name}`)"
+        if len(entry.forms) > 1
+        else ""
+    )
     by_hand = f". {' '.join(entry.by_hand.split())}" if entry.by_hand else ""
     return (
-        f"dataset {entry.name}: not to be had: {looked}, {fetched}. Two ways out: set HSAC_MIRROR, or `mirror:` in the "
-        f"configuration, to a folder that holds {listed}; or put these files into {downloads(root)} under these paths"
-        f"{other}{by_hand}"
+        f"dataset {entry.name}: not to be had: {looked}, {fetched}. Two ways out: set HSAC_MIRROR,"
+        f" or `mirror:` in the configuration, to a folder that holds {listed}; or put these files"
+        f" into {downloads(root)} under these paths{other}{by_hand}"
     )

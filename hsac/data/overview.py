@@ -12,14 +12,19 @@ WIDTH = 100
 
 
 def table(root: Path, mirror: Path | None) -> list[str]:
-    """Lines of an aligned table: name, kind, size, where its files are, whether its content was verified, licence."""
+    """Lines of an aligned table: name, kind, size, where its files are, whether its content was
+    verified, licence.
+    """
     rows = [("name", "kind", "size", "state", "verified", "licence")]
     for found in map(entry, names()):
         licence = textwrap.shorten(found.licence, 48, placeholder=" …")
         where = state(found, root, mirror)
         rows.append((found.name, found.kind, size(found), where, verdict(found, root), licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def size(found: Entry) -> str:
@@ -35,11 +40,15 @@ def size(found: Entry) -> str:
 
 
 def state(found: Entry, root: Path, mirror: Path | None) -> str:
-    """Where a dataset is to be had: here, in the mirror, downloaded, can be made, can be fetched, by hand."""
+    """Where a dataset is to be had: here, in the mirror, downloaded, can be made, can be fetched,
+    by hand.
+    """
     here = obtain.downloads(root)
 
     def within_reach(file: File) -> bool:
-        return bool(file.urls) or any(f is not None and (f / file.path).exists() for f in (mirror, here))
+        return bool(file.urls) or any(
+            f is not None and (f / file.path).exists() for f in (mirror, here)
+        )
 
     if _manifest(found, root):
         return "here"
@@ -49,17 +58,25 @@ def state(found: Entry, root: Path, mirror: Path | None) -> str:
         return "in the mirror"
     if any(obtain.present(form, here) for form in found.forms):
         return "downloaded"
-    return "can be fetched" if any(all(map(within_reach, form.files)) for form in found.forms) else "by hand"
+    return (
+        "can be fetched"
+        if any(all(map(within_reach, form.files)) for form in found.forms)
+        else "by hand"
+    )
 
 
 def verdict(found: Entry, root: Path) -> str:
-    """How the content that is here compared with the catalogue when it was made; ``-`` when it is not here."""
+    """How the content that is here compared with the catalogue when it was made; ``-`` when it is
+    not here.
+    """
     manifest = _manifest(found, root)
     if not manifest:
         return "-"
     if "order" in manifest:
         return "other order"
-    return {True: "yes", False: "rendered otherwise", None: "no hash known"}[manifest["matches_catalogue"]]
+    return {True: "yes", False: "rendered otherwise", None: "no hash known"}[
+        manifest["matches_catalogue"]
+    ]
 
 
 def info(name: str, root: Path, mirror: Path | None) -> str:
@@ -73,21 +90,34 @@ def info(name: str, root: Path, mirror: Path | None) -> str:
         *_paragraph("kind", found.kind),
         *_paragraph("about", found.about),
         *_paragraph("size", size(found)),
-        *_paragraph("counts", "; ".join(f"{key}: {_plain(value)}" for key, value in found.counts.items())),
+        *_paragraph(
+            "counts", "; ".join(f"{key}: {_plain(value)}" for key, value in found.counts.items())
+        ),
         *_paragraph("source", found.source),
         *_paragraph("licence", found.licence),
         *_paragraph("citation", found.citation),
         *(line for form in found.forms for line in _form(form)),
         *(_paragraph("by hand", found.by_hand) if found.by_hand else []),
         *_paragraph("content", f"SHA-256 {found.sha256 or 'not recorded'}"),
-        *(line for array, sha256 in found.arrays.items() for line in _paragraph("upstream", f"{array} {sha256}")),
-        *(line for part, sha256 in found.any_order.items() for line in _paragraph("any order", f"{part} {sha256}")),
+        *(
+            line
+            for array, sha256 in found.arrays.items()
+            for line in _paragraph("upstream", f"{array} {sha256}")
+        ),
+        *(
+            line
+            for part, sha256 in found.any_order.items()
+            for line in _paragraph("any order", f"{part} {sha256}")
+        ),
         *_paragraph("state", state(found, root, mirror)),
         *_paragraph("verified", verdict(found, root)),
     ]
     manifest = _manifest(found, root)
     if manifest:
-        lines += [*_paragraph("folder", str(store.raw_folder(name, root))), *_paragraph("stored", manifest["sha256"])]
+        lines += [
+            *_paragraph("folder", str(store.raw_folder(name, root))),
+            *_paragraph("stored", manifest["sha256"]),
+        ]
     return "\n".join(lines)
 
 
@@ -95,7 +125,9 @@ def _form(form: Form) -> list[str]:
     from hsac.data.download import address
 
     options = ", ".join(f"{key}={value!r}" for key, value in form.options.items())
-    lines = _paragraph("form", f"{form.build}({options})" + ("" if form.files else ", from installed packages"))
+    lines = _paragraph(
+        "form", f"{form.build}({options})" + ("" if form.files else ", from installed packages")
+    )
     for file in form.files:
         lines.append(f"{'':12}{file.path}" + (f"  SHA-256 {file.sha256}" if file.sha256 else ""))
         lines += [f"{'':14}{address(url, file.path)}" for url in file.urls]

@@ -13,12 +13,14 @@ from hsac.errors import InputError
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip archive into the new folder ``folder``, which appears whole or not at all.
 
-    All members are looked at before one is written. Raises InputError naming the archive, and the member where it is
-    one: a path that leaves the folder, a link, a device; an archive that is no zip or is cut short; a folder
-    that is there already or cannot be written.
+    All members are looked at before one is written. Raises InputError naming the archive, and the
+    member where it is one: a path that leaves the folder, a link, a device; an archive that is no
+    zip or is cut short; a folder that is there already or cannot be written.
     """
     if folder.exists():
-        raise InputError(f"{folder}: found something there; allowed is a new folder to unpack {archive} into")
+        raise InputError(
+            f"{folder}: found something there; allowed is a new folder to unpack {archive} into"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
@@ -29,13 +31,17 @@ def unpack(archive: Path, folder: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from error
     except OSError as error:
-        raise InputError(f"{archive}: cannot be unpacked into {folder} ({error.strerror or error})") from error
+        raise InputError(
+            f"{archive}: cannot be unpacked into {folder} ({error.strerror or error})"
+        ) from error
 
 
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
+            kind = stat.S_IFMT(
+                member.external_attr >> 16
+            )  # 0 where the archive was not made on Unix
             _check(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
         opened.extractall(folder)
 
@@ -43,6 +49,10 @@ def _unzip(archive: Path, folder: Path) -> None:
 def _check(archive: Path, name: str, plain: bool) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise InputError(f"{archive}: found the member {name!r}; allowed are paths that stay in the folder")
+        raise InputError(
+            f"{archive}: found the member {name!r}; allowed are paths that stay in the folder"
+        )
     if not plain:
-        raise InputError(f"{archive}: found the member {name!r}, a link or device; allowed are files and folders")
+        raise InputError(
+            f"{archive}: found the member {name!r}, a link or device; allowed are files and folders"
+        )

@@ -13,8 +13,9 @@ from hsac.hypergradient.solution import Solver
 class Hypergradient:
     """dF/dθ = direct - implicit (R, C) and how it came about.
 
-    `value` U (R,), `direct` and `implicit` (R, C), `residual` (R,) of the solve, `fallback` (R,) bool: the implicit
-    term was left out, not finite or not trusted by its solver, `products` Hessian products spent, `state` the solver's.
+    `value` U (R,), `direct` and `implicit` (R, C), `residual` (R,) of the solve, `fallback` (R,)
+    bool: the implicit term was left out, not finite or not trusted by its solver, `products`
+    Hessian products spent, `state` the solver's.
     """
 
     value: Tensor
@@ -42,11 +43,11 @@ def implicit_hypergradient(
 ) -> Hypergradient:
     """dF/dθ of F(θ) = U(w*(θ), θ), w* = argmin_w L(w, θ), by the implicit function theorem.
 
-    dF/dθ = U_θ - (L_θw)ᵀ H⁻¹ U_w at the point (w, θ), w (R, P), θ (R, C), R independent problems. Perturbations inside
-    `upper` are constants (Danskin). `solver` None leaves the implicit term out (direct term only). An implicit term
-    longer than `ratio` times the direct one, where there is one, is scaled back to that length; one that is not finite,
-    or that its solver marks as failed, is dropped and flagged: a truncated series at negative curvature can grow
-    without bound.
+    dF/dθ = U_θ - (L_θw)ᵀ H⁻¹ U_w at the point (w, θ), w (R, P), θ (R, C), R independent problems.
+    Perturbations inside `upper` are constants (Danskin). `solver` None leaves the implicit term out
+    (direct term only). An implicit term longer than `ratio` times the direct one, where there is
+    one, is scaled back to that length; one that is not finite, or that its solver marks as failed,
+    is dropped and flagged: a truncated series at negative curvature can grow without bound.
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = upper(w, theta)
@@ -58,7 +59,9 @@ def implicit_hypergradient(
         return Hypergradient(value.detach(), direct, zero, nothing, nothing.bool(), 0, state)
     hessian = HessianOperator(lower, w, theta)
     solution = solver.solve(hessian, v, state)
-    implicit = (hessian.mixed(solution.x) if solution.implicit is None else solution.implicit).detach()
+    implicit = (
+        hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
+    ).detach()
     usable = implicit.isfinite().all(-1, keepdim=True)
     if solution.failed is not None:
         usable = usable & ~solution.failed[:, None]
@@ -70,5 +73,11 @@ def implicit_hypergradient(
         for k, s in solution.state.items()
     }
     return Hypergradient(
-        value.detach(), direct, implicit, solution.residual.detach(), ~usable.squeeze(-1), hessian.products, carried
+        value.detach(),
+        direct,
+        implicit,
+        solution.residual.detach(),
+        ~usable.squeeze(-1),
+        hessian.products,
+        carried,
     )

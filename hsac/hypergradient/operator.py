@@ -22,9 +22,9 @@ def norm(a: Tensor) -> Tensor:
 class HessianOperator:
     """H = d²L/dw² and d²L/dθdw of runs' losses at one point; counts its products.
 
-    Args: `loss` (w, θ) -> (R,), one independent problem a run; the point w (R, P), θ (R, C), both leaves that require a
-    gradient. The gradient's graph is built once and serves every product (Pearlmutter 1994), which is what makes a
-    solve cheap.
+    Args: `loss` (w, θ) -> (R,), one independent problem a run; the point w (R, P), θ (R, C), both
+    leaves that require a gradient. The gradient's graph is built once and serves every product
+    (Pearlmutter 1994), which is what makes a solve cheap.
     """
 
     def __init__(self, loss: Loss, w: Tensor, theta: Tensor) -> None:
@@ -40,13 +40,19 @@ class HessianOperator:
     def mixed(self, v: Tensor) -> Tensor:
         """(d²L/dθdw)ᵀ v: (R, P) -> (R, C); 0 where θ does not enter the gradient."""
         self.products += 1
-        (out,) = torch.autograd.grad(self.gradient, self.theta, v, retain_graph=True, allow_unused=True)
+        (out,) = torch.autograd.grad(
+            self.gradient, self.theta, v, retain_graph=True, allow_unused=True
+        )
         return torch.zeros_like(self.theta) if out is None else out
 
     def dense(self) -> Tensor:
         """The whole Hessian (R, P, P), for tests and small studies."""
         rows = [
-            self(torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)[i].expand_as(self.w))
+            self(
+                torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)[i].expand_as(
+                    self.w
+                )
+            )
             for i in range(self.w.shape[1])
         ]
         return torch.stack(rows, 1)
@@ -54,7 +60,8 @@ class HessianOperator:
     def power(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """|H| from below (R, 1) and the vector to go on from, by POWER_STEPS power iterations on u (R, P).
 
-        A zero u starts from ones, and none is handed on: H was 0 on one batch, and need not be on the next.
+        A zero u starts from ones, and none is handed on: H was 0 on one batch, and need not be on
+        the next.
         """
         for _ in range(POWER_STEPS):
             u = self(_alive(u) / norm(_alive(u)))

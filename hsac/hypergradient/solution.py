@@ -12,10 +12,12 @@ GROWTH = 2.0  # a residual above this means that the iterate went the wrong way
 
 @dataclass(frozen=True)
 class Solution:
-    """x ≈ H⁻¹v (R, P), products used, |Hx - v|/|v| per run (R,), and what the solver carries to its next call.
+    """x ≈ H⁻¹v (R, P), products used, |Hx - v|/|v| per run (R,), and what the solver carries to its
+    next call.
 
-    `failed` (R,) bool marks runs whose x the solver itself does not trust; None where it trusts all. `implicit` (R, C)
-    is the implicit term, where the solver has it other than as the mixed product with x.
+    `failed` (R,) bool marks runs whose x the solver itself does not trust; None where it trusts
+    all. `implicit` (R, C) is the implicit term, where the solver has it other than as the mixed
+    product with x.
     """
 
     x: Tensor

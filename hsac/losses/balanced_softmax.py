@@ -9,10 +9,11 @@ from hsac.losses.types import Labels, State, TrainingLoss, log_probability
 
 @dataclass(frozen=True)
 class BalancedSoftmax(TrainingLoss):
-    """-log(n_y e^{f_y} / Σ_k n_k e^{f_k}), n_k the training rows of class k (Ren et al., NeurIPS 2020).
+    """-log(n_y e^{f_y} / Σ_k n_k e^{f_k}), n_k the training rows of class k (Ren et al., NeurIPS
+    2020).
 
-    The same function as logit_adjusted with tau = 1, found from another side; both names are kept so that a table can
-    name what it compares with.
+    The same function as logit_adjusted with tau = 1, found from another side; both names are kept
+    so that a table can name what it compares with.
     """
 
     training: Labels

@@ -6,17 +6,18 @@ from torch import Tensor
 
 from hsac.losses.cross_entropy import CrossEntropy
 from hsac.losses.types import Labels, State, TrainingLoss
-from hsac.registry import require
+from hsac.parts import require
 
 CLOSEST = 1 - 1e-4  # of ⟨p, t⟩, so that the logarithm stays finite; the authors clamp p so
 
 
 @dataclass(frozen=True)
 class Elr(TrainingLoss):
-    """CE + strength·mean log(1 - ⟨p, t⟩), t an average of a row's predictions so far (Liu et al., NeurIPS 2020, eq. 6).
+    """CE + strength·mean log(1 - ⟨p, t⟩), t an average of a row's predictions so far (Liu et al.,
+    NeurIPS 2020, eq. 6).
 
-    t ← momentum·t + (1 - momentum)·p, from 0, with the prediction p of every step that the row is trained in and before
-    that step's loss; no gradient flows into t.
+    t ← momentum·t + (1 - momentum)·p, from 0, with the prediction p of every step that the row is
+    trained in and before that step's loss; no gradient flows into t.
     """
 
     training: Labels
@@ -29,7 +30,9 @@ class Elr(TrainingLoss):
 
     def init(self, runs: int) -> State:
         """Targets (R, n, K), 0."""
-        return {"target": self.training.counts.new_zeros(runs, self.training.n, self.training.classes)}
+        return {
+            "target": self.training.counts.new_zeros(runs, self.training.n, self.training.classes)
+        }
 
     def observe(self, state: State, logits: Tensor) -> State:
         """Targets (R, N, K) moved towards the predictions."""
@@ -39,4 +42,6 @@ class Elr(TrainingLoss):
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
         """(R, N, K), (R, N) -> (R,)."""
         agreement = (state["target"] * logits.softmax(-1)).sum(-1).clamp(max=CLOSEST)
-        return CrossEntropy()(logits, labels, state, progress) + self.strength * (-agreement).log1p().mean(-1)
+        return CrossEntropy()(logits, labels, state, progress) + self.strength * (
+            -agreement
+        ).log1p().mean(-1)

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hsac.losses.types import State, TrainingLoss, log_probability, log_rest
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Focal(TrainingLoss):
-    """-(1 - p_y)^gamma log p_y over the softmax's classes (Lin et al., ICCV 2017, eq. 4, for many classes)."""
+    """-(1 - p_y)^gamma log p_y over the softmax's classes (Lin et al., ICCV 2017, eq. 4, for many
+    classes).
+    """
 
     gamma: float = 2.0
 

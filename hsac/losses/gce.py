@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hsac.losses.types import State, TrainingLoss, log_probability
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)

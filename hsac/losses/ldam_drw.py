@@ -7,18 +7,20 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from hsac.losses.types import Labels, State, TrainingLoss, log_probability
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class LdamDrw(TrainingLoss):
-    """Cross-entropy with margins ∝ n_y^(-1/4), classes re-weighted late in training (Cao et al., NeurIPS 2019).
+    """Cross-entropy with margins ∝ n_y^(-1/4), classes re-weighted late in training (Cao et al.,
+    NeurIPS 2019).
 
-    The logits are `scale`·(f - m_y 1_y), eq. 12 and 13; the largest margin is `max_margin`. From the share `deferred`
-    of training on a row weighs (1 - beta) / (1 - beta^n_y) (Cui et al., CVPR 2019, effective number of samples), the
-    weights of a batch summing to one. The paper's scale 30 is for cosine logits, which lie in [-1, 1]. Logits of the
-    heads here have no bound, their size is learned with the normals: a factor would only multiply the head's rate and
-    sharpness, so it is 1, and 30 is right for a normalised head. Predictions are those of scale·f, the probabilities
+    The logits are `scale`·(f - m_y 1_y), eq. 12 and 13; the largest margin is `max_margin`. From
+    the share `deferred` of training on a row weighs (1 - beta) / (1 - beta^n_y) (Cui et al., CVPR
+    2019, effective number of samples), the weights of a batch summing to one. The paper's scale 30
+    is for cosine logits, which lie in [-1, 1]. Logits of the heads here have no bound, their size
+    is learned with the normals: a factor would only multiply the head's rate and sharpness, so it
+    is 1, and 30 is right for a normalised head. Predictions are those of scale·f, the probabilities
     that were trained.
     """
 

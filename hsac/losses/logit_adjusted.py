@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hsac.losses.types import Labels, State, TrainingLoss, log_probability
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class LogitAdjusted(TrainingLoss):
-    """Cross-entropy of f + tau·log π, π the classes' shares of the training rows (Menon et al., ICLR 2021, eq. 10)."""
+    """Cross-entropy of f + tau·log π, π the classes' shares of the training rows (Menon et al.,
+    ICLR 2021, eq. 10).
+    """
 
     training: Labels
     tau: float = 1.0

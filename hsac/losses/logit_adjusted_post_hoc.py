@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hsac.losses.cross_entropy import CrossEntropy
 from hsac.losses.types import Labels, State, TrainingLoss
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)

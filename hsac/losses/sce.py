@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hsac.losses.types import State, TrainingLoss, log_probability
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Sce(TrainingLoss):
-    """alpha·CE + beta·RCE, RCE = -Σ_k p_k log q_k with log 0 = `floor` (Wang et al., ICCV 2019, eq. 7).
+    """alpha·CE + beta·RCE, RCE = -Σ_k p_k log q_k with log 0 = `floor` (Wang et al., ICCV 2019, eq.
+    7).
 
-    With one label a row the reverse term is -floor·(1 - p_y). Defaults are the paper's for ten classes.
+    With one label a row the reverse term is -floor·(1 - p_y). Defaults are the paper's for ten
+    classes.
     """
 
     alpha: float = 0.1

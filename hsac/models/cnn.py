@@ -9,14 +9,16 @@ from torch import Generator, Tensor
 
 from hsac.models.heads import Headed
 from hsac.models.layers import ConvBlocks, Params, bounded, he_normal
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Cnn(Headed):
-    """Convolution blocks of `width` channels, a linear layer to `dim` features clipped to norm `clip`, Poincaré MLR.
+    """Convolution blocks of `width` channels, a linear layer to `dim` features clipped to norm
+    `clip`, Poincaré MLR.
 
-    Group normalisation, so that the network is a pure function of its weights. One curvature, the head's.
+    Group normalisation, so that the network is a pure function of its weights. One curvature, the
+    head's.
     """
 
     inputs: tuple[int, ...]
@@ -42,7 +44,9 @@ class Cnn(Headed):
         return ConvBlocks(self.inputs, self.width, self.groups, self.blocks)
 
     def init(self, generator: Generator) -> Params:
-        """The blocks' parameters, the linear layer's weight (dim, features) and bias (dim,), and the head's."""
+        """The blocks' parameters, the linear layer's weight (dim, features) and bias (dim,), and
+        the head's.
+        """
         params = self.body.init(generator)
         params["w"] = he_normal((self.dim, self.body.features), self.body.features, generator)
         params["b"] = torch.zeros(self.dim, dtype=torch.float64)

@@ -10,18 +10,20 @@ from torch.nn import functional
 
 from hsac._learn2learn import learn2learn
 from hsac.models.layers import ConvBlocks, Params
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Conv4Maml:
-    """MAML of learn2learn on Conv4 and a linear classifier (Finn et al., ICML 2017), a Euclidean baseline.
+    """MAML of learn2learn on Conv4 and a linear classifier (Finn et al., ICML 2017), a Euclidean
+    baseline.
 
-    Every episode starts from the same weights and takes `steps` gradient steps at rate `inner_lr` on its support, in
-    training as in evaluation; the adapted network answers the queries. Training differentiates through these steps,
-    or with `first_order` takes their gradients for constants, which costs less than half: the gradient, and with it
-    measured sharpness, is then an approximation. Group normalisation, so that nothing passes between the images of an
-    episode but through the weights.
+    Every episode starts from the same weights and takes `steps` gradient steps at rate `inner_lr`
+    on its support, in training as in evaluation; the adapted network answers the queries. Training
+    differentiates through these steps, or with `first_order` takes their gradients for constants,
+    which costs less than half: the gradient, and with it measured sharpness, is then an
+    approximation. Group normalisation, so that nothing passes between the images of an episode but
+    through the weights.
     """
 
     inputs: tuple[int, ...]
@@ -56,7 +58,9 @@ class Conv4Maml:
 
     @property
     def gradients_per_pass(self) -> int:
-        """Gradient evaluations that one of the whole network counts for: its own and those of the adaptation."""
+        """Gradient evaluations that one of the whole network counts for: its own and those of the
+        adaptation.
+        """
         return self.steps + 1
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
@@ -64,24 +68,40 @@ class Conv4Maml:
         return self.body.forward(params, x)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Episodes x (E, way, shot + query, *inputs) -> logits (E, way·query, way), queries in class order."""
-        return torch.stack([self._adapted(params, e[:, : self.shot])(e[:, self.shot :].flatten(0, 1)) for e in x])
+        """Episodes x (E, way, shot + query, *inputs) -> logits (E, way·query, way), queries in
+        class order.
+        """
+        return torch.stack(
+            [self._adapted(params, e[:, : self.shot])(e[:, self.shot :].flatten(0, 1)) for e in x]
+        )
 
     def _adapted(self, params: Params, support: Tensor) -> nn.Module:
-        """The network after the steps on the support (way, shot, *inputs); outside of autograd it holds no graph."""
+        """The network after the steps on the support (way, shot, *inputs); outside of autograd it
+        holds no graph.
+        """
         first_order = self.first_order or not torch.is_grad_enabled()
         with torch.enable_grad():
-            start = {k: p if p.requires_grad else p.detach().requires_grad_() for k, p in params.items()}
+            start = {
+                k: p if p.requires_grad else p.detach().requires_grad_() for k, p in params.items()
+            }
             network = _Network(self.body, start)
-            learner = learn2learn().algorithms.MAML(network, lr=self.inner_lr, first_order=first_order).clone()
+            learner = (
+                learn2learn()
+                .algorithms.MAML(network, lr=self.inner_lr, first_order=first_order)
+                .clone()
+            )
             images, labels = support.flatten(0, 1), torch.arange(self.way, device=support.device)
             for _ in range(self.steps):
-                learner.adapt(functional.cross_entropy(learner(images), labels.repeat_interleave(self.shot)))
+                learner.adapt(
+                    functional.cross_entropy(learner(images), labels.repeat_interleave(self.shot))
+                )
         return learner
 
 
 class _Network(nn.Module):
-    """Blocks and classifier as a module on given tensors, through which gradients flow back to what these are of."""
+    """Blocks and classifier as a module on given tensors, through which gradients flow back to what
+    these are of.
+    """
 
     def __init__(self, body: ConvBlocks, params: Params) -> None:
         super().__init__()

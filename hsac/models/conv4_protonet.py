@@ -9,16 +9,17 @@ from torch import Generator, Tensor
 
 from hsac.ball import exp0, midpoint, pairwise_squared_distance
 from hsac.models.layers import ConvBlocks, Params, bounded
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Conv4Protonet:
-    """Conv4 features, prototypes at the gyromidpoint of the support, logits -d²/T (Khrulkov et al., CVPR 2020).
+    """Conv4 features, prototypes at the gyromidpoint of the support, logits -d²/T (Khrulkov et al.,
+    CVPR 2020).
 
-    Euclidean space gives the prototypical network of Snell et al. (NeurIPS 2017). T is learned, always: curvature acts
-    as a temperature too, so a fixed T would let learning c stand in for learning T. Group normalisation, so that the
-    network is a pure function of its weights.
+    Euclidean space gives the prototypical network of Snell et al. (NeurIPS 2017). T is learned,
+    always: curvature acts as a temperature too, so a fixed T would let learning c stand in for
+    learning T. Group normalisation, so that the network is a pure function of its weights.
     """
 
     inputs: tuple[int, ...]
@@ -53,9 +54,13 @@ class Conv4Protonet:
         return bounded(self.body.forward(params, x), self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Episodes x (E, way, shot + query, *inputs), c (1,) -> logits (E, way·query, way), queries in class order."""
+        """Episodes x (E, way, shot + query, *inputs), c (1,) -> logits (E, way·query, way), queries
+        in class order.
+        """
         episodes, way, images = x.shape[:3]
-        return self.classify(params, c, self.embed(params, c, x.flatten(0, 2)).unflatten(0, (episodes, way, images)))
+        return self.classify(
+            params, c, self.embed(params, c, x.flatten(0, 2)).unflatten(0, (episodes, way, images))
+        )
 
     def classify(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """Episodes of tangent features u (E, way, shot + query, d) -> logits (E, way·query, way)."""

@@ -8,12 +8,13 @@ from torch import Generator, Tensor
 
 from hsac.models.graphs import row_shares
 from hsac.models.layers import Params, dropped, first_linear, glorot_uniform, propagate
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Gcn:
-    """Two-layer GCN (Kipf and Welling, ICLR 2017), the Euclidean baseline of the field: no curvature.
+    """Two-layer GCN (Kipf and Welling, ICLR 2017), the Euclidean baseline of the field: no
+    curvature.
 
     Features are scaled to row sums of 1 first; dropout at rate `dropout` before each layer.
     """

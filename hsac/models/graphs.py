@@ -17,7 +17,9 @@ def _along(x: Tensor, dim: int | None, size: int) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where the entries of a matrix stand: rows as starts (N + 1,), columns (entries,), the matrix's shape."""
+    """Where the entries of a matrix stand: rows as starts (N + 1,), columns (entries,), the
+    matrix's shape.
+    """
 
     starts: Tensor
     columns: Tensor
@@ -26,20 +28,26 @@ class Pattern:
     @cached_property
     def rows(self) -> Tensor:
         """Row of every entry."""
-        return torch.arange(self.shape[0], device=self.starts.device).repeat_interleave(self.starts.diff())
+        return torch.arange(self.shape[0], device=self.starts.device).repeat_interleave(
+            self.starts.diff()
+        )
 
     @cached_property
     def transposed(self) -> "tuple[Pattern, Tensor]":
         """The transposed matrix's, and where its entries stand among these."""
         order = self.columns.argsort(stable=True)
-        starts = torch.cat([self.starts[:1], self.columns.bincount(minlength=self.shape[1]).cumsum(0)])
+        starts = torch.cat(
+            [self.starts[:1], self.columns.bincount(minlength=self.shape[1]).cumsum(0)]
+        )
         return Pattern(starts, self.rows[order], self.shape[::-1]), order
 
 
 class SparseFeatures:
-    """Features (N, F) most of which are 0, to be multiplied with weights: `features @ weights` (F, d) is (N, d).
+    """Features (N, F) most of which are 0, to be multiplied with weights: `features @ weights` (F,
+    d) is (N, d).
 
-    Only the entries that are not 0 are kept: `values` (entries,), row by row. They are constants to differentiation.
+    Only the entries that are not 0 are kept: `values` (entries,), row by row. They are constants to
+    differentiation.
     """
 
     def __init__(self, values: Tensor, pattern: Pattern) -> None:
@@ -51,7 +59,10 @@ class SparseFeatures:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
             found = x.to_sparse_csr()
-        return cls(found.values(), Pattern(found.crow_indices(), found.col_indices(), (x.shape[0], x.shape[1])))
+        return cls(
+            found.values(),
+            Pattern(found.crow_indices(), found.col_indices(), (x.shape[0], x.shape[1])),
+        )
 
     def __len__(self) -> int:
         """Rows."""
@@ -66,7 +77,9 @@ class SparseFeatures:
 
 
 def row_shares(x: Any) -> Any:
-    """Features (N, F), a tensor or sparse, divided by the sum of their row's sizes; a row of zeros stays one."""
+    """Features (N, F), a tensor or sparse, divided by the sum of their row's sizes; a row of zeros
+    stays one.
+    """
     if isinstance(x, SparseFeatures):
         rows = x.pattern.rows
         sums = x.values.new_zeros(x.shape[0]).index_add(0, rows, x.values.abs())
@@ -77,14 +90,16 @@ def row_shares(x: Any) -> Any:
 class _Product(Function):
     """values (entries,) of a sparse matrix, a dense one (F, d) -> their product (N, d).
 
-    Runs under vmap that share the values are further columns of one product. The derivative is the product with the
-    transposed matrix, so it can be differentiated any number of times.
+    Runs under vmap that share the values are further columns of one product. The derivative is the
+    product with the transposed matrix, so it can be differentiated any number of times.
     """
 
     @staticmethod
     def forward(values: Tensor, dense: Tensor, pattern: Pattern) -> Tensor:
         where = (pattern.starts, pattern.columns)
-        return torch.sparse_csr_tensor(*where, values, pattern.shape, check_invariants=False) @ dense
+        return (
+            torch.sparse_csr_tensor(*where, values, pattern.shape, check_invariants=False) @ dense
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Pattern], output: Tensor) -> None:
@@ -101,7 +116,9 @@ class _Product(Function):
         info: Any, dims: tuple[int | None, ...], values: Tensor, dense: Tensor, pattern: Pattern
     ) -> tuple[Tensor, int]:
         if dims[0] is not None:  # with dropout every run has values of its own
-            pairs = zip(values.unbind(dims[0]), _along(dense, dims[1], info.batch_size), strict=True)
+            pairs = zip(
+                values.unbind(dims[0]), _along(dense, dims[1], info.batch_size), strict=True
+            )
             return torch.stack([_Product.apply(own, weights, pattern) for own, weights in pairs]), 0
         assert dims[1] is not None
         assert dims[1] is not None

@@ -9,15 +9,16 @@ from torch import Generator, Tensor
 from hsac.ball import exp0, log0, mobius_add
 from hsac.models.heads import Headed
 from hsac.models.layers import Params, bounded, dropped, first_linear, he_normal, propagate
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Hgcn(Headed):
-    """Two HGCN layers (Chami et al., NeurIPS 2019) with tangent-space aggregation, and a Poincaré MLR head.
+    """Two HGCN layers (Chami et al., NeurIPS 2019) with tangent-space aggregation, and a Poincaré
+    MLR head.
 
-    One curvature a layer and one for the head. At c = 0 it is a GCN (Kipf and Welling, ICLR 2017). Dropout at rate
-    `dropout` of what goes into each layer, in tangent space.
+    One curvature a layer and one for the head. At c = 0 it is a GCN (Kipf and Welling, ICLR 2017).
+    Dropout at rate `dropout` of what goes into each layer, in tangent space.
     """
 
     inputs: int
@@ -47,11 +48,17 @@ class Hgcn(Headed):
         return params | self.classifier.init(generator)
 
     def embed(self, params: Params, c: Tensor, graph: Any, masks: Params | None = None) -> Tensor:
-        """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> tangent features at the origin (N, d)."""
+        """Graph (x (N, F), source (E,), target (E,), weight (E,)) -> tangent features at the origin
+        (N, d).
+        """
         x, source, target, weight = graph
         u = first_linear(x, params["w0"], masks, self.dropout)
         for i in range(2):
-            point = mobius_add(exp0(bounded(u, self.clip, self.space), c[i]), exp0(params[f"b{i}"], c[i])[None], c[i])
+            point = mobius_add(
+                exp0(bounded(u, self.clip, self.space), c[i]),
+                exp0(params[f"b{i}"], c[i])[None],
+                c[i],
+            )
             u = propagate(log0(point, c[i]), source, target, weight, len(x))
             u = dropped(u.relu(), masks, self.dropout) @ params["w1"].mT if i == 0 else u
         return bounded(u, self.clip, self.space)

@@ -12,14 +12,16 @@ from hsac.ball.maps import squared_norm
 from hsac.ball.series import sinhc
 from hsac.models.heads import Headed
 from hsac.models.layers import Params, bounded, channels, with_channels
-from hsac.registry import require
+from hsac.parts import require
 
 
 def poincare_linear(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """Poincaré fully connected layer of HNN++ (Shimizu et al., ICLR 2021, eq. 7) on exp0(u): a point of the ball.
+    """Poincaré fully connected layer of HNN++ (Shimizu et al., ICLR 2021, eq. 7) on exp0(u): a
+    point of the ball.
 
-    v_k the unidirectional MLR logit of normal z_k, offset r_k; w_k = sinh(√c v_k)/√c; y = w / (1 + √(1 + c|w|²)).
-    u (B, d) tangent, z (K, d), r (K,) -> (B, K); at c = 0 it is v/2 = 2(u·z - |z| r).
+    v_k the unidirectional MLR logit of normal z_k, offset r_k; w_k = sinh(√c v_k)/√c; y = w / (1 +
+    √(1 + c|w|²)). u (B, d) tangent, z (K, d), r (K,) -> (B, K); at c = 0 it is v/2 = 2(u·z - |z|
+    r).
     """
     v = mlr_logits_tangent(u, z, r, c)
     w = v * sinhc(c * v * v)
@@ -28,10 +30,12 @@ def poincare_linear(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Hnn(Headed):
-    """Poincaré fully connected layers (HNN++, Shimizu et al., ICLR 2021) and a head, each with its own curvature.
+    """Poincaré fully connected layers (HNN++, Shimizu et al., ICLR 2021) and a head, each with its
+    own curvature.
 
-    Images are average-pooled by `pool` first. Between layers: ReLU and a norm clip at `clip` in the tangent space of
-    the origin, so that every layer may have another ball. At c = 0 it is a multilayer perceptron.
+    Images are average-pooled by `pool` first. Between layers: ReLU and a norm clip at `clip` in the
+    tangent space of the origin, so that every layer may have another ball. At c = 0 it is a
+    multilayer perceptron.
     """
 
     inputs: tuple[int, ...]
@@ -54,7 +58,9 @@ class Hnn(Headed):
         require(self.clip > 0, "clip", self.clip, "a number above 0")
 
     def init(self, generator: Generator) -> Params:
-        """Normals z0, z1 (out, in), offsets r0, r1 (out,), and the head's. At c = 0 layers start as He et al.'s."""
+        """Normals z0, z1 (out, in), offsets r0, r1 (out,), and the head's. At c = 0 layers start as
+        He et al.'s.
+        """
         height, width = self.inputs[-2:]
         pixels = channels(self.inputs) * (height // self.pool) * (width // self.pool)
         params: Params = {}
@@ -66,7 +72,11 @@ class Hnn(Headed):
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
-        x = torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool) if self.pool > 1 else x
+        x = (
+            torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool)
+            if self.pool > 1
+            else x
+        )
         u = x.flatten(1)
         for i in range(2):
             u = bounded(u if i == 0 else u.relu(), self.clip, self.space)

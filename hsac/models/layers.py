@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from hsac.ball import clip_norm
 from hsac.models.graphs import SparseFeatures
-from hsac.registry import require
+from hsac.parts import require
 
 Params = dict[str, Tensor]
 
@@ -25,18 +25,26 @@ def bounded(u: Tensor, clip: float, space: str) -> Tensor:
 
 def glorot_uniform(shape: tuple[int, int], generator: Generator) -> Tensor:
     """Glorot and Bengio (AISTATS 2010) uniform start of a weight (out, in), float64."""
-    return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * (6 / sum(shape)) ** 0.5
+    return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * (
+        6 / sum(shape)
+    ) ** 0.5
 
 
 def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor, nodes: int) -> Tensor:
-    """Rows of u (N, d) sent along edges source -> target (E,), times their weight (E,), and summed: (nodes, d)."""
+    """Rows of u (N, d) sent along edges source -> target (E,), times their weight (E,), and summed:
+    (nodes, d).
+    """
     message = u.index_select(0, source) * weight[:, None]
     return message.new_zeros((nodes, u.shape[1])).index_add(0, target, message)
 
 
-def first_linear(x: Tensor | SparseFeatures, weight: Tensor, masks: Params | None, rate: float) -> Tensor:
-    """x @ weightᵀ, x (N, F) a graph's features, after inverted dropout (Srivastava et al., JMLR 2014) where there are
-    masks. Features are sparse, so `masks["layer0"]` is over the entries that are not 0, in the order of nonzero()."""
+def first_linear(
+    x: Tensor | SparseFeatures, weight: Tensor, masks: Params | None, rate: float
+) -> Tensor:
+    """x @ weightᵀ, x (N, F) a graph's features, after inverted dropout (Srivastava et al., JMLR
+    2014) where there are masks. Features are sparse, so `masks["layer0"]` is over the entries that
+    are not 0, in the order of nonzero().
+    """
     if masks is None:
         return x @ weight.mT
     sparse = x if isinstance(x, SparseFeatures) else SparseFeatures.of(x)
@@ -66,7 +74,8 @@ def norm_start(width: int) -> tuple[Tensor, Tensor]:
 def batch_norm(h: Tensor, scale: Tensor, shift: Tensor, moments: Tensor | None = None) -> Tensor:
     """Batch normalisation of h (B, K, H, W), ε = 1e-5 (Ioffe and Szegedy, ICML 2015).
 
-    By the mean and variance of the batch, or by `moments` (2, K), the mean and the mean square of a population.
+    By the mean and variance of the batch, or by `moments` (2, K), the mean and the mean square of a
+    population.
     """
     if moments is None:
         return functional.batch_norm(h, None, None, scale, shift, training=True)
@@ -78,17 +87,22 @@ def batch_norm(h: Tensor, scale: Tensor, shift: Tensor, moments: Tensor | None =
 def batch_moments(h: Tensor) -> Tensor:
     """Mean and mean square of h (B, K, H, W) by channel: (2, K), float64.
 
-    These, unlike variances, are averaged over batches to the moments of their union (Wu and Johnson, 2021, section 3).
+    These, unlike variances, are averaged over batches to the moments of their union (Wu and
+    Johnson, 2021, section 3).
     """
-    variance, mean = (value.double() for value in torch.var_mean(h.detach(), (0, 2, 3), correction=0))
+    variance, mean = (
+        value.double() for value in torch.var_mean(h.detach(), (0, 2, 3), correction=0)
+    )
     return torch.stack((mean, variance + mean * mean))
 
 
 @dataclass(frozen=True)
 class ConvBlocks:
-    """Blocks of 3 x 3 convolution, group normalisation, ReLU and 2 x 2 max pooling, each `width` channels wide.
+    """Blocks of 3 x 3 convolution, group normalisation, ReLU and 2 x 2 max pooling, each `width`
+    channels wide.
 
-    Group normalisation (Wu and He, ECCV 2018), so that the features are a pure function of weights and image.
+    Group normalisation (Wu and He, ECCV 2018), so that the features are a pure function of weights
+    and image.
     """
 
     inputs: tuple[int, ...]
@@ -102,7 +116,10 @@ class ConvBlocks:
         require(self.width % self.groups == 0, "groups", self.groups, "a divisor of width")
         side = 2**self.blocks
         require(
-            min(self.inputs[-2:]) >= side, "inputs", self.inputs, f"images of side {side} or more, halved each block"
+            min(self.inputs[-2:]) >= side,
+            "inputs",
+            self.inputs,
+            f"images of side {side} or more, halved each block",
         )
 
     @property
@@ -127,5 +144,7 @@ class ConvBlocks:
         for i in range(self.blocks):
             h = functional.conv2d(h, params[f"w{i}"], padding=1)
             h = functional.group_norm(h, self.groups, params[f"g{i}"], params[f"b{i}"])
-            h = functional.max_pool2d(h, 2).relu()  # the same as the other way round, on a quarter of the numbers
+            h = functional.max_pool2d(
+                h, 2
+            ).relu()  # the same as the other way round, on a quarter of the numbers
         return h.flatten(1)

@@ -9,12 +9,13 @@ from torch import Generator, Tensor
 
 from hsac.models.heads import Headed
 from hsac.models.layers import Params, bounded, channels, he_normal, with_channels
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Mlp(Headed):
-    """ReLU layers of width `hidden`, features of dimension `dim` clipped to norm `clip`, Poincaré MLR.
+    """ReLU layers of width `hidden`, features of dimension `dim` clipped to norm `clip`, Poincaré
+    MLR.
 
     Images are average-pooled by `pool` first. One curvature, the head's.
     """
@@ -54,7 +55,11 @@ class Mlp(Headed):
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
         """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
-        x = torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool) if self.pool > 1 else x
+        x = (
+            torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool)
+            if self.pool > 1
+            else x
+        )
         u = x.flatten(1)
         for i in range(self.layers + 1):
             u = torch.addmm(params[f"b{i}"], u if i == 0 else u.relu(), params[f"w{i}"].mT)

@@ -19,14 +19,16 @@ from hsac.models.layers import (
     norm_start,
     with_channels,
 )
-from hsac.registry import require
+from hsac.parts import require
 
 WIDTHS = {18: (64, 128, 256, 512), 20: (16, 32, 64), 32: (16, 32, 64)}
 
 
 @dataclass(frozen=True)
 class Block:
-    """Where a residual block stands: its name, channels in and out, the stride of its first convolution."""
+    """Where a residual block stands: its name, channels in and out, the stride of its first
+    convolution.
+    """
 
     name: str
     inside: int
@@ -41,16 +43,19 @@ class Block:
 
 @dataclass(frozen=True)
 class Resnet(Headed):
-    """CIFAR ResNet of basic blocks (He et al., CVPR 2016), pooled features clipped to norm `clip`, Poincaré MLR.
+    """CIFAR ResNet of basic blocks (He et al., CVPR 2016), pooled features clipped to norm `clip`,
+    Poincaré MLR.
 
-    `depth` 20 and 32: section 4.2 there, widths 16, 32, 64, where the shape changes the shortcut drops every other
-    pixel and fills new channels with zeros (option A). `depth` 18: the widths 64 to 512 of its ImageNet network behind
-    a 3 x 3 stem without pooling, shortcuts by 1 x 1 convolution (option B). One curvature, the head's.
+    `depth` 20 and 32: section 4.2 there, widths 16, 32, 64, where the shape changes the shortcut
+    drops every other pixel and fills new channels with zeros (option A). `depth` 18: the widths 64
+    to 512 of its ImageNet network behind a 3 x 3 stem without pooling, shortcuts by 1 x 1
+    convolution (option B). One curvature, the head's.
 
-    Batch normalisation by the batch at hand: training is a pure function of weights and batch. For evaluation
-    `statistics` gives, of batches of training images, what `forward` takes as its `state` in their place: the moments
-    before every normalisation at these very weights ("precise BN", Wu and Johnson, arXiv:2105.07576; what
-    torch.optim.swa_utils.update_bn does), not running averages of past ones.
+    Batch normalisation by the batch at hand: training is a pure function of weights and batch. For
+    evaluation `statistics` gives, of batches of training images, what `forward` takes as its
+    `state` in their place: the moments before every normalisation at these very weights ("precise
+    BN", Wu and Johnson, arXiv:2105.07576; what torch.optim.swa_utils.update_bn does), not running
+    averages of past ones.
     """
 
     inputs: tuple[int, ...]
@@ -85,11 +90,15 @@ class Resnet(Headed):
         return self.depth == 18
 
     def init(self, generator: Generator) -> Params:
-        """Kernels `NAME.w` (out, in, k, k), norm scales `NAME.g` and shifts `NAME.b` (out,), and the head's."""
+        """Kernels `NAME.w` (out, in, k, k), norm scales `NAME.g` and shifts `NAME.b` (out,), and
+        the head's.
+        """
         params: Params = {}
 
         def convolution(name: str, inside: int, out: int, kernel: int) -> None:
-            params[f"{name}.w"] = he_normal((out, inside, kernel, kernel), kernel * kernel * inside, generator)
+            params[f"{name}.w"] = he_normal(
+                (out, inside, kernel, kernel), kernel * kernel * inside, generator
+            )
             params[f"{name}.g"], params[f"{name}.b"] = norm_start(out)
 
         convolution("stem", channels(self.inputs), WIDTHS[self.depth][0], 3)
@@ -100,8 +109,12 @@ class Resnet(Headed):
                 convolution(f"{block.name}.shortcut", block.inside, block.out, 1)
         return params | self.classifier.init(generator)
 
-    def _features(self, params: Params, x: Tensor, moments: Callable[[str, Tensor], Tensor | None]) -> Tensor:
-        """Images -> pooled features (B, dim); `moments` of the normalisation named so, given what goes into it."""
+    def _features(
+        self, params: Params, x: Tensor, moments: Callable[[str, Tensor], Tensor | None]
+    ) -> Tensor:
+        """Images -> pooled features (B, dim); `moments` of the normalisation named so, given what
+        goes into it.
+        """
 
         def convolution(name: str, h: Tensor, stride: int = 1) -> Tensor:
             kernel = params[f"{name}.w"]
@@ -122,8 +135,9 @@ class Resnet(Headed):
         return h.mean((-2, -1))
 
     def statistics(self, params: Params, c: Tensor, x: Tensor) -> Params:
-        """Images x -> the moments (2, channels) before each normalisation, by its name; their mean over batches of one
-        size is a `state`."""
+        """Images x -> the moments (2, channels) before each normalisation, by its name; their mean
+        over batches of one size is a `state`.
+        """
         found: Params = {}
 
         def collect(name: str, h: Tensor) -> None:

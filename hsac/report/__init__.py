@@ -1,1 +1,3 @@
-"""The report floor: run records in; gathered table, statistics, claims, tables, figures and page out. No torch here."""
+"""The report floor: run records in; gathered table, statistics, claims, tables, figures and page
+out. No torch here.
+"""

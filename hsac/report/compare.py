@@ -29,13 +29,22 @@ METRICS = {
     "curvature": ("Final curvature c (geometric mean)", 1),
 }
 KEYS = ["experiment", "method", "seed"]
-IDENTITY = ["config_hash", "variant_hash", "start"]  # runs that agree in these and in the seed are pairs
-UNCOMPARED = {"record", "code", *TIMING}  # of a run: where it lies, what made it, how long it took (older folders)
+IDENTITY = [
+    "config_hash",
+    "variant_hash",
+    "start",
+]  # runs that agree in these and in the seed are pairs
+UNCOMPARED = {
+    "record",
+    "code",
+    *TIMING,
+}  # of a run: where it lies, what made it, how long it took (older folders)
 NOTE = (
-    "Means with 95 % t intervals over seeds. Differences are B − A with 95 % intervals: paired by seed where two or "
-    "more seeds, the configuration, the data's variant and the start agree, else Welch's. Finished counts the runs "
-    "with status ok (Fisher's exact test). Same: the pairs agree bit for bit. p Holm is corrected over all other rows. "
-    "Moved: p Holm under 0.05, or runs finished in one set and none in the other. Nothing is concluded from one run."
+    "Means with 95 % t intervals over seeds. Differences are B − A with 95 % intervals: paired by"
+    " seed where two or more seeds, the configuration, the data's variant and the start agree, else"
+    " Welch's. Finished counts the runs with status ok (Fisher's exact test). Same: the pairs agree"
+    " bit for bit. p Holm is corrected over all other rows. Moved: p Holm under 0.05, or runs"
+    " finished in one set and none in the other. Nothing is concluded from one run."
 )
 
 
@@ -43,9 +52,10 @@ NOTE = (
 class Comparison:
     """What two results folders have in common and what not.
 
-    ``numbers``: one row a cell and metric of both. ``only_a``, ``only_b``: cells of one. ``shared``: runs with the same
-    seed, configuration, variant and start in both; ``identical``: those whose every result is bitwise the same.
-    ``environment``: what they ran with where it differs. ``moved``: whether a row of ``numbers`` moved.
+    ``numbers``: one row a cell and metric of both. ``only_a``, ``only_b``: cells of one.
+    ``shared``: runs with the same seed, configuration, variant and start in both; ``identical``:
+    those whose every result is bitwise the same. ``environment``: what they ran with where it
+    differs. ``moved``: whether a row of ``numbers`` moved.
     """
 
     numbers: pd.DataFrame
@@ -62,28 +72,38 @@ class Comparison:
 
 
 def read_runs(folder: Path) -> pd.DataFrame:
-    """The gathered runs of a results folder. Raises InputError naming what is missing, damaged or there twice."""
+    """The gathered runs of a results folder. Raises InputError naming what is missing, damaged or
+    there twice.
+    """
     path = Path(folder) / "runs.parquet"
     if not path.is_file():
-        raise InputError(f"{folder}: found no runs.parquet; allowed is a results folder, as results/default")
+        raise InputError(
+            f"{folder}: found no runs.parquet; allowed is a results folder, as results/default"
+        )
     runs = read_gathered(path)
     for name in [*KEYS, "status", *IDENTITY, "code"]:
         if name not in runs:
-            raise InputError(f"{path}: found no column {name}; allowed are gathered runs, as `hsac gather` writes them")
+            raise InputError(
+                f"{path}: found no column {name}; allowed are gathered runs, as `hsac gather`"
+                " writes them"
+            )
     twice = runs[runs.duplicated(KEYS)]
     if len(twice):
         experiment, method, seed = twice.iloc[0][KEYS]
-        raise InputError(f"{path}: found {experiment} {method} seed {seed} twice; allowed is one row a run")
+        raise InputError(
+            f"{path}: found {experiment} {method} seed {seed} twice; allowed is one row a run"
+        )
     return runs
 
 
 def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """One row a cell (experiment × method) of both gathered tables and metric.
 
-    Columns: experiment, method, metric, n_a, mean_a, low_a, high_a, the same of b, how (paired, Welch, Fisher), pairs,
-    difference (B − A), low, high, p, p_holm, verdict: ``same`` (bitwise in every pair), ``within noise``, ``moved``, or
-    ``too few runs``. Of the metric finished, n counts the runs and mean those that are ok. Accuracies and shares in %,
-    curvature as it is, the rest in nats; undefined entries are NaN.
+    Columns: experiment, method, metric, n_a, mean_a, low_a, high_a, the same of b, how (paired,
+    Welch, Fisher), pairs, difference (B − A), low, high, p, p_holm, verdict: ``same`` (bitwise in
+    every pair), ``within noise``, ``moved``, or ``too few runs``. Of the metric finished, n counts
+    the runs and mean those that are ok. Accuracies and shares in %, curvature as it is, the rest in
+    nats; undefined entries are NaN.
     """
     rows = []
     cells_a, cells_b = _cells(a), _cells(b)
@@ -93,12 +113,19 @@ def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     table["p_holm"] = holm(table["p"].where(table["verdict"] == ""))
     moved = (table["p_holm"] < ALPHA) & (table["verdict"] == "")
     unknown = table["p"].isna() & (table["verdict"] == "")
-    table["verdict"] = table["verdict"].mask(unknown, "too few runs").mask(moved, "moved").replace("", "within noise")
+    table["verdict"] = (
+        table["verdict"]
+        .mask(unknown, "too few runs")
+        .mask(moved, "moved")
+        .replace("", "within noise")
+    )
     return table
 
 
 def _cells(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    return {(str(e), str(m)): rows for (e, m), rows in runs.groupby(["experiment", "method"], sort=True)}
+    return {
+        (str(e), str(m)): rows for (e, m), rows in runs.groupby(["experiment", "method"], sort=True)
+    }
 
 
 def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
@@ -113,7 +140,13 @@ def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[dict[s
 def _finished(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
     ok = [int((runs["status"] == "ok").sum()) for runs in (a, b)]
     of = [len(a), len(b)]
-    row: dict[str, Any] = {"metric": FINISHED, "n_a": of[0], "mean_a": ok[0], "n_b": of[1], "mean_b": ok[1]}
+    row: dict[str, Any] = {
+        "metric": FINISHED,
+        "n_a": of[0],
+        "mean_a": ok[0],
+        "n_b": of[1],
+        "mean_b": ok[1],
+    }
     row |= {"how": "Fisher", "pairs": 0, "difference": ok[1] - ok[0]}
     row["p"] = float(stats.fisher_exact([[ok[0], of[0] - ok[0]], [ok[1], of[1] - ok[1]]]).pvalue)
     if ok == of:  # nothing to test
@@ -123,7 +156,12 @@ def _finished(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
 
 
 def _metric(
-    key: tuple[str, str], metric: str, scale: float, a: pd.DataFrame, b: pd.DataFrame, seeds: pd.Series
+    key: tuple[str, str],
+    metric: str,
+    scale: float,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    seeds: pd.Series,
 ) -> dict[str, Any]:
     ours, theirs = (Replicates(runs, *key, metric, scale) for runs in (a, b))
     m, k = mean_interval(ours), mean_interval(theirs)
@@ -140,12 +178,21 @@ def _metric(
         d, how = welch(ours, theirs), "Welch"
     pairs = d.n if how == "paired" else 0
     same = how == "paired" and bool((ours.values[agree] == theirs.values[agree]).all())
-    row |= {"how": how, "pairs": pairs, "difference": d.difference, "low": d.low, "high": d.high, "p": d.p}
+    row |= {
+        "how": how,
+        "pairs": pairs,
+        "difference": d.difference,
+        "low": d.low,
+        "high": d.high,
+        "p": d.p,
+    }
     return row | {"verdict": "same" if same else ""}
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """The runs of both tables that agree in seed, configuration, variant and start, columns of each with _a and _b."""
+    """The runs of both tables that agree in seed, configuration, variant and start, columns of each
+    with _a and _b.
+    """
     both = a.merge(b, on=KEYS, suffixes=("_a", "_b"))
     agree = pd.Series(True, index=both.index)
     for name in IDENTITY:
@@ -154,8 +201,12 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _equal(a: pd.Series, b: pd.Series) -> pd.Series:
-    """Whether the entries are the same, missing ones being the same as each other; lists are compared whole."""
-    same = [(_missing(x) and _missing(y)) or _whole(x) == _whole(y) for x, y in zip(a, b, strict=True)]
+    """Whether the entries are the same, missing ones being the same as each other; lists are
+    compared whole.
+    """
+    same = [
+        (_missing(x) and _missing(y)) or _whole(x) == _whole(y) for x, y in zip(a, b, strict=True)
+    ]
     return pd.Series(same, index=a.index, dtype=bool)
 
 
@@ -168,11 +219,15 @@ def _whole(value: Any) -> Any:
 
 
 def welch(a: Replicates, b: Replicates) -> Paired:
-    """Difference ``b`` − ``a`` of the means of unpaired runs, with its 95 % interval and p by Welch's t test; NaN where
-    either has fewer than two. Where nothing varies the exact permutation test stands in: p = 1 for equal values, else
-    2 over the number of ways to split the runs."""
+    """Difference ``b`` − ``a`` of the means of unpaired runs, with its 95 % interval and p by
+    Welch's t test; NaN where either has fewer than two. Where nothing varies the exact permutation
+    test stands in: p = 1 for equal values, else 2 over the number of ways to split the runs.
+    """
     x, y = a.values.to_numpy(), b.values.to_numpy()
-    n, difference = min(len(x), len(y)), float(y.mean() - x.mean()) if len(x) and len(y) else math.nan
+    n, difference = (
+        min(len(x), len(y)),
+        (float(y.mean() - x.mean()) if len(x) and len(y) else math.nan),
+    )
     if n < 2:
         return Paired(n, difference, math.nan, math.nan, math.nan, math.nan)
     if max(np.ptp(x), np.ptp(y)) <= SAME:
@@ -180,14 +235,22 @@ def welch(a: Replicates, b: Replicates) -> Paired:
         return Paired(n, difference, 0.0, difference, difference, p, "permutation")
     found = stats.ttest_ind(y, x, equal_var=False)
     interval = found.confidence_interval(0.95)
-    return Paired(n, difference, math.nan, float(interval.low), float(interval.high), float(found.pvalue), "t")
+    return Paired(
+        n, difference, math.nan, float(interval.low), float(interval.high), float(found.pvalue), "t"
+    )
 
 
 def identical_runs(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int]:
-    """How many runs the tables share (same seed, configuration, variant and start), and how many of those agree bit for
-    bit in every column that both have but the record's path, the code and the times."""
+    """How many runs the tables share (same seed, configuration, variant and start), and how many of
+    those agree bit for bit in every column that both have but the record's path, the code and the
+    times.
+    """
     both = _pairs(a, b)
-    known = [n for n in RUN_SCHEMA.names if n in a and n in b and n not in {*KEYS, *IDENTITY, *UNCOMPARED}]
+    known = [
+        n
+        for n in RUN_SCHEMA.names
+        if n in a and n in b and n not in {*KEYS, *IDENTITY, *UNCOMPARED}
+    ]
     same = pd.Series(True, index=both.index)
     for name in known:
         same &= _equal(both[f"{name}_a"], both[f"{name}_b"])
@@ -195,15 +258,21 @@ def identical_runs(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int]:
 
 
 def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
-    """What the runs' records say they ran with: host, device, dtype and each package's version, every value once.
+    """What the runs' records say they ran with: host, device, dtype and each package's version,
+    every value once.
 
-    Records that are not there are passed over; without any, empty. Raises InputError for one that cannot be read.
+    Records that are not there are passed over; without any, empty. Raises InputError for one that
+    cannot be read.
     """
     found: dict[str, set[str]] = {}
     paths = [Path(folder) / name for name in runs.get("record", pd.Series(dtype=str)).dropna()]
-    for path in tqdm([path for path in paths if path.is_file()], desc=str(folder), unit="record", disable=None):
+    for path in tqdm(
+        [path for path in paths if path.is_file()], desc=str(folder), unit="record", disable=None
+    ):
         record = read_json(path)
-        said = {key: record.get(key) for key in ("host", "device", "dtype", "threads")} | record.get("versions", {})
+        said = {
+            key: record.get(key) for key in ("host", "device", "dtype", "threads")
+        } | record.get("versions", {})
         for key, value in said.items():
             if value is not None:
                 found.setdefault(key, set()).add(str(value))
@@ -213,16 +282,25 @@ def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
 def differences(a: Mapping[str, set[str]], b: Mapping[str, set[str]]) -> pd.DataFrame:
     """What two environments do not share: columns what, a, b."""
     names = [name for name in [*a, *(n for n in b if n not in a)] if a.get(name) != b.get(name)]
-    sides = [[", ".join(sorted(side.get(name, set()))) or "not recorded" for name in names] for side in (a, b)]
+    sides = [
+        [", ".join(sorted(side.get(name, set()))) or "not recorded" for name in names]
+        for side in (a, b)
+    ]
     return pd.DataFrame({"what": names, "a": sides[0], "b": sides[1]}, dtype=object)
 
 
 def _fingerprints(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """For how many of the cells of both tables code, configuration and variant differ: columns what, a, b."""
+    """For how many of the cells of both tables code, configuration and variant differ: columns
+    what, a, b.
+    """
     cells_a, cells_b = _cells(a), _cells(b)
     common = [key for key in cells_a if key in cells_b]
     rows = []
-    for name, words in (("code", "code"), ("config_hash", "configuration"), ("variant_hash", "data variant")):
+    for name, words in (
+        ("code", "code"),
+        ("config_hash", "configuration"),
+        ("variant_hash", "data variant"),
+    ):
         sides = [[set(cells[key][name].dropna()) for key in common] for cells in (cells_a, cells_b)]
         changed = [i for i, (x, y) in enumerate(zip(*sides, strict=True)) if x != y]
         if changed:
@@ -239,12 +317,17 @@ def _short(text: str) -> str:
 
 
 def compare_folders(a: Path, b: Path) -> Comparison:
-    """Compare two results folders, which need nothing but ``runs.parquet``; records, where they are, tell hosts and
-    versions. Raises InputError for a folder without gathered runs, or when the two have no cell in common."""
+    """Compare two results folders, which need nothing but ``runs.parquet``; records, where they
+    are, tell hosts and versions. Raises InputError for a folder without gathered runs, or when the
+    two have no cell in common.
+    """
     runs = [read_runs(folder) for folder in (a, b)]
     cells = [_cells(some) for some in runs]
     if not cells[0].keys() & cells[1].keys():
-        raise InputError(f"{a} and {b}: found no experiment and method in both; allowed are results that share some")
+        raise InputError(
+            f"{a} and {b}: found no experiment and method in both; allowed are results that share"
+            " some"
+        )
     only_a, only_b = ([" ".join(key) for key in x if key not in y] for x, y in (cells, cells[::-1]))
     shared, identical = identical_runs(*runs)
     said = [environment(folder, some) for folder, some in zip((a, b), runs, strict=True)]
@@ -262,7 +345,8 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
     for row in numbers.to_dict("records"):
         counts = row["metric"] == FINISHED
         sides = {
-            side: f"{row[f'mean_{side}']:.0f} / {row[f'n_{side}']}" if counts else _mean(row, side) for side in "ab"
+            side: f"{row[f'mean_{side}']:.0f} / {row[f'n_{side}']}" if counts else _mean(row, side)
+            for side in "ab"
         }
         out.append(
             {
@@ -306,17 +390,26 @@ def _difference(row: Mapping[Any, Any], counts: bool) -> str:
 
 
 def report(found: Comparison, a: Path, b: Path) -> str:
-    """The comparison as Markdown: what moved, environments, cells of one only, then every cell and metric."""
+    """The comparison as Markdown: what moved, environments, cells of one only, then every cell and
+    metric.
+    """
     verdicts = found.numbers["verdict"]
     counts = ", ".join(f"{n} {words}" for words, n in verdicts.value_counts().items())
     parts = [
         f"# {a} (A) and {b} (B)",
-        f"{len(found.numbers)} comparisons: {counts}. Runs in both with the same seed, configuration, variant and "
-        f"start: {found.shared}, bitwise identical: {found.identical}.",
+        (
+            f"{len(found.numbers)} comparisons: {counts}. Runs in both with the same seed,"
+            f" configuration, variant and start: {found.shared}, bitwise identical:"
+            f" {found.identical}."
+        ),
         "## Moved beyond noise",
         _table(found.numbers[verdicts == "moved"]) if found.moved else "Nothing.",
         "## Environments",
-        _padded(found.environment.set_axis(["What", "A", "B"], axis=1)) if len(found.environment) else "The same.",
+        (
+            _padded(found.environment.set_axis(["What", "A", "B"], axis=1))
+            if len(found.environment)
+            else "The same."
+        ),
     ]
     for name, cells in (("A", found.only_a), ("B", found.only_b)):
         if cells:
@@ -332,7 +425,9 @@ def _padded(table: pd.DataFrame) -> str:
     """Markdown whose columns line up in a terminal."""
     text = table.astype(str)
     wide = {str(name): max(len(str(name)), *text[name].str.len()) for name in text}
-    text = pd.DataFrame({name.ljust(width): text[name].str.ljust(width) for name, width in wide.items()})
+    text = pd.DataFrame(
+        {name.ljust(width): text[name].str.ljust(width) for name, width in wide.items()}
+    )
     lines = markdown(text, "").rstrip().splitlines()
     lines[1] = "| " + " | ".join("-" * width for width in wide.values()) + " |"
     return "\n".join(lines)

@@ -1,10 +1,11 @@
 """Rank correlations over a sweep of fixed curvatures, with intervals over seeds.
 
-A correlation is taken within a seed, across the curvatures that seed was trained at, and averaged over seeds. Runs of
-one seed share its start and its batches: pooling them would count each as a replication, and would mix what curvature
-does with how seeds differ (a seed with an easy split has a small gap at every curvature). The interval resamples seeds
-with all their curvatures. It says how well the average over seeds is known *for these curvatures*; two quantities that
-both follow c correlate in every seed without one explaining the other, so no p value is given.
+A correlation is taken within a seed, across the curvatures that seed was trained at, and averaged
+over seeds. Runs of one seed share its start and its batches: pooling them would count each as a
+replication, and would mix what curvature does with how seeds differ (a seed with an easy split has
+a small gap at every curvature). The interval resamples seeds with all their curvatures. It says how
+well the average over seeds is known *for these curvatures*; two quantities that both follow c
+correlate in every seed without one explaining the other, so no p value is given.
 """
 
 import numpy as np
@@ -25,7 +26,10 @@ QUANTITIES = {
 NAMES = {"curvature": "curvature c", **QUANTITIES}
 PREDICTORS = ("sharpness", "top_eigenvalue", "trace", "bound")
 OUTCOMES = ("gap", "test_error")
-PAIRS = (*(("curvature", name) for name in QUANTITIES), *((x, y) for x in PREDICTORS for y in OUTCOMES))
+PAIRS = (
+    *(("curvature", name) for name in QUANTITIES),
+    *((x, y) for x in PREDICTORS for y in OUTCOMES),
+)
 COLUMNS = ("experiment", "setting", "weight_rule", "x", "y", "rho", "low", "high", "tau", "tau_low", "tau_high",
            "seeds", "curvatures")  # fmt: skip
 FEWEST = 3  # two points are always in perfect order
@@ -33,13 +37,16 @@ RESAMPLES, LEVEL = 2000, 0.95
 
 
 def correlations(sweep: pd.DataFrame) -> pd.DataFrame:
-    """One row an experiment, weight rule and pair of `PAIRS`: Spearman's rho and Kendall's tau-b with 95 % intervals.
+    """One row an experiment, weight rule and pair of `PAIRS`: Spearman's rho and Kendall's tau-b
+    with 95 % intervals.
 
-    ``sweep`` has one row a run: experiment, setting, weight_rule, seed, curvature (fixed, above 0) and the columns of
-    ``QUANTITIES``, NaN where unknown. A weight rule with fewer than three curvatures has no rows. A seed counts where
-    at least three of its curvatures have both quantities and neither is constant; ``seeds`` says how many do,
-    ``curvatures`` how many different ones they have. Columns: ``COLUMNS``; NaN where no seed counts, intervals also
-    where only one does. Weight rules are kept apart, so that a difference between them is not taken for curvature's.
+    ``sweep`` has one row a run: experiment, setting, weight_rule, seed, curvature (fixed, above 0)
+    and the columns of ``QUANTITIES``, NaN where unknown. A weight rule with fewer than three
+    curvatures has no rows. A seed counts where at least three of its curvatures have both
+    quantities and neither is constant; ``seeds`` says how many do, ``curvatures`` how many
+    different ones they have. Columns: ``COLUMNS``; NaN where no seed counts, intervals also where
+    only one does. Weight rules are kept apart, so that a difference between them is not taken for
+    curvature's.
     """
     rows = []
     for (experiment, weight), block in sweep.groupby(["experiment", "weight_rule"], sort=False):
@@ -48,9 +55,17 @@ def correlations(sweep: pd.DataFrame) -> pd.DataFrame:
         for x, y in PAIRS:
             found, curvatures = _within_seeds(block, x, y)
             rows.append(
-                {"experiment": experiment, "setting": block["setting"].iloc[0], "weight_rule": weight, "x": x, "y": y}
+                {
+                    "experiment": experiment,
+                    "setting": block["setting"].iloc[0],
+                    "weight_rule": weight,
+                    "x": x,
+                    "y": y,
+                }
                 | dict(zip(("rho", "low", "high"), mean_over_seeds(found[:, 0]), strict=True))
-                | dict(zip(("tau", "tau_low", "tau_high"), mean_over_seeds(found[:, 1]), strict=True))
+                | dict(
+                    zip(("tau", "tau_low", "tau_high"), mean_over_seeds(found[:, 1]), strict=True)
+                )
                 | {"seeds": len(found), "curvatures": curvatures}
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -64,18 +79,27 @@ def _within_seeds(block: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, int]
         values = runs[[x, y]].to_numpy(dtype=float)
         known = np.isfinite(values).all(axis=1)
         values = values[known]
-        if len(values) < FEWEST or (np.ptp(values, axis=0) <= SAME * np.abs(values).max(axis=0)).any():
+        if (
+            len(values) < FEWEST
+            or (np.ptp(values, axis=0) <= SAME * np.abs(values).max(axis=0)).any()
+        ):
             continue
-        found.append((float(stats.spearmanr(*values.T).statistic), float(stats.kendalltau(*values.T).statistic)))
+        found.append(
+            (
+                float(stats.spearmanr(*values.T).statistic),
+                float(stats.kendalltau(*values.T).statistic),
+            )
+        )
         used |= set(runs["curvature"][known])
     return np.array(found).reshape(-1, 2), len(used)
 
 
 def mean_over_seeds(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of one value a seed (n,) and its percentile bootstrap interval, the same on every call; NaN where undefined.
+    """Mean of one value a seed (n,) and its percentile bootstrap interval, the same on every call;
+    NaN where undefined.
 
-    With few seeds such an interval is too short: for normal values it holds the mean in 84 % of cases at n = 5, in
-    90 % at n = 10.
+    With few seeds such an interval is too short: for normal values it holds the mean in 84 % of
+    cases at n = 5, in 90 % at n = 10.
     """
     if len(values) == 0:
         return np.nan, np.nan, np.nan
@@ -97,9 +121,10 @@ HEADINGS = {
     "curvatures": "Curvatures",
 }
 NOTE = (
-    "Rank correlations across fixed curvatures within a seed, averaged over seeds; 95 % percentile bootstrap intervals "
-    "over seeds (2000 resamples), which say nothing about other curvatures and are too short where seeds are few. "
-    "Quantities that both follow c correlate without one explaining the other."
+    "Rank correlations across fixed curvatures within a seed, averaged over seeds; 95 % percentile"
+    " bootstrap intervals over seeds (2000 resamples), which say nothing about other curvatures and"
+    " are too short where seeds are few. Quantities that both follow c correlate without one"
+    " explaining the other."
 )
 
 
@@ -114,7 +139,9 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
         if name in intervals:
             columns[heading] = [_interval(*cell) for cell in intervals[name]]
         else:
-            columns[heading] = [NAMES.get(value, value) if name in "xy" else str(value) for value in table[name]]
+            columns[heading] = [
+                NAMES.get(value, value) if name in "xy" else str(value) for value in table[name]
+            ]
     return pd.DataFrame(columns)
 
 

@@ -1,5 +1,5 @@
-"""Bundle indexes and their run records, checked, into one table a run, one a trajectory point and one of what was
-measured of the machine.
+"""Bundle indexes and their run records, checked, into one table a run, one a trajectory point and
+one of what was measured of the machine.
 
 Records are read, checked and written a chunk at a time, so memory does not grow with their number.
 """
@@ -29,7 +29,7 @@ from jsonschema.exceptions import best_match
 
 from hsac.errors import InputError
 from hsac.files import atomic
-from hsac.records import read_index, read_record, read_records
+from hsac.study.record import read_index, read_record, read_records
 
 SELECTIONS = ("selected", "last", "oracle")
 METRICS = (
@@ -65,13 +65,23 @@ T = TypeVar("T")
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 RUN_SCHEMA = pa.schema(
     [(name, _TEXT) for name in ("experiment", "setting", "dataset", "variant", "model", "method")]
-    + [("weight_rule", _TEXT), ("curvature_rule", _TEXT), ("loss", _TEXT), ("start", _REAL), ("seed", _WHOLE)]
+    + [
+        ("weight_rule", _TEXT),
+        ("curvature_rule", _TEXT),
+        ("loss", _TEXT),
+        ("start", _REAL),
+        ("seed", _WHOLE),
+    ]
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
     + [(f"search_{name}", _WHOLE) for name in SEARCHED]
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
     + [("held_out_batches", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
-    + [(f"{kind}_{name}", _WHOLE if name == "step" else _REAL) for kind in SELECTIONS for name in METRICS]
+    + [
+        (f"{kind}_{name}", _WHOLE if name == "step" else _REAL)
+        for kind in SELECTIONS
+        for name in METRICS
+    ]
     + [("test_right", _TEXT), ("test_answers", _WHOLE)]
     + [(name, _TEXT) for name in ("config_hash", "code", "variant_hash", "record")]
 )
@@ -106,17 +116,31 @@ def _compiled() -> jsonschema_rs.Draft202012Validator:
 
 
 def check_record(record: Any, path: Path) -> None:
-    """Raise InputError, naming the key of ``path`` that does not fit, unless ``record`` obeys the record schema."""
-    error = None if _compiled().is_valid(record) else best_match(Draft202012Validator(_schema()).iter_errors(record))
+    """Raise InputError, naming the key of ``path`` that does not fit, unless ``record`` obeys the
+    record schema.
+    """
+    error = (
+        None
+        if _compiled().is_valid(record)
+        else best_match(Draft202012Validator(_schema()).iter_errors(record))
+    )
     if error is not None:
         key = ".".join(str(part) for part in error.absolute_path) or "the record"
-        raise InputError(f"{path}: {key}: {error.message[:200]}; delete the record's bundle and run `snakemake` again")
+        raise InputError(
+            f"{path}: {key}: {error.message[:200]}; delete the record's bundle and run `snakemake`"
+            " again"
+        )
     names, final = record["curvature"]["names"], record["curvature"]["final"]
     if len(names) != len(final):
-        raise InputError(f"{path}: curvature.final: {len(final)} values, allowed is one for each of {len(names)} names")
+        raise InputError(
+            f"{path}: curvature.final: {len(final)} values, allowed is one for each of {len(names)}"
+            " names"
+        )
     selected = (record["metrics"] or {}).get("selected", {})
     if "test_right" in selected:
-        share = sum(selected["test_right"]) / (len(selected["test_right"]) * selected.get("test_answers", 1))
+        share = sum(selected["test_right"]) / (
+            len(selected["test_right"]) * selected.get("test_answers", 1)
+        )
         accuracy = selected["test_accuracy"]
         if accuracy is None or abs(share - accuracy) > ROUNDING:
             found = f"{share:g} of the answers, while test_accuracy is {accuracy}"
@@ -125,14 +149,22 @@ def check_record(record: Any, path: Path) -> None:
     steps = len(trajectory["step"])
     for key, values in trajectory.items():
         if len(values) != steps:
-            raise InputError(f"{path}: trajectory.{key}: {len(values)} values for {steps} steps, allowed is one each")
+            raise InputError(
+                f"{path}: trajectory.{key}: {len(values)} values for {steps} steps, allowed is one"
+                " each"
+            )
     for values in trajectory["curvature"]:
         if len(values) != len(names):
-            raise InputError(f"{path}: trajectory.curvature: a row of {len(values)}, allowed is {len(names)} values")
+            raise InputError(
+                f"{path}: trajectory.curvature: a row of {len(values)}, allowed is {len(names)}"
+                " values"
+            )
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:
-    """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing or there is none."""
+    """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing or
+    there is none.
+    """
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
@@ -140,7 +172,9 @@ def geometric_mean(values: Sequence[float | None]) -> float | None:
 
 
 def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
-    """The row of ``runs.parquet`` for one record; ``path`` is where the record lies under the results folder."""
+    """The row of ``runs.parquet`` for one record; ``path`` is where the record lies under the
+    results folder.
+    """
     final = record["curvature"]["final"]
     row = {name: record[name] for name in RUN_SCHEMA.names if name in record}
     row |= {"curvature": geometric_mean(final), "record": path}
@@ -152,24 +186,31 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
     row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in SEARCHED}
     selected = (record["metrics"] or {}).get("selected") or {}
-    row["test_right"] = orjson.dumps(selected["test_right"]).decode() if "test_right" in selected else None
+    row["test_right"] = (
+        orjson.dumps(selected["test_right"]).decode() if "test_right" in selected else None
+    )
     row["test_answers"] = selected.get("test_answers")
     return row
 
 
 def measured_row(record: dict[str, Any]) -> dict[str, Any]:
-    """The row of ``measured.parquet`` for one record: what another execution of the same run measures otherwise."""
+    """The row of ``measured.parquet`` for one record: what another execution of the same run
+    measures otherwise.
+    """
     row = {name: record[name] for name in MEASURED_SCHEMA.names if name in record}
     return row | {"search_seconds": (record.get("tuning") or {}).get("seconds")}
 
 
 def trajectory_columns(record: dict[str, Any]) -> dict[str, list[Any]]:
-    """The columns of ``trajectories.parquet`` for one record: one row a logged step and layer, one a step with layer ""
-    for a model that has no curvature."""
+    """The columns of ``trajectories.parquet`` for one record: one row a logged step and layer, one
+    a step with layer "" for a model that has no curvature.
+    """
     trajectory, names = record["trajectory"], record["curvature"]["names"]
     layers, steps = names or [""], len(trajectory["step"])
     columns = {name: [record[name]] * (steps * len(layers)) for name in KEYS}
-    columns |= {name: [value for value in trajectory[name] for _ in layers] for name in ("step", *LOGGED)}
+    columns |= {
+        name: [value for value in trajectory[name] for _ in layers] for name in ("step", *LOGGED)
+    }
     found = [c for at in trajectory["curvature"] for c in (at if names else [None])]
     return columns | {"layer": layers * steps, "curvature": found}
 
@@ -177,8 +218,9 @@ def trajectory_columns(record: dict[str, Any]) -> dict[str, list[Any]]:
 def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The checked records that one bundle index names, with their paths.
 
-    Raises InputError naming the record when it is missing, differs from the index's SHA-256, does not obey the schema,
-    or belongs to another cell than the index says, and naming the weights beside it when they are not its own.
+    Raises InputError naming the record when it is missing, differs from the index's SHA-256, does
+    not obey the schema, or belongs to another cell than the index says, and naming the weights
+    beside it when they are not its own.
     """
     for path, record in read_records(index):
         check_record(record, path)
@@ -187,7 +229,9 @@ def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as a bundle's index lists it: experiment and method, seed, path and SHA-256 of its record."""
+    """A run as a bundle's index lists it: experiment and method, seed, path and SHA-256 of its
+    record.
+    """
 
     index: Path
     cell: tuple[str, str]
@@ -210,13 +254,17 @@ def _listed(indexes: Sequence[Path]) -> list[Run]:
         for seed, path, sha256 in members:
             key = (*cell, seed)
             if key in runs:
-                raise InputError(f"{path}: the run {key} is listed a second time, first as {runs[key].path}")
+                raise InputError(
+                    f"{path}: the run {key} is listed a second time, first as {runs[key].path}"
+                )
             runs[key] = Run(index, cell, seed, path, sha256)
     return [runs[key] for key in sorted(runs)]
 
 
 def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
-    """The rows of the runs in runs.parquet, trajectories.parquet and measured.parquet, in the runs' order."""
+    """The rows of the runs in runs.parquet, trajectories.parquet and measured.parquet, in the runs'
+    order.
+    """
     ran: list[dict[str, Any]] = []
     logged: dict[str, list[Any]] = {name: [] for name in TRAJECTORY_SCHEMA.names}
     timed: list[dict[str, Any]] = []
@@ -239,8 +287,12 @@ def _check(runs: Sequence[Run]) -> None:
         run.record()
 
 
-def _each(function: Callable[[Sequence[Run]], T], runs: Sequence[Run], processes: int) -> Iterator[T]:
-    """``function`` of each chunk of the runs, in order; a few chunks are worked on or waiting at a time."""
+def _each(
+    function: Callable[[Sequence[Run]], T], runs: Sequence[Run], processes: int
+) -> Iterator[T]:
+    """``function`` of each chunk of the runs, in order; a few chunks are worked on or waiting at a
+    time.
+    """
     chunks = [runs[start : start + CHUNK] for start in range(0, len(runs), CHUNK)]
     if processes == 1 or len(chunks) < 2:
         yield from map(function, chunks)
@@ -256,7 +308,9 @@ def _each(function: Callable[[Sequence[Run]], T], runs: Sequence[Run], processes
 
 
 def _packed(function: Callable[[Sequence[Run]], Any], runs: Sequence[Run]) -> bytes:
-    """The result, pickled as a pool would not: by the protocol that does not copy a table's buffers."""
+    """The result, pickled as a pool would not: by the protocol that does not copy a table's
+    buffers.
+    """
     return pickle.dumps(function(runs), protocol=5)
 
 
@@ -272,25 +326,32 @@ def read_gathered(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def gather(indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = (), processes: int = 1) -> None:
-    """Check every record that the bundle ``indexes`` name; write ``runs.parquet``, ``trajectories.parquet`` and
-    ``measured.parquet`` into the folder ``results``.
+def gather(
+    indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = (), processes: int = 1
+) -> None:
+    """Check every record that the bundle ``indexes`` name; write ``runs.parquet``,
+    ``trajectories.parquet`` and ``measured.parquet`` into the folder ``results``.
 
-    ``candidates``: indexes of runs that only `grid` or `best_of` chooses from; they are checked too, and not written.
-    ``processes``: how many read; the tables do not depend on it.
+    ``candidates``: indexes of runs that only `grid` or `best_of` chooses from; they are checked
+    too, and not written. ``processes``: how many read; the tables do not depend on it.
 
-    ``runs``: one row a run sorted by experiment, method, seed; its ``record`` column is relative to ``results``.
-    ``trajectories``: one row a run, logged step and layer. Both are functions of configuration, code, seeds and data
-    alone: the same runs trained again on the same machine give the same bytes. ``measured``: one row a run, how long it
-    took and how much memory. Raises InputError naming the record that is missing, edited, malformed or listed twice.
+    ``runs``: one row a run sorted by experiment, method, seed; its ``record`` column is relative to
+    ``results``. ``trajectories``: one row a run, logged step and layer. Both are functions of
+    configuration, code, seeds and data alone: the same runs trained again on the same machine give
+    the same bytes. ``measured``: one row a run, how long it took and how much memory. Raises
+    InputError naming the record that is missing, edited, malformed or listed twice.
     """
     root = Path(results).resolve()
     runs = _listed(indexes)
     for _ in _each(_check, [run for index in candidates for run in _listed([index])], processes):
         pass
     with ExitStack() as stack:
-        files = [(stack.enter_context(atomic(root / name)), schema) for name, schema in TABLES.items()]
-        writers = [stack.enter_context(pq.ParquetWriter(*file, compression="zstd")) for file in files]
+        files = [
+            (stack.enter_context(atomic(root / name)), schema) for name, schema in TABLES.items()
+        ]
+        writers = [
+            stack.enter_context(pq.ParquetWriter(*file, compression="zstd")) for file in files
+        ]
         for tables in _each(partial(_tables, root=root), runs, processes):
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table)

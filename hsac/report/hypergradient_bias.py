@@ -1,7 +1,8 @@
 """The table of the hypergradient's bias and noise, pooled over the points of a training.
 
-Bias and truth are pooled as root mean squares, because the hypergradient changes its sign along a training and so may
-its bias. A root mean square is above 0 even without a bias, so the table gives beside it what noise alone would give.
+Bias and truth are pooled as root mean squares, because the hypergradient changes its sign along a
+training and so may its bias. A root mean square is above 0 even without a bias, so the table gives
+beside it what noise alone would give.
 """
 
 import numpy as np
@@ -35,21 +36,25 @@ SAMPLES = {
     "step": "each its own, step known",
 }
 NOTE = (
-    "Estimates of the hypergradient of θ from batches, at points along one training, against the hypergradient g with "
-    "both levels on the whole training part (or on the rows that stand for it, theory.hypergradient.rows). Upper "
-    "level: the training loss, or the loss at the adversary in the scope (worst). Which samples are shared says which "
-    "batches an estimate takes. Each its own: upper level, lower level and adversary have independent batches, as the "
-    "rule hsac does by default. Its key `shared` gives the next two: the adversary on the upper level's batch, or one "
-    "batch for all. Each product: another batch for each Hessian product and for the mixed one, as stocBiO does. Step "
-    "known: Neumann's step is the whole part's. Bias is the mean over draws less g; bias, noise (standard deviation "
-    "of a single estimate) and g are root mean squares over the points. Batches of all rows have neither bias nor "
-    "noise. Noise alone would give about the percentage beside the bias. p: t tests of the points, combined by "
-    "Fisher's method, not corrected for the number of rows. The cost counts a Hessian product as two gradients."
+    "Estimates of the hypergradient of θ from batches, at points along one training, against the"
+    " hypergradient g with both levels on the whole training part (or on the rows that stand for"
+    " it, theory.hypergradient.rows). Upper level: the training loss, or the loss at the adversary"
+    " in the scope (worst). Which samples are shared says which batches an estimate takes. Each its"
+    " own: upper level, lower level and adversary have independent batches, as the rule hsac does"
+    " by default. Its key `shared` gives the next two: the adversary on the upper level's batch, or"
+    " one batch for all. Each product: another batch for each Hessian product and for the mixed"
+    " one, as stocBiO does. Step known: Neumann's step is the whole part's. Bias is the mean over"
+    " draws less g; bias, noise (standard deviation of a single estimate) and g are root mean"
+    " squares over the points. Batches of all rows have neither bias nor noise. Noise alone would"
+    " give about the percentage beside the bias. p: t tests of the points, combined by Fisher's"
+    " method, not corrected for the number of rows. The cost counts a Hessian product as two"
+    " gradients."
 )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pool the rows of `hsac hypergradient` over the points of a training, and over the columns of θ.
+    """Pool the rows of `hsac hypergradient` over the points of a training, and over the columns of
+    θ.
 
     Args:
         rows: One row for each experiment, point, column of θ, objective, kind of sample and batch size.
@@ -75,8 +80,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def without_rounding(rows: pd.DataFrame) -> pd.DataFrame:
     """Set a bias and its noise to 0 where they are what the arithmetic's rounding leaves.
 
-    An estimate from all rows is the truth, but for rounding. That differs so little from draw to draw that a t test
-    would call it a certain bias.
+    An estimate from all rows is the truth, but for rounding. That differs so little from draw to
+    draw that a t test would call it a certain bias.
 
     Args:
         rows: Rows of the study.
@@ -86,7 +91,9 @@ def without_rounding(rows: pd.DataFrame) -> pd.DataFrame:
     """
     least = ROUNDING * rows["truth"].abs()
     rounding = (rows["bias"].abs() < least) & (rows["sd"] < least)
-    return rows.assign(**{name: rows[name].mask(rounding, 0.0) for name in ("bias", "bias_se", "sd")})
+    return rows.assign(
+        **{name: rows[name].mask(rounding, 0.0) for name in ("bias", "bias_se", "sd")}
+    )
 
 
 def _pooled(rows: pd.DataFrame) -> dict[str, object]:
@@ -100,7 +107,9 @@ def _pooled(rows: pd.DataFrame) -> dict[str, object]:
         "bias_percent": percent * _root_mean_square(rows["bias"]),
         "floor_percent": percent * _root_mean_square(rows["bias_se"]),
         "mean_bias_percent": percent * rows["bias"].mean(),
-        "p": p_of_no_bias(rows["bias"].to_numpy(), rows["bias_se"].to_numpy(), rows["draws"].to_numpy()),
+        "p": p_of_no_bias(
+            rows["bias"].to_numpy(), rows["bias_se"].to_numpy(), rows["draws"].to_numpy()
+        ),
         "sd_percent": percent * _root_mean_square(rows["sd"]),
         "wrong_sign_percent": 100 * rows["wrong_sign"].mean(),
         "gradients": rows["gradients"].mean(),
@@ -136,7 +145,10 @@ def displayed(numbers: pd.DataFrame) -> pd.DataFrame:
         **{name: numbers[name].map("{:.0f}".format) for name in ("bias_percent", "floor_percent")},
         "mean_bias_percent": numbers["mean_bias_percent"].map("{:+.0f}".format),
         "p": ["< 0.0001" if p < 1e-4 else f"{p:.2g}" for p in numbers["p"]],
-        **{name: numbers[name].map("{:.0f}".format) for name in ("sd_percent", "wrong_sign_percent")},
+        **{
+            name: numbers[name].map("{:.0f}".format)
+            for name in ("sd_percent", "wrong_sign_percent")
+        },
         "gradients": numbers["gradients"].map("{:.3g}".format),
     }
     return pd.DataFrame({HEADINGS[name]: values for name, values in shown.items()})

@@ -13,7 +13,15 @@ from hsac.data import catalogue
 from hsac.data.overview import size
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
-from hsac.report import cost, curvature_role, hypergradient_bias, provenance, published, tables, theory
+from hsac.report import (
+    cost,
+    curvature_role,
+    hypergradient_bias,
+    provenance,
+    published,
+    tables,
+    theory,
+)
 from hsac.report.claims import SETTINGS
 from hsac.report.figures import CAPTIONS, THEORY
 from hsac.report.figures.style import COLOURS, OTHER
@@ -45,8 +53,8 @@ COUNT_WORDS = ("train", "validation", "test")
 def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict[str, Any]:
     """Headings and rows of the printed table `name`; each cell is (text, sort key, interval).
 
-    The key is a number where there is one. The interval of an accuracy is (low, mean, high), from 0 to 100 over the
-    span of its column; None elsewhere.
+    The key is a number where there is one. The interval of an accuracy is (low, mean, high), from 0
+    to 100 over the span of its column; None elsewhere.
     """
     headings = list(shown.columns)
     sources = _sources(numbers, headings)
@@ -60,9 +68,15 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict
             plot = plots[heading][position] if heading in plots and len(numbers) else None
             row.append((text, "" if pd.isna(key) else key, plot))
         rows.append(row)
-    reference = [bool(r) for r in numbers["reference"]] if "reference" in numbers else [False] * len(rows)
+    reference = (
+        [bool(r) for r in numbers["reference"]] if "reference" in numbers else [False] * len(rows)
+    )
     labels = _labels(numbers, name) if len(numbers) else [""] * len(rows)
-    return {"name": name, "headings": headings, "rows": list(zip(rows, reference, labels, strict=True))}
+    return {
+        "name": name,
+        "headings": headings,
+        "rows": list(zip(rows, reference, labels, strict=True)),
+    }
 
 
 def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
@@ -76,12 +90,18 @@ def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
     # tables share names and headings (`p`, `Examples n`), so only what this table has may decide
     known = {heading: name for one in PRINTED for name, heading in one.items() if name in numbers}
-    known |= {f"{c.removesuffix('_percent')} (%)": str(c) for c in numbers.columns if str(c).endswith("_percent")}
+    known |= {
+        f"{c.removesuffix('_percent')} (%)": str(c)
+        for c in numbers.columns
+        if str(c).endswith("_percent")
+    }
     return {h: known[h] for h in headings if h in known}
 
 
 def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, float] | None]:
-    """(low, mean, high) of a column's means and half widths, as percentages of the span of them all."""
+    """(low, mean, high) of a column's means and half widths, as percentages of the span of them
+    all.
+    """
     half = name.replace("_percent", "_half_width_percent")
     if half == name or half not in numbers:
         return [None] * len(numbers)
@@ -89,14 +109,18 @@ def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, flo
     low, high = (means - halves).min(), (means + halves).max()
     if not high > low:
         return [None] * len(numbers)
-    scaled = [100 * (values - low) / (high - low) for values in (means - halves, means, means + halves)]
+    scaled = [
+        100 * (values - low) / (high - low) for values in (means - halves, means, means + halves)
+    ]
     return [None if pd.isna(m) else (a, m, b) for a, m, b in zip(*scaled, strict=True)]
 
 
 def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What the page draws of ``trajectories.parquet``: experiment → method → seed → steps and series, four digits each.
+    """What the page draws of ``trajectories.parquet``: experiment → method → seed → steps and
+    series, four digits each.
 
-    Series are the curvature of each layer (``c: <layer>``) and the logged quantities of ``QUANTITIES``.
+    Series are the curvature of each layer (``c: <layer>``) and the logged quantities of
+    ``QUANTITIES``.
     """
     found: dict[str, Any] = {}
     for name, methods in order.items():
@@ -107,7 +131,11 @@ def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict
                     str(layer): part for layer, part in run.groupby("layer", sort=False)
                 }  # "" where the model has no curvature
                 first = next(iter(layers.values()))
-                series = {f"c: {layer}": _digits(part["curvature"]) for layer, part in layers.items() if layer}
+                series = {
+                    f"c: {layer}": _digits(part["curvature"])
+                    for layer, part in layers.items()
+                    if layer
+                }
                 series |= {key: _digits(first[column]) for key, column in QUANTITIES.items()}
                 one = {"step": first["step"].tolist(), "series": series}
                 found.setdefault(name, {}).setdefault(method, {})[str(seed)] = one
@@ -119,13 +147,21 @@ def _digits(values: pd.Series) -> list[float | None]:
 
 
 def image(path: Path) -> tuple[str, int]:
-    """A PNG file as a data URI, and the width in CSS pixels to show it at. Raises InputError when it is missing."""
+    """A PNG file as a data URI, and the width in CSS pixels to show it at. Raises InputError when
+    it is missing.
+    """
     try:
         data = path.read_bytes()
-        # bytes 16 to 20 of a PNG are its width; 200 dots an inch shown at 120 pixels an inch read well
-        return "data:image/png;base64," + base64.b64encode(data).decode(), int.from_bytes(data[16:20], "big") * 3 // 5
+        # bytes 16 to 20 of a PNG are its width; 200 dots an inch shown at 120 pixels an inch read
+        # well
+        return (
+            "data:image/png;base64," + base64.b64encode(data).decode(),
+            int.from_bytes(data[16:20], "big") * 3 // 5,
+        )
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); run `snakemake` again to remake it") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); run `snakemake` again to remake it"
+        ) from None
 
 
 def duration(seconds: float) -> str:
@@ -143,7 +179,9 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             text = f"{entry['difference']:+.2f}"
             if entry["interval"]:
                 text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
-        second = entry["verdict"] == "contradicted" or (entry["minimum_effect"] or 0) < 0  # which test decided
+        second = (
+            entry["verdict"] == "contradicted" or (entry["minimum_effect"] or 0) < 0
+        )  # which test decided
         found = entry.get("p_minimum_holm") if second else entry["p_holm"]
         p = float("nan") if found is None else found
         style = entry["verdict"].split(" (")[0].replace(" ", "-")
@@ -163,7 +201,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except (OSError, ValueError):
-        raise InputError(f"{path}: missing or damaged; run `snakemake` again to remake it") from None
+        raise InputError(
+            f"{path}: missing or damaged; run `snakemake` again to remake it"
+        ) from None
 
 
 def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> dict[str, Any]:
@@ -193,8 +233,12 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     for path in paths.values():
         variant = read_json(Path(path))
         counts = variant.get("counts", {})
-        plain = {key: value for key, value in counts.items() if isinstance(value, int | float | str)}
-        ordered = [k for k in COUNT_WORDS if k in plain] + [k for k in plain if k not in COUNT_WORDS]
+        plain = {
+            key: value for key, value in counts.items() if isinstance(value, int | float | str)
+        }
+        ordered = [k for k in COUNT_WORDS if k in plain] + [
+            k for k in plain if k not in COUNT_WORDS
+        ]
         shown[variant["hash"]] = {
             "words": (variant["words"][:1].upper() + variant["words"][1:]).rstrip(".") + ".",
             "counts": ", ".join(f"{key.replace('_', ' ')} {plain[key]}" for key in ordered),
@@ -204,7 +248,11 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def _figure(root: Path, name: str) -> dict[str, Any]:
-    return {"name": name, "caption": CAPTIONS[name], "image": image(root / "figures" / f"{name}.png")}
+    return {
+        "name": name,
+        "caption": CAPTIONS[name],
+        "image": image(root / "figures" / f"{name}.png"),
+    }
 
 
 def _dataset(root: Path, name: str) -> dict[str, Any]:
@@ -238,15 +286,21 @@ def _verification(path: Path) -> str:
 
 
 def write_page(
-    results_dir: Path, datasets: Sequence[str], variants: Mapping[str, Path], behind: Mapping[str, Any], out: Path
+    results_dir: Path,
+    datasets: Sequence[str],
+    variants: Mapping[str, Path],
+    behind: Mapping[str, Any],
+    out: Path,
 ) -> None:
-    """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is opened.
+    """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is
+    opened.
 
-    Reads ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``, ``tables/*.csv``,
-    ``cost/cost.csv``, ``figures/*.png``, the records and of the ``datasets`` the pictures ``data/<name>.png`` with
-    ``.json`` under ``results_dir``, and for the words of their recipes the ``variants`` files, one an experiment;
-    ``behind`` is what a click on a cell opens (``hsac.report.provenance.page_data``), ``verification.json`` is shown
-    where it is there. Raises InputError naming the file that is missing.
+    Reads ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``,
+    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records and of the ``datasets`` the
+    pictures ``data/<name>.png`` with ``.json`` under ``results_dir``, and for the words of their
+    recipes the ``variants`` files, one an experiment; ``behind`` is what a click on a cell opens
+    (``hsac.report.provenance.page_data``), ``verification.json`` is shown where it is there. Raises
+    InputError naming the file that is missing.
     """
     root = Path(results_dir)
     runs = read_gathered(root / "runs.parquet")
@@ -260,7 +314,8 @@ def write_page(
     claims = [
         claim
         for claim in judged
-        if claim["kind"] == "theory" or {claim["better"], claim["than"]} <= {*order.get(claim["experiment"], ())}
+        if claim["kind"] == "theory"
+        or {claim["better"], claim["than"]} <= {*order.get(claim["experiment"], ())}
     ]
     sections = []
     for setting in SETTINGS:
@@ -275,13 +330,26 @@ def write_page(
                 }
             )
     failures = _read_table(root / "tables" / "failures.csv")
-    measured, costs = read_gathered(root / "measured.parquet"), _read_table(root / "cost" / "cost.csv")
+    measured, costs = (
+        read_gathered(root / "measured.parquet"),
+        _read_table(root / "cost" / "cost.csv"),
+    )
     certificates, coverage, ranks, biases, ledger = (
         _read_table(root / "tables" / f"{name}.csv")
-        for name in ("certificates", "coverage", "rank_correlations", "hypergradient_bias", "published")
+        for name in (
+            "certificates",
+            "coverage",
+            "rank_correlations",
+            "hypergradient_bias",
+            "published",
+        )
     )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8"))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8")
+    )
     statuses = runs["status"].value_counts()
     html = template.render(
         scale=root.resolve().name,
@@ -293,7 +361,9 @@ def write_page(
         overview=sortable(overview, tables.overview_displayed(overview), "overview"),
         overview_note=tables.overview_note(runs, order),
         table_note=tables.RECONSTRUCTED + tables.held_out_note(runs),
-        certificates=sortable(certificates, theory.certificates_displayed(certificates), "certificates"),
+        certificates=sortable(
+            certificates, theory.certificates_displayed(certificates), "certificates"
+        ),
         certificate_note=theory.CERTIFICATE_NOTE,
         coverage=sortable(coverage, theory.coverage_displayed(coverage), "coverage"),
         coverage_note=theory.COVERAGE_NOTE,
@@ -310,7 +380,9 @@ def write_page(
         theory_figures=[_figure(root, name) for name in CAPTIONS if name in THEORY],
         trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),
         colours=COLOURS | {"": OTHER},
-        references={name: str(t.loc[t["reference"], "method"].iloc[0]) for name, t in numbers.items()},
+        references={
+            name: str(t.loc[t["reference"], "method"].iloc[0]) for name, t in numbers.items()
+        },
         datasets=[_dataset(root, name) for name in datasets],
         variants=_variants(variants),
         data=runs.drop_duplicates(["dataset", "variant", "variant_hash"]).to_dict("records"),

@@ -1,11 +1,12 @@
 """What lies behind every cell of every table, written as ``provenance/<table>.json``.
 
-It names records by the digest of their bytes, which hold what was measured, so it lies apart from the tables, which are
-the same whenever they are computed.
+It names records by the digest of their bytes, which hold what was measured, so it lies apart from
+the tables, which are the same whenever they are computed.
 
-A table of the results is in ``table(name)``: what names a row, how each column is computed, and which runs and files a
-row takes. From these the sidecars are written, `hsac why` explains a cell, and a cell is computed again from nothing
-but what its sidecar lists (``hsac.report.why.Answer.recomputed``), which is how tests know that the list is complete.
+A table of the results is in ``table(name)``: what names a row, how each column is computed, and
+which runs and files a row takes. From these the sidecars are written, `hsac why` explains a cell,
+and a cell is computed again from nothing but what its sidecar lists
+(``hsac.report.why.Answer.recomputed``), which is how tests know that the list is complete.
 
 A sidecar is one JSON object:
 
@@ -32,10 +33,10 @@ import pandas as pd
 from hsac import config, layout
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
-from hsac.fingerprint import of_modules
-from hsac.records import read_index, read_records
 from hsac.report import cost, curvature_role, hypergradient_bias, published, tables, theory
 from hsac.report.gather import read_gathered
+from hsac.study.fingerprint import of_modules
+from hsac.study.record import read_index, read_records
 
 POINT = "!"  # between a cell's name and the number of a point that its search tried
 CODE = tuple(f"hsac.report.{name}" for name in ("tables", "cost", "theory", "published"))
@@ -47,8 +48,9 @@ Roles = dict[str, list[str]]
 class Column:
     """How a column's numbers come about.
 
-    ``field``: of the run records, or of the files' rows; ``how``: what is done with it; ``function``: which function
-    does it; ``uses``: the roles whose records and files go in; ``finished``: whether runs that are not ok are left out.
+    ``field``: of the run records, or of the files' rows; ``how``: what is done with it;
+    ``function``: which function does it; ``uses``: the roles whose records and files go in;
+    ``finished``: whether runs that are not ok are left out.
     """
 
     field: str
@@ -62,13 +64,14 @@ class Column:
 class Cell:
     """One experiment × method: its runs, and what was measured of their networks.
 
-    ``folder``: of the records, relative to the results folder; ``config``: configuration hash; ``code``, ``variant``:
-    the fingerprints and variant hashes of its records, one each unless they differ; ``indexes``: bundle index, as seen
-    from the folder, -> seeds; ``runs``: [seed, record's file name, status, SHA-256, position in ``environments``];
-    ``made_from``: the cells that `grid` or `best_of` chose from; ``measured``: [seed, file of the measured row, its
-    SHA-256].
-    ``points``: of a searched method, the cells of the points that it tried, each once, and ``choice`` what its search
-    came to: [file, SHA-256]. ``point``: the number of such a cell's point (its name ends with it).
+    ``folder``: of the records, relative to the results folder; ``config``: configuration hash;
+    ``code``, ``variant``: the fingerprints and variant hashes of its records, one each unless they
+    differ; ``indexes``: bundle index, as seen from the folder, -> seeds; ``runs``: [seed, record's
+    file name, status, SHA-256, position in ``environments``]; ``made_from``: the cells that `grid`
+    or `best_of` chose from; ``measured``: [seed, file of the measured row, its SHA-256].
+    ``points``: of a searched method, the cells of the points that it tried, each once, and
+    ``choice`` what its search came to: [file, SHA-256]. ``point``: the number of such a cell's
+    point (its name ends with it).
     """
 
     experiment: str
@@ -88,8 +91,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder as the tables see it: resolved settings, folder, the gathered runs or some of them, and the
-    ledger of published numbers."""
+    """A results folder as the tables see it: resolved settings, folder, the gathered runs or some
+    of them, and the ledger of published numbers.
+    """
 
     settings: Mapping[str, Any]
     root: Path
@@ -99,7 +103,9 @@ class Results:
     @cached_property
     def order(self) -> dict[str, list[str]]:
         """The methods of each experiment, in the tables' order."""
-        return {name: experiment["methods"] for name, experiment in self.settings["experiments"].items()}
+        return {
+            name: experiment["methods"] for name, experiment in self.settings["experiments"].items()
+        }
 
     @cached_property
     def measured(self) -> pd.DataFrame:
@@ -116,9 +122,10 @@ class Results:
 class Table:
     """How a table of the results is made and what its cells come from.
 
-    ``key``: CSV columns that name a row; ``headings``: from the numbers, printed heading -> CSV column; ``column``: a
-    CSV column's `Column`, None for one it does not know; ``roles``: of a row (a dict of its CSV cells), the cells, runs
-    and files in each role; ``numbers``, ``shown``: the table's functions, full numbers and text to print.
+    ``key``: CSV columns that name a row; ``headings``: from the numbers, printed heading -> CSV
+    column; ``column``: a CSV column's `Column`, None for one it does not know; ``roles``: of a row
+    (a dict of its CSV cells), the cells, runs and files in each role; ``numbers``, ``shown``: the
+    table's functions, full numbers and text to print.
     """
 
     key: tuple[str, ...]
@@ -225,7 +232,9 @@ COST = {
     "method": Column("method", "name of the row", SETTINGS, finished=False),
     "seconds": Column("seconds", OVER_SEEDS, COST_TABLE),
     "peak_memory_mib": Column("peak_memory_mib", OVER_SEEDS, COST_TABLE),
-    "search_seconds": Column("tuning.seconds", "of the method's whole search", COST_TABLE, finished=False),
+    "search_seconds": Column(
+        "tuning.seconds", "of the method's whole search", COST_TABLE, finished=False
+    ),
     "n_ok": Column("status", "number of runs with status ok", COST_TABLE, finished=False),
     "n": Column("status", "number of runs", COST_TABLE, finished=False),
 }
@@ -256,24 +265,42 @@ CERTIFICATES = {
 }  # fmt: skip
 BOOTSTRAP = "hsac.report.curvature_role.mean_over_seeds"
 RANKS = {
-    **{name: Column(name, "name of the row", SETTINGS, WITH_ROWS) for name in ("experiment", "setting", "weight_rule")},
     **{
-        name: Column(name, "quantity of the row", "hsac.report.curvature_role.correlations", WITH_ROWS) for name in "xy"
+        name: Column(name, "name of the row", SETTINGS, WITH_ROWS)
+        for name in ("experiment", "setting", "weight_rule")
     },
     **{
-        column: Column("x and y", f"{rank} across fixed curvatures within a seed; {how}", BOOTSTRAP, WITH_ROWS)
+        name: Column(
+            name, "quantity of the row", "hsac.report.curvature_role.correlations", WITH_ROWS
+        )
+        for name in "xy"
+    },
+    **{
+        column: Column(
+            "x and y", f"{rank} across fixed curvatures within a seed; {how}", BOOTSTRAP, WITH_ROWS
+        )
         for rank, ends in (
             ("Spearman's rho", ("rho", "low", "high")),
             ("Kendall's tau-b", ("tau", "tau_low", "tau_high")),
         )
         for column, how in zip(
             ends,
-            (OVER_SEEDS, *(f"{end} end of the 95 % bootstrap interval over seeds" for end in ("low", "high"))),
+            (
+                OVER_SEEDS,
+                *(
+                    f"{end} end of the 95 % bootstrap interval over seeds"
+                    for end in ("low", "high")
+                ),
+            ),
             strict=True,
         )
     },
-    "seeds": Column("x and y", "number of seeds with at least three usable curvatures", BOOTSTRAP, WITH_ROWS),
-    "curvatures": Column("x and y", "number of different curvatures of these seeds", BOOTSTRAP, WITH_ROWS),
+    "seeds": Column(
+        "x and y", "number of seeds with at least three usable curvatures", BOOTSTRAP, WITH_ROWS
+    ),
+    "curvatures": Column(
+        "x and y", "number of different curvatures of these seeds", BOOTSTRAP, WITH_ROWS
+    ),
 }
 
 
@@ -281,8 +308,14 @@ POINTS = "over the points of the training"
 BIAS = {
     "truth_rms": ("truth", f"root mean square {POINTS}"),
     "bias_percent": ("bias, truth", f"100 × root mean square of bias {POINTS} / that of truth"),
-    "floor_percent": ("bias_se, truth", f"100 × root mean square of bias_se {POINTS} / that of truth"),
-    "mean_bias_percent": ("bias, truth", f"100 × mean of bias {POINTS} / root mean square of truth"),
+    "floor_percent": (
+        "bias_se, truth",
+        f"100 × root mean square of bias_se {POINTS} / that of truth",
+    ),
+    "mean_bias_percent": (
+        "bias, truth",
+        f"100 × mean of bias {POINTS} / root mean square of truth",
+    ),
     "p": ("bias, bias_se, draws", "a t test of no bias a point, combined by Fisher's method"),
     "sd_percent": ("sd, truth", f"100 × root mean square of sd {POINTS} / that of truth"),
     "wrong_sign_percent": ("wrong_sign", f"100 × mean {POINTS}"),
@@ -297,15 +330,21 @@ def _bias_column(name: str) -> Column:
 
 
 def _coverage_column(name: str) -> Column:
-    return Column(name, "as the study's row says", "hsac.theory.studies.coverage.Coverage.rows", ("rows",))
+    return Column(
+        name, "as the study's row says", "hsac.theory.studies.coverage.Coverage.rows", ("rows",)
+    )
 
 
 def _overview_column(name: str) -> Column | None:
     if name == "method":
-        return Column("method", "name of the row; base is each experiment's plain weight rule", SETTINGS, ())
+        return Column(
+            "method", "name of the row; base is each experiment's plain weight rule", SETTINGS, ()
+        )
     experiment = name.removesuffix("_percent").removesuffix("_half_width")
     how = HALF_WIDTH if name.endswith("_half_width_percent") else OVER_SEEDS
-    return Column(ACCURACY, f"100 × {how}", MEAN, (experiment,)) if name.endswith("_percent") else None
+    return (
+        Column(ACCURACY, f"100 × {how}", MEAN, (experiment,)) if name.endswith("_percent") else None
+    )
 
 
 def _experiment_roles(results: Results, experiment: str, row: dict[str, Any]) -> Roles:
@@ -319,7 +358,10 @@ def _overview_roles(results: Results, row: dict[str, Any]) -> Roles:
     labels = tables.overview_labels(results.runs, results.order)
     run = {name for experiment in results.order for name in results.cells(experiment)}
     own = {e: f"{e}/{m}" for (e, m), label in labels.items() if label == row["method"]}
-    return {experiment: [own[experiment]] if own.get(experiment) in run else [] for experiment in results.order}
+    return {
+        experiment: [own[experiment]] if own.get(experiment) in run else []
+        for experiment in results.order
+    }
 
 
 def _file(results: Results, path: Path) -> list[str]:
@@ -345,7 +387,9 @@ def _bias_roles(results: Results, row: dict[str, Any]) -> Roles:
 
 def _rank_roles(results: Results, row: dict[str, Any]) -> Roles:
     runs = theory.sweep(results.runs)[0]
-    runs = runs[(runs["experiment"] == row["experiment"]) & (runs["weight_rule"] == row["weight_rule"])]
+    runs = runs[
+        (runs["experiment"] == row["experiment"]) & (runs["weight_rule"] == row["weight_rule"])
+    ]
     own = [f"{row['experiment']}/{method}" for method in runs["method"].drop_duplicates()]
     measured = {row["x"], row["y"]} & set(theory.MEASURED)
     path = layout.landscape_path(results.root, row["experiment"])
@@ -371,14 +415,21 @@ def _published_column(name: str) -> Column:
         "over",
         "margin",
     )
-    how = "as the ledger says" if ledger else "our cell of the same protocol, or else the nearest, beside the ledger's"
+    how = (
+        "as the ledger says"
+        if ledger
+        else "our cell of the same protocol, or else the nearest, beside the ledger's"
+    )
     function = "hsac.report.published." + ("read_published" if ledger else "judge")
     return Column(name if ledger else "config, metrics", how, function, ("own", "ledger"))
 
 
 def _published_roles(results: Results, row: dict[str, Any]) -> Roles:
     ours = [f"{row['experiment']}/{row['method']}"] if isinstance(row["experiment"], str) else []
-    return {"own": ours, "ledger": [] if results.ledger is None else [os.path.relpath(results.ledger, results.root)]}
+    return {
+        "own": ours,
+        "ledger": [] if results.ledger is None else [os.path.relpath(results.ledger, results.root)],
+    }
 
 
 def _published(results: Results) -> pd.DataFrame:
@@ -390,14 +441,22 @@ COVERAGE_SHOWN = {"coverage_percent": "coverage", "required_percent": "delta"}
 COVERAGE_SHOWN |= {f"mean_{name}_percent": f"mean_{name}" for name in ("bound", "risk")}
 
 
-def _named(headings: Mapping[str, str], csv: Mapping[str, str] | None = None) -> Callable[..., dict[str, str]]:
-    """Heading -> CSV column for column -> heading; ``csv`` names the columns that the CSV calls otherwise."""
+def _named(
+    headings: Mapping[str, str], csv: Mapping[str, str] | None = None
+) -> Callable[..., dict[str, str]]:
+    """Heading -> CSV column for column -> heading; ``csv`` names the columns that the CSV calls
+    otherwise.
+    """
     found = {heading: (csv or {}).get(column, column) for column, heading in headings.items()}
-    return lambda numbers: {heading: column for heading, column in found.items() if column in numbers}
+    return lambda numbers: {
+        heading: column for heading, column in found.items() if column in numbers
+    }
 
 
 def _overview_headings(numbers: pd.DataFrame) -> dict[str, str]:
-    return {"Method": "method"} | {f"{c.removesuffix('_percent')} (%)": c for c in numbers.columns[1::2]}
+    return {"Method": "method"} | {
+        f"{c.removesuffix('_percent')} (%)": c for c in numbers.columns[1::2]
+    }
 
 
 TABLES = {
@@ -442,7 +501,9 @@ TABLES = {
 
 
 def table(name: str, experiments: Iterable[str]) -> Table | None:
-    """How the table ``name`` is made: one of ``TABLES``, or that of an experiment; None when it is neither."""
+    """How the table ``name`` is made: one of ``TABLES``, or that of an experiment; None when it is
+    neither.
+    """
     if name in TABLES or name not in experiments:
         return TABLES.get(name)
     return Table(
@@ -451,7 +512,10 @@ def table(name: str, experiments: Iterable[str]) -> Table | None:
         EXPERIMENT.get,
         lambda results, row: _experiment_roles(results, name, row),
         lambda results: tables.experiment_table(
-            results.runs, name, results.order[name], results.settings["experiments"][name]["reference"]
+            results.runs,
+            name,
+            results.order[name],
+            results.settings["experiments"][name]["reference"],
         ),
         tables.displayed,
     )
@@ -474,7 +538,9 @@ def read_numbers(path: Path) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); a plain `snakemake` run makes it again") from None
+        raise InputError(
+            f"{path} cannot be read ({error}); a plain `snakemake` run makes it again"
+        ) from None
 
 
 def _environment(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -499,8 +565,9 @@ class Catalogue:
         self._rows: dict[str, dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]]] = {}
 
     def cell(self, name: str) -> Cell:
-        """The cell ``experiment/method``, or of a point that it tried ``experiment/method!number``, its records checked
-        against its indexes."""
+        """The cell ``experiment/method``, or of a point that it tried ``experiment/method!number``,
+        its records checked against its indexes.
+        """
         if name not in self._cells:
             whole, _, point = name.partition(POINT)
             experiment, method = whole.split("/", 1)
@@ -510,19 +577,31 @@ class Catalogue:
     def _read(self, experiment: str, method: str, point: int | None) -> Cell:
         made = config.cell(self.settings, experiment, method, point)
         folder = layout.index_path(self.root, made, 0).parent
-        points = {one["hash"]: one["point"] for one in reversed(config.point_cells(self.settings, made))}
+        points = {
+            one["hash"]: one["point"] for one in reversed(config.point_cells(self.settings, made))
+        }
         choice = layout.point_path(self.root, made)
         found = Cell(
             experiment,
             method,
             folder.relative_to(self.root).as_posix(),
             made["hash"],
-            points=[f"{experiment}/{method}{POINT}{k}" for k in sorted(points.values())] if point is None else [],
-            choice=[choice.relative_to(self.root).as_posix(), file_sha256(choice)] if config.searched(made) else None,
+            points=(
+                [f"{experiment}/{method}{POINT}{k}" for k in sorted(points.values())]
+                if point is None
+                else []
+            ),
+            choice=(
+                [choice.relative_to(self.root).as_posix(), file_sha256(choice)]
+                if config.searched(made)
+                else None
+            ),
             point=point,
         )
         for path in self._indexes(made):
-            for (seed, file, sha256), (_, record) in zip(read_index(path)[1], read_records(path), strict=True):
+            for (seed, file, sha256), (_, record) in zip(
+                read_index(path)[1], read_records(path), strict=True
+            ):
                 if file.parent != folder:  # of another point of the bundle
                     continue
                 found.indexes.setdefault(os.path.relpath(path, folder), []).append(seed)
@@ -530,7 +609,9 @@ class Catalogue:
                 found.runs.append([seed, file.name, record["status"], sha256, place])
                 position(found.code, record["code"])
                 position(found.variant, record["variant_hash"])
-        found.made_from.extend(f"{experiment}/{name}" for name in config.candidates(self.settings, made))
+        found.made_from.extend(
+            f"{experiment}/{name}" for name in config.candidates(self.settings, made)
+        )
         found.measured.extend(self._measured(experiment, method) if point is None else [])
         return found
 
@@ -540,11 +621,16 @@ class Catalogue:
             return layout.indexes(self.settings, self.root, [cell])
         searched = config.cell(self.settings, cell["experiment"], cell["method"])
         tried = layout.point_bundles(self.settings, self.root, searched)
-        return [index for index, (points, _) in tried.items() if cell["hash"] in [point["hash"] for point in points]]
+        return [
+            index
+            for index, (points, _) in tried.items()
+            if cell["hash"] in [point["hash"] for point in points]
+        ]
 
     def _measured(self, experiment: str, method: str) -> list[list[Any]]:
-        """The kept rows that the experiment's CSV of measurements holds; rows of earlier code or weights lie there
-        too, so they are told apart by their numbers."""
+        """The kept rows that the experiment's CSV of measurements holds; rows of earlier code or
+        weights lie there too, so they are told apart by their numbers.
+        """
         path = layout.landscape_path(self.root, experiment)
         if experiment not in self._rows:
             kept: dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]] = {}
@@ -556,12 +642,19 @@ class Catalogue:
         out = []
         for row in rows[rows["method"] == method].to_dict("records"):
             for file, other in self._rows[experiment].get((method, row["seed"]), []):
-                if all(math.isclose(other[name], row[name], rel_tol=1e-12) for name in ("top_eigenvalue", "trace")):
-                    out.append([row["seed"], file.relative_to(self.root).as_posix(), file_sha256(file)])
+                if all(
+                    math.isclose(other[name], row[name], rel_tol=1e-12)
+                    for name in ("top_eigenvalue", "trace")
+                ):
+                    out.append(
+                        [row["seed"], file.relative_to(self.root).as_posix(), file_sha256(file)]
+                    )
         return out
 
 
-def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv: Path) -> dict[str, Any]:
+def sidecar(
+    name: str, made: Table, results: Results, catalogue: Catalogue, csv: Path
+) -> dict[str, Any]:
     """The provenance of the table ``name``, whose numbers lie in ``csv``."""
     numbers = read_numbers(csv)
     columns = {c: made.column(c) for c in numbers.columns}
@@ -574,7 +667,9 @@ def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv:
     files = [item for item in named if (results.root / item).is_file()]
     waiting = [item.partition("#")[0] for item in named if item not in files]
     cells: dict[str, Cell] = {}
-    while waiting:  # a grid's cells bring the cells that it chose from, a searched one's those of its points
+    while (
+        waiting
+    ):  # a grid's cells bring the cells that it chose from, a searched one's those of its points
         read = cells[waiting[0]] = catalogue.cell(waiting[0])
         waiting = [c for c in [*waiting[1:], *read.made_from, *read.points] if c not in cells]
     return {
@@ -588,7 +683,9 @@ def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv:
         "columns": {c: asdict(column) for c, column in columns.items() if column is not None},
         "rows": rows,
         "lists": lists,
-        "cells": {c: asdict(cell) | ({} if files else {"measured": []}) for c, cell in cells.items()},
+        "cells": {
+            c: asdict(cell) | ({} if files else {"measured": []}) for c, cell in cells.items()
+        },
         "environments": catalogue.environments,
         "files": {item: file_sha256(results.root / item) for item in files},
     }
@@ -596,7 +693,11 @@ def sidecar(name: str, made: Table, results: Results, catalogue: Catalogue, csv:
 
 def csv_paths(root: Path) -> dict[str, Path]:
     """The tables' CSV files of a results folder, by table."""
-    return {path.stem: path for kind in ("tables", "cost") for path in sorted((Path(root) / kind).glob("*.csv"))}
+    return {
+        path.stem: path
+        for kind in ("tables", "cost")
+        for path in sorted((Path(root) / kind).glob("*.csv"))
+    }
 
 
 def sidecar_path(root: Path, name: str) -> Path:
@@ -605,9 +706,11 @@ def sidecar_path(root: Path, name: str) -> Path:
 
 
 def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path | None) -> None:
-    """Write the sidecar of each table beside ``runs_parquet`` that ``table`` knows; ``ledger``: of published numbers.
+    """Write the sidecar of each table beside ``runs_parquet`` that ``table`` knows; ``ledger``: of
+    published numbers.
 
-    Raises InputError naming the record that is missing or differs from what its bundle's index says.
+    Raises InputError naming the record that is missing or differs from what its bundle's index
+    says.
     """
     root = Path(runs_parquet).parent
     results = Results(settings, root, read_gathered(runs_parquet), ledger)
@@ -620,11 +723,14 @@ def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path 
 
 def read_sidecars(root: Path) -> dict[str, dict[str, Any]]:
     """The sidecars of a results folder, by table. Raises InputError when one cannot be read."""
-    return {path.stem: read_json(path) for path in sorted((Path(root) / "provenance").glob("*.json"))}
+    return {
+        path.stem: read_json(path) for path in sorted((Path(root) / "provenance").glob("*.json"))
+    }
 
 
 def page_data(results: Path) -> dict[str, Any]:
-    """What a click on a cell of the page opens: the sidecars of ``results`` joined, shared parts once.
+    """What a click on a cell of the page opens: the sidecars of ``results`` joined, shared parts
+    once.
 
     - ``tables``: table -> ``key``, ``headings`` (printed heading -> CSV column), ``columns`` (CSV column -> position in
       ``columns``), ``rows`` (row's name, as `label` makes it of the CSV's row -> role -> position in ``lists``);
@@ -633,8 +739,9 @@ def page_data(results: Path) -> dict[str, Any]:
       without ``measured``; ``parts``: the distinct parts of all configurations;
     - ``environments`` (``Cell.runs`` refer to these); ``files``: path -> SHA-256.
 
-    The records, variant, configuration and environment of a cell are those of ``lists[i]`` for i in the row's roles
-    that the column ``uses``. Raises InputError when a sidecar or the settings cannot be read.
+    The records, variant, configuration and environment of a cell are those of ``lists[i]`` for i in
+    the row's roles that the column ``uses``. Raises InputError when a sidecar or the settings
+    cannot be read.
     """
     root = Path(results)
     settings = read_json(root / "settings.json")
@@ -650,14 +757,22 @@ def page_data(results: Path) -> dict[str, Any]:
             "key": content["key"],
             "headings": content["headings"],
             "columns": {c: position(columns, column) for c, column in content["columns"].items()},
-            "rows": {row: {role: places[i] for role, i in roles.items()} for row, roles in content["rows"].items()},
+            "rows": {
+                row: {role: places[i] for role, i in roles.items()}
+                for row, roles in content["rows"].items()
+            },
         }
         out["files"] |= content["files"]
         for c, cell in content["cells"].items():
-            if c in out["cells"] or cell["point"] is not None:  # `hsac why` shows the points of a search
+            if (
+                c in out["cells"] or cell["point"] is not None
+            ):  # `hsac why` shows the points of a search
                 continue
             made = config.cell(settings, cell["experiment"], cell["method"])["config"]
-            runs = [[*run[:-1], position(environments, content["environments"][run[-1]])] for run in cell["runs"]]
+            runs = [
+                [*run[:-1], position(environments, content["environments"][run[-1]])]
+                for run in cell["runs"]
+            ]
             kept = {key: value for key, value in cell.items() if key != "measured"}
             shared = {"configuration": {key: position(parts, value) for key, value in made.items()}}
             experiment = settings["experiments"][cell["experiment"]]

@@ -1,4 +1,6 @@
-"""Means and comparisons over seeds. The replication unit is the seed, by type; one seed concludes nothing."""
+"""Means and comparisons over seeds. The replication unit is the seed, by type; one seed concludes
+nothing.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,34 +16,47 @@ from statsmodels.stats.multitest import multipletests
 from hsac.errors import InputError
 
 SAME = 1e-12  # differences closer than this are equal: what rounding leaves of equal accuracies
-METRIC = "selected_test_accuracy"  # the metric whose test items are stored, and that claims are about
+METRIC = (  # the metric whose test items are stored, and that claims are about
+    "selected_test_accuracy"
+)
 PERMUTED_FROM = 12  # pairs from which the sign-flip test's smallest p, 2^(1 - n), leaves room for Holm's correction
-EXACT_UP_TO, RESAMPLES = 14, 20_000  # pairs whose sign flips are all listed; how many are drawn of more pairs' flips
+EXACT_UP_TO, RESAMPLES = (
+    14,
+    20_000,
+)  # pairs whose sign flips are all listed; how many are drawn of more pairs' flips
 DRAWS = 2000  # of the bootstrap: its 95 % limits then move by about 2 % of the width from one stream to another
 
 
 class Replicates:
     """The finished runs of one experiment and method: one value of ``metric`` a seed.
 
-    Every function here takes this type, and the only way to make one is a table of one row a run, so that episodes or
-    test items cannot pass for runs. ``table``: the gathered runs, or what was measured of them, with the columns
-    experiment, method, seed and ``metric``; where it has ``status``, only rows that are ok count. ``values`` (S,):
-    indexed by seed, times ``scale``, finite ones only. ``items`` (S, N): the share that each seed got right of every
-    test item or episode, times ``scale``, where the table stores that (columns test_right, a JSON list a run, and
-    test_answers) and the metric is the selected test accuracy; else None. Raises InputError when a seed has two rows
-    or the metric is not one number a run.
+    Every function here takes this type, and the only way to make one is a table of one row a run,
+    so that episodes or test items cannot pass for runs. ``table``: the gathered runs, or what was
+    measured of them, with the columns experiment, method, seed and ``metric``; where it has
+    ``status``, only rows that are ok count. ``values`` (S,): indexed by seed, times ``scale``,
+    finite ones only. ``items`` (S, N): the share that each seed got right of every test item or
+    episode, times ``scale``, where the table stores that (columns test_right, a JSON list a run,
+    and test_answers) and the metric is the selected test accuracy; else None. Raises InputError
+    when a seed has two rows or the metric is not one number a run.
     """
 
     __slots__ = ("experiment", "items", "method", "metric", "values")
 
     def __init__(
-        self, table: pd.DataFrame, experiment: str, method: str, metric: str = METRIC, scale: float = 1.0
+        self,
+        table: pd.DataFrame,
+        experiment: str,
+        method: str,
+        metric: str = METRIC,
+        scale: float = 1.0,
     ) -> None:
         rows = table[(table["experiment"] == experiment) & (table["method"] == method)]
         if rows["seed"].duplicated().any():
             seed = rows.loc[rows["seed"].duplicated(), "seed"].iloc[0]
             count = int((rows["seed"] == seed).sum())
-            raise InputError(f"{experiment} {method}: {count} rows of seed {seed}; allowed is one row a run")
+            raise InputError(
+                f"{experiment} {method}: {count} rows of seed {seed}; allowed is one row a run"
+            )
         rows = rows[rows["status"] == "ok"] if "status" in rows else rows
         try:
             values = rows.set_index("seed")[metric].astype(float)
@@ -64,7 +79,9 @@ def _items(rows: pd.DataFrame, scale: float) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean of ``n`` values with its sd (ddof 1) and t interval; NaN where ``n`` is too small to define it."""
+    """Mean of ``n`` values with its sd (ddof 1) and t interval; NaN where ``n`` is too small to
+    define it.
+    """
 
     n: int
     mean: float
@@ -75,7 +92,9 @@ class Mean:
 
 @dataclass(frozen=True)
 class Paired:
-    """Paired difference: mean, t interval, two-sided p value and the test it is of; NaN under two pairs."""
+    """Paired difference: mean, t interval, two-sided p value and the test it is of; NaN under two
+    pairs.
+    """
 
     n: int
     difference: float
@@ -101,12 +120,16 @@ UNPAIRED = Paired(0, np.nan, np.nan, np.nan, np.nan, np.nan)
 
 def _checked(replicates: Replicates) -> Replicates:
     if not isinstance(replicates, Replicates):
-        raise TypeError(f"found {type(replicates).__name__}, allowed is Replicates: values of runs, one a seed")
+        raise TypeError(
+            f"found {type(replicates).__name__}, allowed is Replicates: values of runs, one a seed"
+        )
     return replicates
 
 
 def _differences(better: Replicates, than: Replicates) -> tuple[np.ndarray, np.ndarray | None]:
-    """``better`` minus ``than`` at the S seeds of both: values (S,), and items (S, N) where both have the same."""
+    """``better`` minus ``than`` at the S seeds of both: values (S,), and items (S, N) where both
+    have the same.
+    """
     a, b = _checked(better), _checked(than)
     seeds = a.values.index.intersection(b.values.index).sort_values()
     d = (a.values.loc[seeds] - b.values.loc[seeds]).to_numpy()
@@ -132,32 +155,43 @@ def mean_interval(replicates: Replicates, level: float = 0.95) -> Mean:
 
 
 def iqm(replicates: Replicates) -> float:
-    """Interquartile mean over seeds (Agarwal et al., NeurIPS 2021): the mean without the lowest and highest quarter,
-    rounded down to whole seeds. An estimate only: its bootstrap interval is too wide for ten seeds (97.7 % in place of
-    95 %)."""
+    """Interquartile mean over seeds (Agarwal et al., NeurIPS 2021): the mean without the lowest and
+    highest quarter, rounded down to whole seeds. An estimate only: its bootstrap interval is too
+    wide for ten seeds (97.7 % in place of 95 %).
+    """
     x = _checked(replicates).values.to_numpy()
     return float(stats.trim_mean(x, 0.25)) if len(x) else np.nan
 
 
 def permutation_p(differences: np.ndarray) -> float:
-    """Two-sided p value of the sign-flip test that the mean of the paired ``differences`` (n,) is 0: exact up to
-    EXACT_UP_TO pairs, RESAMPLES flips of one fixed stream beyond; NaN under two pairs."""
+    """Two-sided p value of the sign-flip test that the mean of the paired ``differences`` (n,) is
+    0: exact up to EXACT_UP_TO pairs, RESAMPLES flips of one fixed stream beyond; NaN under two
+    pairs.
+    """
     if len(differences) < 2:
         return np.nan
     flips = np.inf if len(differences) <= EXACT_UP_TO else RESAMPLES
     found = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=flips, rng=0
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=flips,
+        rng=0,
     )
     return float(found.pvalue)
 
 
-def paired_difference(better: Replicates, than: Replicates, level: float = 0.95, against: float = 0.0) -> Paired:
-    """Paired difference ``better`` minus ``than`` over the seeds finished in both, tested against ``against``.
+def paired_difference(
+    better: Replicates, than: Replicates, level: float = 0.95, against: float = 0.0
+) -> Paired:
+    """Paired difference ``better`` minus ``than`` over the seeds finished in both, tested against
+    ``against``.
 
-    The test is decided by the number of pairs alone: the paired t test under PERMUTED_FROM pairs, where a sign-flip
-    test could not reach a corrected level, the sign-flip permutation test from there on. Equal to ``against`` in every
-    pair gives p = 1. The same other difference in every pair leaves t undefined; the exact sign-flip test then gives
-    its smallest value, p = 2^(1 - n).
+    The test is decided by the number of pairs alone: the paired t test under PERMUTED_FROM pairs,
+    where a sign-flip test could not reach a corrected level, the sign-flip permutation test from
+    there on. Equal to ``against`` in every pair gives p = 1. The same other difference in every
+    pair leaves t undefined; the exact sign-flip test then gives its smallest value, p = 2^(1 - n).
     """
     d = _differences(better, than)[0]
     m = _mean(d, level)
@@ -167,13 +201,17 @@ def paired_difference(better: Replicates, than: Replicates, level: float = 0.95,
         p = 1.0 if abs(m.mean - against) <= SAME else 2.0 ** (1 - m.n)
         return Paired(m.n, m.mean, 0.0, m.mean, m.mean, p, "permutation")
     if m.n < PERMUTED_FROM:
-        return Paired(m.n, m.mean, m.sd, m.low, m.high, float(stats.ttest_1samp(d, against).pvalue), "t")
+        return Paired(
+            m.n, m.mean, m.sd, m.low, m.high, float(stats.ttest_1samp(d, against).pvalue), "t"
+        )
     return Paired(m.n, m.mean, m.sd, m.low, m.high, permutation_p(d - against), "permutation")
 
 
 def probability_of_improvement(better: Replicates, than: Replicates) -> float:
-    """Chance that a run of ``better`` beats one of ``than``, ties counting half: over the shared seeds where there are
-    two or more (paired), else over all pairs of runs (unpaired, Mann-Whitney's U / nm). NaN without runs."""
+    """Chance that a run of ``better`` beats one of ``than``, ties counting half: over the shared
+    seeds where there are two or more (paired), else over all pairs of runs (unpaired,
+    Mann-Whitney's U / nm). NaN without runs.
+    """
     d = _differences(better, than)[0]
     if len(d) < 2:
         d = np.subtract.outer(better.values.to_numpy(), than.values.to_numpy()).ravel()
@@ -181,9 +219,11 @@ def probability_of_improvement(better: Replicates, than: Replicates) -> float:
 
 
 def effect_size(better: Replicates, than: Replicates, level: float = 0.95) -> Interval:
-    """Hedges' g of the paired differences (mean over sd, times the small-sample factor) and the interval at ``level``
-    of what it estimates, by inverting the noncentral t distribution (Cumming and Finch 2001, exact for normal
-    differences). Undefined under two pairs or when all differences are the same."""
+    """Hedges' g of the paired differences (mean over sd, times the small-sample factor) and the
+    interval at ``level`` of what it estimates, by inverting the noncentral t distribution (Cumming
+    and Finch 2001, exact for normal differences). Undefined under two pairs or when all differences
+    are the same.
+    """
     d = _differences(better, than)[0]
     n = len(d)
     if n < 2 or np.ptp(d) <= SAME:
@@ -192,26 +232,35 @@ def effect_size(better: Replicates, than: Replicates, level: float = 0.95) -> In
     t = root * d.mean() / d.std(ddof=1)
     # gamma(df/2) / (sqrt(df/2) gamma((df-1)/2)); the mean of d over sd does not exist for two pairs
     factor = stats.chi.mean(df - 1) / np.sqrt(df) if df > 1 else np.nan
-    low, high = (float(special.nctdtrinc(df, tail, t) / root) for tail in ((1 + level) / 2, (1 - level) / 2))
+    low, high = (
+        float(special.nctdtrinc(df, tail, t) / root) for tail in ((1 + level) / 2, (1 - level) / 2)
+    )
     return Interval(float(factor * t / root), low, high)
 
 
 @lru_cache(maxsize=4)
 def _item_counts(n: int) -> np.ndarray:
-    """How often each of n items is drawn in n draws with replacement: (DRAWS, n), the same for every cell."""
+    """How often each of n items is drawn in n draws with replacement: (DRAWS, n), the same for
+    every cell.
+    """
     rng = np.random.default_rng(1)
-    return np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(DRAWS)]).astype(np.float32)
+    return np.stack(
+        [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(DRAWS)]
+    ).astype(np.float32)
 
 
-def hierarchical_interval(better: Replicates, than: Replicates | None = None, level: float = 0.95) -> Interval:
-    """Hierarchical bootstrap interval of the mean over seeds, of ``better`` or of its paired difference to ``than``:
-    what new seeds and new test items (or episodes) would give.
+def hierarchical_interval(
+    better: Replicates, than: Replicates | None = None, level: float = 0.95
+) -> Interval:
+    """Hierarchical bootstrap interval of the mean over seeds, of ``better`` or of its paired
+    difference to ``than``: what new seeds and new test items (or episodes) would give.
 
-    Each of DRAWS draws takes S seeds with replacement, then N test items. All seeds answer the same test set, so the
-    items drawn are the same for every seed (crossed levels, Owen 2007); drawing them anew in every seed would average
-    the test set's own chance away. Where a table stores no items, only seeds are drawn. A bootstrap of few seeds is
-    too narrow and one of two levels counts their interaction twice; so deviations from the estimate are stretched by
-    t(df) sqrt(V) / (z sqrt(V*)): V the unbiased variance of the mean in a two-way layout, df its Satterthwaite degrees
+    Each of DRAWS draws takes S seeds with replacement, then N test items. All seeds answer the same
+    test set, so the items drawn are the same for every seed (crossed levels, Owen 2007); drawing
+    them anew in every seed would average the test set's own chance away. Where a table stores no
+    items, only seeds are drawn. A bootstrap of few seeds is too narrow and one of two levels counts
+    their interaction twice; so deviations from the estimate are stretched by t(df) sqrt(V) / (z
+    sqrt(V*)): V the unbiased variance of the mean in a two-way layout, df its Satterthwaite degrees
     of freedom, V* the variance of the bootstrap's mean. Undefined under two seeds.
     """
     if than is None:
@@ -228,7 +277,11 @@ def hierarchical_interval(better: Replicates, than: Replicates | None = None, le
         by_seed = _item_counts(items.shape[1]) @ items.T / items.shape[1]
         drawn = np.take_along_axis(by_seed, seeds, axis=1)
     low, high = np.quantile(drawn.mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, estimate + stretch * float(low - estimate), estimate + stretch * float(high - estimate))
+    return Interval(
+        estimate,
+        estimate + stretch * float(low - estimate),
+        estimate + stretch * float(high - estimate),
+    )
 
 
 def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> float:
@@ -260,15 +313,18 @@ def holm(p: ArrayLike) -> np.ndarray:
     return corrected
 
 
-def summarise(runs: pd.DataFrame, metric: str = METRIC, *, reference: str | Mapping[str, str]) -> pd.DataFrame:
+def summarise(
+    runs: pd.DataFrame, metric: str = METRIC, *, reference: str | Mapping[str, str]
+) -> pd.DataFrame:
     """One row an experiment and method, over seeds and against the reference.
 
-    ``runs`` is the gathered table; ``reference`` a method, or one for each experiment. A run that is not ok counts in
-    ``n`` only. Differences pair the seeds that are ok in both methods; Holm's family is the experiment (one table).
-    Units are the metric's own. Columns: experiment, method, n_ok, n, mean, sd, low, high (t interval), iqm,
-    hierarchical_low and _high; pairs, difference, difference_low, _high, difference_hierarchical_low and _high,
-    improvement (probability of), effect (Hedges' g), effect_low and _high, test, p, p_permutation, p_holm, and
-    more_seeds: how many to add where p_holm is 0.05 or more. Undefined entries are NaN.
+    ``runs`` is the gathered table; ``reference`` a method, or one for each experiment. A run that
+    is not ok counts in ``n`` only. Differences pair the seeds that are ok in both methods; Holm's
+    family is the experiment (one table). Units are the metric's own. Columns: experiment, method,
+    n_ok, n, mean, sd, low, high (t interval), iqm, hierarchical_low and _high; pairs, difference,
+    difference_low, _high, difference_hierarchical_low and _high, improvement (probability of),
+    effect (Hedges' g), effect_low and _high, test, p, p_permutation, p_holm, and more_seeds: how
+    many to add where p_holm is 0.05 or more. Undefined entries are NaN.
     """
     tables = []
     for experiment, block in runs.groupby("experiment", sort=True):
@@ -279,24 +335,43 @@ def summarise(runs: pd.DataFrame, metric: str = METRIC, *, reference: str | Mapp
             values = Replicates(cell, str(experiment), str(method), metric)
             m, two = mean_interval(values), hierarchical_interval(values)
             rows.append(
-                {"experiment": experiment, "method": method, "n_ok": int((cell["status"] == "ok").sum())}
-                | {"n": len(cell), "mean": m.mean, "sd": m.sd, "low": m.low, "high": m.high, "iqm": iqm(values)}
+                {
+                    "experiment": experiment,
+                    "method": method,
+                    "n_ok": int((cell["status"] == "ok").sum()),
+                }
+                | {
+                    "n": len(cell),
+                    "mean": m.mean,
+                    "sd": m.sd,
+                    "low": m.low,
+                    "high": m.high,
+                    "iqm": iqm(values),
+                }
                 | {"hierarchical_low": two.low, "hierarchical_high": two.high}
-                | _against(values, base if method != against else Replicates(cell.iloc[:0], "", "", metric))
+                | _against(
+                    values, base if method != against else Replicates(cell.iloc[:0], "", "", metric)
+                )
             )
         table = pd.DataFrame(rows)
         table["p_holm"] = holm(table["p"])
         family = int(table["p"].notna().sum())
         table["more_seeds"] = [
             more_seeds(sd, difference, int(pairs), 0.05 / family) if p >= 0.05 else np.nan
-            for sd, difference, pairs, p in table[["difference_sd", "difference", "pairs", "p_holm"]].to_numpy(float)
+            for sd, difference, pairs, p in table[
+                ["difference_sd", "difference", "pairs", "p_holm"]
+            ].to_numpy(float)
         ]
         tables.append(table.drop(columns="difference_sd"))
     return pd.concat(tables, ignore_index=True)
 
 
 def _against(values: Replicates, base: Replicates) -> dict[str, float | str]:
-    d, two, g = paired_difference(values, base), hierarchical_interval(values, base), effect_size(values, base)
+    d, two, g = (
+        paired_difference(values, base),
+        hierarchical_interval(values, base),
+        effect_size(values, base),
+    )
     return {
         "pairs": d.n,
         "difference": d.difference,
@@ -316,13 +391,20 @@ def _against(values: Replicates, base: Replicates) -> dict[str, float | str]:
 
 
 def more_seeds(
-    sd: float, effect: float, n: int, alpha: float = 0.05, power: float = 0.8, margin: float | None = None
+    sd: float,
+    effect: float,
+    n: int,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    margin: float | None = None,
 ) -> int:
-    """Seeds to add to ``n`` so that a paired difference of ``effect`` is found with ``power`` (normal approximation).
+    """Seeds to add to ``n`` so that a paired difference of ``effect`` is found with ``power``
+    (normal approximation).
 
-    ``n_needed = ((z_{1-alpha/2} + z_power) sd / effect)^2 + z_{1-alpha/2}^2 / 2``, whose last term is Guenther's (1981)
-    allowance for the t test's unknown sd; at least 1, capped at 1000. With a ``margin``, the mean must also reach a
-    bound that lies so far below ``effect``: the first term is then at least ``(z_power sd / margin)^2``.
+    ``n_needed = ((z_{1-alpha/2} + z_power) sd / effect)^2 + z_{1-alpha/2}^2 / 2``, whose last term
+    is Guenther's (1981) allowance for the t test's unknown sd; at least 1, capped at 1000. With a
+    ``margin``, the mean must also reach a bound that lies so far below ``effect``: the first term
+    is then at least ``(z_power sd / margin)^2``.
     """
     if sd == 0 or effect == 0:
         return 1 if sd == 0 else 1000

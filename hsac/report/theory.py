@@ -1,4 +1,6 @@
-"""What was measured of trained networks, joined with their runs, and the tables of certificates and coverage."""
+"""What was measured of trained networks, joined with their runs, and the tables of certificates and
+coverage.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from hsac.errors import InputError
-from hsac.methods import plain
 from hsac.report import curvature_role, hypergradient_bias
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, mean_interval
 from hsac.report.tables import MISSING, with_half_width, write
+from hsac.study.method import plain
 
 CERTIFICATES = {
     "experiment": "Experiment",
@@ -39,21 +41,23 @@ PRIORS = {
     "trained on": "part of the examples; trained on from there",
 }
 CERTIFICATE_NOTE = (
-    "A PAC-Bayes certificate bounds the error of the network with Gaussian noise on its weights (Gibbs classifier) on "
-    "new examples drawn as the training ones were: from the pool that the variant draws from, labels as noisy. Near "
-    "copies of an image count as one example, so the classes have the shares of the distinct images, less long-tailed "
-    "than the training rows. Each holds with the probability that the configuration states "
-    "(1 − theory.certificate.delta), not all of them together. Means and 95 % t intervals are over seeds, of the "
-    "network at the last epoch. Vacuous: no better than always predicting the most frequent class. Test error is the "
-    "network's own without noise, on the test set, whatever its distribution. Where c was learned on the same examples "
-    "it is rounded to a grid fixed beforehand and the choice is paid for. A prior trained on a part of the examples, "
-    "curvature included, is certified on the others: as it is, which is a held-out bound, and after training on from "
-    "there on all examples. Few-shot runs have no certificate: their episodes share images and classes."
+    "A PAC-Bayes certificate bounds the error of the network with Gaussian noise on its weights"
+    " (Gibbs classifier) on new examples drawn as the training ones were: from the pool that the"
+    " variant draws from, labels as noisy. Near copies of an image count as one example, so the"
+    " classes have the shares of the distinct images, less long-tailed than the training rows. Each"
+    " holds with the probability that the configuration states (1 − theory.certificate.delta), not"
+    " all of them together. Means and 95 % t intervals are over seeds, of the network at the last"
+    " epoch. Vacuous: no better than always predicting the most frequent class. Test error is the"
+    " network's own without noise, on the test set, whatever its distribution. Where c was learned"
+    " on the same examples it is rounded to a grid fixed beforehand and the choice is paid for. A"
+    " prior trained on a part of the examples, curvature included, is certified on the others: as"
+    " it is, which is a held-out bound, and after training on from there on all examples. Few-shot"
+    " runs have no certificate: their episodes share images and classes."
 )
 COVERAGE_NOTE = (
-    "Over many samples of a problem whose true risk is known: how often the certificate held (it must at least 1 − δ "
-    "of the time), with the exact 95 % interval. Without the complexity term it is no bound: the control that shows "
-    "that the simulation can fail."
+    "Over many samples of a problem whose true risk is known: how often the certificate held (it"
+    " must at least 1 − δ of the time), with the exact 95 % interval. Without the complexity term"
+    " it is no bound: the control that shows that the simulation can fail."
 )
 COVERAGE = {
     "n": "Examples n",
@@ -68,7 +72,9 @@ COVERAGE = {
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """A study's rows; an empty frame where it had none. Raises InputError when the file is missing or cut short."""
+    """A study's rows; an empty frame where it had none. Raises InputError when the file is missing
+    or cut short.
+    """
     try:
         return pd.read_csv(path)
     except pd.errors.EmptyDataError:
@@ -76,7 +82,9 @@ def read_rows(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); move it away and run again to remake it") from None
+        raise InputError(
+            f"{path} cannot be read ({error}); move it away and run again to remake it"
+        ) from None
 
 
 MEASURED = ("top_eigenvalue", "trace", "bound")
@@ -95,8 +103,10 @@ def _of_experiments(folder: Path, kind: str, names: Iterable[str]) -> pd.DataFra
 
 
 def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The finished `runs` of the experiments in `order`, one row a run, with what was measured of their networks beside
-    them (NaN where nothing was), `gap` (test − train NLL, nats) and `test_error` (a share), both at the last epoch."""
+    """The finished `runs` of the experiments in `order`, one row a run, with what was measured of
+    their networks beside them (NaN where nothing was), `gap` (test − train NLL, nats) and
+    `test_error` (a share), both at the last epoch.
+    """
     keys = ["experiment", "method", "seed"]
     ok = runs[(runs["status"] == "ok") & runs["experiment"].isin(list(order))]
     ok = ok.sort_values("experiment", key=lambda names: names.map(list(order).index), kind="stable")
@@ -105,33 +115,46 @@ def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str
     found = found.astype({"experiment": str, "method": str, "seed": "int64"})
     joined = ok.merge(found, on=keys, how="left", validate="one_to_one")
     return joined.assign(
-        gap=joined["last_test_nll"] - joined["last_train_nll"], test_error=1 - joined["last_test_accuracy"]
+        gap=joined["last_test_nll"] - joined["last_train_nll"],
+        test_error=1 - joined["last_test_accuracy"],
     )
 
 
 def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs with a fixed curvature among `landscape` rows, and the Euclidean ones; of methods without a loss or head
-    of their own, where there are such methods."""
+    """The runs with a fixed curvature among `landscape` rows, and the Euclidean ones; of methods
+    without a loss or head of their own, where there are such methods.
+    """
     rows = rows[rows["method"].isin(plain(rows["method"]))]
-    return rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)], rows[rows["curvature_rule"] == "euclidean"]
+    return (
+        rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)],
+        rows[rows["curvature_rule"] == "euclidean"],
+    )
 
 
 def informed(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The certificates with an informed prior of the experiments in `order`; empty when there is none."""
+    """The certificates with an informed prior of the experiments in `order`; empty when there is
+    none.
+    """
     return _of_experiments(folder, "informed", order)
 
 
 def hypergradients(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the hypergradient's bias and noise in the experiments in `order`; empty when it was studied in none."""
+    """Return the hypergradient's bias and noise in the experiments in `order`; empty when it was
+    studied in none.
+    """
     return hypergradient_bias.table(_of_experiments(folder, "hypergradient", order))
 
 
 def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame:
-    """Full numbers of the certificates of `landscape` and of `informed` rows: one row an experiment, method and prior,
-    means over seeds and half widths of 95 % t intervals; risks in %, KL in nats. Empty when no run has one."""
+    """Full numbers of the certificates of `landscape` and of `informed` rows: one row an
+    experiment, method and prior, means over seeds and half widths of 95 % t intervals; risks in %,
+    KL in nats. Empty when no run has one.
+    """
     kinds = [(PRIORS["start"], measured.assign(posterior="start"))] if "bound" in measured else []
     if len(informed):
-        kinds += [(PRIORS[str(name)], rows) for name, rows in informed.groupby("posterior", sort=False)]
+        kinds += [
+            (PRIORS[str(name)], rows) for name, rows in informed.groupby("posterior", sort=False)
+        ]
     out = []
     for prior, rows in kinds:
         known = rows[rows["bound"].notna()]
@@ -141,7 +164,10 @@ def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame
             row |= {"slack": cell["slack"].mean(), "sigma": cell["sigma"].median()}
             for name, column in SHARES.items():
                 m = mean_interval(Replicates(cell, str(experiment), str(method), column, scale=100))
-                row |= {name: m.mean, name.replace("_percent", "_half_width_percent"): (m.high - m.low) / 2}
+                row |= {
+                    name: m.mean,
+                    name.replace("_percent", "_half_width_percent"): (m.high - m.low) / 2,
+                }
             out.append(row | {"vacuous": int(cell["vacuous"].astype(bool).sum()), "n": len(cell)})
     return pd.DataFrame(out) if out else pd.DataFrame(columns=list(CERTIFICATES))
 
@@ -149,17 +175,23 @@ def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame
 def certificates_displayed(table: pd.DataFrame) -> pd.DataFrame:
     """The certificates as text to print; one row saying none when there is none."""
     if table.empty:
-        return pd.DataFrame([dict.fromkeys(CERTIFICATES.values(), MISSING) | {"Experiment": "none"}])
+        return pd.DataFrame(
+            [dict.fromkeys(CERTIFICATES.values(), MISSING) | {"Experiment": "none"}]
+        )
     shown: dict[str, Sequence[str]] = {}
     for name, heading in CERTIFICATES.items():
         if name == "chance_percent":
             shown[heading] = [f"{value:.1f}" for value in table[name]]
         elif name.endswith("_percent"):
-            shown[heading] = with_half_width(table[name], table[name.replace("_percent", "_half_width_percent")])
+            shown[heading] = with_half_width(
+                table[name], table[name.replace("_percent", "_half_width_percent")]
+            )
         elif name in ("kl_nats", "slack"):
             shown[heading] = [f"{value:.3g}" for value in table[name]]
         elif name == "vacuous":
-            shown[heading] = [f"{k} / {n}" for k, n in zip(table["vacuous"], table["n"], strict=True)]
+            shown[heading] = [
+                f"{k} / {n}" for k, n in zip(table["vacuous"], table["n"], strict=True)
+            ]
         else:
             shown[heading] = [str(value) for value in table[name]]
     return pd.DataFrame(shown)
@@ -185,12 +217,15 @@ def coverage_displayed(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({COVERAGE[name]: values for name, values in shown.items()})
 
 
-def write_theory_tables(runs_parquet: Path, order: Mapping[str, Sequence[str]], out_dir: Path) -> None:
+def write_theory_tables(
+    runs_parquet: Path, order: Mapping[str, Sequence[str]], out_dir: Path
+) -> None:
     """Write the tables of the theory as .csv, .md and .tex under ``out_dir``.
 
     These are ``certificates``, ``coverage``, ``rank_correlations`` and ``hypergradient_bias``.
 
-    The studies' rows lie under ``theory`` beside the runs; ``order`` as in ``hsac.report.tables.write_tables``.
+    The studies' rows lie under ``theory`` beside the runs; ``order`` as in
+    ``hsac.report.tables.write_tables``.
     """
     out, folder = Path(out_dir), Path(runs_parquet).parent / "theory"
     measured = landscape(folder, read_gathered(runs_parquet), order)
@@ -202,4 +237,10 @@ def write_theory_tables(runs_parquet: Path, order: Mapping[str, Sequence[str]], 
     numbers = curvature_role.correlations(sweep(measured)[0])
     write(out, "rank_correlations", numbers, curvature_role.displayed(numbers), curvature_role.NOTE)
     numbers = hypergradients(folder, order)
-    write(out, "hypergradient_bias", numbers, hypergradient_bias.displayed(numbers), hypergradient_bias.NOTE)
+    write(
+        out,
+        "hypergradient_bias",
+        numbers,
+        hypergradient_bias.displayed(numbers),
+        hypergradient_bias.NOTE,
+    )

@@ -19,13 +19,15 @@ def ascend(
 ) -> Tensor:
     """Perturbation e (R, P), |e/T| = ρ, that approximately maximises the loss at w + e.
 
-    With `layers`, the sizes of the parameter tensors, |e/T| = ρ in each of them: a ball per layer, not one for all.
+    With `layers`, the sizes of the parameter tensors, |e/T| = ρ in each of them: a ball per layer,
+    not one for all.
 
-    Each step goes to the scope's maximiser of the loss linearised at the present point, e = ρT²g/|Tg|; of the points
-    visited the one with the highest loss is returned, so more steps never find less. From e = 0 one step is SAM's
-    (Foret et al., ICLR 2021), adaptive SAM's for T = |w|. `start` carries the adversary over from an earlier call,
-    which keeps it off the degenerate direction -w at a converged regularised minimum. `gradient` maps w (R, P) to
-    losses (R,) and gradients (R, P) and is called `steps` times, once more where steps > 1.
+    Each step goes to the scope's maximiser of the loss linearised at the present point, e =
+    ρT²g/|Tg|; of the points visited the one with the highest loss is returned, so more steps never
+    find less. From e = 0 one step is SAM's (Foret et al., ICLR 2021), adaptive SAM's for T = |w|.
+    `start` carries the adversary over from an earlier call, which keeps it off the degenerate
+    direction -w at a converged regularised minimum. `gradient` maps w (R, P) to losses (R,) and
+    gradients (R, P) and is called `steps` times, once more where steps > 1.
     """
     e = torch.zeros_like(w) if start is None else start
     best, highest = e, w.new_full((len(w), 1), -torch.inf)

@@ -14,8 +14,9 @@ WITH_ADVERSARY = ("worst", "gap")
 def perturbed_loss(loss: Loss, perturbations: Sequence[Tensor], gap: bool) -> Loss:
     """U(w, θ): the mean of L(w + e, θ) over the perturbations (R, P), less L(w, θ) for `gap`.
 
-    `worst` and `gap` have one perturbation, the scope's adversary; `mean` has Gaussian draws, what a PAC-Bayes bound
-    averages; `loss` has none, and U is L itself. Perturbations are constants to the hypergradient.
+    `worst` and `gap` have one perturbation, the scope's adversary; `mean` has Gaussian draws, what
+    a PAC-Bayes bound averages; `loss` has none, and U is L itself. Perturbations are constants to
+    the hypergradient.
     """
     if not perturbations:
         return loss

@@ -1,1 +1,3 @@
-"""The theory as code: ground-truth problems, studies of the hypergradient, certificates, the role of curvature."""
+"""The theory as code: ground-truth problems, studies of the hypergradient, certificates, the role
+of curvature.
+"""

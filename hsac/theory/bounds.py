@@ -14,9 +14,13 @@ def neumann(terms: int, step: float, mu: float, size: float) -> float:
 
 
 def cg(terms: int, damping: float, mu: float, ell: float, size: float) -> float:
-    """2 ((√κ - 1)/(√κ + 1))^terms |v|/(μ + d), κ of the damped spectrum, and what the damping d itself adds."""
+    """2 ((√κ - 1)/(√κ + 1))^terms |v|/(μ + d), κ of the damped spectrum, and what the damping d
+    itself adds.
+    """
     root = sqrt((ell + damping) / (mu + damping))
-    return 2 * ((root - 1) / (root + 1)) ** terms * size / (mu + damping) + damped(damping, mu, size)
+    return 2 * ((root - 1) / (root + 1)) ** terms * size / (mu + damping) + damped(
+        damping, mu, size
+    )
 
 
 def nystrom(rest: float, damping: float, mu: float, size: float) -> float:

@@ -13,7 +13,9 @@ HALVINGS = 40
 
 
 class Problem(Protocol):
-    """A lower level that can be solved to machine precision; float64, w (R, P), θ (R, C), R independent problems."""
+    """A lower level that can be solved to machine precision; float64, w (R, P), θ (R, C), R
+    independent problems.
+    """
 
     @property
     def start(self) -> Tensor:
@@ -47,7 +49,9 @@ def dense(hessian: HessianOperator) -> Tensor:
     """The whole Hessian (R, P, P) in one batched product, which counts for P."""
     runs, size = hessian.w.shape
     basis = torch.eye(size, dtype=hessian.w.dtype)[:, None].expand(-1, runs, -1)
-    rows = torch.autograd.grad(hessian.gradient, hessian.w, basis, retain_graph=True, is_grads_batched=True)[0]
+    rows = torch.autograd.grad(
+        hessian.gradient, hessian.w, basis, retain_graph=True, is_grads_batched=True
+    )[0]
     hessian.products += size
     return rows.movedim(0, 1)
 
@@ -55,18 +59,24 @@ def dense(hessian: HessianOperator) -> Tensor:
 def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     """dU/dw (R, P) and dU/dθ (R, C) of a loss at a point; 0 where it does not depend on one."""
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
-    found = torch.autograd.grad(loss(w, theta).sum(), (w, theta), allow_unused=True, materialize_grads=True)
+    found = torch.autograd.grad(
+        loss(w, theta).sum(), (w, theta), allow_unused=True, materialize_grads=True
+    )
     return found[0], found[1]
 
 
 def linearised(loss: Loss, w: Tensor, theta: Tensor) -> Loss:
-    """A loss with the same gradients at a point, whose adversary, say, is thus found once for many hypergradients."""
+    """A loss with the same gradients at a point, whose adversary, say, is thus found once for many
+    hypergradients.
+    """
     v, direct = gradients(loss, w, theta)
     return lambda at, hyper: (v * at).sum(-1) + (direct * hyper).sum(-1)
 
 
 def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """μ and ℓ (R,): the extreme eigenvalues of the dense Hessian of the lower level at its solution."""
+    """μ and ℓ (R,): the extreme eigenvalues of the dense Hessian of the lower level at its
+    solution.
+    """
     values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.solve(theta), theta)))
     return values[:, 0], values[:, -1]
 
@@ -74,7 +84,8 @@ def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
 def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
     """dF/dθ (R, C) by central differences of the re-solved problem, extrapolated once (Richardson).
 
-    Nothing of the implicit function theorem is in it: F(θ) = U(w*(θ), θ) is evaluated four times a hyper-parameter.
+    Nothing of the implicit function theorem is in it: F(θ) = U(w*(θ), θ) is evaluated four times a
+    hyper-parameter.
     """
     columns = []
     for j in range(theta.shape[1]):
@@ -91,10 +102,11 @@ def _difference(problem: Problem, theta: Tensor, j: int, h: float) -> Tensor:
 
 
 def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
-    """A minimiser (R, P) of L(·, θ) near w (R, P), to machine precision, by Newton's method with backtracking.
+    """A minimiser (R, P) of L(·, θ) near w (R, P), to machine precision, by Newton's method with
+    backtracking.
 
-    Negative eigenvalues change sign, so that every step descends. Raises ArithmeticError where the gradient does not
-    vanish within `steps` or the Hessian at its zero is not positive definite.
+    Negative eigenvalues change sign, so that every step descends. Raises ArithmeticError where the
+    gradient does not vanish within `steps` or the Hessian at its zero is not positive definite.
     """
     for _ in range(steps):
         hessian = operator(loss, w, theta)
@@ -105,7 +117,9 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
         descent = -(basis @ scaled[..., None]).squeeze(-1)
         if (norm(g) <= TOLERANCE * ell * (1 + norm(w))).all():
             if (values <= 0).any():
-                raise ArithmeticError(f"stationary point is no minimum: smallest eigenvalue {values.min():.3g}")
+                raise ArithmeticError(
+                    f"stationary point is no minimum: smallest eigenvalue {values.min():.3g}"
+                )
             return (w + descent).detach()
         w = _backtrack(loss, w, theta, descent, dot(g, descent))
     raise ArithmeticError(f"no minimum within {steps} Newton steps: |gradient| {norm(g).max():.3g}")

@@ -1,10 +1,12 @@
-"""Bias and noise of the hypergradient that is estimated from mini-batches, against that of the whole training part.
+"""Bias and noise of the hypergradient that is estimated from mini-batches, against that of the
+whole training part.
 
-The hypergradient is a product of random quantities: the upper level's gradient, Hessians, the mixed derivative. Where
-two of them are taken on one sample, the mean of the product is not the product of the means (Ghadimi and Wang 2018; Ji,
-Yang and Liang, stocBiO, ICML 2021). A quantity that enters non-linearly, as the adversary or Neumann's step, biases the
-estimate even when its sample is its own. The study draws each kind of estimate many times at weights of one training,
-so that what is biased, by how much and at which batch size is measured rather than argued.
+The hypergradient is a product of random quantities: the upper level's gradient, Hessians, the mixed
+derivative. Where two of them are taken on one sample, the mean of the product is not the product of
+the means (Ghadimi and Wang 2018; Ji, Yang and Liang, stocBiO, ICML 2021). A quantity that enters
+non-linearly, as the adversary or Neumann's step, biases the estimate even when its sample is its
+own. The study draws each kind of estimate many times at weights of one training, so that what is
+biased, by how much and at which batch size is measured rather than argued.
 """
 
 import copy
@@ -36,7 +38,13 @@ Row = dict[str, Any]
 Sampled = ImageTask | EpisodeTask  # tasks whose batches are drawn from fixed rows
 Losses = Iterable[tuple[float, Loss]]  # parts of a mean: each one's share of the rows and its loss
 OBJECTIVES = ("loss", "worst")
-KINDS = ("none", "adversary", "levels", "terms", "step")  # of estimates, by which samples are shared
+KINDS = (
+    "none",
+    "adversary",
+    "levels",
+    "terms",
+    "step",
+)  # of estimates, by which samples are shared
 COLD_STEPS = 3  # of the ascent that the carried adversary comes from
 IMAGES = 2048  # that one program takes at once, which bounds memory
 IMAGES_APART = 512  # the same where runs go one after another, and so gain nothing from more
@@ -46,8 +54,9 @@ IMAGES_APART = 512  # the same where runs go one after another, and so gain noth
 class Known:
     """What is computed on the whole training part at one point (w, θ) of a training.
 
-    `carried` (1, P) is the adversary and `power` (1, P) the power vector that the rule would carry to this point.
-    `step` is Neumann's step there, and `found` the hypergradient that estimates are compared with.
+    `carried` (1, P) is the adversary and `power` (1, P) the power vector that the rule would carry
+    to this point. `step` is Neumann's step there, and `found` the hypergradient that estimates are
+    compared with.
     """
 
     carried: Tensor
@@ -60,8 +69,8 @@ class Known:
 class Estimates:
     """R independent estimates at one point.
 
-    `total` (R, C) are the hypergradients, `gradients` what one of them costs, in gradients of a batch of its size with
-    a Hessian product counted as two.
+    `total` (R, C) are the hypergradients, `gradients` what one of them costs, in gradients of a
+    batch of its size with a Hessian product counted as two.
     """
 
     total: Tensor
@@ -71,8 +80,8 @@ class Estimates:
 class MeanOperator(HessianOperator):
     """H and d²L/dθdw of a mean of losses that are made afresh for every product.
 
-    No graph outlives its product. So the parts of a large sample need not fit into memory together, and `losses` may
-    draw another sample each time, as stocBiO does.
+    No graph outlives its product. So the parts of a large sample need not fit into memory together,
+    and `losses` may draw another sample each time, as stocBiO does.
     """
 
     def __init__(self, losses: Callable[[], Losses], w: Tensor, theta: Tensor) -> None:
@@ -90,7 +99,10 @@ class MeanOperator(HessianOperator):
         return self._mean(lambda hessian: hessian.mixed(v))
 
     def _mean(self, product: Callable[[HessianOperator], Tensor]) -> Tensor:
-        parts = [share * product(HessianOperator(loss, self.w, self.theta)) for share, loss in self.losses()]
+        parts = [
+            share * product(HessianOperator(loss, self.w, self.theta))
+            for share, loss in self.losses()
+        ]
         return torch.stack(parts).sum(0)
 
 
@@ -102,7 +114,9 @@ class OnItsOwn:
     operator: HessianOperator
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """Solve H x = v with the operator's H, and take the implicit term with its mixed derivative."""
+        """Solve H x = v with the operator's H, and take the implicit term with its mixed
+        derivative.
+        """
         found = self.solver.solve(self.operator, v, state)
         return replace(found, implicit=self.operator.mixed(found.x))
 
@@ -127,9 +141,11 @@ def neumann(rule: Hsac) -> Neumann:
 
 
 def neumann_step(solver: Neumann, operator: HessianOperator, v: Tensor, power: Tensor) -> float:
-    """Compute the step that an adaptive Neumann series takes, at most 1: safety / max(|Hu|, |Hv|/|v|).
+    """Compute the step that an adaptive Neumann series takes, at most 1: safety / max(|Hu|,
+    |Hv|/|v|).
 
-    It is the step of `Neumann`, which keeps it to itself. Here it has to be known, to be held fixed.
+    It is the step of `Neumann`, which keeps it to itself. Here it has to be known, to be held
+    fixed.
 
     Args:
         solver: The series, with at least one term.
@@ -161,10 +177,11 @@ def batch_of(task: Sampled, rows: Tensor) -> Any:
 
 @dataclass(frozen=True)
 class Draws:
-    """Independent samples of `size` rows of a population (N,): one for each of the draws `numbers`, by what it is for.
+    """Independent samples of `size` rows of a population (N,): one for each of the draws `numbers`,
+    by what it is for.
 
-    Within a sample no row occurs twice. Samples for two purposes are independent. The same purpose and number give the
-    same rows, so the kinds of estimates are compared on the same samples.
+    Within a sample no row occurs twice. Samples for two purposes are independent. The same purpose
+    and number give the same rows, so the kinds of estimates are compared on the same samples.
     """
 
     task: Sampled
@@ -179,7 +196,9 @@ class Draws:
         places = []
         for number in self.numbers:
             own = generator(self.seed, f"hypergradient {self.place} {self.size} {purpose} {number}")
-            places.append(torch.randperm(len(self.population), generator=own)[: self.size].sort().values)
+            places.append(
+                torch.randperm(len(self.population), generator=own)[: self.size].sort().values
+            )
         return batch_of(self.task, self.population[torch.stack(places)])
 
 
@@ -195,7 +214,9 @@ def population(task: Sampled, most: int | None, seed: int) -> Tensor:
 
 
 def rows_at_once(problem: Problem) -> int:
-    """Return how many rows of the training part one program takes: an episode is as many images as it has."""
+    """Return how many rows of the training part one program takes: an episode is as many images as
+    it has.
+    """
     task = _sampled(problem)
     images = task.episodes["train"][0].numel() if isinstance(task, EpisodeTask) else 1
     return max(1, (IMAGES if problem.bundle.vmapped else IMAGES_APART) // images)
@@ -215,18 +236,27 @@ def repeated(problem: Problem, runs: int) -> Problem:
 
 
 def mean_gradients(losses: Losses, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return value (R,), gradient in w (R, P) and in θ (R, C) of a mean of losses, one part after another."""
+    """Return value (R,), gradient in w (R, P) and in θ (R, C) of a mean of losses, one part after
+    another.
+    """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value, in_w, in_theta = w.new_zeros(len(w)), torch.zeros_like(w), torch.zeros_like(theta)
     for share, loss in losses:
         part = share * loss(w, theta)
-        slopes = torch.autograd.grad(part.sum(), (w, theta), materialize_grads=True, allow_unused=True)
+        slopes = torch.autograd.grad(
+            part.sum(), (w, theta), materialize_grads=True, allow_unused=True
+        )
         value, in_w, in_theta = value + part.detach(), in_w + slopes[0], in_theta + slopes[1]
     return value, in_w, in_theta
 
 
 def _ascended(
-    losses: Callable[[], Losses], w: Tensor, theta: Tensor, rule: Hsac, steps: int, start: Tensor | None
+    losses: Callable[[], Losses],
+    w: Tensor,
+    theta: Tensor,
+    rule: Hsac,
+    steps: int,
+    start: Tensor | None,
 ) -> Tensor:
     """The adversary of a mean of losses in the rule's scope, from a start or from none."""
 
@@ -240,9 +270,9 @@ def _ascended(
 def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: str) -> Known:
     """Compute the hypergradient with both levels on all rows of the population.
 
-    The rule carries its adversary and its power vector from one outer step to the next. Here they come from a cold
-    start on the whole part, and the rule's own steps from there are taken on the whole part, too. An estimate on all
-    rows is therefore equal to this one.
+    The rule carries its adversary and its power vector from one outer step to the next. Here they
+    come from a cold start on the whole part, and the rule's own steps from there are taken on the
+    whole part, too. An estimate on all rows is therefore equal to this one.
 
     Args:
         problem: The training's problem, of one run.
@@ -255,10 +285,15 @@ def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: s
     chunks = rows.split(rows_at_once(problem))
 
     def upper() -> Iterator[tuple[float, Loss]]:
-        return ((len(some) / len(rows), problem.loss(batch_of(task, some[None]))) for some in chunks)
+        return (
+            (len(some) / len(rows), problem.loss(batch_of(task, some[None]))) for some in chunks
+        )
 
     def lower() -> Iterator[tuple[float, Loss]]:
-        return ((len(some) / len(rows), problem.objective(batch_of(task, some[None]))) for some in chunks)
+        return (
+            (len(some) / len(rows), problem.objective(batch_of(task, some[None])))
+            for some in chunks
+        )
 
     carried = e = torch.zeros_like(w)
     if objective == "worst":
@@ -274,16 +309,29 @@ def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: s
         """A loss with the gradients of the whole part's at w + e."""
         return (v * w).sum(-1) + (direct * theta).sum(-1)
 
-    return Known(carried, power, step, implicit_hypergradient(linear, _nothing, w, theta, solver, {}, rule.ratio))
+    return Known(
+        carried,
+        power,
+        step,
+        implicit_hypergradient(linear, _nothing, w, theta, solver, {}, rule.ratio),
+    )
 
 
 def _nothing(w: Tensor, theta: Tensor) -> Tensor:
-    """The lower level's loss where a solver has an operator of its own, and never asks for this one."""
+    """The lower level's loss where a solver has an operator of its own, and never asks for this
+    one.
+    """
     return (w * w).sum(-1)
 
 
 def estimates(
-    problem: Problem, w: Tensor, theta: Tensor, objective: str, shared: str, draws: Draws, truth: Known
+    problem: Problem,
+    w: Tensor,
+    theta: Tensor,
+    objective: str,
+    shared: str,
+    draws: Draws,
+    truth: Known,
 ) -> Estimates:
     """Estimate the hypergradient as the rule `hsac` does, once for each of R draws.
 
@@ -310,9 +358,13 @@ def estimates(
     if shared == "step":
         rule = HsacWith(objective=objective, given=replace(neumann(rule), step=truth.step))
     elif shared == "terms":
-        # The rule builds one graph for all products. Here each has its own, and the rule's lower level is not used.
+        # The rule builds one graph for all products. Here each has its own, and the rule's lower
+        # level is not used.
         separate = MeanOperator(_one_a_product(problem, draws), w, theta)
-        rule, lower = HsacWith(objective=objective, given=OnItsOwn(neumann(rule), separate)), _nothing
+        rule, lower = (
+            HsacWith(objective=objective, given=OnItsOwn(neumann(rule), separate)),
+            _nothing,
+        )
     state = {"adversary": truth.carried.expand_as(w), "solver": {"power": truth.power.expand_as(w)}}
     samples = Samples(upper, lower, adversary)
     _, _, log = rule.outer(theta, rule.init(theta) | state, w, samples, _no_noise, ())
@@ -321,7 +373,9 @@ def estimates(
 
 
 def _no_noise() -> Tensor:
-    """Stand for the normal draws of a rule's step, which the objectives of this study do not ask for."""
+    """Stand for the normal draws of a rule's step, which the objectives of this study do not ask
+    for.
+    """
     raise AssertionError
 
 
@@ -349,7 +403,9 @@ def summary(total: Tensor, truth: Tensor) -> dict[str, list[float]]:
     }
 
 
-def at_point(problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any], place: str) -> list[Row]:
+def at_point(
+    problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any], place: str
+) -> list[Row]:
     """Compare all kinds of estimates with the truth at one point of a training.
 
     Args:
@@ -363,8 +419,13 @@ def at_point(problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any]
         A row for each objective, kind of estimate, batch size and column of θ.
     """
     task = _sampled(problem)
-    every, names = population(task, options["rows"], options["seed"]), problem.bundle.model.curvature_names
-    sizes = sorted({min(len(every), max(1, round(share * options["batch"]))) for share in options["sizes"]})
+    every, names = (
+        population(task, options["rows"], options["seed"]),
+        problem.bundle.model.curvature_names,
+    )
+    sizes = sorted(
+        {min(len(every), max(1, round(share * options["batch"]))) for share in options["sizes"]}
+    )
     rows = []
     for objective in OBJECTIVES:
         truth = known(problem, w, theta, every, objective)
@@ -398,7 +459,9 @@ def _parts(count: int, size: int) -> Iterator[range]:
 
 
 def points(going: Training, shares: Sequence[float]) -> Iterator[tuple[int, Training]]:
-    """Train, and stop after each share of the steps: the number of steps done, and the training as it is then."""
+    """Train, and stop after each share of the steps: the number of steps done, and the training as
+    it is then.
+    """
     done = 0
     for step in sorted({max(1, round(share * going.total)) for share in shares}):
         while done < step:
@@ -437,11 +500,17 @@ def hypergradient_bias(
     key, chosen = f"experiments.{cell['experiment']}.hypergradient", load_variant(variant)
     made = prepare(settings, cell, [options["seed"]], chosen, data)
     if not isinstance(made.task, Sampled) or getattr(made.task, "augment", None):
-        raise InputError(f"{key}: found {cell['method']!r}; allowed where batches are drawn and images not augmented")
+        raise InputError(
+            f"{key}: found {cell['method']!r}; allowed where batches are drawn and images not"
+            " augmented"
+        )
     if hasattr(made.bundle.model, "statistics"):
-        # The loss is then no mean over rows: the truth would depend on the parts that it is computed in.
+        # The loss is then no mean over rows: the truth would depend on the parts that it is
+        # computed in.
         name = cell["config"]["model"]["name"]
-        raise InputError(f"{key}: found model {name!r}; allowed are models that do not normalise by batch")
+        raise InputError(
+            f"{key}: found model {name!r}; allowed are models that do not normalise by batch"
+        )
     if made.transform is None or not made.theta.shape[1]:
         raise InputError(f"{key}: found {cell['method']!r}; allowed is a method with a curvature")
     going = Training(
@@ -453,8 +522,14 @@ def hypergradient_bias(
     for done, now in points(going, options["at"]):
         if not (now.w.isfinite().all() and now.theta.isfinite().all()):
             break
-        common = {"experiment": cell["experiment"], "method": cell["method"], "seed": options["seed"]}
+        common = {
+            "experiment": cell["experiment"],
+            "method": cell["method"],
+            "seed": options["seed"],
+        }
         common |= {"step": done, "share": done / now.total}
-        rows += [common | row for row in at_point(now.problem, now.w, now.theta, options, f"at {done}")]
+        rows += [
+            common | row for row in at_point(now.problem, now.w, now.theta, options, f"at {done}")
+        ]
         progress(f"step {done} of {now.total}")
     return rows

@@ -1,8 +1,9 @@
 """A certificate with a prior trained on other examples.
 
-The start weights are a poor prior: training moves so far from them that the bound says little. Weights trained on one
-part of the sample are a prior for the other part (Ambroladze, Parrado-Hernández, Shawe-Taylor, NeurIPS 2006;
-Dziugaite et al., AISTATS 2021), and a curvature learned on the first part is no choice made on the second.
+The start weights are a poor prior: training moves so far from them that the bound says little.
+Weights trained on one part of the sample are a prior for the other part (Ambroladze,
+Parrado-Hernández, Shawe-Taylor, NeurIPS 2006; Dziugaite et al., AISTATS 2021), and a curvature
+learned on the first part is no choice made on the second.
 """
 
 from dataclasses import asdict, replace
@@ -24,21 +25,35 @@ from hsac.train.seeds import generator
 Row = dict[str, Any]
 
 
-def split(variant: dict[str, Any], group: np.ndarray, share: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two variants that part the training rows of an image variant: `share` of its groups of near copies, drawn at
-    random, and the others."""
+def split(
+    variant: dict[str, Any], group: np.ndarray, share: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two variants that part the training rows of an image variant: `share` of its groups of near
+    copies, drawn at random, and the others.
+    """
     rows = np.asarray(variant["indices"]["train"])
     groups = np.unique(group[rows])
-    first = groups[torch.randperm(len(groups), generator=generator(0, "prior"))[: round(share * len(groups))].numpy()]
+    first = groups[
+        torch.randperm(len(groups), generator=generator(0, "prior"))[
+            : round(share * len(groups))
+        ].numpy()
+    ]
     chosen = np.isin(group[rows], first)
     return tuple(_cut(variant, keep) for keep in (chosen, ~chosen))  # type: ignore[return-value]
 
 
 def _cut(variant: dict[str, Any], keep: np.ndarray) -> dict[str, Any]:
     def kept(parts: dict[str, list]) -> dict[str, list]:
-        return {**parts, "train": np.asarray(parts["train"])[keep].tolist()} if "train" in parts else parts
+        return (
+            {**parts, "train": np.asarray(parts["train"])[keep].tolist()}
+            if "train" in parts
+            else parts
+        )
 
-    return variant | {"indices": kept(variant["indices"]), "labels": kept(variant.get("labels", {}))}
+    return variant | {
+        "indices": kept(variant["indices"]),
+        "labels": kept(variant.get("labels", {})),
+    }
 
 
 def informed(
@@ -48,23 +63,39 @@ def informed(
     variant: Path,
     data: Path,
 ) -> list[Row]:
-    """Two rows a seed: the certificate of the prior network itself and that of the network trained on from it.
+    """Two rows a seed: the certificate of the prior network itself and that of the network trained
+    on from it.
 
-    The prior is the cell's network trained on `share` of the examples, curvature included. From there the weights are
-    trained on all examples, at `rate` times the learning rate and with the curvature kept. Both are certified on the
-    other examples; for the prior the divergence is 0, and its certificate is a held-out bound. Raises InputError for a
-    variant that is not of images.
+    The prior is the cell's network trained on `share` of the examples, curvature included. From
+    there the weights are trained on all examples, at `rate` times the learning rate and with the
+    curvature kept. Both are certified on the other examples; for the prior the divergence is 0, and
+    its certificate is a held-out bound. Raises InputError for a variant that is not of images.
     """
     options, chosen = settings["theory"]["informed"], load_variant(variant)
     found, dataset = cell["experiment"], cell["config"]["dataset"]
     if "indices" not in chosen or catalogue.entry(dataset).kind == "graph":
-        raise InputError(f"experiments.{found}.informed: found {cell['method']!r}; allowed where images are classified")
+        raise InputError(
+            f"experiments.{found}.informed: found {cell['method']!r}; allowed where images are"
+            " classified"
+        )
     group = load_images(dataset, data).group
     first, second = split(chosen, group, options["share"])
     made = prepare(settings, cell, seeds, first, data)
     rules = made.weight_rule, made.curvature_rule
-    prior = train(made.task, made.bundle, made.w, made.theta, *rules, made.transform, made.plan, normals(seeds, made.w))
-    whole, gentle = prepare(settings, cell, seeds, chosen, data), replace(made.plan, rate=options["rate"])
+    prior = train(
+        made.task,
+        made.bundle,
+        made.w,
+        made.theta,
+        *rules,
+        made.transform,
+        made.plan,
+        normals(seeds, made.w),
+    )
+    whole, gentle = (
+        prepare(settings, cell, seeds, chosen, data),
+        replace(made.plan, rate=options["rate"]),
+    )
     kept = made.curvature_rule if made.transform is None else Fixed()
     trained = train(
         whole.task, whole.bundle, prior.w, prior.theta, made.weight_rule, kept, made.transform, gentle,
@@ -102,7 +133,12 @@ def informed(
                 )
                 found = asdict(certificate) | {"vacuous": certificate.vacuous}
             rows.append(
-                {"experiment": cell["experiment"], "method": cell["method"], "seed": seed, "posterior": name}
+                {
+                    "experiment": cell["experiment"],
+                    "method": cell["method"],
+                    "seed": seed,
+                    "posterior": name,
+                }
                 | found
                 | {"test_error": float(errors[name][i]), "examples": certified.examples}
             )

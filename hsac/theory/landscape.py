@@ -12,7 +12,7 @@ from torch import Tensor
 from hsac.data import load_variant
 from hsac.files import digest, read_array, read_json, write_json
 from hsac.hypergradient import HessianOperator
-from hsac.records import read_records
+from hsac.study.record import read_records
 from hsac.theory.pac_bayes import Certificate, certify, round_curvature
 from hsac.theory.spectrum import extreme_eigenvalues, trace
 from hsac.train.run import Prepared, prepare
@@ -36,8 +36,8 @@ def measure(
 ) -> list[Row]:
     """One row for each finished run of the bundles `cells`, from index path to cell.
 
-    A row is kept under `kept` and taken from there while its run's weights, the code and the `options`, those of
-    `hsac.config.measured_options`, are the same.
+    A row is kept under `kept` and taken from there while its run's weights, the code and the
+    `options`, those of `hsac.config.measured_options`, are the same.
     """
     chosen = load_variant(variant)
     rows = []
@@ -46,7 +46,10 @@ def measure(
         for source, record in read_records(index):
             if record["status"] != "ok":
                 continue
-            cell |= {"config": record["config"], "hash": record["config_hash"]}  # of a searched one: the chosen point
+            cell |= {
+                "config": record["config"],
+                "hash": record["config_hash"],
+            }  # of a searched one: the chosen point
             key = digest([code, record["weights"], cell["hash"], options, chosen["hash"]])
             path = kept / f"{key}.json"
             if not path.is_file():
@@ -58,10 +61,13 @@ def measure(
     return rows
 
 
-def measured(options: dict[str, Any], cell: dict[str, Any], made: Prepared, weights: Tensor, record: Row) -> Row:
+def measured(
+    options: dict[str, Any], cell: dict[str, Any], made: Prepared, weights: Tensor, record: Row
+) -> Row:
     """What one run's final weights (P,) are like.
 
-    Eigenvalues and trace are those of the Hessian of cross-entropy on the probe batch, where sharpness was taken.
+    Eigenvalues and trace are those of the Hessian of cross-entropy on the probe batch, where
+    sharpness was taken.
     """
     w = weights.to(made.w)[None]
     c = torch.tensor([record["curvature"]["final"]]).to(w)
@@ -83,11 +89,14 @@ def measured(options: dict[str, Any], cell: dict[str, Any], made: Prepared, weig
     }
 
 
-def certified(options: dict[str, Any], cell: dict[str, Any], made: Prepared, w: Tensor, c: Tensor, seed: int) -> Row:
-    """The certificate's numbers (of the network with noise on its weights), and the error without noise on held-out
-    examples of the distribution that the certificate is about.
+def certified(
+    options: dict[str, Any], cell: dict[str, Any], made: Prepared, w: Tensor, c: Tensor, seed: int
+) -> Row:
+    """The certificate's numbers (of the network with noise on its weights), and the error without
+    noise on held-out examples of the distribution that the certificate is about.
 
-    Episodes share images and classes, so they are no independent sample: few-shot runs get no certificate.
+    Episodes share images and classes, so they are no independent sample: few-shot runs get no
+    certificate.
     """
     names = [*Certificate.__dataclass_fields__, "vacuous", "held_out_error", "examples"]
     task = made.task
@@ -96,7 +105,9 @@ def certified(options: dict[str, Any], cell: dict[str, Any], made: Prepared, w: 
     log_choices = 0.0
     if made.transform is not None and cell["config"]["rule"]["rule"] not in GIVEN:
         columns = made.theta.shape[1]
-        rounded, log_choices = round_curvature(c[:columns], made.transform.bounds, options["curvature_points"])
+        rounded, log_choices = round_curvature(
+            c[:columns], made.transform.bounds, options["curvature_points"]
+        )
         c = rounded.expand(len(c))
 
     def risk(samples: Tensor) -> Tensor:

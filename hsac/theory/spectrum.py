@@ -1,4 +1,6 @@
-"""The Hessian's spectrum by products alone: its two ends by Lanczos, its trace by Hutchinson's estimate."""
+"""The Hessian's spectrum by products alone: its two ends by Lanczos, its trace by Hutchinson's
+estimate.
+"""
 
 from collections.abc import Callable
 
@@ -8,7 +10,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Generator, Tensor
 
 from hsac.hypergradient.operator import HessianOperator, dot
-from hsac.registry import require
+from hsac.parts import require
 
 DENSE = 20  # up to this size P products give every eigenvalue, fewer than Lanczos would take
 
@@ -18,12 +20,14 @@ def extreme_eigenvalues(
 ) -> tuple[Tensor, Tensor]:
     """The largest and the smallest (most negative) eigenvalue of each run's Hessian, each (R,).
 
-    Implicitly restarted Lanczos (ARPACK), at most `restarts` times 20 products an end, from the same start vector on
-    every call. First the eigenvalue λ of largest magnitude, to relative accuracy `tolerance`; then the other end as
-    that of |λ|I ∓ H, which is positive semi-definite, to absolute accuracy `tolerance`·|λ|: ARPACK starts in the range
-    of what it is given, and would not see that a singular Hessian has an eigenvalue 0. An end that does not converge,
-    or a Hessian that is not finite, is NaN for that run. Runs go one by one although a product evaluates all R of them,
-    so a solve costs R times what an operator of that single run would: hand in single runs (R = 1) where P is large.
+    Implicitly restarted Lanczos (ARPACK), at most `restarts` times 20 products an end, from the
+    same start vector on every call. First the eigenvalue λ of largest magnitude, to relative
+    accuracy `tolerance`; then the other end as that of |λ|I ∓ H, which is positive semi-definite,
+    to absolute accuracy `tolerance`·|λ|: ARPACK starts in the range of what it is given, and would
+    not see that a singular Hessian has an eigenvalue 0. An end that does not converge, or a Hessian
+    that is not finite, is NaN for that run. Runs go one by one although a product evaluates all R
+    of them, so a solve costs R times what an operator of that single run would: hand in single runs
+    (R = 1) where P is large.
     """
     require(0 < tolerance < 1, "tolerance", tolerance, "a number in (0, 1)")
     require(restarts >= 1, "restarts", restarts, "an integer from 1")
@@ -31,7 +35,9 @@ def extreme_eigenvalues(
     if size <= DENSE:
         dense = hessian.dense().detach()
         usable = dense.isfinite().all(-1).all(-1)
-        values = torch.linalg.eigvalsh(torch.where(usable[:, None, None], dense, torch.zeros_like(dense)))
+        values = torch.linalg.eigvalsh(
+            torch.where(usable[:, None, None], dense, torch.zeros_like(dense))
+        )
         values = torch.where(usable[:, None], values, torch.full_like(values, torch.nan))
         return values[:, -1], values[:, 0]
     ends = [_ends(hessian, run, tolerance, restarts) for run in range(runs)]
@@ -39,7 +45,9 @@ def extreme_eigenvalues(
     return largest, smallest
 
 
-def _ends(hessian: HessianOperator, run: int, tolerance: float, restarts: int) -> tuple[float, float]:
+def _ends(
+    hessian: HessianOperator, run: int, tolerance: float, restarts: int
+) -> tuple[float, float]:
     """Smallest and largest eigenvalue of one run."""
     w = hessian.w
     dtype = np.dtype(str(w.dtype).removeprefix("torch."))
@@ -53,7 +61,12 @@ def _ends(hessian: HessianOperator, run: int, tolerance: float, restarts: int) -
 
     def end(matvec: Callable[[np.ndarray], np.ndarray]) -> float:
         operator = LinearOperator((w.shape[1],) * 2, matvec=matvec, dtype=dtype)
-        options = {"ncv": DENSE, "tol": tolerance, "maxiter": restarts, "return_eigenvectors": False}
+        options = {
+            "ncv": DENSE,
+            "tol": tolerance,
+            "maxiter": restarts,
+            "return_eigenvectors": False,
+        }
         try:
             return float(eigsh(operator, k=1, which="LM", v0=start, **options)[0])
         except ArpackError:  # not converged (ArpackNoConvergence), or not finite on the way
@@ -62,7 +75,9 @@ def _ends(hessian: HessianOperator, run: int, tolerance: float, restarts: int) -
     image = product(start)
     if not np.isfinite(image).all():
         return np.nan, np.nan
-    if not image.any():  # a vector in general position has no image but in a Hessian of 0, which ARPACK refuses
+    if (
+        not image.any()
+    ):  # a vector in general position has no image but in a Hessian of 0, which ARPACK refuses
         return 0.0, 0.0
     first = end(product)
     if np.isnan(first):
@@ -73,10 +88,12 @@ def _ends(hessian: HessianOperator, run: int, tolerance: float, restarts: int) -
 
 
 def trace(hessian: HessianOperator, probes: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The trace of each run's Hessian and its standard error, each (R,), all runs at once with `probes` products.
+    """The trace of each run's Hessian and its standard error, each (R,), all runs at once with
+    `probes` products.
 
-    Hutchinson (1990): the mean of zᵀHz over Rademacher vectors z, which is unbiased with the least variance of all
-    independent entries, 2 Σ_{i≠j} H_ij². `generator` is a CPU one, so that every device draws the same probes.
+    Hutchinson (1990): the mean of zᵀHz over Rademacher vectors z, which is unbiased with the least
+    variance of all independent entries, 2 Σ_{i≠j} H_ij². `generator` is a CPU one, so that every
+    device draws the same probes.
     """
     require(probes >= 2, "probes", probes, "an integer from 2")
     w = hessian.w

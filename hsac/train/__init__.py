@@ -1,1 +1,3 @@
-"""Training as a pure function of (weights, curvature, state, batch), for one seed or a bundle of them."""
+"""Training as a pure function of (weights, curvature, state, batch), for one seed or a bundle of
+them.
+"""

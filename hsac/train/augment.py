@@ -1,4 +1,6 @@
-"""What is done to images of training batches. One stream of draws a run, so that methods see the same images."""
+"""What is done to images of training batches. One stream of draws a run, so that methods see the
+same images.
+"""
 
 from collections.abc import Sequence
 
@@ -12,8 +14,9 @@ AUGMENTATIONS = ("crop_flip",)
 
 
 class CropFlip:
-    """A crop of the image's size out of the image with 4 pixels of zeros around it, mirrored left to right in half of
-    the cases (He et al., CVPR 2016, section 4.2)."""
+    """A crop of the image's size out of the image with 4 pixels of zeros around it, mirrored left
+    to right in half of the cases (He et al., CVPR 2016, section 4.2).
+    """
 
     PADDING = 4
 
@@ -21,14 +24,20 @@ class CropFlip:
         self.generators = [generator(seed, purpose) for seed in seeds]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (R, B, H, W) or (R, B, 3, H, W) of any dtype, each with draws of its own -> the same shape."""
-        draws = torch.stack([self._draw(images.shape[1], g) for g in self.generators]).to(images.device)
+        """Images (R, B, H, W) or (R, B, 3, H, W) of any dtype, each with draws of its own -> the
+        same shape.
+        """
+        draws = torch.stack([self._draw(images.shape[1], g) for g in self.generators]).to(
+            images.device
+        )
         top, left, mirrored = draws.flatten(0, 1)[..., None].unbind(1)
         rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])
         columns = torch.where(mirrored == 1, columns.flip(0), columns)
         padded = pad(images.flatten(0, 1), (self.PADDING,) * 4)
         each = torch.arange(len(padded), device=images.device)[:, None, None]
-        found = padded[each, ..., (top + rows)[:, :, None], (left + columns)[:, None, :]]  # channels come out last
+        found = padded[
+            each, ..., (top + rows)[:, :, None], (left + columns)[:, None, :]
+        ]  # channels come out last
         found = found.movedim(-1, 1).contiguous() if found.dim() == 4 else found
         return found.unflatten(0, images.shape[:2])
 

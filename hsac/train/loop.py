@@ -14,7 +14,7 @@ from hsac.ball import Transform
 from hsac.hypergradient.operator import Loss, norm
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
-from hsac.train.bundle import Bundle
+from hsac.train.ensemble import Bundle
 from hsac.train.tasks import Metrics, Outputs, Task, plain_loss
 
 SLICE = torch.linspace(-1, 1, 21)
@@ -22,7 +22,8 @@ SLICE = torch.linspace(-1, 1, 21)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how: epochs, weight decay, learning-rate schedule, number of evaluations, the measured scope.
+    """How long and how: epochs, weight decay, learning-rate schedule, number of evaluations, the
+    measured scope.
 
     `rate` is a factor on the learning rate, beside the schedule's.
     """
@@ -38,8 +39,9 @@ class Plan:
     def factor(self, step: int, total: int) -> float:
         """The factor on the learning rate at a step.
 
-        `warmup_steps` is the recipe of Cao et al. (NeurIPS 2019) in shares of training (there 5, 160 and 180 of 200
-        epochs): a linear rise over the first 2.5 %, 0.01 from 80 % on, 0.0001 from 90 % on.
+        `warmup_steps` is the recipe of Cao et al. (NeurIPS 2019) in shares of training (there 5,
+        160 and 180 of 200 epochs): a linear rise over the first 2.5 %, 0.01 from 80 % on, 0.0001
+        from 90 % on.
         """
         if self.schedule == "cosine":
             return self.rate * (0.5 * (1 + math.cos(math.pi * step / total)))
@@ -52,7 +54,9 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What training R runs gave: final w, θ and c, evaluations, hsac's log, first bad step and quantity, cost."""
+    """What training R runs gave: final w, θ and c, evaluations, hsac's log, first bad step and
+    quantity, cost.
+    """
 
     w: Tensor
     theta: Tensor
@@ -77,20 +81,26 @@ class TimeLimitError(Exception):
 class Problem:
     """The bi-level problem at hand: losses as functions of (w, θ), and the cost of what was asked.
 
-    The training loss may remember each training row and know how far training is, `progress` in [0, 1]: both are
-    constants to every loss taken in a step.
+    The training loss may remember each training row and know how far training is, `progress` in [0,
+    1]: both are constants to every loss taken in a step.
     """
 
     def __init__(
-        self, task: Task, bundle: Bundle, tau: Callable[[Tensor], Tensor], weight_decay: float, runs: int
+        self,
+        task: Task,
+        bundle: Bundle,
+        tau: Callable[[Tensor], Tensor],
+        weight_decay: float,
+        runs: int,
     ) -> None:
         self.task, self.bundle, self.tau, self.weight_decay = task, bundle, tau, weight_decay
         self.memory, self.progress = task.trained.init(runs), 0.0
         self.gradients = self.held_out_batches = 0
 
     def loss(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
-        """The training loss on a batch. The `first` time of a training step it remembers what it sees. A gradient of a
-        batch that is `times` as large as a training batch counts as so many."""
+        """The training loss on a batch. The `first` time of a training step it remembers what it
+        sees. A gradient of a batch that is `times` as large as a training batch counts as so many.
+        """
         unseen = first and bool(self.memory)
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
@@ -100,7 +110,9 @@ class Problem:
             if unseen:
                 self._remember(outputs)
                 unseen = False
-            return self.task.trained(outputs.logits, outputs.labels, self._recalled(outputs), self.progress)
+            return self.task.trained(
+                outputs.logits, outputs.labels, self._recalled(outputs), self.progress
+            )
 
         return loss
 
@@ -150,7 +162,9 @@ class Problem:
         return gradient
 
     def sharpness(self, batch: Any, w: Tensor, theta: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Worst-case increase of cross-entropy in the adaptive scope (R,) and the perturbation that gives it (R, P)."""
+        """Worst-case increase of cross-entropy in the adaptive scope (R,) and the perturbation that
+        gives it (R, P).
+        """
 
         def loss_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
             point = point.detach().requires_grad_()
@@ -159,7 +173,10 @@ class Problem:
 
         e = ascend(loss_and_gradient, w, scope_scale(w, "adaptive"), plan.radius, plan.ascent_steps)
         with torch.no_grad():
-            at = [plain_loss(self.task, self.bundle, point, self.tau(theta), batch) for point in (w + e, w)]
+            at = [
+                plain_loss(self.task, self.bundle, point, self.tau(theta), batch)
+                for point in (w + e, w)
+            ]
         return at[0] - at[1], e
 
 
@@ -175,11 +192,13 @@ def train(
     normal: Callable[[str], Tensor],
     deadline: float = math.inf,
 ) -> Outcome:
-    """Train R runs from w (R, P) and θ (R, C) to the end of the plan; a run that diverges does not stop the others.
+    """Train R runs from w (R, P) and θ (R, C) to the end of the plan; a run that diverges does not
+    stop the others.
 
-    `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape. Divergence is noted with its
-    first step and quantity (loss, weights, curvature). Raises TimeLimitError when a step would begin after `deadline`
-    (on the clock of `time.perf_counter`, s).
+    `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape.
+    Divergence is noted with its first step and quantity (loss, weights, curvature). Raises
+    TimeLimitError when a step would begin after `deadline` (on the clock of `time.perf_counter`,
+    s).
     """
 
     going = Training(task, bundle, w, theta, weight_rule, curvature_rule, transform, plan, normal)
@@ -194,7 +213,11 @@ def train(
         if time.perf_counter() > deadline:
             raise TimeLimitError(f"stopped after step {index} of {total}")
         at, log = going.step(index)
-        for name, value in (("loss", at.loss[:, None]), ("weights", going.w), ("curvature", going.theta)):
+        for name, value in (
+            ("loss", at.loss[:, None]),
+            ("weights", going.w),
+            ("curvature", going.theta),
+        ):
             fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
             out.bad[name] = torch.where(fault, index + 1, out.bad[name])
         if log:
@@ -206,14 +229,18 @@ def train(
             out.curvature.append(going.c)
             out.sharpness.append(problem.sharpness(probe, going.w, going.theta, plan)[0])
     out.w, out.theta, out.c, out.gradients = going.w, going.theta, going.c, problem.gradients
-    out.products = int(sum(log["products"][0] for _, log in out.outer))  # once, as a GPU is waited for
+    out.products = int(
+        sum(log["products"][0] for _, log in out.outer)
+    )  # once, as a GPU is waited for
     out.held_out_batches = problem.held_out_batches
     out.landscape = _slices(problem, probe, out.w, out.theta, normal("landscape"), plan)
     return out
 
 
 class Training:
-    """R runs on their way: weights w (R, P), θ (R, C) and the rules' states, moved a step at a time."""
+    """R runs on their way: weights w (R, P), θ (R, C) and the rules' states, moved a step at a
+    time.
+    """
 
     def __init__(
         self,
@@ -227,7 +254,12 @@ class Training:
         plan: Plan,
         normal: Callable[[str], Tensor],
     ) -> None:
-        self.w, self.theta, self.weight_rule, self.curvature_rule = w, theta, weight_rule, curvature_rule
+        self.w, self.theta, self.weight_rule, self.curvature_rule = (
+            w,
+            theta,
+            weight_rule,
+            curvature_rule,
+        )
         self.transform, self.plan, self.normal = transform, plan, normal
         self.problem = Problem(task, bundle, self._tau, plan.weight_decay, len(w))
         self.total = plan.epochs * task.steps_per_epoch
@@ -235,7 +267,9 @@ class Training:
 
     def _tau(self, theta: Tensor) -> Tensor:
         names = len(self.problem.bundle.model.curvature_names)
-        return (torch.zeros_like(theta) if self.transform is None else self.transform(theta)).expand(-1, names)
+        return (
+            torch.zeros_like(theta) if self.transform is None else self.transform(theta)
+        ).expand(-1, names)
 
     @property
     def c(self) -> Tensor:
@@ -243,25 +277,35 @@ class Training:
         return self._tau(self.theta).detach()
 
     def step(self, index: int) -> tuple[Gradient, dict[str, Tensor]]:
-        """Step `index` from 0: the gradient that the weights moved by, and the curvature rule's log."""
+        """Step `index` from 0: the gradient that the weights moved by, and the curvature rule's
+        log.
+        """
         problem, transform = self.problem, self.transform
         problem.progress = index / self.total
-        gradient = problem.gradient(problem.task.batch("batches"), self.theta, self.curvature_rule.needs_gradient)
+        gradient = problem.gradient(
+            problem.task.batch("batches"), self.theta, self.curvature_rule.needs_gradient
+        )
         rate = self.plan.factor(index, self.total)
-        self.w, self.weight_state, at = self.weight_rule.update(self.w, self.weight_state, gradient, rate)
+        self.w, self.weight_state, at = self.weight_rule.update(
+            self.w, self.weight_state, gradient, rate
+        )
         fresh = _Fresh(problem, self.w, self.theta)
         step = Step(
             index, self.total, self.w, at, fresh.loss, fresh.objective, fresh.adversary, lambda: self.normal("upper"),
             problem.bundle.sizes, fresh.held_out, fresh.features,
             torch.zeros_like if transform is None else transform.to_theta, problem.task.examples, problem.task.batches,
         )  # fmt: skip
-        theta, self.curvature_state, log = self.curvature_rule.update(self.theta, self.curvature_state, step)
+        theta, self.curvature_state, log = self.curvature_rule.update(
+            self.theta, self.curvature_state, step
+        )
         self.theta = theta if transform is None else transform.clamp(theta)
         return at, log
 
 
 class _Fresh:
-    """What a step draws when a curvature rule first asks for it: a training or validation batch a purpose."""
+    """What a step draws when a curvature rule first asks for it: a training or validation batch a
+    purpose.
+    """
 
     def __init__(self, problem: Problem, w: Tensor, theta: Tensor) -> None:
         self.problem, self.w, self.theta = problem, w, theta
@@ -272,7 +316,9 @@ class _Fresh:
         return self.problem.loss(self.batch("upper", times), times=times)
 
     def objective(self, times: int = 1, shared: bool = False) -> Loss:
-        return self.problem.objective(self.batch("upper" if shared else "lower", times), times=times)
+        return self.problem.objective(
+            self.batch("upper" if shared else "lower", times), times=times
+        )
 
     def adversary(self, times: int = 1) -> Loss:
         return self.problem.loss(self.batch("adversary", times), times=times)
@@ -282,14 +328,17 @@ class _Fresh:
 
     def features(self) -> Tensor:
         with torch.no_grad():
-            return self.problem.task.features(self.problem.bundle, self.w, self.problem.tau(self.theta))
+            return self.problem.task.features(
+                self.problem.bundle, self.w, self.problem.tau(self.theta)
+            )
 
 
 def _slices(
     problem: Problem, batch: Any, w: Tensor, theta: Tensor, direction: Tensor, plan: Plan
 ) -> dict[str, list[Tensor]]:
-    """Cross-entropy at w + αd, α in SLICE: d filter-normalised random (Li et al., NeurIPS 2018), and worst-case in the
-    scope."""
+    """Cross-entropy at w + αd, α in SLICE: d filter-normalised random (Li et al., NeurIPS 2018),
+    and worst-case in the scope.
+    """
     directions = {
         "random": filter_normalised(problem.bundle, direction, w),
         "worst": problem.sharpness(batch, w, theta, plan)[1],
@@ -297,13 +346,18 @@ def _slices(
     with torch.no_grad():
         c = problem.tau(theta)
         return {
-            name: [plain_loss(problem.task, problem.bundle, w + float(alpha) * d, c, batch) for alpha in SLICE]
+            name: [
+                plain_loss(problem.task, problem.bundle, w + float(alpha) * d, c, batch)
+                for alpha in SLICE
+            ]
             for name, d in directions.items()
         }
 
 
 def filter_normalised(bundle: Bundle, direction: Tensor, w: Tensor) -> Tensor:
-    """Scale each filter (row of a weight tensor; a whole vector) of the direction to the weights' norm: (R, P)."""
+    """Scale each filter (row of a weight tensor; a whole vector) of the direction to the weights'
+    norm: (R, P).
+    """
     runs = []
     for d, weights in zip(direction, w, strict=True):
         pairs = zip(bundle.unflatten(d).values(), bundle.unflatten(weights).values(), strict=True)

@@ -19,23 +19,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsac import fingerprint, registry
+from hsac import parts
 from hsac.ball import Transform, exp0
 from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
-from hsac.files import alone, digest, file_sha256, read_json, settle, together, write_array, write_json
-from hsac.records import FINAL, read_records, same_cell, whole, write_index, write_point_index
+from hsac.files import (
+    alone,
+    digest,
+    file_sha256,
+    read_json,
+    settle,
+    together,
+    write_array,
+    write_json,
+)
+from hsac.ops.device import choose_device, leased
 from hsac.rules.types import CurvatureRule, Trial, WeightRule
-from hsac.train.bundle import Bundle
-from hsac.train.device import choose_device, leased
+from hsac.study import fingerprint
+from hsac.study.record import FINAL, read_records, same_cell, whole, write_index, write_point_index
+from hsac.train.ensemble import Bundle
 from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
-from hsac.train.search import Training, search, tempered_loss
+from hsac.train.restarts import Training, search, tempered_loss
 from hsac.train.seeds import generator
 from hsac.train.tasks import EpisodeTask, ImageTask, NodeTask, Task
 
 Record = dict[str, Any]
 Trained = list[tuple[Record, np.ndarray | None]]
-PACKAGES = ("torch", "geoopt", "torch-geometric", "learn2learn", "datasets", "numpy", "scipy", "pillow", "matplotlib")
+PACKAGES = (
+    "torch",
+    "geoopt",
+    "torch-geometric",
+    "learn2learn",
+    "datasets",
+    "numpy",
+    "scipy",
+    "pillow",
+    "matplotlib",
+)
 
 
 def run_bundle(
@@ -47,23 +67,33 @@ def run_bundle(
     index: Path,
     told: Record | None = None,
 ) -> None:
-    """Train the seeds of a cell whose records are not there yet, write a record each beside the bundle's index, then
-    this. `told`: what the records say of the search that chose the cell's point. Raises InputError for what the user
-    can mend (data, device)."""
+    """Train the seeds of a cell whose records are not there yet, write a record each beside the
+    bundle's index, then this. `told`: what the records say of the search that chose the cell's
+    point. Raises InputError for what the user can mend (data, device).
+    """
     paths = _trained(settings, cell, seeds, load_variant(variant), data, index.parent, told)
     write_index(index, cell, paths)
 
 
 def run_points(
-    settings: dict[str, Any], points: list[dict[str, Any]], seeds: list[int], variant: Path, data: Path, index: Path
+    settings: dict[str, Any],
+    points: list[dict[str, Any]],
+    seeds: list[int],
+    variant: Path,
+    data: Path,
+    index: Path,
 ) -> None:
-    """Train the seeds of each of these points of a searched cell, one point after another, then write the bundle's
-    index. A point's records lie in the folder of its own configuration beside that of the index: every search that has
-    the point, in bundles of whatever size, takes them from there. Raises InputError as `run_bundle` does."""
+    """Train the seeds of each of these points of a searched cell, one point after another, then
+    write the bundle's index. A point's records lie in the folder of its own configuration beside
+    that of the index: every search that has the point, in bundles of whatever size, takes them from
+    there. Raises InputError as `run_bundle` does.
+    """
     chosen = load_variant(variant)
     runs: list[tuple[int, Path]] = []
     for point in points:
-        runs += _trained(settings, point, seeds, chosen, data, index.parent.with_name(point["hash"]), None).items()
+        runs += _trained(
+            settings, point, seeds, chosen, data, index.parent.with_name(point["hash"]), None
+        ).items()
     write_point_index(index, points[0], runs)
 
 
@@ -78,12 +108,13 @@ def _trained(
 ) -> dict[int, Path]:
     """The records of a cell's seeds in a folder, those trained that are not there yet.
 
-    A record counts as there when its configuration, code and variant are the present ones, its status is final and its
-    weights lie beside it. Records are `seed<k>.json`, final weights `seed<k>.npy`; no finished one is ever deleted, so
-    a bundle that was cut short resumes. What goes wrong in training some seeds is their records' status; the others go
-    on. Seeds that are trained as one program are kept all or not at all, and one whose record was lost is trained with
-    the same others again: without them its bits would differ. A process whose workflow was killed may still train the
-    same: the later one waits and finds the records.
+    A record counts as there when its configuration, code and variant are the present ones, its
+    status is final and its weights lie beside it. Records are `seed<k>.json`, final weights
+    `seed<k>.npy`; no finished one is ever deleted, so a bundle that was cut short resumes. What
+    goes wrong in training some seeds is their records' status; the others go on. Seeds that are
+    trained as one program are kept all or not at all, and one whose record was lost is trained with
+    the same others again: without them its bits would differ. A process whose workflow was killed
+    may still train the same: the later one waits and finds the records.
     """
     code = fingerprint.of_training(cell["config"])
     identity = {"config_hash": cell["hash"], "code": code, "variant_hash": chosen["hash"]}
@@ -92,7 +123,9 @@ def _trained(
     with alone(folder, bundle):
         settle(folder, bundle)
         missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
-        for seed in {*seeds} - {*missing} if told else ():  # the search may have been run again, and come out the same
+        for seed in (
+            {*seeds} - {*missing} if told else ()
+        ):  # the search may have been run again, and come out the same
             record = read_json(paths[seed])
             if record | told != record:
                 write_json(paths[seed], record | told)
@@ -105,7 +138,9 @@ def _trained(
                 for record, weights in runs:
                     path = staged / paths[record["seed"]].name
                     kept = path.with_suffix(".npy")
-                    if weights is None:  # an older run may have left some, which the record no longer tells of
+                    if (
+                        weights is None
+                    ):  # an older run may have left some, which the record no longer tells of
                         (folder / kept.name).unlink(missing_ok=True)
                     else:
                         write_array(kept, weights)
@@ -115,9 +150,12 @@ def _trained(
 
 
 def _programs(missing: list[int], finished: list[Record]) -> list[list[int]]:
-    """The seeds to train as one program each so that every missing one is trained: those that a finished record says
-    were trained with it, or else all the missing ones together."""
-    former = [some for some in (record.get("together", []) for record in finished) if {*some} & {*missing}]
+    """The seeds to train as one program each so that every missing one is trained: those that a
+    finished record says were trained with it, or else all the missing ones together.
+    """
+    former = [
+        some for some in (record.get("together", []) for record in finished) if {*some} & {*missing}
+    ]
     again = [group for i, group in enumerate(former) if group not in former[:i]]
     left = [seed for seed in missing if not any(seed in group for group in again)]
     return again + [left] * bool(left)
@@ -126,8 +164,8 @@ def _programs(missing: list[int], finished: list[Record]) -> list[list[int]]:
 def _vmapped(model: dict[str, Any]) -> bool:
     """Whether many seeds of the model run faster as one program."""
     head = model.get("head")
-    return registry.part("model", model["name"]).vmapped and (
-        head is None or registry.part("head", head["rule"]).vmapped
+    return parts.part("model", model["name"]).vmapped and (
+        head is None or parts.part("head", head["rule"]).vmapped
     )
 
 
@@ -147,11 +185,14 @@ def _leased_attempt(
     data: Path,
     folder: Path,
 ) -> Trained:
-    """As `attempt`, on a share of a GPU where there are GPUs. What does not fit beside others is tried on a GPU of its
-    own before it is believed: a record does not depend on the company."""
+    """As `attempt`, on a share of a GPU where there are GPUs. What does not fit beside others is
+    tried on a GPU of its own before it is believed: a record does not depend on the company.
+    """
     with leased(settings, folder.parent, len(seeds)) as own:
         trained = attempt(own, cell, seeds, variant, data)
-    fitted = all(record["status"] != "out_of_memory" and record["together"] == seeds for record, _ in trained)
+    fitted = all(
+        record["status"] != "out_of_memory" and record["together"] == seeds for record, _ in trained
+    )
     if fitted or own is settings:
         return trained
     with leased(settings) as own:
@@ -159,11 +200,17 @@ def _leased_attempt(
 
 
 def attempt(
-    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    variant: dict[str, Any],
+    data: Path,
 ) -> Trained:
-    """Train the seeds together; what goes wrong becomes a record a seed without metrics (weights None).
+    """Train the seeds together; what goes wrong becomes a record a seed without metrics (weights
+    None).
 
-    Seeds that do not fit into memory together are halved until they do. Raises InputError: the user can mend that.
+    Seeds that do not fit into memory together are halved until they do. Raises InputError: the user
+    can mend that.
     """
     started = time.perf_counter()
     try:
@@ -182,17 +229,33 @@ def attempt(
         parts = (seeds[:half], seeds[half:])
         return [run for part in parts for run in attempt(settings, cell, part, variant, data)]
     names = ", ".join(map(str, seeds))
-    print(f"hsac: {cell['experiment']} {cell['method']} seeds {names}: {status}: {reason}", file=sys.stderr)
+    print(
+        f"hsac: {cell['experiment']} {cell['method']} seeds {names}: {status}: {reason}",
+        file=sys.stderr,
+    )
     common = _common(settings, cell, seeds, started)
-    return [(common | NOTHING | {"seed": seed, "status": status, "reason": reason}, None) for seed in seeds]
+    return [
+        (common | NOTHING | {"seed": seed, "status": status, "reason": reason}, None)
+        for seed in seeds
+    ]
 
 
 NOTHING: Record = {
-    **dict.fromkeys(["steps", "gradients", "products", "held_out_batches", "metrics", "selected_by"]),
+    **dict.fromkeys(
+        ["steps", "gradients", "products", "held_out_batches", "metrics", "selected_by"]
+    ),
     **dict.fromkeys(["sharpness", "outer", "landscape", "embedding"]),
     "curvature": {"names": [], "final": []},
     "trajectory": {
-        key: [] for key in ("step", "curvature", "sharpness", "train_nll", "validation_accuracy", "test_accuracy")
+        key: []
+        for key in (
+            "step",
+            "curvature",
+            "sharpness",
+            "train_nll",
+            "validation_accuracy",
+            "test_accuracy",
+        )
     },
 }
 
@@ -203,7 +266,12 @@ def failure(error: Exception) -> tuple[str, str]:
     if isinstance(error, TimeLimitError):
         return "timeout", text
     # the CPU's allocator and cuBLAS raise plain RuntimeErrors that only their words tell apart
-    words = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    words = (
+        "can't allocate memory",
+        "not enough memory",
+        "out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+    )
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if memory or (isinstance(error, RuntimeError) and any(word in text for word in words)):
         return "out_of_memory", text or type(error).__name__
@@ -212,7 +280,9 @@ def failure(error: Exception) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cell and its seeds made ready: task, model, bundle, rules, plan, start weights (R, P) and start θ (R, C)."""
+    """A cell and its seeds made ready: task, model, bundle, rules, plan, start weights (R, P) and
+    start θ (R, C).
+    """
 
     task: Any
     model: Any
@@ -226,24 +296,34 @@ class Prepared:
 
 
 def prepare(
-    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], variant: dict[str, Any], data: Path
+    settings: dict[str, Any],
+    cell: dict[str, Any],
+    seeds: list[int],
+    variant: dict[str, Any],
+    data: Path,
 ) -> Prepared:
     """Build what trains the seeds of a cell, in deterministic mode on the device of the settings."""
     config = cell["config"]
     device = choose_device(settings["device"])
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # cuBLAS repeats itself only with a fixed workspace
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as records say
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # the workflow says; sums depend on it
-    curvature_rule = registry.build("curvature rule", config["rule"]["rule"], config["rule"]["parameters"])
+    torch.set_num_threads(
+        int(os.environ.get("OMP_NUM_THREADS", "1"))
+    )  # the workflow says; sums depend on it
+    curvature_rule = parts.build(
+        "curvature rule", config["rule"]["rule"], config["rule"]["parameters"]
+    )
     model_name = config["model"]["name"]
     given = {k: v for k, v in config["model"].items() if k != "name"}
-    dtype = registry.part("model", model_name).dtype
+    dtype = parts.part("model", model_name).dtype
     like = torch.zeros((), dtype=dtype, device=device)
     task, sizes = _task(config, variant, data, seeds, like)
-    model = registry.build("model", model_name, given, "model", space=curvature_rule.geometry, **sizes)
+    model = parts.build("model", model_name, given, "model", space=curvature_rule.geometry, **sizes)
 
     if isinstance(task, NodeTask) and hasattr(model, "dropout") and model.dropout:
         task.drop(model.dropout, model.hidden)
@@ -253,18 +333,24 @@ def prepare(
     if curvature_rule.geometry == "hyperbolic":
         if not model.curvature_names:
             raise InputError(
-                f"experiments.{cell['experiment']}.methods: found {cell['method']!r}; {model_name}"
-                f"{' with this head' if 'head' in config['model'] else ''} has no curvature, allowed is curvature rule "
-                "euclidean"
+                f"experiments.{cell['experiment']}.methods: found {cell['method']!r};"
+                f" {model_name}{' with this head' if 'head' in config['model'] else ''} has no"
+                " curvature, allowed is curvature rule euclidean"
             )
         transform = Transform(curvature["transform"], tuple(curvature["bounds"]))
-    columns = len(model.curvature_names) if curvature["sharing"] == "per_layer" else min(1, len(model.curvature_names))
+    columns = (
+        len(model.curvature_names)
+        if curvature["sharing"] == "per_layer"
+        else min(1, len(model.curvature_names))
+    )
     start = 0.0 if transform is None else transform.inverse(curvature["start"])
     bundle, w = Bundle.start(model, seeds, device)
     theta = torch.full((len(seeds), columns), start, dtype=dtype, device=device)
     rule, given = config["weights"]["rule"], config["weights"]["parameters"]
-    filled: dict[str, Any] = {"points": bundle.points} if "points" in registry.filled("weight rule", rule) else {}
-    weight_rule = registry.build("weight rule", rule, given, **filled)
+    filled: dict[str, Any] = (
+        {"points": bundle.points} if "points" in parts.filled("weight rule", rule) else {}
+    )
+    weight_rule = parts.build("weight rule", rule, given, **filled)
     training = config["training"]
     plan = Plan(
         epochs=training["epochs"],
@@ -285,17 +371,24 @@ def train_seeds(
     data: Path,
     change: Callable[[Prepared], Prepared] = lambda made: made,
 ) -> list[tuple[Record, np.ndarray]]:
-    """Train the seeds of a cell in one process: their records, without the identity fields, and final weights (P,).
+    """Train the seeds of a cell in one process: their records, without the identity fields, and
+    final weights (P,).
 
-    A searching rule trains them several times. `change` what was prepared to train something else than the cell says.
-    Raises TimeLimitError when one training takes longer than the settings' `time_limit` (s a run) times their number.
+    A searching rule trains them several times. `change` what was prepared to train something else
+    than the cell says. Raises TimeLimitError when one training takes longer than the settings'
+    `time_limit` (s a run) times their number.
     """
-    if not registry.marked("curvature rule", cell["config"]["rule"]["rule"], "searches"):
+    if not parts.marked("curvature rule", cell["config"]["rule"]["rule"], "searches"):
         return _training(settings, cell, seeds, variant, data, change)[0]
 
     def train_at(some: list[int], theta: Tensor) -> list[Training]:
         runs, made, out = _training(
-            settings, cell, some, variant, data, lambda made: replace(change(made), theta=theta.to(made.theta))
+            settings,
+            cell,
+            some,
+            variant,
+            data,
+            lambda made: replace(change(made), theta=theta.to(made.theta)),
         )
         with torch.no_grad():
             tempered = tempered_loss(*made.task.held_out_logits(made.bundle, out.w, out.c)).tolist()
@@ -339,7 +432,12 @@ def _training(
     common = _common(settings, cell, seeds, started)
     runs = [
         (
-            finite(common | {"seed": seed} | _results(outcome, i, model, task) | {"embedding": embeddings[i]}),
+            finite(
+                common
+                | {"seed": seed}
+                | _results(outcome, i, model, task)
+                | {"embedding": embeddings[i]}
+            ),
             outcome.w[i].numpy(force=True),
         )
         for i, seed in enumerate(seeds)
@@ -347,11 +445,15 @@ def _training(
     return runs, made, outcome
 
 
-def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], started: float) -> Record:
-    """What the records of seeds trained together share, whatever came of them; `started` as by perf_counter."""
+def _common(
+    settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], started: float
+) -> Record:
+    """What the records of seeds trained together share, whatever came of them; `started` as by
+    perf_counter.
+    """
     config = cell["config"]
     device = choose_device(settings["device"])
-    hyperbolic = registry.part("curvature rule", config["rule"]["rule"]).geometry == "hyperbolic"
+    hyperbolic = parts.part("curvature rule", config["rule"]["rule"]).geometry == "hyperbolic"
     plugins = fingerprint.of_plugins(config)
     return {
         "schema": 1,
@@ -369,7 +471,7 @@ def _common(settings: dict[str, Any], cell: dict[str, Any], seeds: list[int], st
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "host": platform.node(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "dtype": str(registry.part("model", config["model"]["name"]).dtype).removeprefix("torch."),
+        "dtype": str(parts.part("model", config["model"]["name"]).dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "together": seeds,
         "tried": 1,
@@ -392,7 +494,9 @@ def normals(seeds: Sequence[int], w: Tensor) -> Callable[[str], Tensor]:
 
     def normal(purpose: str) -> Tensor:
         streams.setdefault(purpose, [generator(seed, f"normal {purpose}") for seed in seeds])
-        drawn = [torch.randn(w.shape[1], generator=g, dtype=torch.float64) for g in streams[purpose]]
+        drawn = [
+            torch.randn(w.shape[1], generator=g, dtype=torch.float64) for g in streams[purpose]
+        ]
         return torch.stack(drawn).to(w)
 
     return normal
@@ -406,12 +510,14 @@ def _task(
     if "episodes" in variant:
         few_shot = EpisodeTask(dataset, variant, data, seeds, batch, like, trained)
         given = {"inputs": few_shot.inputs, "way": few_shot.way, "shot": few_shot.shot}
-        needs = registry.filled("model", config["model"]["name"])
+        needs = parts.filled("model", config["model"]["name"])
         return few_shot, {name: value for name, value in given.items() if name in needs}
     if catalogue.entry(dataset).kind == "graph":
         task: Any = NodeTask(dataset, variant, data, seeds, like, trained)
     else:
-        task = ImageTask(dataset, variant, data, seeds, batch, like, config["training"].get("augment"), trained)
+        task = ImageTask(
+            dataset, variant, data, seeds, batch, like, config["training"].get("augment"), trained
+        )
     return task, {"inputs": task.inputs, "classes": task.classes}
 
 
@@ -423,7 +529,11 @@ def _results(outcome: Outcome, i: int, model: Any, task: Task) -> Record:
     kept = [k for k, step in enumerate(outcome.steps) if step < end]
     metrics: list[Record] = [
         {"step": outcome.steps[k]}
-        | {name: float(value[i]) for name, value in outcome.metrics[k].items() if name != "test_right"}
+        | {
+            name: float(value[i])
+            for name, value in outcome.metrics[k].items()
+            if name != "test_right"
+        }
         for k in kept
     ]
     selection = {
@@ -433,7 +543,9 @@ def _results(outcome: Outcome, i: int, model: Any, task: Task) -> Record:
     }
     chosen = {rule: max(metrics, key=key) for rule, key in selection.items()} if metrics else None
     if chosen:  # test items or episodes are the second level of the statistics
-        right = outcome.metrics[outcome.steps.index(chosen["selected"]["step"])]["test_right"][i].tolist()
+        right = outcome.metrics[outcome.steps.index(chosen["selected"]["step"])]["test_right"][
+            i
+        ].tolist()
         chosen["selected"] = chosen["selected"] | {"test_right": right, "test_answers": task.asked}
     return {
         "status": "diverged" if first else "ok",
@@ -450,20 +562,28 @@ def _results(outcome: Outcome, i: int, model: Any, task: Task) -> Record:
             "step": [outcome.steps[k] for k in kept],
             "curvature": [outcome.curvature[k][i].tolist() for k in kept],
             "sharpness": [float(outcome.sharpness[k][i]) for k in kept],
-            **{name: [m[name] for m in metrics] for name in ("train_nll", "validation_accuracy", "test_accuracy")},
-        },
-        "outer": {
-            "step": [step for step, _ in outcome.outer],
             **{
-                name: [log[name][i].tolist() for _, log in outcome.outer]
-                for name in ("value", "hypergradient", "residual", "fallback")
+                name: [m[name] for m in metrics]
+                for name in ("train_nll", "validation_accuracy", "test_accuracy")
             },
-        }
-        if outcome.outer
-        else None,
+        },
+        "outer": (
+            {
+                "step": [step for step, _ in outcome.outer],
+                **{
+                    name: [log[name][i].tolist() for _, log in outcome.outer]
+                    for name in ("value", "hypergradient", "residual", "fallback")
+                },
+            }
+            if outcome.outer
+            else None
+        ),
         "landscape": {
             "alpha": SLICE.tolist(),
-            **{name: [float(value[i]) for value in values] for name, values in outcome.landscape.items()},
+            **{
+                name: [float(value[i]) for value in values]
+                for name, values in outcome.landscape.items()
+            },
         },
     }
 
@@ -487,11 +607,14 @@ def finite(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
-def select_bundle(cell: dict[str, Any], methods: list[str], indexes: list[Path], seeds: list[int], index: Path) -> None:
-    """The runs of a derived cell: per seed the candidate that is best on validation, the cost of all of them summed.
+def select_bundle(
+    cell: dict[str, Any], methods: list[str], indexes: list[Path], seeds: list[int], index: Path
+) -> None:
+    """The runs of a derived cell: per seed the candidate that is best on validation, the cost of
+    all of them summed.
 
-    A candidate that did not finish leaves nothing to choose: its status is the run's. Raises InputError naming a
-    candidate's record that was edited or is missing.
+    A candidate that did not finish leaves nothing to choose: its status is the run's. Raises
+    InputError naming a candidate's record that was edited or is missing.
     """
     found: dict[int, list[tuple[str, Record]]] = {seed: [] for seed in seeds}
     for method, source in zip(methods, indexes, strict=True):
@@ -506,18 +629,25 @@ def select_bundle(cell: dict[str, Any], methods: list[str], indexes: list[Path],
 
 
 def validation_score(record: Record) -> tuple[bool, float, float]:
-    """What trainings are chosen by, larger is better: whether it did not diverge, accuracy (balanced where
-    selection is by that) and -NLL on validation."""
+    """What trainings are chosen by, larger is better: whether it did not diverge, accuracy
+    (balanced where selection is by that) and -NLL on validation.
+    """
     selected = (record["metrics"] or {}).get("selected")
     if selected is None:
         return (False, 0.0, 0.0)
     nll = selected["validation_nll"]
-    return (record["status"] == "ok", selected[record["selected_by"]], -nll if nll is not None else float("-inf"))
+    return (
+        record["status"] == "ok",
+        selected[record["selected_by"]],
+        -nll if nll is not None else float("-inf"),
+    )
 
 
 def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
-    chosen, record = unfinished[0] if unfinished else max(records, key=lambda pair: validation_score(pair[1]))
+    chosen, record = (
+        unfinished[0] if unfinished else max(records, key=lambda pair: validation_score(pair[1]))
+    )
     summed = ("gradients", "products", "held_out_batches", "steps", "seconds")
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
     if unfinished:

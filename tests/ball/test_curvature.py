@@ -19,7 +19,9 @@ def test_a_tenth_is_a_tenth(kind: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(TRANSFORMS), st.sampled_from(BOUNDS), st.floats(0, 1))
-def test_start_value_is_exact_between_the_bounds(kind: str, bounds: tuple[float, float], share: float) -> None:
+def test_start_value_is_exact_between_the_bounds(
+    kind: str, bounds: tuple[float, float], share: float
+) -> None:
     low, high = bounds
     c = min(max(low * (high / low) ** share, low), high)
     curvature = Curvature(c, kind, bounds)
@@ -50,5 +52,7 @@ def test_clamp_keeps_c_in_its_bounds_and_leaves_the_inside_alone(kind: str) -> N
     theta = torch.tensor([-100.0, transform.inverse(0.3), 100.0], dtype=torch.float64)
     clamped = transform.clamp(theta)
     assert clamped[1] == theta[1]
-    torch.testing.assert_close(transform(clamped), torch.tensor([0.005, 0.3, 5.0], dtype=torch.float64))
+    torch.testing.assert_close(
+        transform(clamped), torch.tensor([0.005, 0.3, 5.0], dtype=torch.float64)
+    )
     assert transform.clamp(torch.tensor(float("nan"))).isnan()  # divergence stays visible

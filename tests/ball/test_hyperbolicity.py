@@ -17,7 +17,9 @@ F64 = torch.float64
 
 
 def over_quadruples(distance):
-    """½ of the largest gap between the two larger of the three sums, over all choices of four points."""
+    """½ of the largest gap between the two larger of the three sums, over all choices of four
+    points.
+    """
     d = distance.tolist()
     largest = 0.0
     for x, y, z, w in itertools.product(range(len(d)), repeat=4):
@@ -37,7 +39,9 @@ def test_it_is_the_four_point_definition(seed, points, dimension) -> None:
     assert float(four_point(distance)) == pytest.approx(over_quadruples(distance), abs=1e-12)
 
 
-@pytest.mark.parametrize("graph", [networkx.balanced_tree(2, 4), networkx.path_graph(9), networkx.star_graph(7)])
+@pytest.mark.parametrize(
+    "graph", [networkx.balanced_tree(2, 4), networkx.path_graph(9), networkx.star_graph(7)]
+)
 def test_a_tree_has_delta_0(graph) -> None:
     assert float(four_point(graph_distance(graph))) == 0
 
@@ -64,7 +68,9 @@ def test_the_circle_and_the_sphere() -> None:
 def test_it_agrees_with_the_pictures_of_graphs(seed, density) -> None:
     """Whose δ goes through all quadruples of a small graph's largest component."""
     graph = networkx.gnp_random_graph(20, density, seed=seed)
-    part = graph.subgraph(max(networkx.connected_components(graph), key=lambda nodes: (len(nodes), -min(nodes))))
+    part = graph.subgraph(
+        max(networkx.connected_components(graph), key=lambda nodes: (len(nodes), -min(nodes)))
+    )
     pictured = hyperbolicity(np.array(list(graph.edges), dtype=np.int64).reshape(-1, 2).T, 20)
     assert pictured.exact
     distance = graph_distance(part)

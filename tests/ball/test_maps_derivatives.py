@@ -1,4 +1,6 @@
-"""Second derivatives in (points, c) where they break first, vmap, limits, and identities between the maps."""
+"""Second derivatives in (points, c) where they break first, vmap, limits, and identities between
+the maps.
+"""
 
 from collections.abc import Callable
 
@@ -38,7 +40,9 @@ def _edge(c: float) -> Tensor:
     return torch.nn.functional.normalize(X, dim=-1) * (1 - BOUNDARY[torch.float32]) / c**0.5
 
 
-def _check(name: str, x: Tensor, y: Tensor, c: float, tolerance: float = 1e-4, **steps: float) -> None:
+def _check(
+    name: str, x: Tensor, y: Tensor, c: float, tolerance: float = 1e-4, **steps: float
+) -> None:
     x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
     curvature = torch.tensor(c, dtype=F64, requires_grad=True)
     arguments = {"rtol": tolerance, "atol": 1e-5, **steps}
@@ -70,9 +74,12 @@ def test_squared_distance_twice_differentiable_at_equal_points(c: float) -> None
     _check("squared_distance", X, X, c)
 
 
-@pytest.mark.parametrize("name", ["mobius_add", "log0", "squared_distance", "conformal_factor", "mlr_logits"])
+@pytest.mark.parametrize(
+    "name", ["mobius_add", "log0", "squared_distance", "conformal_factor", "mlr_logits"]
+)
 def test_twice_differentiable_near_the_boundary(name: str) -> None:
-    # derivatives grow as powers of 1/(1 - c|x|²) = 126: smaller steps, absolute errors in proportion
+    # derivatives grow as powers of 1/(1 - c|x|²) = 126: smaller steps, absolute errors in
+    # proportion
     _check(name, _edge(1.0), Y, 1.0, tolerance=1e-3, eps=1e-7, atol=1.0)
 
 
@@ -87,7 +94,9 @@ def test_twice_differentiable_for_long_tangent_vectors(name: str) -> None:
 def test_distance_has_a_finite_gradient_at_equal_points() -> None:
     for dtype in (torch.float32, F64):
         x = X.to(dtype).requires_grad_()
-        (g,) = torch.autograd.grad(ball.distance(x, X.to(dtype), torch.tensor(1.0, dtype=dtype)).sum(), x)
+        (g,) = torch.autograd.grad(
+            ball.distance(x, X.to(dtype), torch.tensor(1.0, dtype=dtype)).sum(), x
+        )
         assert g.isfinite().all()
 
 
@@ -124,13 +133,17 @@ def test_mlr_of_tangent_features_is_the_mlr_of_their_points(c: float) -> None:
     curvature, r = torch.tensor(c, dtype=F64), torch.tensor([0.4, -0.7], dtype=F64)
     u = torch.cat((3 * X, torch.zeros(1, 2, dtype=F64)))
     want = ball.mlr_logits(ball.exp0(u, curvature), Y, r, curvature)
-    torch.testing.assert_close(ball.mlr_logits_tangent(u, Y, r, curvature), want, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        ball.mlr_logits_tangent(u, Y, r, curvature), want, rtol=1e-10, atol=1e-12
+    )
 
 
 def test_mlr_is_zero_on_its_hyperplane_and_positive_beyond() -> None:
     c, z, r = torch.tensor(0.8, dtype=F64), Y[:1], torch.tensor([0.6], dtype=F64)
     foot = ball.exp0(r[:, None] * z / z.norm(), c)
-    torch.testing.assert_close(ball.mlr_logits(foot, z, r, c), torch.zeros(1, 1, dtype=F64), atol=1e-14, rtol=0)
+    torch.testing.assert_close(
+        ball.mlr_logits(foot, z, r, c), torch.zeros(1, 1, dtype=F64), atol=1e-14, rtol=0
+    )
     assert ball.mlr_logits(ball.mobius_add(foot, 0.1 * z, c), z, r, c).item() > 0
 
 
@@ -143,7 +156,9 @@ def test_vmap_over_points_and_curvature(name: str) -> None:
     want = torch.stack([f(x[i], y[i], c[i]) for i in range(4)])
     torch.testing.assert_close(torch.func.vmap(f)(x, y, c), want, rtol=1e-12, atol=1e-14)
     want = torch.stack([f(X, Y, k) for k in c])
-    torch.testing.assert_close(torch.func.vmap(f, (None, None, 0))(X, Y, c), want, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        torch.func.vmap(f, (None, None, 0))(X, Y, c), want, rtol=1e-12, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -154,11 +169,15 @@ def test_second_derivatives_pass_vmap(name: str) -> None:
         return torch.func.grad(torch.func.grad(lambda k: MAPS[name](X, Y, k).sum()))(c)
 
     c = torch.tensor([0.0, 1e-5, 0.5, 2.0], dtype=F64)
-    torch.testing.assert_close(torch.func.vmap(second)(c), torch.stack([second(k) for k in c]), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        torch.func.vmap(second)(c), torch.stack([second(k) for k in c]), rtol=1e-9, atol=1e-12
+    )
 
 
 curvatures = st.one_of(st.just(0.0), st.floats(1e-12, 5))
-vectors = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(lambda v: torch.tensor(v, dtype=F64))
+vectors = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(
+    lambda v: torch.tensor(v, dtype=F64)
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -168,7 +187,9 @@ def test_inverse_pairs(u: Tensor, v: Tensor, c: float) -> None:
     x = ball.exp0(u, curvature)
     torch.testing.assert_close(ball.log0(x, curvature), u, rtol=1e-7, atol=1e-9)
     y = ball.exp0(v, curvature)
-    torch.testing.assert_close(ball.exp(x, ball.log(x, y, curvature), curvature), y, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        ball.exp(x, ball.log(x, y, curvature), curvature), y, rtol=1e-6, atol=1e-7
+    )
     torch.testing.assert_close(
         ball.mobius_add(-x, ball.mobius_add(x, y, curvature), curvature), y, rtol=1e-6, atol=1e-7
     )
@@ -184,7 +205,9 @@ def test_laws(u: Tensor, v: Tensor, c: float, a: float, b: float) -> None:
         return ball.mobius_scalar_mul(torch.tensor(r, dtype=F64), p, k)
 
     torch.testing.assert_close(times(a, times(b, x)), times(a * b, x), rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(ball.mobius_add(times(a, x), times(b, x), k), times(a + b, x), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        ball.mobius_add(times(a, x), times(b, x), k), times(a + b, x), rtol=1e-6, atol=1e-8
+    )
     torch.testing.assert_close(ball.distance(x, y, k), ball.distance(y, x, k))
     torch.testing.assert_close(
         ball.distance(torch.zeros_like(x), x, k), 2 * ball.log0(x, k).norm(), rtol=1e-8, atol=1e-12
@@ -217,7 +240,9 @@ def test_clip_norm_has_derivatives_at_zero() -> None:
 
 @pytest.mark.parametrize("c", [0.0, 1e-15, 1e-6, 1e-3, 1.0, 10.0])
 def test_float32_has_no_nan_at_the_extremes(c: float) -> None:
-    """Values, gradients and second derivatives of what models compose, from 0 and denormals to the clip at 2."""
+    """Values, gradients and second derivatives of what models compose, from 0 and denormals to the
+    clip at 2.
+    """
     radii = torch.tensor([0.0, 1e-30, 1e-10, 1e-4, 0.1, 1.0, 2.0])
     u0 = radii[:, None] * torch.tensor([[0.6, -0.8]])
 
@@ -229,7 +254,9 @@ def test_float32_has_no_nan_at_the_extremes(c: float) -> None:
             "exp": ball.project(ball.exp(x, u, k), k),
             "log": ball.log(x, x.flip(0), k),
             "squared_distance": ball.squared_distance(x[:, None], x[None], k),
-            "midpoint": ball.midpoint(x[:, None].expand(-1, 3, -1) * torch.tensor([0.2, 0.5, 1.0])[:, None], k),
+            "midpoint": ball.midpoint(
+                x[:, None].expand(-1, 3, -1) * torch.tensor([0.2, 0.5, 1.0])[:, None], k
+            ),
             "mlr_logits": ball.mlr_logits(x, u + 0.1, r, k),
             "mlr_logits_tangent": ball.mlr_logits_tangent(ball.clip_norm(u, 2.0), u + 0.1, r, k),
         }

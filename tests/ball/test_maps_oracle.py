@@ -12,7 +12,8 @@ from hsac import ball
 CURVATURES = (1e-15, 1e-10, 1e-6, 1e-3, 0.1, 1.0, 3.0)
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-# name -> (ours, geoopt's), functions of two points and c; the second point serves as tangent vector where one is meant
+# name -> (ours, geoopt's), functions of two points and c; the second point serves as tangent vector
+# where one is meant
 PAIRS: dict[str, tuple[Map, Map]] = {
     "mobius_add": (ball.mobius_add, lambda x, y, c: oracle.mobius_add(x, y, k=-c)),
     "mobius_scalar_mul": (
@@ -47,14 +48,18 @@ PAIRS: dict[str, tuple[Map, Map]] = {
 
 
 def oracle_error(c: float, power: float) -> float:
-    """How far geoopt itself is off in float64: it divides by √c what it subtracted, and by c√c in a derivative."""
+    """How far geoopt itself is off in float64: it divides by √c what it subtracted, and by c√c in a
+    derivative.
+    """
     return 1e-12 + 1e-15 / max(c, 1e-11) ** power
 
 
 def points(dtype: torch.dtype, share: float = 0.6) -> tuple[Tensor, Tensor]:
     """Two sets of points, inside the ball of every curvature of the sweep: (7, 3)."""
     g = torch.Generator().manual_seed(3)
-    x = torch.nn.functional.normalize(torch.randn(2, 7, 3, generator=g, dtype=torch.float64), dim=-1)
+    x = torch.nn.functional.normalize(
+        torch.randn(2, 7, 3, generator=g, dtype=torch.float64), dim=-1
+    )
     x = x * torch.linspace(0.05, share / 3**0.5, 7, dtype=torch.float64)[:, None]
     return x[0].to(dtype), x[1].to(dtype)
 
@@ -80,11 +85,17 @@ def test_first_derivatives(name: str, c: float) -> None:
         x, y = (p.requires_grad_() for p in points(torch.float64))
         curvature = torch.tensor(c, dtype=torch.float64, requires_grad=True)
         total = _weighted(f(x, y, curvature))
-        grads.append(torch.autograd.grad(total, (x, y, curvature), allow_unused=True, materialize_grads=True))
+        grads.append(
+            torch.autograd.grad(total, (x, y, curvature), allow_unused=True, materialize_grads=True)
+        )
     (x, y, curvature), want = grads
-    if c < 1e-5:  # geoopt's own derivative in c cancels there; its maps go on through 0 to the sphere
+    if (
+        c < 1e-5
+    ):  # geoopt's own derivative in c cancels there; its maps go on through 0 to the sphere
         h, points_ = torch.tensor(1e-4, dtype=torch.float64), points(torch.float64)
-        beside = (_weighted(PAIRS[name][1](*points_, c + h)) - _weighted(PAIRS[name][1](*points_, c - h))) / (2 * h)
+        beside = (
+            _weighted(PAIRS[name][1](*points_, c + h)) - _weighted(PAIRS[name][1](*points_, c - h))
+        ) / (2 * h)
         torch.testing.assert_close(curvature, beside, rtol=1e-5, atol=1e-7)
     else:
         torch.testing.assert_close(curvature, want[2], rtol=1e-9, atol=oracle_error(c, 1.5))
@@ -92,7 +103,9 @@ def test_first_derivatives(name: str, c: float) -> None:
 
 
 def _weighted(value: Tensor) -> Tensor:
-    return (torch.linspace(0.5, 1.5, value.numel(), dtype=torch.float64).view_as(value) * value).sum()
+    return (
+        torch.linspace(0.5, 1.5, value.numel(), dtype=torch.float64).view_as(value) * value
+    ).sum()
 
 
 @pytest.mark.parametrize("c", [1e-6, 0.1, 1.0, 3.0])
@@ -102,7 +115,9 @@ def test_midpoint(dtype: torch.dtype, c: float) -> None:
     curvature = torch.tensor(c, dtype=dtype)
     want = oracle.weighted_midpoint(x.double(), k=-curvature.double(), reducedim=[0], dim=-1)
     tolerance = 1e-6 if dtype == torch.float32 else 1e-12
-    torch.testing.assert_close(ball.midpoint(x, curvature).double(), want, rtol=10 * tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        ball.midpoint(x, curvature).double(), want, rtol=10 * tolerance, atol=tolerance
+    )
 
 
 def test_midpoint_derivatives() -> None:
@@ -124,7 +139,10 @@ def test_midpoint_of_one_point_is_the_point_and_at_zero_curvature_the_mean() -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_project(dtype: torch.dtype, c: float) -> None:
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(50, 4, generator=g, dtype=torch.float64).to(dtype) * torch.logspace(-3, 3, 50).to(dtype)[:, None]
+    x = (
+        torch.randn(50, 4, generator=g, dtype=torch.float64).to(dtype)
+        * torch.logspace(-3, 3, 50).to(dtype)[:, None]
+    )
     curvature = torch.tensor(c, dtype=dtype)
     found = ball.project(x, curvature)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12

@@ -61,9 +61,13 @@ def test_arsinh_of_runs_each_with_its_curvature() -> None:
 
 
 def test_squared_differences_equal_the_plain_version() -> None:
-    for a, b in zip(derivatives(squared_differences, X, Y), derivatives(plain_differences, X, Y), strict=True):
+    for a, b in zip(
+        derivatives(squared_differences, X, Y), derivatives(plain_differences, X, Y), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
-    assert gradcheck(squared_differences, (X.requires_grad_(), Y.requires_grad_()), check_forward_ad=True)
+    assert gradcheck(
+        squared_differences, (X.requires_grad_(), Y.requires_grad_()), check_forward_ad=True
+    )
     x = torch.stack((X, 2 * X)).detach()
     want = torch.stack([plain_differences(part, Y) for part in x])
     torch.testing.assert_close(torch.func.vmap(squared_differences, (0, None))(x, Y), want)

@@ -1,4 +1,6 @@
-"""The series functions against mpmath: values and two derivatives, on both sides of the switch and across it."""
+"""The series functions against mpmath: values and two derivatives, on both sides of the switch and
+across it.
+"""
 
 import mpmath
 import pytest
@@ -15,7 +17,17 @@ EXACT = {
     "coshr": lambda s: mpmath.cosh(mpmath.sqrt(s)),
 }
 SWITCH = series.NEAR_ZERO
-NEAR = [1e-12, 1e-4, SWITCH / 3, SWITCH * (1 - 1e-12), SWITCH, SWITCH * (1 + 1e-12), 2 * SWITCH, 0.3, 0.9]
+NEAR = [
+    1e-12,
+    1e-4,
+    SWITCH / 3,
+    SWITCH * (1 - 1e-12),
+    SWITCH,
+    SWITCH * (1 + 1e-12),
+    2 * SWITCH,
+    0.3,
+    0.9,
+]
 
 
 def _derivatives(f, s: Tensor) -> list[Tensor]:
@@ -31,12 +43,18 @@ def test_against_mpmath(name: str) -> None:
     found = _derivatives(getattr(series, name), torch.tensor(NEAR, dtype=torch.float64))
     with mpmath.workdps(60):
         want = [
-            [float(mpmath.diff(EXACT[name], mpmath.mpf(s), order, h=mpmath.mpf(10) ** -18)) for s in NEAR]
+            [
+                float(mpmath.diff(EXACT[name], mpmath.mpf(s), order, h=mpmath.mpf(10) ** -18))
+                for s in NEAR
+            ]
             for order in range(3)
         ]
     for order, tolerance in enumerate((1e-14, 1e-12, 1e-10)):
         torch.testing.assert_close(
-            found[order], torch.tensor(want[order], dtype=torch.float64), rtol=tolerance, atol=tolerance
+            found[order],
+            torch.tensor(want[order], dtype=torch.float64),
+            rtol=tolerance,
+            atol=tolerance,
         )
 
 
@@ -53,7 +71,9 @@ def test_continuous_across_the_switch(name: str) -> None:
 @pytest.mark.parametrize("name", EXACT)
 def test_one_at_zero_with_finite_derivatives(name: str, dtype: torch.dtype) -> None:
     value, first, second = _derivatives(getattr(series, name), torch.zeros(1, dtype=dtype))
-    slope = {"tanhc": -1 / 3, "atanhc": 1 / 3, "asinhc": -1 / 6, "sinhc": 1 / 6, "coshr": 1 / 2}[name]
+    slope = {"tanhc": -1 / 3, "atanhc": 1 / 3, "asinhc": -1 / 6, "sinhc": 1 / 6, "coshr": 1 / 2}[
+        name
+    ]
     assert value.item() == 1
     assert first.item() == pytest.approx(slope, rel=1e-6)
     assert second.isfinite().all()
@@ -61,7 +81,9 @@ def test_one_at_zero_with_finite_derivatives(name: str, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("name", EXACT)
 def test_second_derivatives_in_every_mode_and_from_a_kept_graph(name: str) -> None:
-    """A Hessian product of a kept graph, repeated, batched, forward over reverse and after another, is the same."""
+    """A Hessian product of a kept graph, repeated, batched, forward over reverse and after another,
+    is the same.
+    """
     s = torch.tensor([1e-4, 0.3, 0.9], dtype=torch.float64, requires_grad=True)
     f = getattr(series, name)
     want = _derivatives(f, s.detach())[2]

@@ -1,4 +1,6 @@
-"""Every comparison at its tiniest: what is compared agrees, and the results are written. No timing is asserted."""
+"""Every comparison at its tiniest: what is compared agrees, and the results are written. No timing
+is asserted.
+"""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -59,10 +61,13 @@ def test_a_peer_that_is_not_installed_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "ratio", "met"), [(at_least(2), 4.0, "yes"), (at_least(5), 4.0, "no"), (at_most(0.2), 0.25, "no")]
+    ("target", "ratio", "met"),
+    [(at_least(2), 4.0, "yes"), (at_least(5), 4.0, "no"), (at_most(0.2), 0.25, "no")],
 )
 def test_ratio_and_target(target, ratio: float, met: str) -> None:
-    row = measured("x", Case("x", "y", lambda: (lambda: 1.0, lambda: 4.0), target, None, unit="seeds/min"), CPU)
+    row = measured(
+        "x", Case("x", "y", lambda: (lambda: 1.0, lambda: 4.0), target, None, unit="seeds/min"), CPU
+    )
     assert (row["ratio"], row["met"]) == (ratio, met)
 
 
@@ -70,8 +75,12 @@ def test_peak_memory_counts_what_is_held_at_once() -> None:
     mib = 2**18  # float32 numbers
     both = measure.peak(lambda: torch.ones(mib) + torch.ones(2 * mib)[:mib], CPU)
     assert both == pytest.approx(4, abs=0.01)
-    assert measure.peak(lambda: [torch.ones(mib) for _ in range(5)], CPU) == pytest.approx(5, abs=0.01)
-    assert measure.peak(lambda: [torch.ones(mib).sum() for _ in range(5)], CPU) == pytest.approx(1, abs=0.01)
+    assert measure.peak(lambda: [torch.ones(mib) for _ in range(5)], CPU) == pytest.approx(
+        5, abs=0.01
+    )
+    assert measure.peak(lambda: [torch.ones(mib).sum() for _ in range(5)], CPU) == pytest.approx(
+        1, abs=0.01
+    )
 
 
 def test_memory_of_the_mlr_grows_as_logits_not_as_logits_times_dimension() -> None:
@@ -79,20 +88,39 @@ def test_memory_of_the_mlr_grows_as_logits_not_as_logits_times_dimension() -> No
 
     b, k = 64, 50
     small, large = (measure.peak(linear(b, d, k, CPU)[0], CPU) for d in (8, 128))
-    assert large - small < 6 * (b + k) * 120 * 4 / 2**20  # a few copies of u and z; one of (B, K, d) is 1.5 MiB
+    assert (
+        large - small < 6 * (b + k) * 120 * 4 / 2**20
+    )  # a few copies of u and z; one of (B, K, d) is 1.5 MiB
     assert 6 * (b + k) * 120 < b * k * 120
 
 
 def test_results_are_written_read_and_drawn(tmp_path) -> None:
     rows = [
-        measured("x", Case("a", "y", lambda: (lambda: 1.0, lambda: 4.0), at_least(2), None, unit="MB"), CPU),
         measured(
-            "x", Case("b", "y", lambda: (lambda: 1.0, lambda: 4.0), FASTER, None, unit="MB", needs="nowhere"), CPU
+            "x",
+            Case("a", "y", lambda: (lambda: 1.0, lambda: 4.0), at_least(2), None, unit="MB"),
+            CPU,
+        ),
+        measured(
+            "x",
+            Case(
+                "b",
+                "y",
+                lambda: (lambda: 1.0, lambda: 4.0),
+                FASTER,
+                None,
+                unit="MB",
+                needs="nowhere",
+            ),
+            CPU,
         ),
     ]
     pd.DataFrame([rows[0] | {"ratio": 1.5}]).to_csv(tmp_path / "before.csv")
     table = write(rows, {"x": "Title"}, tmp_path)
-    assert [row["met"] for row in read(tmp_path / "results.csv")] == ["yes", "nowhere is not installed"]
+    assert [row["met"] for row in read(tmp_path / "results.csv")] == [
+        "yes",
+        "nowhere is not installed",
+    ]
     text = (tmp_path / "results.md").read_text()
     assert "| a | y | 1 ± 0 MB | 4 ± 0 MB | 1.50 | 4.00 | ≥ 2 | yes |" in text
     assert "## Title" in text

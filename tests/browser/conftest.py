@@ -25,8 +25,16 @@ CELL = {
     "config": "abc",
     "code": ["c0de"],
 }
-CELL |= {"variant": ["fa11"], "variant_file": "data/variants/digits/plain.json", "made_from": [], "indexes": {}}
-CELL |= {"runs": [[seed, f"seed{seed}.json", "ok", "5ea1" * 16, 0] for seed in range(4)], "configuration": {"model": 0}}
+CELL |= {
+    "variant": ["fa11"],
+    "variant_file": "data/variants/digits/plain.json",
+    "made_from": [],
+    "indexes": {},
+}
+CELL |= {
+    "runs": [[seed, f"seed{seed}.json", "ok", "5ea1" * 16, 0] for seed in range(4)],
+    "configuration": {"model": 0},
+}
 BEHIND = {
     "tables": {
         "digits": {
@@ -36,7 +44,15 @@ BEHIND = {
             "rows": {"sgd+hsac": {"own": 0}},
         }
     },
-    "columns": [{"field": "a field", "how": "mean over seeds", "function": "f", "uses": ["own"], "finished": True}],
+    "columns": [
+        {
+            "field": "a field",
+            "how": "mean over seeds",
+            "function": "f",
+            "uses": ["own"],
+            "finished": True,
+        }
+    ],
     "lists": [["digits/sgd+hsac"]],
     "cells": {"digits/sgd+hsac": CELL},
     "parts": [{"name": "mlp"}],
@@ -49,7 +65,9 @@ CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
 @pytest.fixture(scope="session")
 def page(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of synthetic results of two experiments with four seeds each."""
-    root = synthetic_results(tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4)
+    root = synthetic_results(
+        tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4
+    )
     order = {name: ORDER[name] for name in ("digits", "glyphs_long_tailed")}
     runs = root / "runs.parquet"
     write_claims(CLAIMS, runs, root / "claims.json")

@@ -1,4 +1,6 @@
-"""The page as a reader meets it, in headless Chromium: no console error, nothing fetched, sorting, the trajectories."""
+"""The page as a reader meets it, in headless Chromium: no console error, nothing fetched, sorting,
+the trajectories.
+"""
 
 import html as html_module
 import json
@@ -10,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"
+)
 
 # what a reader does, done by a script; what came of it is left in the document's title
 READER = """
@@ -47,7 +53,10 @@ report.fetched = performance.getEntriesByType("resource").map(e => e.name).filte
 report.wide = document.documentElement.scrollWidth > window.innerWidth;
 document.title = JSON.stringify(report);
 """
-FIRST = '<script>window.seenErrors = []; addEventListener("error", e => seenErrors.push(e.message));</script>'
+FIRST = (
+    '<script>window.seenErrors = []; addEventListener("error", e =>'
+    " seenErrors.push(e.message));</script>"
+)
 
 
 def visit(page: Path, folder: Path, width: int) -> dict:
@@ -56,14 +65,32 @@ def visit(page: Path, folder: Path, width: int) -> dict:
     probe.write_text(
         html.replace("<head>", f"<head>{FIRST}").replace(
             "</body>",
-            f"<script>try {{ {READER} }} catch (e) {{ document.title = JSON.stringify(String(e)); }}</script></body>",
+            f"<script>try {{ {READER} }} catch (e) {{ document.title = JSON.stringify(String(e));"
+            " }</script></body>",
         )
     )
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+    ]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--enable-logging=stderr"]
+    command += [
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=5000",
+        "--enable-logging=stderr",
+    ]
     command += [f"--window-size={width},900", "--dump-dom", probe.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HOME": str(folder)},
+    )
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
     assert title is not None, done.stderr[-2000:]
@@ -87,7 +114,14 @@ def test_a_reader_sorts_and_browses(page: Path, tmp_path: Path, width: int) -> N
     assert report["experiments"] == 2
     assert "against training step" in report["label"]
     assert report["open"]
-    for words in ("digits: sgd+hsac: Test accuracy", "hsac why", "test_accuracy_percent", "4 records", "5ea1", "mlp"):
+    for words in (
+        "digits: sgd+hsac: Test accuracy",
+        "hsac why",
+        "test_accuracy_percent",
+        "4 records",
+        "5ea1",
+        "mlp",
+    ):
         assert words in report["why"]
     assert not report["openUnknown"]
     assert not report["wide"]  # tables scroll in their frames, the page itself does not

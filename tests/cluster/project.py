@@ -35,12 +35,20 @@ class Project:
         if content is not None:
             (folder / f"config/{scale}.yaml").write_text(yaml.safe_dump(content))
 
-    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Snakemake, running; standard error goes with standard output."""
         command = [sys.executable, "-m", "snakemake", "--config", f"scale={self.scale}", *arguments]
-        kept = {key: value for key, value in (environment or dict(os.environ)).items() if key not in UNSET}
+        kept = {
+            key: value
+            for key, value in (environment or dict(os.environ)).items()
+            if key not in UNSET
+        }
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(command, cwd=self.folder, env=kept | {"OMP_NUM_THREADS": "1"}, text=True, **output)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=kept | {"OMP_NUM_THREADS": "1"}, text=True, **output
+        )
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
         """What Snakemake printed; it must have ended well."""

@@ -55,7 +55,9 @@ class Slurm:
         self.folder = folder
         missing = [name for name in PROGRAMS if not shutil.which(name)]
         if missing:
-            raise CannotStart(f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)")
+            raise CannotStart(
+                f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
+            )
         if os.geteuid() != 0:
             raise CannotStart("its daemons must be started by root")
         for name in ("state", "spool", "bin"):
@@ -66,20 +68,30 @@ class Slurm:
             ports = first.getsockname()[1], second.getsockname()[1]
         conf = folder / "slurm.conf"
         conf.write_text(
-            CONFIGURATION.format(host=socket.gethostname(), controller=ports[0], daemon=ports[1], folder=folder)
+            CONFIGURATION.format(
+                host=socket.gethostname(), controller=ports[0], daemon=ports[1], folder=folder
+            )
         )
         # job steps are started without SLURM_*, and would look into /etc/slurm
         wrapper = folder / "bin/srun"
         wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
         wrapper.chmod(0o755)
-        self.environment = os.environ | {"SLURM_CONF": str(conf), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        self.environment = os.environ | {
+            "SLURM_CONF": str(conf),
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        }
         self._start()
 
     def _start(self) -> None:
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
-        files = {"socket": "munge.socket", "key-file": key.name, "pid-file": "munged.pid", "log-file": "munged.log"}
+        files = {
+            "socket": "munge.socket",
+            "key-file": key.name,
+            "pid-file": "munged.pid",
+            "log-file": "munged.log",
+        }
         options = [f"--{option}={self.folder / name}" for option, name in files.items()]
         try:
             self.run("munged", "--force", *options, f"--seed-file={self.folder / 'munged.seed'}")
@@ -87,13 +99,17 @@ class Slurm:
             self.run("slurmd", "-N", "n1")
             self.wait(lambda: self.node() == "IDLE", 30)
         except (subprocess.CalledProcessError, TimeoutError) as error:
-            said = [f"{log.name}: {log.read_text().strip()[-500:]}" for log in self.folder.glob("*.log")]
+            said = [
+                f"{log.name}: {log.read_text().strip()[-500:]}" for log in self.folder.glob("*.log")
+            ]
             self.stop()
             raise CannotStart(f"{error} {getattr(error, 'stderr', '')} {' '.join(said)}") from None
 
     def run(self, *command: str) -> str:
         """Standard output of a Slurm command."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+        )
         return done.stdout
 
     def wait(self, condition: Callable[[], object], seconds: float) -> None:
@@ -127,13 +143,17 @@ class Slurm:
         self.wait(self._answers, 60)
 
     def _answers(self) -> bool:
-        ping = subprocess.run(["scontrol", "ping"], env=self.environment, capture_output=True, text=True, timeout=60)
+        ping = subprocess.run(
+            ["scontrol", "ping"], env=self.environment, capture_output=True, text=True, timeout=60
+        )
         return ping.returncode == 0 and "UP" in ping.stdout
 
     def stop(self) -> None:
         """End the jobs and the daemons."""
         if (self.folder / "slurmctld.pid").is_file():
-            subprocess.run(["scancel", "--user=root"], env=self.environment, capture_output=True, timeout=60)
+            subprocess.run(
+                ["scancel", "--user=root"], env=self.environment, capture_output=True, timeout=60
+            )
             time.sleep(1)
         for name in ("slurmd", "slurmctld", "munged"):
             try:

@@ -1,4 +1,6 @@
-"""The profiles for any scheduler and for Kubernetes, with a scheduler of two scripts that kills some jobs."""
+"""The profiles for any scheduler and for Kubernetes, with a scheduler of two scripts that kills
+some jobs.
+"""
 
 import os
 import shutil
@@ -8,7 +10,8 @@ import pandas as pd
 from project import ROOT, Project, few
 
 RESOURCES = "{rule} {resources.mem_mb} {resources.runtime}"
-# the last word is the script; the first jobs that ask for a first attempt's memory or time are killed, as schedulers do
+# the last word is the script; the first jobs that ask for a first attempt's memory or time are
+# killed, as schedulers do
 QSUB = """#!/bin/bash
 queue=$(dirname "$0"); id=$$
 echo "$*" >> $queue/submitted
@@ -24,7 +27,8 @@ QSTAT = """#!/bin/sh
 rc=$(dirname "$0")/$1.rc
 if [ ! -s $rc ]; then echo running; elif [ "$(cat $rc)" = 0 ]; then echo success; else echo failed; fi
 """
-# create: the job's script in the background; get: what became of it; the first job of more than 8000 MB is killed
+# create: the job's script in the background; get: what became of it; the first job of more than
+# 8000 MB is killed
 KUBECTL = """#!{python}
 import os, pathlib, subprocess, sys, yaml
 here = pathlib.Path(__file__).parent
@@ -61,7 +65,9 @@ def scripts(folder, **texts):
 
 def check(project, target, options, environment=None):
     """Both runs are there, and nothing is left to do."""
-    assert "Nothing to be done" in project.run(*options, "--dry-run", target, environment=environment)
+    assert "Nothing to be done" in project.run(
+        *options, "--dry-run", target, environment=environment
+    )
     runs = pd.read_parquet(project.folder / target)
     assert len(runs) == 2
     assert set(runs["status"]) == {"ok"}
@@ -80,7 +86,9 @@ def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_pa
     assert (queue / "killed").read_text().split() == ["time", "memory"]
     rows = [line.split()[:3] for line in (queue / "submitted").read_text().splitlines()]
     asked = sorted((rule, int(memory), int(time)) for rule, memory, time in rows)
-    groups = [("GROUP", 4000, 30)] * 2 + [("GROUP", 8000, 60)]  # the variant, the table, and the variant again
+    groups = [("GROUP", 4000, 30)] * 2 + [
+        ("GROUP", 8000, 60)
+    ]  # the variant, the table, and the variant again
     assert asked == sorted([*groups, *[("train", 8000, 360)] * 2, ("train", 16000, 720)])
     check(project, "results/few/runs.parquet", options)
 
@@ -88,7 +96,10 @@ def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_pa
 def test_kubernetes_jobs_ask_for_what_the_profile_says(tmp_path):
     project = Project(tmp_path / "project", "few", few(["sgd+fixed@0.3"]))
     found = scripts(tmp_path / "bin", kubectl=KUBECTL.format(python=shutil.which("python")))
-    job = {"HSAC_JOB": str(ROOT / "profiles/kubernetes/job.yaml"), "PATH": f"{found}:{os.environ['PATH']}"}
+    job = {
+        "HSAC_JOB": str(ROOT / "profiles/kubernetes/job.yaml"),
+        "PATH": f"{found}:{os.environ['PATH']}",
+    }
     options = ("--workflow-profile", "profiles/kubernetes", "--seconds-between-status-checks", "1")
     environment = dict(os.environ) | job
     project.run(*options, "--jobs", "2", "results/few/runs.parquet", environment=environment)
@@ -100,9 +111,14 @@ def test_kubernetes_jobs_ask_for_what_the_profile_says(tmp_path):
 
 def test_a_job_without_a_template_is_one_line(tmp_path):
     script = tmp_path / "script.sh"
-    script.write_text('#!/bin/sh\n# properties = {"threads": 1, "resources": {"mem_mb": 1, "runtime": 1}}\n')
+    script.write_text(
+        '#!/bin/sh\n# properties = {"threads": 1, "resources": {"mem_mb": 1, "runtime": 1}}\n'
+    )
     environment = {key: value for key, value in os.environ.items() if key != "HSAC_JOB"}
     command = [ROOT / "profiles/kubernetes/submit", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "HSAC_JOB: found nothing; it must name your copy of profiles/kubernetes/job.yaml\n"
+    assert (
+        done.stderr
+        == "HSAC_JOB: found nothing; it must name your copy of profiles/kubernetes/job.yaml\n"
+    )

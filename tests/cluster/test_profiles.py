@@ -1,4 +1,6 @@
-"""Profiles: every one plans the workflow, leaves room for the user's own, and asks for more at every attempt."""
+"""Profiles: every one plans the workflow, leaves room for the user's own, and asks for more at
+every attempt.
+"""
 
 import re
 import subprocess
@@ -24,14 +26,32 @@ def remote_rules() -> set[str]:
     """Rules that are submitted."""
     texts = [path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")]
     found = set(re.findall(r"^rule (\w+):", "\n".join(texts), re.M))
-    local = re.search(r"^localrules:\n((?:    \w+,\n)+)", (ROOT / "workflow/Snakefile").read_text(), re.M)
+    local = re.search(
+        r"^localrules:\n((?:    \w+,\n)+)", (ROOT / "workflow/Snakefile").read_text(), re.M
+    )
     return found - set(re.findall(r"\w+", local[1]))
 
 
 @pytest.mark.parametrize("name", ["default", *CLUSTER])
 def test_a_dry_run_plans_the_workflow(name):
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nolock", "--quiet", "rules", "--cores", "2"]
-    command += ["--workflow-profile", f"profiles/{name}", "--config", "scale=smoke", "seeds=[0,1,999]"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--dry-run",
+        "--nolock",
+        "--quiet",
+        "rules",
+        "--cores",
+        "2",
+    ]
+    command += [
+        "--workflow-profile",
+        f"profiles/{name}",
+        "--config",
+        "scale=smoke",
+        "seeds=[0,1,999]",
+    ]
     if name == "generic":
         command += ["--cluster-generic-submit-cmd", "qsub"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -46,13 +66,23 @@ def test_every_submitted_rule_has_resources_that_double_with_each_attempt(name):
     assert set(found["set-resources"]) == set(found["groups"]) | TRAINING == remote_rules()
     for resources in found["set-resources"].values():
         for key in ("mem_mb", "runtime"):
-            first, second, third = (eval(resources[key], {"attempt": attempt}) for attempt in (1, 2, 3))
+            first, second, third = (
+                eval(resources[key], {"attempt": attempt}) for attempt in (1, 2, 3)
+            )
             assert first > 0
             assert (second, third) == (2 * first, 4 * first)
 
 
 def test_the_profiles_differ_in_the_scheduler_alone():
-    for key in ("set-resources", "set-threads", "groups", "retries", "latency-wait", "keep-going", "rerun-incomplete"):
+    for key in (
+        "set-resources",
+        "set-threads",
+        "groups",
+        "retries",
+        "latency-wait",
+        "keep-going",
+        "rerun-incomplete",
+    ):
         assert profile("slurm")[key] == profile("generic")[key] == profile("kubernetes")[key]
 
 
@@ -74,14 +104,23 @@ def test_a_user_s_profile_and_one_of_these_combine(tmp_path, monkeypatch):
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(site))
     (tmp_path / "bundle.yaml").write_text("bundle: 5\n")
     monkeypatch.chdir(ROOT)
-    arguments = ["--profile", str(tmp_path), "--workflow-profile", "profiles/slurm", "--config", "scale=paper"]
+    arguments = [
+        "--profile",
+        str(tmp_path),
+        "--workflow-profile",
+        "profiles/slurm",
+        "--config",
+        "scale=paper",
+    ]
     _, args = parse_args(arguments)
     assert {"slurm_account", "slurm_partition"} <= set(args.default_resources)
     assert [Path(path) for path in args.configfile] == [tmp_path / "bundle.yaml"]
     assert args.executor == "slurm"
     assert set(args.set_resources) == remote_rules()
     for name in CLUSTER:  # left to the user's
-        assert not {"default-resources", "config", "configfile", "group-components"} & set(profile(name))
+        assert not {"default-resources", "config", "configfile", "group-components"} & set(
+            profile(name)
+        )
 
 
 def test_an_array_is_never_held_back():

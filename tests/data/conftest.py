@@ -1,4 +1,6 @@
-"""A folder with the quick datasets fetched; a web server on this machine; a catalogue of one dataset."""
+"""A folder with the quick datasets fetched; a web server on this machine; a catalogue of one
+dataset.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -12,8 +12,10 @@ from typing import Any
 
 @dataclass
 class Served:
-    """``files`` by address path; ``breaks`` says after how many bytes the next answers for a path break off; ``asked``
-    keeps method, path and range of each request; ``pause`` holds the second half of a body back for so many seconds."""
+    """``files`` by address path; ``breaks`` says after how many bytes the next answers for a path
+    break off; ``asked`` keeps method, path and range of each request; ``pause`` holds the second
+    half of a body back for so many seconds.
+    """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)

@@ -24,14 +24,19 @@ GOOD: dict[str, Any] = {
 
 def test_an_entry_is_read_with_its_defaults() -> None:
     entry = catalogue.parse("path", GOOD)
-    assert entry.forms == (catalogue.Form("paths:build", {}, (catalogue.File("a/b/c.npz", ("hub:c.npz",), None),)),)
+    assert entry.forms == (
+        catalogue.Form("paths:build", {}, (catalogue.File("a/b/c.npz", ("hub:c.npz",), None),)),
+    )
     assert (entry.by_hand, entry.rendered, entry.arrays, entry.any_order) == (None, False, {}, {})
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"bulid": "x"}, "catalogue.yaml: path: found 'the field bulid'; allowed is one of name, kind"),
+        (
+            {"bulid": "x"},
+            "catalogue.yaml: path: found 'the field bulid'; allowed is one of name, kind",
+        ),
         ({"kind": "images "}, "path.kind: found 'images '; allowed is images, graph, labels"),
         ({"licence": None}, "path.licence: found None"),
         ({"sha256": "12"}, "path.sha256: found '12'; allowed is 64 hexadecimal digits"),
@@ -39,10 +44,19 @@ def test_an_entry_is_read_with_its_defaults() -> None:
         ({"forms": []}, "path.forms"),
         ({"forms": [{"build": "paths"}]}, r"path.forms\[0\].build"),
         ({"forms": [{"build": "paths:build", "file": []}]}, "the field file"),
-        ({"forms": [{"build": "p:b", "files": [{"path": "../x"}]}]}, r"files\[0\].path: found '../x'"),
+        (
+            {"forms": [{"build": "p:b", "files": [{"path": "../x"}]}]},
+            r"files\[0\].path: found '../x'",
+        ),
         ({"forms": [{"build": "p:b", "files": [{"path": "/x"}]}]}, r"files\[0\].path"),
-        ({"forms": [{"build": "p:b", "files": [{"path": "x", "urls": ["http://y"]}]}]}, r"urls\[0\]: found 'http://y'"),
-        ({"forms": [{"build": "p:b", "files": [{"path": "a/b/c", "urls": ["hub:d"]}]}]}, "part of `path` after"),
+        (
+            {"forms": [{"build": "p:b", "files": [{"path": "x", "urls": ["http://y"]}]}]},
+            r"urls\[0\]: found 'http://y'",
+        ),
+        (
+            {"forms": [{"build": "p:b", "files": [{"path": "a/b/c", "urls": ["hub:d"]}]}]},
+            "part of `path` after",
+        ),
     ],
 )
 def test_a_slip_in_an_entry_is_named(change: dict[str, Any], words: str) -> None:
@@ -59,20 +73,31 @@ def test_a_missing_field_is_named() -> None:
 def test_every_entry_has_a_builder(name: str) -> None:
     for form in catalogue.entry(name).forms:
         module, _, function = form.build.partition(":")
-        assert callable(getattr(__import__(f"hsac.data.sources.{module}", fromlist=[function]), function))
+        assert callable(
+            getattr(__import__(f"hsac.data.sources.{module}", fromlist=[function]), function)
+        )
 
 
 def unpickles(code: str) -> bool:
-    """Whether the code opens pickles: by the modules it names, torch.load of more than plain arrays, allow_pickle."""
+    """Whether the code opens pickles: by the modules it names, torch.load of more than plain
+    arrays, allow_pickle.
+    """
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Name):
             words = {getattr(node, "module", None), getattr(node, "id", None)}
             words |= {alias.name for alias in getattr(node, "names", [])}
             if words & {"pickle", "dill", "joblib", "Planetoid"}:
                 return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "load"
+        ):
             given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
-            if getattr(node.func.value, "id", "") == "torch" and given.get("weights_only") is not True:
+            if (
+                getattr(node.func.value, "id", "") == "torch"
+                and given.get("weights_only") is not True
+            ):
                 return True
             if given.get("allow_pickle", False):
                 return True
@@ -80,9 +105,16 @@ def unpickles(code: str) -> bool:
 
 
 def test_pickles_are_noticed() -> None:
-    for code in ("import pickle", "from pickle import load", "torch.load(p)", "np.load(p, allow_pickle=True)"):
+    for code in (
+        "import pickle",
+        "from pickle import load",
+        "torch.load(p)",
+        "np.load(p, allow_pickle=True)",
+    ):
         assert unpickles(code)
-    assert not unpickles("np.load(p, allow_pickle=False); torch.load(p, weights_only=True)  # no pickle")
+    assert not unpickles(
+        "np.load(p, allow_pickle=False); torch.load(p, weights_only=True)  # no pickle"
+    )
 
 
 def test_what_is_unpickled_has_file_hashes() -> None:

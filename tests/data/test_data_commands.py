@@ -1,4 +1,6 @@
-"""`hsac data`: list, verify, info, mirror, on a catalogue of one dataset with a file and one without."""
+"""`hsac data`: list, verify, info, mirror, on a catalogue of one dataset with a file and one
+without.
+"""
 
 from pathlib import Path
 
@@ -52,7 +54,13 @@ def test_list_says_where_each_dataset_is(data, tmp_path, capsys, monkeypatch):
 def test_info_tells_everything(data, served, capsys):
     text = "\n".join(said(capsys, "info", "toy"))
     entry = catalogue.entry("toy")
-    for words in (PATH, f"{served.url}/toy", *entry.arrays.values(), "can be fetched", "12 images, 4 x 4"):
+    for words in (
+        PATH,
+        f"{served.url}/toy",
+        *entry.arrays.values(),
+        "can be fetched",
+        "12 images, 4 x 4",
+    ):
         assert words in text
 
 
@@ -97,7 +105,9 @@ def test_a_mirror_goes_round(data, served, capsys, tmp_path, monkeypatch):
     served.files.clear()
     assert said(capsys, "mirror", str(tmp_path / "two"), "toy") == ["0", "toy: 1 files copied"]
     assert said(capsys, "mirror", str(tmp_path / "two"), "toy") == ["0", "toy: 0 files copied"]
-    assert (tmp_path / "two" / "SHA256SUMS").read_bytes() == (tmp_path / "one" / "SHA256SUMS").read_bytes()
+    assert (tmp_path / "two" / "SHA256SUMS").read_bytes() == (
+        tmp_path / "one" / "SHA256SUMS"
+    ).read_bytes()
     monkeypatch.setenv("HSAC_MIRROR", str(tmp_path / "two"))
     assert said(capsys, "fetch", "toy")[0] == "0"
 
@@ -112,7 +122,9 @@ def test_a_mirror_takes_no_damaged_file(data, served, capsys, tmp_path):
     assert said(capsys, "mirror", str(tmp_path / "one"), "toy")[0] == "2"
 
 
-def test_the_configurations_mirror_is_used_and_the_variable_wins(data, capsys, tmp_path, monkeypatch):
+def test_the_configurations_mirror_is_used_and_the_variable_wins(
+    data, capsys, tmp_path, monkeypatch
+):
     cli.main(["data", "mirror", str(tmp_path / "mirror"), "toy"])
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.yaml").write_text("mirror: mirror\n")
@@ -130,7 +142,9 @@ def test_the_configurations_mirror_is_used_and_the_variable_wins(data, capsys, t
         "hsac: mirror: found 'nowhere'; allowed is a folder that holds a mirror",
     ]
     (tmp_path / "config" / "config.yaml").write_text("mirror: 3\n")
-    assert said(capsys, "list")[1].endswith("config.yaml: mirror: found 3; allowed is a folder or null")
+    assert said(capsys, "list")[1].endswith(
+        "config.yaml: mirror: found 3; allowed is a folder or null"
+    )
 
 
 @pytest.mark.parametrize("action", ["list", "fetch", "verify", "info", "mirror"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsac import registry
+from hsac import parts
 from hsac.data import variants
 from hsac.data.noise import asymmetric
 from hsac.data.noise.instance import Instance
@@ -19,7 +19,7 @@ from hsac.data.variants import _parts, label_noise
 from hsac.errors import InputError
 
 KIND = label_noise.FAMILY
-RATED = [name for name in registry.names(KIND) if "rate" in registry.parameters(KIND, name)]
+RATED = [name for name in parts.names(KIND) if "rate" in parts.parameters(KIND, name)]
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 MAP = {"0": "1", "2": "0"}
 
@@ -38,12 +38,14 @@ def some_images(
     }
 
 
-def corrupted(kind: str, data: dict[str, np.ndarray], draw: int = 3, **parameters: Any) -> np.ndarray:
+def corrupted(
+    kind: str, data: dict[str, np.ndarray], draw: int = 3, **parameters: Any
+) -> np.ndarray:
     """Labels of all images."""
     if kind == "asymmetric":
         parameters = {"map": MAP} | parameters
     streams = (_parts.generator(draw, purpose) for purpose in ("stream", "common"))
-    noise = registry.build(KIND, kind, parameters, kind)
+    noise = parts.build(KIND, kind, parameters, kind)
     return noise.corrupt(data, np.arange(len(data["label"])), *streams)
 
 
@@ -75,19 +77,32 @@ def test_asymmetric_noise_follows_its_map() -> None:
 
 def test_the_map_of_cifar10_is_the_published_one_and_the_default() -> None:
     data = some_images(n=6000, classes=10) | {"classes": np.array(CIFAR10)}
-    noisy = registry.build(KIND, "asymmetric", {"rate": 1}, "x").corrupt(
+    noisy = parts.build(KIND, "asymmetric", {"rate": 1}, "x").corrupt(
         data, np.arange(6000), *(_parts.generator(0, word) for word in "ab")
     )
-    pairs = {CIFAR10[int(a)]: CIFAR10[int(b)] for a, b in zip(data["label"], noisy, strict=True) if a != b}
+    pairs = {
+        CIFAR10[int(a)]: CIFAR10[int(b)]
+        for a, b in zip(data["label"], noisy, strict=True)
+        if a != b
+    }
     assert pairs == asymmetric.CIFAR10
-    assert pairs == {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"}
+    assert pairs == {
+        "truck": "automobile",
+        "bird": "airplane",
+        "deer": "horse",
+        "cat": "dog",
+        "dog": "cat",
+    }
 
 
 @pytest.mark.parametrize(
     ("parameters", "line"),
     [
         ({}, "map: found nothing, and the dataset has no class 'truck' of CIFAR-10's map"),
-        ({"map": {"0": "9"}}, "map: found '9', which is no class of the dataset; allowed are 0, 1, 2, 3, 4, 5, 6"),
+        (
+            {"map": {"0": "9"}},
+            "map: found '9', which is no class of the dataset; allowed are 0, 1, 2, 3, 4, 5, 6",
+        ),
         ({"map": {"0": "0"}}, "map: found {'0': '0'}"),
         ({"map": {"0": 1}}, "map: found {'0': 1}"),
     ],
@@ -126,9 +141,15 @@ def test_wrong_labels_are_other_classes_at_the_rate_at_most(
 
 
 def test_instance_noise_depends_on_the_image() -> None:
-    """Copies of one image that are mislabelled go the way of the image's projection, and its rate is its own."""
+    """Copies of one image that are mislabelled go the way of the image's projection, and its rate
+    is its own.
+    """
     data = some_images(n=3000, classes=5, shape=(28, 28))
-    data["image"][:1500], data["image"][1500:], data["label"][:-60] = data["image"][0], data["image"][-1], 0
+    data["image"][:1500], data["image"][1500:], data["label"][:-60] = (
+        data["image"][0],
+        data["image"][-1],
+        0,
+    )
     noisy = corrupted("instance", data, draw=0, rate=0.5)
     goals = [np.bincount(rows[rows != 0], minlength=5) for rows in (noisy[:1500], noisy[1500:-60])]
     assert [goal.max() / goal.sum() > 0.9 for goal in goals] == [True, True]
@@ -161,7 +182,9 @@ def test_instance_products_are_exact_whole_numbers() -> None:
 
 
 def test_other_kernels_make_the_same_labels() -> None:
-    """The libraries' kernels for another processor sum floats in another order; the labels must not show it."""
+    """The libraries' kernels for another processor sum floats in another order; the labels must not
+    show it.
+    """
     code = """
 import numpy as np
 from hsac.data.variants import label_noise
@@ -172,7 +195,9 @@ data = {"image": image, "label": label, "split": split, "group": np.arange(1200)
 print(label_noise.build(data, kind="instance")["labels"]["train"].tolist())
 """
     said = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        ).stdout
         for env in (dict(os.environ), {**os.environ, "OPENBLAS_CORETYPE": "Prescott"})
     ]
     assert len(said[0]) > 1000
@@ -185,16 +210,24 @@ def human(data: dict[str, np.ndarray], wrong: int = 30) -> dict[str, np.ndarray]
     worse = clean.copy()
     worse[:wrong] = (worse[:wrong] + 1) % 7
     coarse = clean // 2
-    return data | {"labels/clean_label": clean, "labels/worse_label": worse, "labels/coarse_label": coarse}
+    return data | {
+        "labels/clean_label": clean,
+        "labels/worse_label": worse,
+        "labels/coarse_label": coarse,
+    }
 
 
 def test_human_labels_are_those_of_the_column() -> None:
     data = human(some_images())
-    made = label_noise.build(data, kind="human", labels="cifar10n", column="worse_label", validation=0.1)
+    made = label_noise.build(
+        data, kind="human", labels="cifar10n", column="worse_label", validation=0.1
+    )
     pool = np.flatnonzero(data["split"] != 2)
     for part, labels in made["labels"].items():
         assert labels.dtype == np.int64
-        assert np.array_equal(labels, data["labels/worse_label"][np.searchsorted(pool, made["indices"][part])])
+        assert np.array_equal(
+            labels, data["labels/worse_label"][np.searchsorted(pool, made["indices"][part])]
+        )
     assert sum(made["counts"]["wrong"].values()) == 30
     assert made["counts"]["wrong_share"] == 0.06
     assert "column worse_label of cifar10n" in made["words"]
@@ -208,7 +241,7 @@ def test_whatever_people_said_is_given(labels: list[int], draw: int) -> None:
     data["split"] = np.random.default_rng(draw).permutation(data["split"])  # training rows anywhere
     pool = np.flatnonzero(data["split"] != 2)
     data["labels/clean_label"] = data["label"][pool].astype(np.uint8)
-    made = registry.build(KIND, "human", {}, "x", labels="people", column="worse_label")
+    made = parts.build(KIND, "human", {}, "x", labels="people", column="worse_label")
     streams = [_parts.generator(draw, word) for word in "ab"]
     assert made.corrupt(data, pool, *streams).tolist() == labels
     assert made.corrupt(data, pool[::-3], *streams).tolist() == labels[::-3]
@@ -220,16 +253,31 @@ def test_whatever_people_said_is_given(labels: list[int], draw: int) -> None:
         (
             {},
             "worst_label",
-            "column: found 'worst_label'; of cifar10n allowed are clean_label, coarse_label, worse_label",
+            (
+                "column: found 'worst_label'; of cifar10n allowed are clean_label, coarse_label,"
+                " worse_label"
+            ),
         ),
         ({}, "coarse_label", "column: found 'coarse_label' with 4 classes; allowed is one with 7"),
-        ({"labels/clean_label": np.zeros(500, np.uint8)}, "worse_label", "rows, so the images are in another order"),
-        ({"labels/clean_label": np.zeros(7, np.uint8)}, "worse_label", "with 7 clean labels; allowed is one with 500"),
+        (
+            {"labels/clean_label": np.zeros(500, np.uint8)},
+            "worse_label",
+            "rows, so the images are in another order",
+        ),
+        (
+            {"labels/clean_label": np.zeros(7, np.uint8)},
+            "worse_label",
+            "with 7 clean labels; allowed is one with 500",
+        ),
     ],
 )
-def test_human_labels_that_do_not_fit_are_refused(change: dict[str, Any], column: str, line: str) -> None:
+def test_human_labels_that_do_not_fit_are_refused(
+    change: dict[str, Any], column: str, line: str
+) -> None:
     with pytest.raises(InputError, match=re.escape(line)):
-        label_noise.build(human(some_images()) | change, kind="human", labels="cifar10n", column=column)
+        label_noise.build(
+            human(some_images()) | change, kind="human", labels="cifar10n", column=column
+        )
 
 
 @pytest.mark.parametrize(
@@ -239,15 +287,29 @@ def test_human_labels_that_do_not_fit_are_refused(change: dict[str, Any], column
         ({}, "v.kind: found nothing; recipe label_noise needs it"),
         (
             {"kind": "pair", "rat": 0.1},
-            "v.rat: found an unknown parameter; recipe label_noise of kind pair allowed are draw, kind,",
+            (
+                "v.rat: found an unknown parameter; recipe label_noise of kind pair allowed are"
+                " draw, kind,"
+            ),
         ),
         ({"kind": "pair", "map": {}}, "v.map: found an unknown parameter"),
-        ({"kind": "human", "labels": "cifar10n", "column": "worse_label", "rate": 0.4}, "v.rate: found an unknown"),
-        ({"kind": "human", "labels": "cifar10n"}, "v.column: found nothing; recipe label_noise of kind human needs it"),
-        ({"kind": "human", "labels": "digits", "column": "worse_label"}, "v.labels: found 'digits'"),
+        (
+            {"kind": "human", "labels": "cifar10n", "column": "worse_label", "rate": 0.4},
+            "v.rate: found an unknown",
+        ),
+        (
+            {"kind": "human", "labels": "cifar10n"},
+            "v.column: found nothing; recipe label_noise of kind human needs it",
+        ),
+        (
+            {"kind": "human", "labels": "digits", "column": "worse_label"},
+            "v.labels: found 'digits'",
+        ),
     ],
 )
-def test_parameters_of_a_kind_are_checked_beside_the_recipes(recipe: dict[str, Any], line: str) -> None:
+def test_parameters_of_a_kind_are_checked_beside_the_recipes(
+    recipe: dict[str, Any], line: str
+) -> None:
     with pytest.raises(InputError, match=re.escape(line)):
         variants.check_recipe({"recipe": "label_noise", **recipe}, "v")
 

@@ -29,7 +29,9 @@ def manifest(root: Path) -> dict:
 def left(root: Path) -> list[str]:
     """Files below the downloads and the rejected."""
     folders = (root / "downloads", root / "rejected")
-    return sorted(p.relative_to(root).as_posix() for f in folders for p in f.rglob("*") if p.is_file())
+    return sorted(
+        p.relative_to(root).as_posix() for f in folders for p in f.rglob("*") if p.is_file()
+    )
 
 
 def test_a_plain_file_arrives_and_is_not_asked_for_again(served, use, tmp_path):
@@ -67,7 +69,14 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_was(served, use, tmp_path):
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_an_interrupted_fetch_is_resumed_or_started_again(changed, served, use, tmp_path):
-    served.files["/toy"], served.breaks["/toy"] = npz(upstream(1)) if changed else GOOD, [500, 100, 100]
+    served.files["/toy"], served.breaks["/toy"] = (
+        npz(upstream(1)) if changed else GOOD,
+        [
+            500,
+            100,
+            100,
+        ],
+    )
     entry = use(toy(f"{served.url}/toy"))
     with pytest.raises(InputError, match="broke off 3 times"):
         store.fetch("toy", tmp_path)
@@ -117,7 +126,10 @@ def test_a_wrong_file_put_by_hand_is_set_aside_and_fetched(served, use, tmp_path
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(npz(upstream(1)), "train/image decode to another content"), (GOOD[:600], "cannot be decoded")],
+    [
+        (npz(upstream(1)), "train/image decode to another content"),
+        (GOOD[:600], "cannot be decoded"),
+    ],
 )
 def test_downloads_with_other_content_are_set_aside(data, words, served, use, tmp_path):
     served.files["/toy"] = data
@@ -147,7 +159,12 @@ def test_the_error_without_network_and_mirror_names_the_ways_out(served, use, tm
         store.fetch("toy", tmp_path)
     assert time.monotonic() - began < 5
     said = str(caught.value)
-    for words in ("dataset toy", f"{served.url}{HUB} (status 404)", f"{NOWHERE} (no connection)", "HSAC_MIRROR"):
+    for words in (
+        "dataset toy",
+        f"{served.url}{HUB} (status 404)",
+        f"{NOWHERE} (no connection)",
+        "HSAC_MIRROR",
+    ):
         assert words in said
     for words in ("`mirror:`", PATH, str(tmp_path / "downloads"), "Ask the author."):
         assert words in said
@@ -198,7 +215,9 @@ def test_what_a_mirror_has_of_a_form_is_taken_from_there(served, tmp_path):
     entry = toy()
     first, second = catalogue.File(PATH), catalogue.File("org/toy/b", (f"{served.url}/b",))
     form, folder = obtain.obtain(
-        catalogue.Entry(**{**vars(entry), "forms": (catalogue.Form("toy:build", {}, (first, second)),)}),
+        catalogue.Entry(
+            **{**vars(entry), "forms": (catalogue.Form("toy:build", {}, (first, second)),)}
+        ),
         tmp_path / "data",
         mirrored(tmp_path / "mirror"),
     )
@@ -217,12 +236,17 @@ def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
 def fetching(served: Served, root: Path) -> subprocess.Popen:
     """Another process that fetches the toy."""
     code = (
-        "from pathlib import Path; from hsac.data import catalogue, download, store; from toy_source import toy\n"
-        f"download.CHUNK = 100; entry = toy({served.url + '/toy'!r}); catalogue._entries = lambda: dict(toy=entry)\n"
-        f"store.fetch('toy', Path({str(root)!r}))"
+        "from pathlib import Path; from hsac.data import catalogue, download, store; from"
+        f" toy_source import toy\ndownload.CHUNK = 100; entry = toy({served.url + '/toy'!r});"
+        f" catalogue._entries = lambda: dict(toy=entry)\nstore.fetch('toy', Path({str(root)!r}))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
@@ -237,7 +261,10 @@ def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
 
 def test_a_killed_fetch_is_taken_up(served, use, tmp_path):
     served.files["/toy"], served.pause = GOOD, 30.0
-    process, part = fetching(served, tmp_path), tmp_path / "downloads" / ".incoming" / f"{PATH}.part"
+    process, part = (
+        fetching(served, tmp_path),
+        tmp_path / "downloads" / ".incoming" / f"{PATH}.part",
+    )
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -26,7 +26,9 @@ def edges(drawn: nx.Graph) -> tuple[np.ndarray, int]:
 
 
 def slow_delta(drawn: nx.Graph) -> float:
-    """Half the gap of the two largest of the three sums of opposite distances, largest over all quadruples."""
+    """Half the gap of the two largest of the three sums of opposite distances, largest over all
+    quadruples.
+    """
     part = drawn.subgraph(max(nx.connected_components(drawn), key=len))
     d = dict(nx.all_pairs_shortest_path_length(part))
     gaps = [0.0]
@@ -82,12 +84,16 @@ def test_a_tree_is_laid_out_by_depth_without_overlap() -> None:
     tree = nx.balanced_tree(3, 4)
     place = graph.radial(*edges(tree))
     depth = nx.shortest_path_length(tree, 0)
-    np.testing.assert_allclose(np.hypot(*place.T), [depth[node] for node in range(len(place))], atol=1e-9)
+    np.testing.assert_allclose(
+        np.hypot(*place.T), [depth[node] for node in range(len(place))], atol=1e-9
+    )
     assert len(np.unique(place.round(6), axis=0)) == len(place)
 
 
 def test_a_path_and_a_single_node_can_be_drawn() -> None:
-    assert np.hypot(*graph.radial(*edges(nx.path_graph(4))).T).tolist() == pytest.approx([0, 1, 2, 3])
+    assert np.hypot(*graph.radial(*edges(nx.path_graph(4))).T).tolist() == pytest.approx(
+        [0, 1, 2, 3]
+    )
     assert graph.radial(np.empty((2, 0), np.int64), 1).tolist() == [[0, 0]]
 
 
@@ -106,7 +112,9 @@ def test_a_large_graph_is_described() -> None:
     figure, caption, numbers = graph.draw("made", arrays)
     assert numbers["components"] == 2
     assert numbers["largest_component"] == 600
-    assert numbers["homophily"] == pytest.approx((arrays["y"][edge[0]] == arrays["y"][edge[1]]).mean())
+    assert numbers["homophily"] == pytest.approx(
+        (arrays["y"][edge[0]] == arrays["y"][edge[1]]).mean()
+    )
     assert not numbers["tree"]
     assert f"δ ≥ {numbers['delta']:g}" in caption
     assert "made: 603 nodes" in figure._suptitle.get_text()
@@ -155,11 +163,15 @@ def test_who_calls_what_what() -> None:
     assert "people" in caption
 
 
-def test_a_picture_is_written_with_its_caption_and_is_always_the_same(root: Path, tmp_path: Path) -> None:
+def test_a_picture_is_written_with_its_caption_and_is_always_the_same(
+    root: Path, tmp_path: Path
+) -> None:
     for folder in ("one", "two"):
         write_picture("disease", root, tmp_path / folder / "disease.png")
     for ending in ("png", "pdf", "json"):
-        one, two = ((tmp_path / folder / f"disease.{ending}").read_bytes() for folder in ("one", "two"))
+        one, two = (
+            (tmp_path / folder / f"disease.{ending}").read_bytes() for folder in ("one", "two")
+        )
         assert one == two
     said = json.loads((tmp_path / "one" / "disease.json").read_text())
     assert said["verified"] == "yes"
@@ -174,7 +186,9 @@ def test_what_cannot_be_drawn_is_one_line(root: Path, tmp_path: Path) -> None:
         write_picture("cora", tmp_path, tmp_path / "cora.png")
 
 
-def test_the_command_draws(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_command_draws(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.setenv("HSAC_DATA", str(root))
     assert main(["data", "info", "digits", "--picture", str(tmp_path / "digits.png")]) == 0
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
@@ -182,6 +196,9 @@ def test_the_command_draws(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_pictures_need_no_torch() -> None:
-    code = "import sys, hsac.data.pictures; print([m for m in ('torch', 'datasets') if m in sys.modules])"
+    code = (
+        "import sys, hsac.data.pictures; print([m for m in ('torch', 'datasets') if m in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -38,10 +38,14 @@ def copied(mirror: Path, tmp_path: Path):
         ("cora", "planetoid/Cora/raw/ind.cora.tx"),
         ("airport", "airport/airport.npz"),
         ("cifar10n", "cifar-n/cifar10n.npz"),
-        pytest.param("omniglot", "omniglot/data/background-00000-of-00001.parquet", marks=pytest.mark.slow),
+        pytest.param(
+            "omniglot", "omniglot/data/background-00000-of-00001.parquet", marks=pytest.mark.slow
+        ),
     ],
 )
-def test_a_flipped_byte_is_caught_and_named(name: str, damaged: str, sums: bool, copied, tmp_path: Path) -> None:
+def test_a_flipped_byte_is_caught_and_named(
+    name: str, damaged: str, sums: bool, copied, tmp_path: Path
+) -> None:
     folder = copied(name, damaged, sums)
     with pytest.raises(InputError, match=damaged) as caught:
         fetch(name, tmp_path / "data", folder)

@@ -1,4 +1,6 @@
-"""The sources of real data: each container against the other, against the mirror, and against damage."""
+"""The sources of real data: each container against the other, against the mirror, and against
+damage.
+"""
 
 import io
 import json
@@ -15,8 +17,24 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hsac.data import catalogue, fetch
-from hsac.data.sources import airport, cifar_fs, cifarn, cub, disease_lp, hub, mini_imagenet, omniglot
-from hsac.data.store import array_sha256, content_sha256, counts_of, load_arrays, load_graph, raw_folder
+from hsac.data.sources import (
+    airport,
+    cifar_fs,
+    cifarn,
+    cub,
+    disease_lp,
+    hub,
+    mini_imagenet,
+    omniglot,
+)
+from hsac.data.store import (
+    array_sha256,
+    content_sha256,
+    counts_of,
+    load_arrays,
+    load_graph,
+    raw_folder,
+)
 from hsac.errors import InputError
 
 QUICK = ("cora", "citeseer", "pubmed", "airport", "disease_lp", "cifar10n", "cifar100n")
@@ -40,12 +58,17 @@ def noise(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def write_parquet(path: Path, images: list[np.ndarray], words: list[str] | None = None, **columns: list) -> None:
+def write_parquet(
+    path: Path, images: list[np.ndarray], words: list[str] | None = None, **columns: list
+) -> None:
     import datasets as hf
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(pixels) for pixels in images]
-    kinds = {name: hf.Value("string" if isinstance(v[0], str) else "int64") for name, v in columns.items()}
+    kinds = {
+        name: hf.Value("string" if isinstance(v[0], str) else "int64")
+        for name, v in columns.items()
+    }
     if words:
         kinds["label"] = hf.ClassLabel(names=words)
     features = hf.Features({"image": hf.Image(), **kinds})
@@ -56,7 +79,9 @@ def write_parquet(path: Path, images: list[np.ndarray], words: list[str] | None 
 
 
 @pytest.mark.parametrize("name", MIRRORED)
-def test_mirrored_data_are_verified_and_have_the_published_counts(name: str, fetched: Fetched) -> None:
+def test_mirrored_data_are_verified_and_have_the_published_counts(
+    name: str, fetched: Fetched
+) -> None:
     entry = catalogue.entry(name)
     arrays = fetched(name)
     assert entry.sha256 == content_sha256(arrays)
@@ -65,7 +90,9 @@ def test_mirrored_data_are_verified_and_have_the_published_counts(name: str, fet
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cora", 7), ("citeseer", 6), ("pubmed", 3)])
-def test_the_public_split_of_a_citation_graph_is_kept(name: str, classes: int, fetched: Fetched) -> None:
+def test_the_public_split_of_a_citation_graph_is_kept(
+    name: str, classes: int, fetched: Fetched
+) -> None:
     arrays = fetched(name)
     assert [int((arrays["split"] == part).sum()) for part in range(3)] == [20 * classes, 500, 1000]
     assert set(np.bincount(arrays["y"][arrays["split"] == 0])) == {20}
@@ -79,11 +106,21 @@ def test_the_public_split_of_a_citation_graph_is_kept(name: str, classes: int, f
     [
         # sizes of the classes by name, as the sets' first papers and pages give them
         ("cora", {"neural networks": 818, "theory": 351, "case based": 298, "rule learning": 180}),
-        ("citeseer", {"databases": 701, "information retrieval": 668, "agents": 596, "machine learning": 590}),
+        (
+            "citeseer",
+            {
+                "databases": 701,
+                "information retrieval": 668,
+                "agents": 596,
+                "machine learning": 590,
+            },
+        ),
         ("pubmed", {"diabetes, experimental": 4103}),
     ],
 )
-def test_class_names_of_citation_graphs_fit_the_published_sizes(name: str, sizes: dict, fetched: Fetched) -> None:
+def test_class_names_of_citation_graphs_fit_the_published_sizes(
+    name: str, sizes: dict, fetched: Fetched
+) -> None:
     arrays = fetched(name)
     found = dict(zip(arrays["classes"].tolist(), np.bincount(arrays["y"]).tolist(), strict=True))
     assert sizes.items() <= found.items()
@@ -98,7 +135,9 @@ def test_a_real_graph_reaches_torch_with_its_split_and_names(mirror: Path, tmp_p
     assert graph.classes[3] == "neural networks"
 
 
-def test_a_changed_byte_in_a_pickle_is_caught_before_it_is_opened(mirror: Path, tmp_path: Path) -> None:
+def test_a_changed_byte_in_a_pickle_is_caught_before_it_is_opened(
+    mirror: Path, tmp_path: Path
+) -> None:
     own = tmp_path / "mirror" / "planetoid" / "Cora" / "raw"
     own.mkdir(parents=True)
     for path in (mirror / "planetoid" / "Cora" / "raw").iterdir():
@@ -126,7 +165,9 @@ def test_human_labels_come_with_the_labels_of_cifar10_in_its_order(fetched: Fetc
 @pytest.mark.slow
 def test_human_labels_agree_with_cifar10_row_by_row(fetched: Fetched) -> None:
     images = fetched("cifar10")
-    np.testing.assert_array_equal(fetched("cifar10n")["clean_label"], images["label"][images["split"] == 0])
+    np.testing.assert_array_equal(
+        fetched("cifar10n")["clean_label"], images["label"][images["split"] == 0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +181,9 @@ def test_human_labels_agree_with_cifar10_row_by_row(fetched: Fetched) -> None:
         ("cifar100n", "noisy_label", 40.20),
     ],
 )
-def test_people_err_as_often_as_published(name: str, column: str, percent: float, fetched: Fetched) -> None:
+def test_people_err_as_often_as_published(
+    name: str, column: str, percent: float, fetched: Fetched
+) -> None:
     labels = fetched(name)
     assert round(100 * float((labels[column] != labels["clean_label"]).mean()), 2) == percent
 
@@ -157,16 +200,24 @@ def test_omniglot_parts_share_no_character_and_each_has_twenty_drawings(fetched:
 
 
 @pytest.mark.slow
-def test_omniglot_archives_of_the_same_pictures_give_the_same_arrays(mirror: Path, tmp_path: Path) -> None:
+def test_omniglot_archives_of_the_same_pictures_give_the_same_arrays(
+    mirror: Path, tmp_path: Path
+) -> None:
     import pyarrow.parquet as pq
 
     for half in omniglot.HALVES:
-        rows = pq.read_table(mirror / "omniglot" / "data" / f"{half}-00000-of-00001.parquet").to_pylist()
+        rows = pq.read_table(
+            mirror / "omniglot" / "data" / f"{half}-00000-of-00001.parquet"
+        ).to_pylist()
         with zipfile.ZipFile(tmp_path / f"images_{half}.zip", "w") as archive:
             for row in rows:
                 name = f"images_{half}/{row['character']}/{row['image']['path']}"
                 archive.writestr(name, row["image"]["bytes"])
-    shutil.copytree(mirror / "fewshot_splits" / "omniglot_vinyals", tmp_path / "lists", copy_function=shutil.copyfile)
+    shutil.copytree(
+        mirror / "fewshot_splits" / "omniglot_vinyals",
+        tmp_path / "lists",
+        copy_function=shutil.copyfile,
+    )
     arrays, decoded = omniglot.build_archives(tmp_path, ".", "lists")
     entry = catalogue.entry("omniglot")
     assert content_sha256(arrays) == entry.sha256
@@ -179,8 +230,14 @@ def test_omniglot_archives_of_the_same_pictures_give_the_same_arrays(mirror: Pat
 @pytest.fixture
 def characters(tmp_path: Path) -> Path:
     """Three alphabets with two characters each, drawn by two, as archives and as parquet files."""
-    lists: dict[str, dict] = {name: {half: {} for half in omniglot.HALVES} for name in ("train", "val", "test")}
-    parts = {"Beta": ("background", "train"), "Alpha_(x)": ("background", "val"), "Aleph": ("evaluation", "test")}
+    lists: dict[str, dict] = {
+        name: {half: {} for half in omniglot.HALVES} for name in ("train", "val", "test")
+    }
+    parts = {
+        "Beta": ("background", "train"),
+        "Alpha_(x)": ("background", "val"),
+        "Aleph": ("evaluation", "test"),
+    }
     seed = 0
     for half in omniglot.HALVES:
         alphabets = sorted(a for a, (where, _) in parts.items() if where == half)
@@ -193,13 +250,14 @@ def characters(tmp_path: Path) -> Path:
                 for character in ("character01", "character02"):
                     for drawer in (1, 2):
                         seed += 1
-                        ink = Image.fromarray(np.where(noise(seed, 105, 105) < 40, 0, 255).astype(np.uint8)).convert(
-                            "1"
-                        )
+                        ink = Image.fromarray(
+                            np.where(noise(seed, 105, 105) < 40, 0, 255).astype(np.uint8)
+                        ).convert("1")
                         data = io.BytesIO()
                         ink.save(data, "png")
                         archive.writestr(
-                            f"images_{half}/{alphabet}/{character}/{seed:04}_{drawer:02}.png", data.getvalue()
+                            f"images_{half}/{alphabet}/{character}/{seed:04}_{drawer:02}.png",
+                            data.getvalue(),
                         )
                         images.append(np.asarray(ink))
                         rows["alphabet"].append(sorted(parts).index(alphabet))
@@ -218,11 +276,21 @@ def test_omniglot_is_the_same_from_archives_and_from_parquet(characters: Path) -
     for name in archives:
         np.testing.assert_array_equal(archives[name], parquet[name])
     assert archives["classes"].tolist()[:2] == ["Aleph/character01", "Aleph/character02"]
-    parts = dict(zip(archives["classes"][archives["label"]].tolist(), archives["split"].tolist(), strict=True))
-    assert {c.split("/")[0]: part for c, part in parts.items()} == {"Aleph": 2, "Alpha_(x)": 1, "Beta": 0}
+    parts = dict(
+        zip(
+            archives["classes"][archives["label"]].tolist(), archives["split"].tolist(), strict=True
+        )
+    )
+    assert {c.split("/")[0]: part for c, part in parts.items()} == {
+        "Aleph": 2,
+        "Alpha_(x)": 1,
+        "Beta": 0,
+    }
     assert read["background/image"].shape == (8, 105, 105)
     assert set(np.unique(read["background/image"])) == {0, 255}
-    np.testing.assert_array_equal(archives["image"][:8], omniglot.shrink(255 - read["background/image"]))
+    np.testing.assert_array_equal(
+        archives["image"][:8], omniglot.shrink(255 - read["background/image"])
+    )
     assert read["evaluation/alphabet"].tolist() == [2] * 4
 
 
@@ -244,7 +312,9 @@ def test_omniglot_refuses_damage_and_lists_that_do_not_fit(characters: Path) -> 
     (characters / "test.json").write_text('{"evaluation": {"Aleph": ["character01"]}}')
     with pytest.raises(InputError, match="class 'Aleph/character02' is in no list"):
         omniglot.build_archives(characters, ".", ".")
-    (characters / "test.json").write_text('{"evaluation": {"Aleph": ["character01", "character09"]}}')
+    (characters / "test.json").write_text(
+        '{"evaluation": {"Aleph": ["character01", "character09"]}}'
+    )
     with pytest.raises(InputError, match="class 'Aleph/character09', which the images do not have"):
         omniglot.build_archives(characters, ".", ".")
     (characters / "test.json").write_text('{"evaluation": {"Beta": ["character01"]}}')
@@ -262,8 +332,12 @@ def slow_shrink(image: np.ndarray) -> np.ndarray:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 256]), st.integers(1, 3))
 def test_shrinking_is_the_mean_of_repeated_pixels(seed: int, levels: int, count: int) -> None:
-    images = np.linspace(0, 255, levels).astype(np.uint8)[noise(seed, count, 105, 105) % np.uint16(levels)]
-    np.testing.assert_array_equal(omniglot.shrink(images), np.stack([slow_shrink(image) for image in images]))
+    images = np.linspace(0, 255, levels).astype(np.uint8)[
+        noise(seed, count, 105, 105) % np.uint16(levels)
+    ]
+    np.testing.assert_array_equal(
+        omniglot.shrink(images), np.stack([slow_shrink(image) for image in images])
+    )
 
 
 def test_shrinking_keeps_every_constant_and_rounds_half_up() -> None:
@@ -285,7 +359,10 @@ def coloured(tmp_path: Path) -> Path:
     words = [f"class {i}" for i in range(8)]
     for part, shards, seed in (("train", 2, 1), ("test", 1, 5)):
         for shard in range(shards):
-            images = [noise(seed + shard, 6, 6, 3) if i % 3 else noise(seed + shard, 6, 6) for i in range(8)]
+            images = [
+                noise(seed + shard, 6, 6, 3) if i % 3 else noise(seed + shard, 6, 6)
+                for i in range(8)
+            ]
             path = tmp_path / "own" / "set" / f"{part}-0000{shard}-of-0000{shards}-abc.parquet"
             write_parquet(path, images, words, label=list(range(8)))
     return tmp_path
@@ -341,13 +418,27 @@ def test_cifar_fs_pools_the_parts_under_its_lists(tmp_path: Path) -> None:
     import datasets as hf
 
     features = hf.Features(
-        {"img": hf.Image(), "fine_label": hf.ClassLabel(names=words), "coarse_label": hf.Value("int64")}
+        {
+            "img": hf.Image(),
+            "fine_label": hf.ClassLabel(names=words),
+            "coarse_label": hf.Value("int64"),
+        }
     )
     for part, rows in (("train", 5), ("test", 3)):
         pictures = [Image.fromarray(noise(i, 32, 32, 3)) for i in range(rows)]
-        columns = {"img": pictures, "fine_label": [i % 3 for i in range(rows)], "coarse_label": [0] * rows}
-        hf.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / f"{part}-00000-of-00001.parquet")
-    for name, listed in (("train", [["x", "crab"]]), ("val", [["x", "apple"]]), ("test", [["y", "bear"]])):
+        columns = {
+            "img": pictures,
+            "fine_label": [i % 3 for i in range(rows)],
+            "coarse_label": [0] * rows,
+        }
+        hf.Dataset.from_dict(columns, features=features).to_parquet(
+            tmp_path / f"{part}-00000-of-00001.parquet"
+        )
+    for name, listed in (
+        ("train", [["x", "crab"]]),
+        ("val", [["x", "apple"]]),
+        ("test", [["y", "bear"]]),
+    ):
         (tmp_path / f"{name}.json").write_text(json.dumps(listed))
     arrays, decoded = cifar_fs.build(tmp_path, ".", ".")
     assert arrays["label"].tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
@@ -368,7 +459,9 @@ def mini(tmp_path: Path) -> Path:
     for name, label in (("train", "n03"), ("val", "n01"), ("test", "n02")):
         lines = ["filename,label"]
         for i in range(2):
-            Image.fromarray(noise(i, 10, 12, 3)).save(tmp_path / "mini" / "images" / f"{label}{i}.png")
+            Image.fromarray(noise(i, 10, 12, 3)).save(
+                tmp_path / "mini" / "images" / f"{label}{i}.png"
+            )
             lines.append(f"{label}{i}.png,{label}")
         (tmp_path / "mini" / f"{name}.csv").write_text("\n".join(lines) + "\n")
     return tmp_path
@@ -414,7 +507,12 @@ def test_mini_imagenet_names_what_is_wrong(damage: str, words: str, mini: Path) 
 
 def test_airport_from_a_file_made_by_hand(tmp_path: Path) -> None:
     edges = np.array([[0, 1, 1, 2, 2], [1, 0, 2, 1, 2]])
-    content = {"edge_index": edges, "x": np.ones((3, 4)), "y": np.array([0, 3, 1]), "label_raw": np.ones(3)}
+    content = {
+        "edge_index": edges,
+        "x": np.ones((3, 4)),
+        "y": np.array([0, 3, 1]),
+        "label_raw": np.ones(3),
+    }
     np.savez(tmp_path / "airport.npz", **content, node_id=np.arange(3))
     arrays, decoded = airport.build(tmp_path, "airport.npz")
     assert arrays["edge"].tolist() == [[0, 1], [1, 2]]  # the loop at 2 is left out
@@ -429,7 +527,9 @@ def test_airport_from_a_file_made_by_hand(tmp_path: Path) -> None:
         airport.build(tmp_path, "airport.npz")
 
 
-def test_disease_lp_is_the_same_from_upstream_files_and_from_an_npz(mirror: Path, tmp_path: Path) -> None:
+def test_disease_lp_is_the_same_from_upstream_files_and_from_an_npz(
+    mirror: Path, tmp_path: Path
+) -> None:
     from scipy import sparse
 
     with np.load(mirror / "disease" / "disease_lp.npz", allow_pickle=False) as stored:
@@ -461,14 +561,24 @@ class Harmful:
         return (exec, ("raise SystemExit('ran')",))
 
 
-def test_human_labels_are_the_same_from_upstream_and_npz_and_nothing_else_is_opened(tmp_path: Path) -> None:
+def test_human_labels_are_the_same_from_upstream_and_npz_and_nothing_else_is_opened(
+    tmp_path: Path,
+) -> None:
     import torch
 
-    columns = {name: noise(seed, 50) % 10 for seed, name in enumerate(("clean_label", "worse_label", "other"))}
+    columns = {
+        name: noise(seed, 50) % 10
+        for seed, name in enumerate(("clean_label", "worse_label", "other"))
+    }
     np.savez(tmp_path / "labels.npz", **columns)
-    torch.save({name: column.astype(np.int64) for name, column in columns.items()}, tmp_path / "labels.pt")
+    torch.save(
+        {name: column.astype(np.int64) for name, column in columns.items()}, tmp_path / "labels.pt"
+    )
     chosen = ["clean_label", "worse_label"]
-    one, two = cifarn.build_npz(tmp_path, "labels.npz", chosen), cifarn.build_upstream(tmp_path, "labels.pt", chosen)
+    one, two = (
+        cifarn.build_npz(tmp_path, "labels.npz", chosen),
+        cifarn.build_upstream(tmp_path, "labels.pt", chosen),
+    )
     for arrays in (*one, *two):
         assert sorted(arrays) == chosen
         assert all(array.dtype == np.uint8 for array in arrays.values())
@@ -486,13 +596,17 @@ def test_human_labels_are_the_same_from_upstream_and_npz_and_nothing_else_is_ope
 # the catalogue's promises
 
 
-def test_what_was_never_seen_here_is_stored_as_not_verified(coloured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_never_seen_here_is_stored_as_not_verified(
+    coloured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The real path of a set without a recorded hash, on a small stand-in of its files."""
     from hsac.data import store
 
     entry = catalogue.entry("cub")
     assert entry.sha256 is None
-    form = replace(entry.forms[0], options={"data": "own/set", "side": 6}, files=entry.forms[0].files[:1])
+    form = replace(
+        entry.forms[0], options={"data": "own/set", "side": 6}, files=entry.forms[0].files[:1]
+    )
     monkeypatch.setattr(store, "entry", lambda name: replace(entry, forms=(form,)))
     monkeypatch.setattr(store.obtain, "obtain", lambda *_: (form, coloured))
     manifest = json.loads((fetch("cub", coloured / "data") / "manifest.json").read_text())

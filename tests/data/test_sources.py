@@ -20,7 +20,11 @@ def test_arrays_are_those_of_the_catalogue(name: str) -> None:
 def test_content_hash_sees_name_type_shape_and_bytes_but_not_memory_order() -> None:
     a = np.arange(6, dtype=np.int64).reshape(2, 3)
     base = content_sha256({"a": a})
-    assert base == content_sha256({"a": np.asfortranarray(a)}) == content_sha256({"a": a.astype(">i8")})
+    assert (
+        base
+        == content_sha256({"a": np.asfortranarray(a)})
+        == content_sha256({"a": a.astype(">i8")})
+    )
     others = [{"b": a}, {"a": a.astype(np.int32)}, {"a": a.reshape(3, 2)}, {"a": a + 1}]
     assert base not in {content_sha256(other) for other in others}
 
@@ -82,5 +86,7 @@ def test_upright_glyph_is_centred() -> None:
 
 
 def test_an_unknown_dataset_gets_the_nearest_name() -> None:
-    with pytest.raises(InputError, match=r"found 'glyph'.*, glyphs, glyphs100, .*did you mean 'glyphs'"):
+    with pytest.raises(
+        InputError, match=r"found 'glyph'.*, glyphs, glyphs100, .*did you mean 'glyphs'"
+    ):
         catalogue.entry("glyph")

@@ -24,7 +24,9 @@ def own(root: Path, tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_images_come_back_as_made(root: Path) -> None:
@@ -70,7 +72,9 @@ def test_damage_is_named_with_what_to_do(name: str, damage: str, own: Path) -> N
     if damage == "gone":
         path.unlink()
     else:
-        path.write_bytes(data[: len(data) // 2] if damage == "cut" else data[:-9] + b"x" + data[-8:])
+        path.write_bytes(
+            data[: len(data) // 2] if damage == "cut" else data[:-9] + b"x" + data[-8:]
+        )
     with pytest.raises(InputError, match=r"delete the folder .* and fetch again") as caught:
         load_images(name, own) if name == "digits" else load_graph(name, own)
     assert str(path) in str(caught.value)
@@ -93,7 +97,9 @@ def test_missing_data_and_wrong_kind(tmp_path: Path, root: Path) -> None:
         fetch("digit", tmp_path)
 
 
-def test_other_content_is_refused_unless_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_content_is_refused_unless_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entry = replace(catalogue.entry("disease"), sha256="0" * 64)
     monkeypatch.setattr(store, "entry", lambda name: entry)
     with pytest.raises(InputError, match="content hash"):
@@ -114,7 +120,8 @@ def test_a_rendered_set_that_differs_is_recorded(
 
 def test_the_catalogue_is_light() -> None:
     code = (
-        "import sys, hsac.data.catalogue as c; c.names(); print([m for m in ('torch', 'datasets') if m in sys.modules])"
+        "import sys, hsac.data.catalogue as c; c.names(); print([m for m in ('torch', 'datasets')"
+        " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,6 @@
-"""Variants of the shipped scales as they lie on disk: parts that share nothing, and the bytes that results rest on."""
+"""Variants of the shipped scales as they lie on disk: parts that share nothing, and the bytes that
+results rest on.
+"""
 
 import json
 from itertools import combinations
@@ -14,7 +16,11 @@ from hsac.data.variants import inputs
 from hsac.errors import InputError
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
-EMBEDDED = [name for name in catalogue.names() if all(not form.files for form in catalogue.entry(name).forms)]
+EMBEDDED = [
+    name
+    for name in catalogue.names()
+    if all(not form.files for form in catalogue.entry(name).forms)
+]
 
 
 def shipped(embedded: bool) -> list[Any]:
@@ -24,7 +30,9 @@ def shipped(embedded: bool) -> list[Any]:
         for experiment in config.load(scale, folder=CONFIG)["experiments"].values():
             found[f"{experiment['dataset']}-{config.variant_id(experiment)}"] = experiment
     return [
-        pytest.param(experiment["dataset"], experiment["variant"], id=name, marks=slow(experiment["dataset"]))
+        pytest.param(
+            experiment["dataset"], experiment["variant"], id=name, marks=slow(experiment["dataset"])
+        )
         for name, experiment in sorted(found.items())
         if (experiment["dataset"] in EMBEDDED) is embedded
     ]
@@ -40,11 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-def stored(dataset: str, variant: dict[str, Any], folder: Path, mirror: Path | None = None) -> dict[str, Any]:
+def stored(
+    dataset: str, variant: dict[str, Any], folder: Path, mirror: Path | None = None
+) -> dict[str, Any]:
     """The variant's file, read as plain JSON."""
     recipe = {key: value for key, value in variant.items() if key != "name"}
     for name in (dataset, *inputs(recipe)[0]):
-        if mirror is not None and not any(holds(mirror, form) for form in catalogue.entry(name).forms):
+        if mirror is not None and not any(
+            holds(mirror, form) for form in catalogue.entry(name).forms
+        ):
             pytest.skip(f"the mirror has no {name}")
         fetch(name, folder, mirror)
     path = folder / "variant.json"
@@ -58,7 +70,10 @@ def holds(mirror: Path, form: catalogue.Form) -> bool:
 
 def check_parts(made: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """No row and no group of near copies is in two parts; for episodes no class."""
-    parts = {part: set(np.ravel(rows).tolist()) for part, rows in (made.get("indices") or made["episodes"]).items()}
+    parts = {
+        part: set(np.ravel(rows).tolist())
+        for part, rows in (made.get("indices") or made["episodes"]).items()
+    }
     assert set(parts) == {"train", "validation", "test"}
     assert all(parts.values())
     names = ["group"] if "group" in arrays else []
@@ -66,15 +81,28 @@ def check_parts(made: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     for one, other in combinations(parts.values(), 2):
         assert not one & other
         for name in names:
-            assert not set(arrays[name][list(one)].tolist()) & set(arrays[name][list(other)].tolist())
+            assert not set(arrays[name][list(one)].tolist()) & set(
+                arrays[name][list(other)].tolist()
+            )
     assert set(made) <= {
         *("schema", "dataset", "name", "recipe", "words", "counts", "data_sha256", "hash"),
-        *("labels_sha256", "split_sha256", "columns", "indices", "labels", "episodes", "shot", "query"),
+        *(
+            "labels_sha256",
+            "split_sha256",
+            "columns",
+            "indices",
+            "labels",
+            "episodes",
+            "shot",
+            "query",
+        ),
     }
 
 
 @pytest.mark.parametrize(("dataset", "variant"), shipped(embedded=True))
-def test_parts_of_the_embedded_sets_are_disjoint(dataset: str, variant: dict[str, Any], folder: Path) -> None:
+def test_parts_of_the_embedded_sets_are_disjoint(
+    dataset: str, variant: dict[str, Any], folder: Path
+) -> None:
     check_parts(stored(dataset, variant, folder), store.load_arrays(dataset, folder)[0])
 
 
@@ -87,7 +115,8 @@ def test_parts_of_the_mirrored_sets_are_disjoint(
 
 
 @pytest.mark.parametrize(
-    ("dataset", "classes", "nodes"), [("cora", 7, 2708), ("citeseer", 6, 3327), ("pubmed", 3, 19717)]
+    ("dataset", "classes", "nodes"),
+    [("cora", 7, 2708), ("citeseer", 6, 3327), ("pubmed", 3, 19717)],
 )
 def test_the_public_splits_are_the_published_ones(
     dataset: str, classes: int, nodes: int, folder: Path, mirror: Path
@@ -102,7 +131,9 @@ def test_the_public_splits_are_the_published_ones(
 def test_airport_is_split_with_and_without_the_column_that_names_the_class(
     without: list[int], folder: Path, mirror: Path
 ) -> None:
-    made = stored("airport", {"name": "v", "recipe": "node_split", "without": without}, folder, mirror)
+    made = stored(
+        "airport", {"name": "v", "recipe": "node_split", "without": without}, folder, mirror
+    )
     arrays = store.load_arrays("airport", folder)[0]
     check_parts(made, arrays)
     assert made.get("columns") == ([0, 1, 2] if without else None)
@@ -110,7 +141,13 @@ def test_airport_is_split_with_and_without_the_column_that_names_the_class(
     np.testing.assert_allclose(share[1:], share[:1] * 2, atol=0.01)
 
 
-RATES = {"aggre_label": 901, "random_label1": 1723, "random_label2": 1812, "random_label3": 1764, "worse_label": 4021}
+RATES = {
+    "aggre_label": 901,
+    "random_label1": 1723,
+    "random_label2": 1812,
+    "random_label3": 1764,
+    "worse_label": 4021,
+}
 
 
 @pytest.mark.parametrize(("column", "rate"), RATES.items())
@@ -127,7 +164,13 @@ def test_human_labels_are_wrong_as_often_as_published(
     }
     sets = {"cifar10": (pixelless, "0" * 64), "cifar10n": (people, sha256)}
     monkeypatch.setattr(store, "load_arrays", lambda name, *_: sets[name])
-    recipe = {"recipe": "label_noise", "kind": "human", "labels": "cifar10n", "column": column, "validation": 0.1}
+    recipe = {
+        "recipe": "label_noise",
+        "kind": "human",
+        "labels": "cifar10n",
+        "column": column,
+        "validation": 0.1,
+    }
     counts = build_variant("cifar10", "v", recipe, folder)["counts"]
     assert (counts["train"], counts["validation"]) == (45000, 5000)
     assert round(sum(counts["wrong"].values()) / 5) == rate
@@ -135,16 +178,31 @@ def test_human_labels_are_wrong_as_often_as_published(
 
 
 @pytest.mark.slow
-def test_human_labels_and_the_published_tail_fit_the_real_cifar10(folder: Path, mirror: Path) -> None:
-    human = {"recipe": "label_noise", "kind": "human", "labels": "cifar10n", "column": "worse_label"}
+def test_human_labels_and_the_published_tail_fit_the_real_cifar10(
+    folder: Path, mirror: Path
+) -> None:
+    human = {
+        "recipe": "label_noise",
+        "kind": "human",
+        "labels": "cifar10n",
+        "column": "worse_label",
+    }
     made = stored("cifar10", {"name": "worse", **human}, folder, mirror)
     check_parts(made, store.load_arrays("cifar10", folder)[0])
     assert made["counts"]["wrong_share"] == 0.4021
     assert made["labels_sha256"] == store.load_arrays("cifar10n", folder)[1]
     tail = {"name": "IF100", "recipe": "long_tail", "factor": 100, "carve": "subset"}
     assert stored("cifar10", tail, folder, mirror)["counts"]["total"] == 12406
-    with pytest.raises(InputError, match="clean_label of cifar100n differs from the dataset's own labels in 49515 of"):
-        stored("cifar10", {"name": "v", **human, "labels": "cifar100n", "column": "noisy_label"}, folder, mirror)
+    with pytest.raises(
+        InputError,
+        match="clean_label of cifar100n differs from the dataset's own labels in 49515 of",
+    ):
+        stored(
+            "cifar10",
+            {"name": "v", **human, "labels": "cifar100n", "column": "noisy_label"},
+            folder,
+            mirror,
+        )
 
 
 OF_REFERENCE = {
@@ -157,10 +215,16 @@ OF_REFERENCE = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=slow(n.partition("_")[0])) for n in OF_REFERENCE])
-def test_the_default_scale_keeps_the_bytes_its_results_were_made_with(name: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=slow(n.partition("_")[0])) for n in OF_REFERENCE]
+)
+def test_the_default_scale_keeps_the_bytes_its_results_were_made_with(
+    name: str, folder: Path
+) -> None:
     experiment = config.load("default", folder=CONFIG)["experiments"][name]
     made = stored(experiment["dataset"], experiment["variant"], folder)
     if made["data_sha256"] != catalogue.entry(experiment["dataset"]).sha256:
-        pytest.skip("the characters are rendered differently by the fonts and the Pillow of this machine")
+        pytest.skip(
+            "the characters are rendered differently by the fonts and the Pillow of this machine"
+        )
     assert made["hash"] == OF_REFERENCE[name]

@@ -31,7 +31,9 @@ def test_a_good_archive_comes_out_whole(tmp_path):
         unpack(archive, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "set/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:\\out.txt"])
+@pytest.mark.parametrize(
+    "name", ["../out.txt", "set/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:\\out.txt"]
+)
 def test_no_path_escapes(name, tmp_path):
     (tmp_path / "in").mkdir()
     archive = make_zip(tmp_path / "in" / "a", name)

@@ -17,12 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsac.data import build_variant, load_variant, variants, write_variant
-from hsac.data.variants import _inputs, _parts, episodes, label_noise, long_tail, node_split, plain, public_split
+from hsac.data.variants import (
+    _inputs,
+    _parts,
+    episodes,
+    label_noise,
+    long_tail,
+    node_split,
+    plain,
+    public_split,
+)
 from hsac.errors import InputError
 from hsac.files import digest
 
 
-def images(classes: int = 6, groups: int = 10, copies: int = 3, test: int = 4) -> dict[str, np.ndarray]:
+def images(
+    classes: int = 6, groups: int = 10, copies: int = 3, test: int = 4
+) -> dict[str, np.ndarray]:
     """A set without pixels: per class, groups of copies to train on and single test rows."""
     per_class = groups * copies + test
     n = classes * per_class
@@ -40,7 +51,9 @@ def few_shot(classes: int = 24, each: int = 8) -> dict[str, np.ndarray]:
 
 
 def cifar(classes: int) -> dict[str, np.ndarray]:
-    """Labels of the shape of CIFAR's: 50,000 to train on and 10,000 to test on, every class as often, shuffled."""
+    """Labels of the shape of CIFAR's: 50,000 to train on and 10,000 to test on, every class as
+    often, shuffled.
+    """
     shuffled = np.random.default_rng(0).permutation
     label = np.concatenate([shuffled(np.arange(n) % classes) for n in (50000, 10000)])
     split = np.where(np.arange(60000) < 50000, 0, 2).astype(np.int8)
@@ -51,14 +64,18 @@ def cifar(classes: int) -> dict[str, np.ndarray]:
     ("classes", "totals"),
     [(10, {10: 20431, 50: 13996, 100: 12406}), (100, {10: 19573, 50: 12608, 100: 10847})],
 )
-def test_the_published_recipe_has_the_published_totals(classes: int, totals: dict[int, int]) -> None:
+def test_the_published_recipe_has_the_published_totals(
+    classes: int, totals: dict[int, int]
+) -> None:
     data = cifar(classes)
     for factor, total in totals.items():
         made = long_tail.build(data, factor=factor, carve="subset", validation=0.1)
         kept = np.concatenate([made["indices"][part] for part in ("train", "validation")])
         assert made["counts"]["total"] == len(kept) == total
         assert np.bincount(data["label"][kept]).tolist() == made["counts"]["per_class"]
-        assert made["counts"]["per_class"] == long_tail.class_counts(50000 // classes, factor, classes)
+        assert made["counts"]["per_class"] == long_tail.class_counts(
+            50000 // classes, factor, classes
+        )
         assert set(np.bincount(data["label"][made["indices"]["test"]])) == {10000 // classes}
         assert f"subset of {total} validates" in made["words"]
 
@@ -93,7 +110,13 @@ def test_step_profile() -> None:
     draw=st.integers(0, 50),
 )
 def test_the_published_recipe_cuts_validation_from_its_subset(
-    classes: int, groups: int, copies: int, factor: float, profile: str, validation: float, draw: int
+    classes: int,
+    groups: int,
+    copies: int,
+    factor: float,
+    profile: str,
+    validation: float,
+    draw: int,
 ) -> None:
     data = images(classes, groups, copies)
     same = {"factor": factor, "profile": profile, "carve": "subset", "draw": draw}
@@ -106,11 +129,15 @@ def test_the_published_recipe_cuts_validation_from_its_subset(
     _parts.check_disjoint(made, data)
     rows, label = made["indices"], data["label"]
     kept = np.concatenate([rows["train"], rows["validation"]])
-    assert np.bincount(label[kept]).tolist() == long_tail.class_counts(groups * copies, factor, classes, profile)
+    assert np.bincount(label[kept]).tolist() == long_tail.class_counts(
+        groups * copies, factor, classes, profile
+    )
     for part in rows.values():
         assert np.array_equal(np.unique(label[part]), np.arange(classes))
     other = long_tail.build(data, validation=0.5, **same)["indices"]
-    assert np.array_equal(np.sort(kept), np.sort(np.concatenate([other["train"], other["validation"]])))
+    assert np.array_equal(
+        np.sort(kept), np.sort(np.concatenate([other["train"], other["validation"]]))
+    )
 
 
 def test_the_published_recipe_takes_its_share_of_each_class() -> None:
@@ -123,7 +150,9 @@ def test_the_published_recipe_takes_its_share_of_each_class() -> None:
 
 
 def test_another_draw_of_the_same_tail_takes_other_rows() -> None:
-    one, other = (long_tail.build(cifar(10), factor=100, carve="subset", draw=draw) for draw in (0, 1))
+    one, other = (
+        long_tail.build(cifar(10), factor=100, carve="subset", draw=draw) for draw in (0, 1)
+    )
     assert one["counts"] == other["counts"]
     assert not np.array_equal(one["indices"]["train"], other["indices"]["train"])
 
@@ -152,7 +181,9 @@ def test_long_tail_rows_follow_the_counts_and_leave_the_rest_balanced(profile: s
     assert np.bincount(label[rows["train"]]).tolist() == made["counts"]["per_class"] == sizes
     assert set(np.bincount(label[rows["validation"]])) == {6}
     assert set(np.bincount(label[rows["test"]])) == {4}
-    assert made["counts"]["head"] + made["counts"]["middle"] + made["counts"]["tail"] == list(range(6))
+    assert made["counts"]["head"] + made["counts"]["middle"] + made["counts"]["tail"] == list(
+        range(6)
+    )
 
 
 def test_a_steeper_tail_is_a_subset_on_the_same_validation() -> None:
@@ -186,7 +217,9 @@ def test_parts_are_disjoint_in_rows_and_groups(
     made = plain.build(data, validation=validation, draw=draw)
     _parts.check_disjoint(made, data)
     rows = made["indices"]
-    assert np.array_equal(np.sort(np.concatenate(list(rows.values()))), np.arange(len(data["label"])))
+    assert np.array_equal(
+        np.sort(np.concatenate(list(rows.values()))), np.arange(len(data["label"]))
+    )
     assert all(np.isin(np.arange(classes), data["label"][index]).all() for index in rows.values())
 
 
@@ -234,7 +267,10 @@ def test_the_public_split_is_the_graphs_own() -> None:
     [
         ({"split": None}, "found a graph without a split of its own; allowed is node_split"),
         ({"y": None}, "found an image set; allowed are graphs"),
-        ({"split": np.zeros(100, np.int8)}, "found a split of the graph's own without validation nodes"),
+        (
+            {"split": np.zeros(100, np.int8)},
+            "found a split of the graph's own without validation nodes",
+        ),
     ],
 )
 def test_a_public_split_that_is_not_there_is_refused(change: dict[str, Any], line: str) -> None:
@@ -251,7 +287,9 @@ def test_feature_columns_can_be_left_out(build: Callable[..., Any]) -> None:
     for part, rows in whole["indices"].items():
         assert np.array_equal(made["indices"][part], rows)
     for bad in ([6], [-1], [1, 1], [0, 1, 2, 3, 4, 5], [True], 3, 0, ["1"], None):
-        with pytest.raises(InputError, match=r"without: found .*allowed is a list of different feature columns"):
+        with pytest.raises(
+            InputError, match=r"without: found .*allowed is a list of different feature columns"
+        ):
             build(graph(), without=bad)
 
 
@@ -301,7 +339,11 @@ def test_omniglots_hardest_task_can_be_drawn() -> None:
 
 
 def write_lists(path: Path, **lists: Any) -> Path:
-    path.write_text(json.dumps({"train": ["a0", "a1"], "validation": ["a2", "a3"], "test": ["a4", "a6"]} | lists))
+    path.write_text(
+        json.dumps(
+            {"train": ["a0", "a1"], "validation": ["a2", "a3"], "test": ["a4", "a6"]} | lists
+        )
+    )
     return path
 
 
@@ -310,13 +352,17 @@ def named(classes: int = 8) -> dict[str, np.ndarray]:
     return data | {"classes": np.array([f"a{c}" for c in range(classes)])}
 
 
-def build_named(monkeypatch: pytest.MonkeyPatch, data: dict[str, np.ndarray], recipe: dict[str, Any]) -> dict[str, Any]:
+def build_named(
+    monkeypatch: pytest.MonkeyPatch, data: dict[str, np.ndarray], recipe: dict[str, Any]
+) -> dict[str, Any]:
     """The variant of a dataset that holds these arrays."""
     monkeypatch.setattr(variants.store, "load_arrays", lambda *_: (data, "0" * 64))
     return build_variant("named", "v", recipe, Path())
 
 
-def test_episodes_follow_a_file_of_class_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_episodes_follow_a_file_of_class_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path, data = write_lists(tmp_path / "classes.json"), named()
     recipe = {"recipe": "episodes", **few(way=2), "split": str(path)}
     made = build_named(monkeypatch, data, recipe)
@@ -355,7 +401,11 @@ def test_class_lists_that_do_not_fit_are_refused(
 def test_a_part_without_a_list_and_a_file_that_is_missing_are_named(tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     path.write_text('{"train": ["a"]}')
-    for split, line in ((str(path), "found 'train' in"), ("none.json", "found 'none.json'"), (3, "found 3")):
+    for split, line in (
+        (str(path), "found 'train' in"),
+        ("none.json", "found 'none.json'"),
+        (3, "found 3"),
+    ):
         with pytest.raises(InputError, match=rf"v\.split: {re.escape(line)}"):
             variants.check_recipe({"recipe": "episodes", **few(), "split": split}, "v")
 
@@ -363,7 +413,10 @@ def test_a_part_without_a_list_and_a_file_that_is_missing_are_named(tmp_path: Pa
 def test_labels_of_people_are_read_and_their_hash_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     data = images()
     clean = data["label"][data["split"] != 2].astype(np.uint8)
-    sets = {"named": (data, "0" * 64), "people": ({"clean_label": clean, "worse": (clean + 1) % 6}, "1" * 64)}
+    sets = {
+        "named": (data, "0" * 64),
+        "people": ({"clean_label": clean, "worse": (clean + 1) % 6}, "1" * 64),
+    }
     monkeypatch.setattr(variants.store, "load_arrays", lambda name, *_: sets[name])
     monkeypatch.setattr(_inputs, "check_inputs", lambda *_: None)
     monkeypatch.setattr(variants, "check_inputs", lambda *_: None)
@@ -384,7 +437,10 @@ PINNED = {
     "pair": (lambda: noisy("pair"), "982a4e2d424d50f1"),
     "asymmetric": (lambda: noisy("asymmetric", map={"c0": "c1"}), "e27cff1adddcd470"),
     "instance": (lambda: noisy("instance"), "2b13455cd7e2f2b1"),
-    "nodes": (lambda: node_split.build({"y": (np.arange(1000) % 4 == 0).astype(np.int64)}), "c6c536714489562b"),
+    "nodes": (
+        lambda: node_split.build({"y": (np.arange(1000) % 4 == 0).astype(np.int64)}),
+        "c6c536714489562b",
+    ),
     "public": (lambda: public_split.build(graph(), without=[3]), "14207d4e27efa375"),
     "episodes": (lambda: episodes.build(few_shot(), **few()), "ec05be8ce3a0171c"),
 }
@@ -393,14 +449,18 @@ PINNED = {
 def noisy(kind: str, **parameters: Any) -> dict[str, Any]:
     """Labels of images that are the same everywhere."""
     data = images()
-    data["image"] = (np.arange(data["image"].size * 16) * 37 % 256).astype(np.uint8).reshape(-1, 4, 4)
+    data["image"] = (
+        (np.arange(data["image"].size * 16) * 37 % 256).astype(np.uint8).reshape(-1, 4, 4)
+    )
     data["classes"] = np.array([f"c{c}" for c in range(6)])
     return label_noise.build(data, kind=kind, rate=0.4, draw=2, **parameters)
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_every_machine_makes_these_bytes(name: str) -> None:
-    """A draw that changed anywhere shows here; results that were published with the old one are then of other data."""
+    """A draw that changed anywhere shows here; results that were published with the old one are
+    then of other data.
+    """
     build, stated = PINNED[name]
     assert digest(variants._lists(build())) == stated
 
@@ -422,8 +482,16 @@ BAD: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (long_tail.build, {"factor": 25}, "factor: found 25, which leaves a class empty"),
     (long_tail.build, {"factor": 2, "profile": "exq"}, "profile: found 'exq'"),
     (long_tail.build, {"factor": 2, "carve": "test"}, "carve: found 'test'"),
-    (long_tail.build, {"factor": 16, "carve": "subset"}, "factor: found 16, which leaves class 5 a single row"),
-    (long_tail.build, {"factor": 31, "carve": "subset"}, "factor: found 31, which leaves a class empty"),
+    (
+        long_tail.build,
+        {"factor": 16, "carve": "subset"},
+        "factor: found 16, which leaves class 5 a single row",
+    ),
+    (
+        long_tail.build,
+        {"factor": 31, "carve": "subset"},
+        "factor: found 31, which leaves a class empty",
+    ),
     (label_noise.build, {"kind": "pear"}, "kind: found 'pear'"),
     (node_split.build, {}, "found an image set; allowed are graphs"),
     (node_split.build, {"train": 0.6, "validation": 0.4}, "less than 1"),
@@ -431,7 +499,9 @@ BAD: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("build", "parameters", "line"), BAD)
-def test_what_cannot_be_is_refused(build: Callable[..., Any], parameters: dict[str, Any], line: str) -> None:
+def test_what_cannot_be_is_refused(
+    build: Callable[..., Any], parameters: dict[str, Any], line: str
+) -> None:
     with pytest.raises(InputError, match=re.escape(line)):
         build(images(), **parameters)
 
@@ -456,7 +526,14 @@ def test_a_set_split_by_class_is_for_episodes() -> None:
 
 
 def test_recipes_are_the_files() -> None:
-    assert variants.names() == ("episodes", "label_noise", "long_tail", "node_split", "plain", "public_split")
+    assert variants.names() == (
+        "episodes",
+        "label_noise",
+        "long_tail",
+        "node_split",
+        "plain",
+        "public_split",
+    )
 
 
 @pytest.mark.parametrize(
@@ -475,7 +552,10 @@ def test_recipe_names_and_parameters_are_checked(recipe: dict[str, Any], line: s
 
 def test_a_variant_comes_back_and_is_the_same_twice(root: Path, tmp_path: Path) -> None:
     recipe = {"recipe": "label_noise", "kind": "symmetric_exclusive", "rate": 0.4}
-    paths = [write_variant(build_variant("digits", "sym40", recipe, root), tmp_path / f"{i}.json") for i in range(2)]
+    paths = [
+        write_variant(build_variant("digits", "sym40", recipe, root), tmp_path / f"{i}.json")
+        for i in range(2)
+    ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     made, read = build_variant("digits", "sym40", recipe, root), load_variant(paths[0])
     assert read["hash"] == made["hash"]

@@ -52,4 +52,10 @@ def toy(*urls: str, sha256: str | None = None, **changes: object) -> Entry:
         "any_order": {"train": store.rows_sha256(arrays["image"], arrays["label"])},
         **changes,
     }
-    return Entry("toy", "images", **words, forms=(Form("toy:build", {}, (File(PATH, urls, sha256),)),), **given)
+    return Entry(
+        "toy",
+        "images",
+        **words,
+        forms=(Form("toy:build", {}, (File(PATH, urls, sha256),)),),
+        **given,
+    )

@@ -1,6 +1,7 @@
 """The workflow in a folder of its own, how to disturb it, and what must be the same afterwards.
 
-`python tests/faults/harness.py --output docs/faults.md` disturbs the smoke scale in every way and writes the table.
+`python tests/faults/harness.py --output docs/faults.md` disturbs the smoke scale in every way and
+writes the table.
 """
 
 import argparse
@@ -19,19 +20,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-COMPARED = ("runs.parquet", "trajectories.parquet", "claims.json", "tables/*", "theory/*.csv", "theory/*/*.csv")
+COMPARED = (
+    "runs.parquet",
+    "trajectories.parquet",
+    "claims.json",
+    "tables/*",
+    "theory/*.csv",
+    "theory/*/*.csv",
+)
 
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the workflow's files in ``folder``, whose results are of the ``scale``; ``targets`` of them, or all."""
+    """A copy of the workflow's files in ``folder``, whose results are of the ``scale``; ``targets``
+    of them, or all.
+    """
 
     folder: Path
     scale: str
     targets: tuple[str, ...] = ()
 
     @classmethod
-    def copy(cls, folder: Path, scale: str, settings: str | None = None, targets: tuple[str, ...] = ()) -> "Project":
+    def copy(
+        cls, folder: Path, scale: str, settings: str | None = None, targets: tuple[str, ...] = ()
+    ) -> "Project":
         """A new project; ``settings``: text of the scale's file where the repository has none."""
         folder.mkdir(parents=True)
         for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
@@ -47,9 +59,23 @@ class Project:
 
     def start(self, log: Path) -> subprocess.Popen:
         """The plain command, as leader of its own process group; what it says goes to ``log``."""
-        command = [sys.executable, "-m", "snakemake", *self.targets, "--cores", "2", "--config", f"scale={self.scale}"]
-        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-        env = {k: v for k, v in os.environ.items() if k not in ("HSAC_DATA", "SNAKEMAKE_PROFILE")} | path
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            *self.targets,
+            "--cores",
+            "2",
+            "--config",
+            f"scale={self.scale}",
+        ]
+        path = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        env = {
+            k: v for k, v in os.environ.items() if k not in ("HSAC_DATA", "SNAKEMAKE_PROFILE")
+        } | path
         with open(log, "w") as out:
             return subprocess.Popen(
                 command, cwd=self.folder, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
@@ -64,19 +90,24 @@ class Project:
 
     def content(self) -> dict[str, bytes]:
         """What an undisturbed run must agree with, byte for byte."""
-        paths = sorted(path for pattern in COMPARED for path in self.results.glob(pattern) if path.is_file())
+        paths = sorted(
+            path for pattern in COMPARED for path in self.results.glob(pattern) if path.is_file()
+        )
         return {path.relative_to(self.results).as_posix(): path.read_bytes() for path in paths}
 
     def records(self) -> dict[str, str]:
-        """SHA-256 of every run record. A run that is computed again takes other seconds, so its record is another."""
+        """SHA-256 of every run record. A run that is computed again takes other seconds, so its
+        record is another.
+        """
         paths = self.results.glob("runs/*/*/*/seed*.json")
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 @dataclass
 class Row:
-    """A fault: how often it was tried, finished runs lost or computed again, bytes that differ at the end from an
-    undisturbed run, and what was said of it."""
+    """A fault: how often it was tried, finished runs lost or computed again, bytes that differ at
+    the end from an undisturbed run, and what was said of it.
+    """
 
     fault: str
     tried: int = 0
@@ -109,8 +140,14 @@ def differing(one: dict[str, bytes], other: dict[str, bytes]) -> int:
 
 def faults(said: str) -> list[str]:
     """The lines by which the suite says what is wrong."""
-    anywhere = re.sub(r"process \d+ on \S+(?=\))", "process N on HOST", re.sub(r"/\S*/project:", "FOLDER:", said))
-    return list(dict.fromkeys(re.sub(r"/\S*/project\S*?/", "", line) for line in anywhere.splitlines() if _ours(line)))
+    anywhere = re.sub(
+        r"process \d+ on \S+(?=\))", "process N on HOST", re.sub(r"/\S*/project:", "FOLDER:", said)
+    )
+    return list(
+        dict.fromkeys(
+            re.sub(r"/\S*/project\S*?/", "", line) for line in anywhere.splitlines() if _ours(line)
+        )
+    )
 
 
 def _ours(line: str) -> bool:
@@ -130,12 +167,23 @@ def workers(group: int) -> list[int]:
 
 
 def kills(
-    make: Callable[[], Project], undisturbed: dict[str, bytes], how: str, count: int, mean: float, seed: int
+    make: Callable[[], Project],
+    undisturbed: dict[str, bytes],
+    how: str,
+    count: int,
+    mean: float,
+    seed: int,
 ) -> Row:
-    """Kill (SIGKILL) at random moments, ``count`` times over as many runs of the workflow as that takes, each resumed
-    by the plain command until it is done. ``how``: ``group`` kills all its processes, ``main`` Snakemake alone, so that
-    its jobs live on, ``worker`` one of these jobs. ``mean``: seconds between kills on average."""
-    what = {"group": "kill -9 of the workflow", "main": "kill -9 of Snakemake alone", "worker": "kill -9 of a worker"}
+    """Kill (SIGKILL) at random moments, ``count`` times over as many runs of the workflow as that
+    takes, each resumed by the plain command until it is done. ``how``: ``group`` kills all its
+    processes, ``main`` Snakemake alone, so that its jobs live on, ``worker`` one of these jobs.
+    ``mean``: seconds between kills on average.
+    """
+    what = {
+        "group": "kill -9 of the workflow",
+        "main": "kill -9 of Snakemake alone",
+        "worker": "kill -9 of a worker",
+    }
     row, draw = Row(what[how]), random.Random(f"{how} {seed}")
     while row.tried < count:
         project = make()
@@ -153,7 +201,9 @@ def kills(
     return row
 
 
-def _disturbed(process: subprocess.Popen, how: str, row: Row, count: int, mean: float, draw: random.Random) -> int:
+def _disturbed(
+    process: subprocess.Popen, how: str, row: Row, count: int, mean: float, draw: random.Random
+) -> int:
     """Kill as `kills` says until the process ends; its exit status."""
     while True:
         try:
@@ -182,8 +232,9 @@ def two_at_once(project: Project, undisturbed: dict[str, bytes]) -> Row:
 
 
 def truncated(project: Project, undisturbed: dict[str, bytes], pattern: str) -> Row:
-    """Cut a file of finished results in half, take away what was made of it, and follow what is said: delete the files
-    that the line names and run again."""
+    """Cut a file of finished results in half, take away what was made of it, and follow what is
+    said: delete the files that the line names and run again.
+    """
     path = sorted(project.folder.glob(pattern))[0]
     row = Row(f"a truncated {path.name}", 1)
     row.seen = {name: sha256 for name, sha256 in project.records().items() if name != str(path)}
@@ -207,7 +258,9 @@ def truncated(project: Project, undisturbed: dict[str, bytes], pattern: str) -> 
 
 
 def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
-    """Give half of all files times so many days from now, as after a jump of the clock, and run again."""
+    """Give half of all files times so many days from now, as after a jump of the clock, and run
+    again.
+    """
     row = Row(f"files of a clock {abs(days)} days {'ahead' if days > 0 else 'behind'}", 1)
     row.seen = project.records()
     when = time.time() + 86400 * days
@@ -217,7 +270,11 @@ def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
     if status:
         raise RuntimeError(said)
     trained = sum(f"rule {name}:" in said for name in ("train", "points"))
-    row.said = "files made again as their times ask" if "Nothing to be done" not in said else "nothing to be done"
+    row.said = (
+        "files made again as their times ask"
+        if "Nothing to be done" not in said
+        else "nothing to be done"
+    )
     row.said += "; no run" if not trained else ""
     row.end(project, undisturbed)
     return row
@@ -227,7 +284,11 @@ def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
 def mounted(folder: Path, size: str) -> Iterator[None]:
     """A small file system at ``folder``; needs root."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
+        check=True,
+        capture_output=True,
+    )
     try:
         yield
     finally:
@@ -252,7 +313,10 @@ def full_disk(project: Project, undisturbed: dict[str, bytes]) -> Row:
     row, half = Row("full disk", 1), f"{sum(map(len, undisturbed.values())) // 2048}k"
     with mounted(project.folder / "results", half):
         status, said = project.run()
-        row.said = next((line for line in faults(said) if "No space left" in line), f"status {status}: {faults(said)}")
+        row.said = next(
+            (line for line in faults(said) if "No space left" in line),
+            f"status {status}: {faults(said)}",
+        )
         row.look(project)
         remount(project.folder / "results", "size=256m")
         status, said = project.run()
@@ -279,7 +343,10 @@ def read_only(project: Project, undisturbed: dict[str, bytes]) -> Row:
 
 def table(rows: list[Row], about: str) -> str:
     """The rows as Markdown."""
-    lines = ["| fault | times tried | finished runs lost or trained again | differing bytes | what is said |"]
+    lines = [
+        "| fault | times tried | finished runs lost or trained again | differing bytes | what is"
+        " said |"
+    ]
     lines.append("| --- | ---: | ---: | ---: | --- |")
     lines += [f"| {r.fault} | {r.tried} | {r.lost} | {r.differing} | {r.said} |" for r in rows]
     return about + "\n" + "\n".join(lines) + "\n"
@@ -301,9 +368,12 @@ disk before their names are (`fsync`), so a loss of power leaves old files or wh
 """
 
 
-def everything(scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path) -> Iterator[Row]:
-    """Every fault on a scale: ``count`` kills each of the whole workflow and of workers, a fifth as many of Snakemake
-    alone, and the others once. Says each row on standard error as it comes."""
+def everything(
+    scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path
+) -> Iterator[Row]:
+    """Every fault on a scale: ``count`` kills each of the whole workflow and of workers, a fifth as
+    many of Snakemake alone, and the others once. Says each row on standard error as it comes.
+    """
     whole = Project(scratch / "undisturbed" / "project", scale)
     if not whole.folder.exists():  # else a plain run does nothing, or what is left of it
         Project.copy(whole.folder, scale, settings)
@@ -350,13 +420,22 @@ def everything(scale: str, settings: str | None, count: int, mean: float, seed: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=25, help="of the workflow, and as many of workers")
+    parser.add_argument(
+        "--kills", type=int, default=25, help="of the workflow, and as many of workers"
+    )
     parser.add_argument("--mean", type=float, default=15.0, help="seconds between kills on average")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--scratch", type=Path, default=Path("build/faults"), help="folder to work in")
-    parser.add_argument("--output", type=Path, default=Path("docs/faults.md"), help="the table to write")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path("build/faults"), help="folder to work in"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("docs/faults.md"), help="the table to write"
+    )
     args = parser.parse_args()
-    command = f"python tests/faults/harness.py --kills {args.kills} --mean {args.mean:g} --seed {args.seed}"
+    command = (
+        f"python tests/faults/harness.py --kills {args.kills} --mean {args.mean:g} --seed"
+        f" {args.seed}"
+    )
     about = ABOUT.format(scale="smoke", mean=args.mean, seed=args.seed, command=command)
     rows = []
     for row in everything("smoke", None, args.kills, args.mean, args.seed, args.scratch.absolute()):

@@ -1,4 +1,6 @@
-"""Kill the workflow, fill its disk, start it twice: nothing is lost, and a plain re-run ends with the same bytes."""
+"""Kill the workflow, fill its disk, start it twice: nothing is lost, and a plain re-run ends with
+the same bytes.
+"""
 
 import shutil
 from pathlib import Path
@@ -9,11 +11,17 @@ import yaml
 
 SMOKE = yaml.safe_load((harness.ROOT / "config/smoke.yaml").read_text())
 TRAINING = {"epochs": 2, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 2}
-DIGITS = SMOKE["experiments"]["digits"] | {"training": TRAINING, "methods": ["sgd+fixed@0.3", "sgd+hsac"]}
+DIGITS = SMOKE["experiments"]["digits"] | {
+    "training": TRAINING,
+    "methods": ["sgd+fixed@0.3", "sgd+hsac"],
+}
 del DIGITS["informed"], DIGITS["rules"]
 THEORY = SMOKE["theory"] | {"studies": {}, "measured": []}
 TINY = yaml.safe_dump({"seeds": [0, 1, 2], "theory": THEORY, "experiments": {"digits": DIGITS}})
-TARGETS = ("results/tiny/tables", "results/tiny/claims.json")  # figures and page take the time and are no one's input
+TARGETS = (
+    "results/tiny/tables",
+    "results/tiny/claims.json",
+)  # figures and page take the time and are no one's input
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +29,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing disturbed."""
-    project = harness.Project.copy(tmp_path_factory.mktemp("whole") / "project", "tiny", TINY, TARGETS)
+    project = harness.Project.copy(
+        tmp_path_factory.mktemp("whole") / "project", "tiny", TINY, TARGETS
+    )
     status, said = project.run()
     assert status == 0, said
     return project
@@ -30,7 +40,12 @@ def whole(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(whole):
     content = whole.content()
-    assert {"runs.parquet", "trajectories.parquet", "claims.json", "tables/digits.csv"} <= content.keys()
+    assert {
+        "runs.parquet",
+        "trajectories.parquet",
+        "claims.json",
+        "tables/digits.csv",
+    } <= content.keys()
     return content
 
 
@@ -75,7 +90,9 @@ def test_a_clock_that_jumped_loses_nothing(finished, undisturbed, days):
     assert (row.lost, row.differing) == (0, 0)
 
 
-@pytest.mark.parametrize(("fault", "words"), [("full_disk", "No space left"), ("read_only", "cannot be written")])
+@pytest.mark.parametrize(
+    ("fault", "words"), [("full_disk", "No space left"), ("read_only", "cannot be written")]
+)
 def test_a_disk_that_cannot_be_written_is_named(new, undisturbed, tmp_path, fault, words):
     if not harness.can_mount(tmp_path / "probe"):
         pytest.skip("a small file system can be mounted by root alone")

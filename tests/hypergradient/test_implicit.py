@@ -1,4 +1,6 @@
-"""The implicit hypergradient against re-solved lower levels, and what it does when a solve goes wrong."""
+"""The implicit hypergradient against re-solved lower levels, and what it does when a solve goes
+wrong.
+"""
 
 from dataclasses import dataclass
 
@@ -51,7 +53,9 @@ def finite_differences(step: float = 1e-5) -> Tensor:
     return torch.stack(columns, -1)
 
 
-@pytest.mark.parametrize("solver", [Exact(), Cg(terms=SIZE + 3, damping=0.0), Neumann(terms=3000, step=0.15)])
+@pytest.mark.parametrize(
+    "solver", [Exact(), Cg(terms=SIZE + 3, damping=0.0), Neumann(terms=3000, step=0.15)]
+)
 def test_equals_finite_differences_of_the_solved_problem(solver) -> None:
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, solver, {})
     torch.testing.assert_close(found.total, finite_differences(), rtol=1e-6, atol=1e-9)
@@ -70,7 +74,8 @@ def test_adjoint_equals_forward_form() -> None:
     columns = []
     for j in range(THETA.shape[1]):
         rows = [
-            torch.autograd.grad(hessian.gradient[:, p].sum(), theta, retain_graph=True)[0][:, j] for p in range(SIZE)
+            torch.autograd.grad(hessian.gradient[:, p].sum(), theta, retain_graph=True)[0][:, j]
+            for p in range(SIZE)
         ]
         columns.append((v * Exact().solve(hessian, torch.stack(rows, -1), {}).x).sum(-1))
     torch.testing.assert_close(adjoint, torch.stack(columns, -1), rtol=1e-10, atol=1e-14)
@@ -96,7 +101,9 @@ def test_without_a_solver_only_the_direct_term() -> None:
 
 def test_products_are_counted() -> None:
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, Neumann(terms=3), {})
-    assert found.products == 3 + POWER_STEPS + 1  # the terms, the power iteration, the mixed product
+    assert (
+        found.products == 3 + POWER_STEPS + 1
+    )  # the terms, the power iteration, the mixed product
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,9 @@ def test_negative_curvature_makes_neumann_fall_back_in_its_run_only() -> None:
         return (0.5 * sign * w * w + theta[:, :1] * w).sum(-1)
 
     w = torch.ones(RUNS, 2, dtype=F64)
-    found = implicit_hypergradient(held_out_plain, lower, w, THETA, Neumann(terms=2000, step=1.0), {})
+    found = implicit_hypergradient(
+        held_out_plain, lower, w, THETA, Neumann(terms=2000, step=1.0), {}
+    )
     assert found.fallback.tolist() == [False, True, False]
     torch.testing.assert_close(found.implicit[0], torch.tensor([2.0, 0.0], dtype=F64))
     assert found.total.isfinite().all()
@@ -168,4 +177,6 @@ def test_leaves_what_it_is_given_untouched() -> None:
     assert torch.equal(w, before)
     assert not w.requires_grad
     assert not theta.requires_grad
-    assert not any(t.requires_grad for t in (found.total, found.value, found.residual, *found.state.values()))
+    assert not any(
+        t.requires_grad for t in (found.total, found.value, found.residual, *found.state.values())
+    )

@@ -1,4 +1,6 @@
-"""The hypergradient against oracles that share nothing with it: re-solved problems, torchopt, unrolled descents."""
+"""The hypergradient against oracles that share nothing with it: re-solved problems, torchopt,
+unrolled descents.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -49,7 +51,9 @@ def truth(problem) -> Tensor:
 
 
 def hypergradient(problem, solver):
-    return implicit_hypergradient(problem.upper, problem.lower, solved(problem), problem.start, solver, {})
+    return implicit_hypergradient(
+        problem.upper, problem.lower, solved(problem), problem.start, solver, {}
+    )
 
 
 @problems
@@ -59,19 +63,28 @@ def test_equals_finite_differences_of_the_resolved_problem(name: str, solver) ->
     problem = PROBLEMS[name]
     found = hypergradient(problem, solver)
     assert (relative(found.total, truth(problem)) <= 1e-6).all()
-    assert (found.implicit.norm(dim=-1) > 1e-3 * found.total.norm(dim=-1)).all()  # the direct term alone would fail
+    assert (
+        found.implicit.norm(dim=-1) > 1e-3 * found.total.norm(dim=-1)
+    ).all()  # the direct term alone would fail
     assert not found.fallback.any()
 
 
 @pytest.mark.parametrize(
-    "problem", [Quadratic(), Ridge(), Logistic(), Hyperbolic(decay=1.0)], ids=lambda problem: type(problem).__name__
+    "problem",
+    [Quadratic(), Ridge(), Logistic(), Hyperbolic(decay=1.0)],
+    ids=lambda problem: type(problem).__name__,
 )
 def test_long_series_and_long_unrolling_go_to_the_same(problem) -> None:
     mu, ell = extremes(problem, problem.start)
     a, terms = 0.99 / ell.item(), int(15 * (ell / mu).item())
     assert terms < 1500
-    assert (relative(hypergradient(problem, Neumann(terms=terms, step=a)).total, truth(problem)) <= 1e-6).all()
-    assert (relative(hypergradient(problem, Unrolled(terms=terms, step=a)).total, truth(problem)) <= 1e-6).all()
+    assert (
+        relative(hypergradient(problem, Neumann(terms=terms, step=a)).total, truth(problem)) <= 1e-6
+    ).all()
+    assert (
+        relative(hypergradient(problem, Unrolled(terms=terms, step=a)).total, truth(problem))
+        <= 1e-6
+    ).all()
 
 
 @dataclass(frozen=True)
@@ -122,14 +135,21 @@ def same_in_both_forms(problem, solver) -> None:
         for p in range(w.shape[1])
     ]
     mixed = torch.stack(rows, 1)  # (R, P, C)
-    forward = torch.stack([(v * solver.solve(hessian, mixed[..., j], {}).x).sum(-1) for j in range(theta.shape[1])], -1)
+    forward = torch.stack(
+        [(v * solver.solve(hessian, mixed[..., j], {}).x).sum(-1) for j in range(theta.shape[1])],
+        -1,
+    )
     assert ((adjoint - forward).norm(dim=-1) <= 1e-9 * forward.norm(dim=-1)).all()
 
 
-@pytest.mark.parametrize("problem", [Ridge(), Logistic(), Hyperbolic()], ids=["ridge", "logistic", "hyperbolic"])
+@pytest.mark.parametrize(
+    "problem", [Ridge(), Logistic(), Hyperbolic()], ids=["ridge", "logistic", "hyperbolic"]
+)
 @pytest.mark.parametrize("solve", ["normal_cg", "inv"])
 def test_equals_torchopt(problem, solve: str) -> None:
-    """torchopt's implicit differentiation of the stationarity condition, with its own linear solvers."""
+    """torchopt's implicit differentiation of the stationarity condition, with its own linear
+    solvers.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torchopt import linear_solve
@@ -161,7 +181,9 @@ def test_equals_torchopt(problem, solve: str) -> None:
     ids=["ridge", "logistic", "hyperbolic"],
 )
 def test_equals_a_long_unrolled_descent(problem, steps: int) -> None:
-    """Plain automatic differentiation through the whole training, from a start far from the solution."""
+    """Plain automatic differentiation through the whole training, from a start far from the
+    solution.
+    """
     _, ell = extremes(problem, problem.start)
     theta, w = problem.start.clone().requires_grad_(), problem.initial
     w = w.detach().requires_grad_()

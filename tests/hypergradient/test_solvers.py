@@ -23,7 +23,9 @@ MU, ELL = torch.tensor([0.01, 0.5, 2.0], dtype=F64), torch.tensor([1.0, 8.0, 300
 def matrices(spectra: Tensor) -> Tensor:
     """Symmetric matrices (R, P, P) with the given eigenvalues (R, P) in random bases."""
     g = torch.Generator().manual_seed(1)
-    bases = torch.linalg.qr(torch.randn(*spectra.shape, spectra.shape[1], generator=g, dtype=F64))[0]
+    bases = torch.linalg.qr(torch.randn(*spectra.shape, spectra.shape[1], generator=g, dtype=F64))[
+        0
+    ]
     return bases @ torch.diag_embed(spectra) @ bases.mT
 
 
@@ -63,7 +65,10 @@ def test_operator() -> None:
 
 
 def test_operator_without_a_mixed_term() -> None:
-    w, theta = torch.ones(2, 3, dtype=F64, requires_grad=True), torch.ones(2, 1, dtype=F64, requires_grad=True)
+    w, theta = (
+        torch.ones(2, 3, dtype=F64, requires_grad=True),
+        torch.ones(2, 1, dtype=F64, requires_grad=True),
+    )
     found = HessianOperator(lambda w, theta: (w**2).sum(-1), w, theta)
     assert torch.equal(found.mixed(torch.ones(2, 3, dtype=F64)), torch.zeros(2, 1, dtype=F64))
 
@@ -71,9 +76,13 @@ def test_operator_without_a_mixed_term() -> None:
 @pytest.mark.parametrize("terms", [0, 1, 2, 5, 10, 20, 50])
 def test_neumann_bound(terms: int) -> None:
     h, v = matrices(spectra()), right_hand_side()
-    for run in range(RUNS):  # one step size for all runs is the rule's choice, so each run gets its own here
+    for run in range(
+        RUNS
+    ):  # one step size for all runs is the rule's choice, so each run gets its own here
         a = 1 / ELL[run].item()
-        solution = Neumann(terms=terms, step=a).solve(operator(h[run : run + 1]), v[run : run + 1], {})
+        solution = Neumann(terms=terms, step=a).solve(
+            operator(h[run : run + 1]), v[run : run + 1], {}
+        )
         bound = (1 - a * MU[run]) ** (terms + 1) * v[run].norm() / MU[run]
         assert error(solution.x, h[run], v[run]) <= bound * (1 + 1e-10)
         true = (torch.einsum("pq,q->p", h[run], solution.x[0]) - v[run]).norm() / v[run].norm()
@@ -94,7 +103,9 @@ def test_neumann_with_an_adaptive_step(terms: int) -> None:
     assert (error(solution.x, h, v) <= bound * (1 + 1e-3)).all()
     assert solution.products == terms + POWER_STEPS
     identity = torch.eye(SIZE, dtype=F64)
-    series = sum(torch.linalg.matrix_power(identity - a[:, None, None] * h, j) for j in range(terms + 1))
+    series = sum(
+        torch.linalg.matrix_power(identity - a[:, None, None] * h, j) for j in range(terms + 1)
+    )
     torch.testing.assert_close(
         solution.x, torch.einsum("rpq,rq->rp", a[:, None, None] * series, v), rtol=1e-4, atol=1e-6
     )
@@ -223,12 +234,15 @@ def test_cg_marks_a_long_step_along_almost_no_curvature() -> None:
 
 
 def test_neumann_marks_runs_whose_series_grows() -> None:
-    # One run is convex; in the other the curvature is negative as strongly as positive, so terms grow like 1.9^j.
+    # One run is convex; in the other the curvature is negative as strongly as positive, so terms
+    # grow like 1.9^j.
     w = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
     spectrum = torch.tensor([[1.0, 0.5], [1.0, -1.0]], dtype=torch.float64)
     theta = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
     v = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
-    found = Neumann(terms=3).solve(HessianOperator(lambda w, theta: (spectrum * w * w).sum(-1) / 2, w, theta), v, {})
+    found = Neumann(terms=3).solve(
+        HessianOperator(lambda w, theta: (spectrum * w * w).sum(-1) / 2, w, theta), v, {}
+    )
     assert found.failed is not None
     assert found.failed.tolist() == [False, True]
 
@@ -259,7 +273,9 @@ def test_damped_cg_bound(terms: int, damping: float) -> None:
 
 @pytest.mark.parametrize("terms", [1, 2, 3, 6, 11, 21, 51])
 def test_unrolled_is_a_shorter_neumann_series(terms: int) -> None:
-    """On a quadratic at any point: x is Neumann's, so is its bound; the implicit term is the mixed product with it."""
+    """On a quadratic at any point: x is Neumann's, so is its bound; the implicit term is the mixed
+    product with it.
+    """
     h, v = matrices(spectra()), right_hand_side()
     for run in range(RUNS):
         a = 1 / ELL[run].item()
@@ -298,7 +314,10 @@ def test_unrolled_off_the_minimiser_is_autograd_through_the_steps(terms: int) ->
 
 
 def test_unrolled_where_theta_does_not_enter() -> None:
-    w, theta = torch.ones(2, 3, dtype=F64, requires_grad=True), torch.ones(2, 1, dtype=F64, requires_grad=True)
+    w, theta = (
+        torch.ones(2, 3, dtype=F64, requires_grad=True),
+        torch.ones(2, 1, dtype=F64, requires_grad=True),
+    )
     found = Unrolled(terms=3, step=0.1).solve(
         HessianOperator(lambda w, theta: (w**2).sum(-1), w, theta), w.detach(), {}
     )
@@ -357,7 +376,9 @@ def test_nystrom_of_full_rank_is_exact(rank: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("true_rank", [1, 3])
 def test_nystrom_sketches_more_than_there_is(dtype: torch.dtype, true_rank: int) -> None:
-    """A Hessian of lower rank than the sketch leaves the core singular: the answer is still the damped solution."""
+    """A Hessian of lower rank than the sketch leaves the core singular: the answer is still the
+    damped solution.
+    """
     spectrum = torch.zeros(RUNS, SIZE, dtype=F64)
     spectrum[:, :true_rank] = torch.tensor([30.0, 4.0, 1.0], dtype=F64)[:true_rank]
     h, v = matrices(spectrum).to(dtype), right_hand_side().to(dtype)
@@ -369,7 +390,9 @@ def test_nystrom_sketches_more_than_there_is(dtype: torch.dtype, true_rank: int)
 
 
 def test_nystrom_without_any_curvature_leaves_all_to_the_damping() -> None:
-    h = matrices(torch.stack([torch.zeros(SIZE, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)]))
+    h = matrices(
+        torch.stack([torch.zeros(SIZE, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)])
+    )
     v = right_hand_side(2)
     solution = Nystrom(rank=6, damping=0.1).solve(operator(h), v, {})
     assert solution.failed.tolist() == [False, False]
@@ -386,12 +409,19 @@ def test_nystrom_fails_where_the_hessian_is_not_finite_and_there_only() -> None:
 
 
 @pytest.mark.parametrize(("top", "damping", "tolerance"), [(1e3, 0.1, 0.02), (1e4, 0.1, 0.06)])
-def test_nystrom_in_float32_is_about_as_good_as_in_float64(top: float, damping: float, tolerance: float) -> None:
+def test_nystrom_in_float32_is_about_as_good_as_in_float64(
+    top: float, damping: float, tolerance: float
+) -> None:
     h = matrices((top * 2.0 ** -torch.arange(60, dtype=F64))[None])
     v = right_hand_side(1, 60)
     want = torch.linalg.solve(h + damping * torch.eye(60, dtype=F64), v)
     errors = [
-        float((Nystrom(rank=20, damping=damping).solve(operator(h.to(d)), v.to(d), {}).x - want).norm() / want.norm())
+        float(
+            (
+                Nystrom(rank=20, damping=damping).solve(operator(h.to(d)), v.to(d), {}).x - want
+            ).norm()
+            / want.norm()
+        )
         for d in (F64, torch.float32)
     ]
     assert errors[1] < errors[0] + tolerance
@@ -406,8 +436,13 @@ def test_cg_that_cannot_take_a_step_is_marked() -> None:
 
 
 def test_a_power_vector_is_never_lost() -> None:
-    """On a batch without curvature the iteration finds nothing, and the next one starts from something."""
-    zero, h = torch.zeros(2, 3, 3, dtype=F64), torch.diag_embed(torch.tensor([[1.0, 5.0, 2.0]] * 2, dtype=F64))
+    """On a batch without curvature the iteration finds nothing, and the next one starts from
+    something.
+    """
+    zero, h = (
+        torch.zeros(2, 3, 3, dtype=F64),
+        torch.diag_embed(torch.tensor([[1.0, 5.0, 2.0]] * 2, dtype=F64)),
+    )
     _, u = operator(zero).power(torch.randn(2, 3, dtype=F64))
     for _ in range(20):
         largest, u = operator(h).power(u)
@@ -415,7 +450,9 @@ def test_a_power_vector_is_never_lost() -> None:
 
 
 def test_nystrom_fails_on_a_flat_large_spectrum_in_that_run_only() -> None:
-    flat = torch.stack([torch.full((SIZE,), 50.0, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)])
+    flat = torch.stack(
+        [torch.full((SIZE,), 50.0, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)]
+    )
     h, v = matrices(flat), right_hand_side(2)
     solution = Nystrom(rank=6, damping=0.1).solve(operator(h), v, {})
     assert solution.failed.tolist() == [True, False]
@@ -436,7 +473,9 @@ def test_nystrom_on_an_indefinite_matrix_says_what_it_left_over() -> None:
 
 
 def test_amortised_converges_at_its_rate() -> None:
-    """Each product shrinks the error by the step it took: max |1 - aλ| over the spectrum, 1 - aμ once a ≤ 1/ℓ."""
+    """Each product shrinks the error by the step it took: max |1 - aλ| over the spectrum, 1 - aμ
+    once a ≤ 1/ℓ.
+    """
     h, v = matrices(spectra()), right_hand_side()
     state: dict[str, Tensor] = {}
     truth = torch.linalg.solve(h, v)
@@ -465,7 +504,9 @@ def test_amortised_residual_is_that_of_the_start_and_track_spends_one_product() 
     hessian = operator(h)
     tracked = Amortised().track(hessian, first.state)
     assert hessian.products == 1
-    torch.testing.assert_close(tracked["x"], first.x - first.state["step"] * (operator(h)(first.x) - v))
+    torch.testing.assert_close(
+        tracked["x"], first.x - first.state["step"] * (operator(h)(first.x) - v)
+    )
     assert all(torch.equal(tracked[k], first.state[k]) for k in ("v", "step", "power"))
 
 
@@ -532,7 +573,9 @@ def test_bad_parameters_of_the_others(make, name: str) -> None:
     ids=lambda solver: type(solver).__name__,
 )
 def test_what_a_solver_says_of_itself(solver) -> None:
-    """Products are those the operator counted, residuals and shapes a number a run, v and the point untouched."""
+    """Products are those the operator counted, residuals and shapes a number a run, v and the point
+    untouched.
+    """
     h, v = matrices(spectra()), right_hand_side()
     hessian, before = operator(h), v.clone()
     point = hessian.w.detach().clone()

@@ -1,15 +1,18 @@
-"""The mean of hypergradients taken on batches: the whole part's, if each level draws a batch of its own.
+"""The mean of hypergradients taken on batches: the whole part's, if each level draws a batch of its
+own.
 
-One batch for both levels makes the implicit term a product of two random quantities of one sample, whose mean is not
-the product of the means. Without a series in H, and with v the loss's own gradient,
+One batch for both levels makes the implicit term a product of two random quantities of one sample,
+whose mean is not the product of the means. Without a series in H, and with v the loss's own
+gradient,
 
     E[M_Bᵀ v_B] = Mᵀ v + (1/2B)·∂_θ tr Cov(∇ℓ),        as M_Bᵀ ∇L_B = ½ ∂_θ |∇L_B|²,
 
-B the batch's size, M = ∂²L/∂θ∂w, ∇ℓ an example's gradient in w. The implicit term enters with a minus. Stochastic
-bi-level methods draw independent samples for this reason (Ghadimi and Wang 2018; Ji, Yang and Liang, ICML 2021).
+B the batch's size, M = ∂²L/∂θ∂w, ∇ℓ an example's gradient in w. The implicit term enters with a
+minus. Stochastic bi-level methods draw independent samples for this reason (Ghadimi and Wang 2018;
+Ji, Yang and Liang, ICML 2021).
 
-Batches are drawn with replacement, so that a batch is B independent examples of the part and the laws are exact. R
-batches are R runs: a test averages thousands of hypergradients in one call.
+Batches are drawn with replacement, so that a batch is B independent examples of the part and the
+laws are exact. R batches are R runs: a test averages thousands of hypergradients in one call.
 """
 
 import math
@@ -25,7 +28,7 @@ from hsac.ball import exp0
 from hsac.hypergradient import Hypergradient, Loss, Solver, implicit_hypergradient
 from hsac.hypergradient.solvers.identity import Identity
 from hsac.hypergradient.solvers.neumann import Neumann
-from hsac.registry import build, names
+from hsac.parts import build, names
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import OBJECTIVES, ascend, perturbed_loss, scope_scale
 
@@ -36,7 +39,9 @@ LIMIT = 4.0  # standard errors: a right law fails once in 16,000 seeds
 
 
 def dataset() -> tuple[Tensor, Tensor]:
-    """Features (N, I) of Gaussian clusters, and labels (N, K) as one-hot rows, of which 40 % are wrong."""
+    """Features (N, I) of Gaussian clusters, and labels (N, K) as one-hot rows, of which 40 % are
+    wrong.
+    """
     g = torch.Generator().manual_seed(0)
     clean = torch.arange(ROWS) % CLASSES
     centres = torch.randn(CLASSES, INPUTS, generator=g, dtype=F64)
@@ -53,7 +58,8 @@ WHOLE = torch.arange(ROWS)[None]
 
 
 def cross_entropy(rows: Tensor) -> Loss:
-    """Cross-entropy (R,) on rows (R, B) of a linear classifier of points on the ball of curvature -exp(θ).
+    """Cross-entropy (R,) on rows (R, B) of a linear classifier of points on the ball of curvature
+    -exp(θ).
 
     It is convex in w, so that with weight decay each batch's Hessian can be inverted.
     """
@@ -97,7 +103,9 @@ def adversary(rows: Tensor, w: Tensor) -> Tensor:
 
 
 def perturbations(objective: str, rows: Tensor, w: Tensor) -> list[Tensor]:
-    """Those of the objective at w (R, P), adversaries found on rows (R, B); Gaussian draws are the same each time."""
+    """Those of the objective at w (R, P), adversaries found on rows (R, B); Gaussian draws are the
+    same each time.
+    """
     if objective == "loss":
         return []
     if objective == "mean":
@@ -110,11 +118,17 @@ def perturbations(objective: str, rows: Tensor, w: Tensor) -> list[Tensor]:
 def hypergradient(
     solver: Solver, objective: str, w: Tensor, upper: Tensor, lower: Tensor, ascent: Tensor = WHOLE
 ) -> Hypergradient:
-    """R hypergradients at w (1, P): of rows upper and lower (R, B), the adversary found on rows ascent."""
+    """R hypergradients at w (1, P): of rows upper and lower (R, B), the adversary found on rows
+    ascent.
+    """
     runs = len(upper)
-    found = [e.expand(runs, -1) for e in perturbations(objective, ascent, w.expand(len(ascent), -1))]
+    found = [
+        e.expand(runs, -1) for e in perturbations(objective, ascent, w.expand(len(ascent), -1))
+    ]
     scope = perturbed_loss(cross_entropy(upper), found, gap=objective == "gap")
-    return implicit_hypergradient(scope, decayed(lower), w.expand(runs, -1), THETA.expand(runs, -1), solver, {})
+    return implicit_hypergradient(
+        scope, decayed(lower), w.expand(runs, -1), THETA.expand(runs, -1), solver, {}
+    )
 
 
 def draw(runs: int, size: int, count: int = 2, seed: int = 3) -> list[Tensor]:
@@ -128,9 +142,10 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std()) / len(values) ** 0.5
 
 
-# Why these: the shared batch's bias over the standard error of a mean grows as √(R/B), the cost as R·B, so B is small.
-# What is left with two batches (see the planted problem) is of the order 1/B, too, and up to a sixth of that bias
-# here. R is large enough to see the bias at nine standard errors or more, and no larger, so that the rest is near one.
+# Why these: the shared batch's bias over the standard error of a mean grows as √(R/B), the cost as
+# R·B, so B is small. What is left with two batches (see the planted problem) is of the order 1/B,
+# too, and up to a sixth of that bias here. R is large enough to see the bias at nine standard
+# errors or more, and no larger, so that the rest is near one.
 BATCH, RUNS = 16, 500
 POINTS = {"descending": 3, "converged": 3000}
 solvers = pytest.mark.parametrize("solver", names("solver"))
@@ -141,7 +156,9 @@ points = pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @solvers
 def test_two_batches_average_to_the_whole(solver: str, objective: str, point: str) -> None:
-    """Within four standard errors, whatever the solver and the objective. The adversary is a given constant."""
+    """Within four standard errors, whatever the solver and the objective. The adversary is a given
+    constant.
+    """
     w, chosen = trained(POINTS[point]), build("solver", solver, {}, "solver")
     whole = hypergradient(chosen, objective, w, WHOLE, WHOLE)
     found = hypergradient(chosen, objective, w, *draw(RUNS, BATCH))
@@ -154,26 +171,34 @@ def test_two_batches_average_to_the_whole(solver: str, objective: str, point: st
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name != "gap"])
 @solvers
 def test_one_batch_does_not(solver: str, objective: str, point: str) -> None:
-    """The implicit term on one batch is off by more than four standard errors, towards larger gradient noise.
+    """The implicit term on one batch is off by more than four standard errors, towards larger
+    gradient noise.
 
-    Noise falls with θ here, so the hypergradient is too large. `gap` is left out: its v is the difference of two
-    gradients on one batch, in which the noise cancels.
+    Noise falls with θ here, so the hypergradient is too large. `gap` is left out: its v is the
+    difference of two gradients on one batch, in which the noise cancels.
     """
     w, chosen = trained(POINTS[point]), build("solver", solver, {}, "solver")
     whole = hypergradient(chosen, objective, w, WHOLE, WHOLE)
     rows, _ = draw(RUNS, BATCH)
-    mean, error = mean_and_error(whole.implicit - hypergradient(chosen, objective, w, rows, rows).implicit)
+    mean, error = mean_and_error(
+        whole.implicit - hypergradient(chosen, objective, w, rows, rows).implicit
+    )
     assert mean > LIMIT * error
 
 
 @points
 @solvers
 def test_two_batches_leave_little(solver: str, point: str) -> None:
-    """H and M are still of one batch, but what is left of the bias is below a quarter of that of one batch."""
+    """H and M are still of one batch, but what is left of the bias is below a quarter of that of
+    one batch.
+    """
     w, chosen = trained(POINTS[point]), build("solver", solver, {}, "solver")
     whole = hypergradient(chosen, "worst", w, WHOLE, WHOLE).implicit
     upper, lower = draw(10 * RUNS, BATCH)
-    two, one = (float((hypergradient(chosen, "worst", w, upper, b).implicit - whole).mean()) for b in (lower, upper))
+    two, one = (
+        float((hypergradient(chosen, "worst", w, upper, b).implicit - whole).mean())
+        for b in (lower, upper)
+    )
     assert abs(two) < abs(one) / 4
 
 
@@ -181,8 +206,9 @@ def test_two_batches_leave_little(solver: str, point: str) -> None:
 def test_own_adversary_biases_upper_level(objective: str) -> None:
     """An adversary found on the upper batch fits it, which a lower batch of its own cannot mend.
 
-    The mean of a batch's maximum is more than the maximum of the mean, and the difference depends on θ. It moves the
-    direct term, which the lower level has no part in, and is smaller on larger batches.
+    The mean of a batch's maximum is more than the maximum of the mean, and the difference depends
+    on θ. It moves the direct term, which the lower level has no part in, and is smaller on larger
+    batches.
     """
     w = trained(POINTS["descending"])
     biases = []
@@ -200,11 +226,16 @@ def test_own_adversary_biases_upper_level(objective: str) -> None:
 
 @pytest.mark.parametrize("objective", ["worst", "gap"])
 def test_adversary_of_third_batch_is_constant(objective: str) -> None:
-    """Found on a batch of its own, the adversary leaves both levels as they are on the whole part with the same one."""
+    """Found on a batch of its own, the adversary leaves both levels as they are on the whole part
+    with the same one.
+    """
     w = trained(POINTS["descending"])
     upper, lower, third = draw(RUNS, BATCH, count=3)
     whole = WHOLE.expand(RUNS, -1)
-    found, want = (hypergradient(Neumann(), objective, w, *rows, third) for rows in ((upper, lower), (whole, whole)))
+    found, want = (
+        hypergradient(Neumann(), objective, w, *rows, third)
+        for rows in ((upper, lower), (whole, whole))
+    )
     mean, error = mean_and_error(found.total - want.total)
     assert abs(mean) < LIMIT * error
 
@@ -215,18 +246,25 @@ def outer(rule: Hsac, w: Tensor, theta: Tensor, upper: Loss, lower: Loss) -> Ten
     def normal() -> Tensor:
         return torch.randn(w.shape, generator=torch.Generator().manual_seed(4), dtype=w.dtype)
 
-    _, _, log = rule.outer(theta, rule.init(theta), w, Samples(upper, lower, upper), normal, [w.shape[1]])
+    _, _, log = rule.outer(
+        theta, rule.init(theta), w, Samples(upper, lower, upper), normal, [w.shape[1]]
+    )
     return log["hypergradient"]
 
 
 @pytest.mark.parametrize("objective", ["loss", "mean"])
 def test_rule_averages_to_the_whole(objective: str) -> None:
-    """`Hsac.outer` on two batches, and not on one. These objectives have no adversary that a batch could find."""
+    """`Hsac.outer` on two batches, and not on one. These objectives have no adversary that a batch
+    could find.
+    """
     rule, theta = Hsac(objective=objective), THETA.expand(RUNS, -1)
     w = trained(POINTS["converged"]).expand(RUNS, -1)
     upper, lower = draw(RUNS, BATCH)
     whole = outer(rule, w, theta, cross_entropy(WHOLE), decayed(WHOLE))
-    means = [mean_and_error(outer(rule, w, theta, cross_entropy(upper), decayed(b)) - whole) for b in (lower, upper)]
+    means = [
+        mean_and_error(outer(rule, w, theta, cross_entropy(upper), decayed(b)) - whole)
+        for b in (lower, upper)
+    ]
     (two, two_error), (one, one_error) = means
     assert abs(two) < LIMIT * two_error
     assert one > LIMIT * one_error
@@ -234,11 +272,12 @@ def test_rule_averages_to_the_whole(objective: str) -> None:
 
 @dataclass(frozen=True)
 class Planted:
-    """A bi-level problem whose hypergradient on the whole part and on batches is known in closed form.
+    """A bi-level problem whose hypergradient on the whole part and on batches is known in closed
+    form.
 
-    ℓ_i(w, θ) = ½ h_i |w - θ1|² + exp(-θ) ξ_i·w + κθ, the mean of h 1, that of ξ 0. So L = ½|w - θ1|² + κθ,
-    w*(θ) = θ1 and F(θ) = L(w*(θ), θ) = κθ, dF/dθ = κ. The part has so few rows that all batches can be listed, and
-    means are sums, without any sampling.
+    ℓ_i(w, θ) = ½ h_i |w - θ1|² + exp(-θ) ξ_i·w + κθ, the mean of h 1, that of ξ 0. So L = ½|w -
+    θ1|² + κθ, w*(θ) = θ1 and F(θ) = L(w*(θ), θ) = κθ, dF/dθ = κ. The part has so few rows that all
+    batches can be listed, and means are sums, without any sampling.
     """
 
     stiffness: Tensor
@@ -266,7 +305,9 @@ class Planted:
 
     def covariance_trace_slope(self, theta: float) -> float:
         """∂_θ tr Cov(∇ℓ) at w*(θ), where ∇ℓ_i = exp(-θ) ξ_i."""
-        return -2 * float(torch.tensor(-2 * theta, dtype=F64).exp() * self.noise.square().sum(-1).mean())
+        return -2 * float(
+            torch.tensor(-2 * theta, dtype=F64).exp() * self.noise.square().sum(-1).mean()
+        )
 
 
 def centred(values: Tensor) -> Tensor:
@@ -284,7 +325,9 @@ SERIES = {
 }
 
 
-def planted_mean(problem: Planted, solver: Solver, upper: Tensor, lower: Tensor, shift: float = 0.0) -> float:
+def planted_mean(
+    problem: Planted, solver: Solver, upper: Tensor, lower: Tensor, shift: float = 0.0
+) -> float:
     """The mean of all hypergradients on rows upper and lower, at w = (θ + shift)·1, θ = AT."""
     theta = torch.full((len(upper), 1), AT, dtype=F64)
     w = (theta + shift).expand(-1, problem.noise.shape[1])
@@ -296,7 +339,9 @@ def planted_mean(problem: Planted, solver: Solver, upper: Tensor, lower: Tensor,
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", SERIES)
 def test_planted_means_equal_closed_forms(name: str, size: int) -> None:
-    """Bias times B is the same for each B: -(q/2)·∂_θ tr Cov on one batch, 0 on two, with x = q v as H is 1."""
+    """Bias times B is the same for each B: -(q/2)·∂_θ tr Cov on one batch, 0 on two, with x = q v
+    as H is 1.
+    """
     solver, factor = SERIES[name]
     factor = factor or 1 - (1 - 0.25) ** 4
     every = NOISY.batches(size)
@@ -306,7 +351,9 @@ def test_planted_means_equal_closed_forms(name: str, size: int) -> None:
 
 
 def test_short_series_has_bias_of_derivation() -> None:
-    """For a step a that is small against 1/H the factor q of the series is a (J + 1), as in the derivation."""
+    """For a step a that is small against 1/H the factor q of the series is a (J + 1), as in the
+    derivation.
+    """
     step, terms, size = 1e-4, 3, 2
     every = NOISY.batches(size)
     bias = planted_mean(NOISY, Neumann(terms, step), every, every) - NOISY.slope
@@ -318,9 +365,11 @@ def test_short_series_has_bias_of_derivation() -> None:
 def test_one_batch_has_wrong_sign(size: int) -> None:
     """dF/dθ is -0.1. One batch for both levels says that F rises with θ, two say what is true.
 
-    Both by the rule itself. Its mean over all batches of four examples is a mean over all that it could ever draw.
+    Both by the rule itself. Its mean over all batches of four examples is a mean over all that it
+    could ever draw.
     """
-    # the bound on the implicit term cuts batches whose direct term is small, and would shift the mean
+    # the bound on the implicit term cuts batches whose direct term is small, and would shift the
+    # mean
     rule = Hsac(objective="loss", solver={"name": "identity", "scale": 1.0}, ratio=math.inf)
     truth, bias = NOISY.slope, -NOISY.covariance_trace_slope(AT) / (2 * size)
     assert truth < 0 < truth + bias
@@ -337,10 +386,11 @@ def test_one_batch_has_wrong_sign(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_rest_is_covariance_of_second_derivatives(size: int) -> None:
-    """Two batches leave what M and H share: with one Neumann term, bias·B is a² Cov(M, H)ᵀv, for each B.
+    """Two batches leave what M and H share: with one Neumann term, bias·B is a² Cov(M, H)ᵀv, for
+    each B.
 
-    M_i is -h_i - exp(-θ) ξ_i and H_i is h_i. A third batch would remove it, as stocBiO's does. It is 0 at a minimum,
-    where v is, while the bias of one batch stays there.
+    M_i is -h_i - exp(-θ) ξ_i and H_i is h_i. A third batch would remove it, as stocBiO's does. It
+    is 0 at a minimum, where v is, while the bias of one batch stays there.
     """
     stiffness, step, shift = torch.tensor([0.5, 0.7, 1.8], dtype=F64), 0.25, 0.3
     problem, solver, whole = Planted(stiffness, NOISE), Neumann(1, step), torch.arange(3)[None]

@@ -11,7 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from hsac.errors import InputError
 from hsac.losses.types import Labels
-from hsac.registry import build, filled, names
+from hsac.parts import build, filled, names
 
 COUNTS = torch.tensor([120.0, 40.0, 12.0, 5.0, 1.0], dtype=torch.float64)
 LONG_TAILED = ("ldam_drw", "balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc")
@@ -41,7 +41,9 @@ def softmax(z):
 
 
 def published(name, z, y, n, late):
-    """The loss of one row as its paper writes it, in plain Python; n are the class counts, z a list of logits."""
+    """The loss of one row as its paper writes it, in plain Python; n are the class counts, z a list
+    of logits.
+    """
     p = softmax(z)
     margins = [0.5 * (min(n) / k) ** 0.25 for k in n]
     lowered = [v - margins[y] * (k == y) for k, v in enumerate(z)]
@@ -50,15 +52,23 @@ def published(name, z, y, n, late):
         "focal": lambda: -((1 - p[y]) ** 2) * math.log(p[y]),
         "ldam_drw": lambda: -math.log(softmax(lowered)[y]),
         "balanced_softmax": lambda: (
-            -math.log(n[y] * math.exp(z[y]) / sum(k * math.exp(v) for k, v in zip(n, z, strict=True)))
+            -math.log(
+                n[y] * math.exp(z[y]) / sum(k * math.exp(v) for k, v in zip(n, z, strict=True))
+            )
         ),
         "logit_adjusted": lambda: math.log(
             1 + sum((n[k] / n[y]) * math.exp(v - z[y]) for k, v in enumerate(z) if k != y)
         ),
         "logit_adjusted_post_hoc": lambda: -math.log(p[y]),
         "gce": lambda: (1 - p[y] ** 0.7) / 0.7,
-        "sce": lambda: -0.1 * math.log(p[y]) - sum(v * (0 if k == y else -4) for k, v in enumerate(p)),
-        "elr": lambda: -math.log(p[y]) + 3 * math.log(1 - sum(a * b for a, b in zip(p, late, strict=True))),
+        "sce": (
+            lambda: -0.1 * math.log(p[y]) - sum(v * (0 if k == y else -4) for k, v in enumerate(p))
+        ),
+        "elr": (
+            lambda: (
+                -math.log(p[y]) + 3 * math.log(1 - sum(a * b for a, b in zip(p, late, strict=True)))
+            )
+        ),
     }[name]()
 
 
@@ -69,20 +79,33 @@ def test_each_loss_is_its_published_formula(name):
     state = memory(loss, logits)
     targets = state.get("target", torch.zeros_like(logits)).tolist()
     want = [
-        np.mean([published(name, z, y, COUNTS.tolist(), t) for z, y, t in zip(run, own, late, strict=True)])
+        np.mean(
+            [
+                published(name, z, y, COUNTS.tolist(), t)
+                for z, y, t in zip(run, own, late, strict=True)
+            ]
+        )
         for run, own, late in zip(logits.tolist(), labels.tolist(), targets, strict=True)
     ]
-    torch.testing.assert_close(loss(logits, labels, state, 0.0), torch.tensor(want, dtype=torch.float64))
+    torch.testing.assert_close(
+        loss(logits, labels, state, 0.0), torch.tensor(want, dtype=torch.float64)
+    )
 
 
 def test_deferred_weights_are_the_class_balanced_ones():
-    """Cui et al.: (1 - beta) / (1 - beta^n), and torch's own weighted cross-entropy averages by the weights it met."""
+    """Cui et al.: (1 - beta) / (1 - beta^n), and torch's own weighted cross-entropy averages by the
+    weights it met.
+    """
     logits, labels = some(runs=1)
     loss = make("ldam_drw", max_margin=0.0)
-    weights = torch.tensor([(1 - 0.9999) / (1 - 0.9999**n) for n in COUNTS.tolist()], dtype=torch.float64)
+    weights = torch.tensor(
+        [(1 - 0.9999) / (1 - 0.9999**n) for n in COUNTS.tolist()], dtype=torch.float64
+    )
     want = torch.nn.functional.cross_entropy(logits[0], labels[0], weight=weights)
     torch.testing.assert_close(loss(logits, labels, {}, 0.8)[0], want)
-    torch.testing.assert_close(loss(logits, labels, {}, 0.799), make("cross_entropy")(logits, labels, {}, 0.799))
+    torch.testing.assert_close(
+        loss(logits, labels, {}, 0.799), make("cross_entropy")(logits, labels, {}, 0.799)
+    )
 
 
 def test_the_scale_of_ldam_is_that_of_its_predictions():
@@ -101,7 +124,9 @@ def test_losses_for_long_tails_are_cross_entropy_under_uniform_counts(uniform):
         loss = make(name, counts)
         torch.testing.assert_close(loss(logits, labels, {}, 0.9), want)
         torch.testing.assert_close(loss.adjust(logits).log_softmax(-1), logits.log_softmax(-1))
-    margin = torch.nn.functional.one_hot(labels, 5) * 0.5  # constant, and so are the deferred weights
+    margin = (
+        torch.nn.functional.one_hot(labels, 5) * 0.5
+    )  # constant, and so are the deferred weights
     lowered = make("cross_entropy")(logits - margin, labels, {}, 0.9)
     torch.testing.assert_close(make("ldam_drw", counts)(logits, labels, {}, 0.9), lowered)
 
@@ -119,7 +144,9 @@ def test_limits():
         ("logit_adjusted", {"tau": 0.0}, want, 1e-12),
         ("ldam_drw", {"max_margin": 0.0, "beta": 0.0}, want, 1e-12),
     ]:
-        torch.testing.assert_close(make(name, **parameters)(logits, labels, {}, 1.0), limit, rtol=rtol, atol=0)
+        torch.testing.assert_close(
+            make(name, **parameters)(logits, labels, {}, 1.0), limit, rtol=rtol, atol=0
+        )
     still = make("elr", strength=0.0)
     torch.testing.assert_close(still(logits, labels, memory(still, logits), 0.0), want)
     adjusted = make("logit_adjusted")(logits, labels, {}, 0.0)
@@ -156,14 +183,21 @@ def test_derivatives_stay_finite_where_a_row_is_certain(name, parameters):
         labels = torch.arange(5)[None]
         state = memory(loss, logits)
         logits.requires_grad_()
-        (g,) = torch.autograd.grad(loss(logits, labels, state, 1.0).sum(), logits, create_graph=True)
+        (g,) = torch.autograd.grad(
+            loss(logits, labels, state, 1.0).sum(), logits, create_graph=True
+        )
         (h,) = torch.autograd.grad((g * torch.randn_like(g)).sum(), logits, allow_unused=True)
         assert g.isfinite().all()
         assert h is None or h.isfinite().all()
 
 
 @settings(max_examples=25, deadline=None)
-@given(name=st.sampled_from(names("loss")), order=st.permutations(range(5)), seed=st.integers(0, 9), late=st.booleans())
+@given(
+    name=st.sampled_from(names("loss")),
+    order=st.permutations(range(5)),
+    seed=st.integers(0, 9),
+    late=st.booleans(),
+)
 def test_classes_have_no_order(name, order, seed, late):
     """Classes renamed, with their counts and targets, leave every loss and prediction as it was."""
     logits, labels = some(seed=seed)
@@ -193,7 +227,9 @@ def test_runs_do_not_see_each_other(name):
     together = loss(logits, labels, state, 1.0)
     for i in range(3):
         own = {k: v[i : i + 1] for k, v in state.items()}
-        torch.testing.assert_close(loss(logits[i : i + 1], labels[i : i + 1], own, 1.0)[0], together[i])
+        torch.testing.assert_close(
+            loss(logits[i : i + 1], labels[i : i + 1], own, 1.0)[0], together[i]
+        )
 
 
 def test_elr_remembers_its_predictions():

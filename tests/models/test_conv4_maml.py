@@ -10,9 +10,9 @@ from hsac import config
 from hsac.data.store import Images
 from hsac.errors import InputError
 from hsac.models.conv4_maml import Conv4Maml
-from hsac.registry import build
+from hsac.parts import build
 from hsac.train import tasks
-from hsac.train.bundle import Bundle
+from hsac.train.ensemble import Bundle
 from hsac.train.run import prepare, train_seeds
 from hsac.train.tasks import EpisodeTask
 
@@ -27,7 +27,9 @@ def noise(*shape, seed=0):
 
 def made(inputs=(16, 16), **parameters):
     """A small model, start parameters with every zero moved off it, and two episodes."""
-    model = Conv4Maml(inputs, WAY, SHOT, "euclidean", width=4, groups=2, **({"inner_lr": 0.5} | parameters))
+    model = Conv4Maml(
+        inputs, WAY, SHOT, "euclidean", width=4, groups=2, **({"inner_lr": 0.5} | parameters)
+    )
     params = model.init(torch.Generator().manual_seed(1))
     params = {k: p + 0.1 * noise(*p.shape, seed=i) for i, (k, p) in enumerate(params.items())}
     return model, params, noise(2, WAY, SHOT + QUERY, *inputs, seed=9).sigmoid()
@@ -49,7 +51,9 @@ def by_hand(params, episode, steps, rate, first_order):
     at = dict(zip(dict(net.named_parameters()), params.values(), strict=True))
     labels = torch.arange(WAY).repeat_interleave(SHOT)
     for _ in range(steps):
-        loss = functional.cross_entropy(torch.func.functional_call(net, at, x[:, :SHOT].flatten(0, 1)), labels)
+        loss = functional.cross_entropy(
+            torch.func.functional_call(net, at, x[:, :SHOT].flatten(0, 1)), labels
+        )
         slopes = torch.autograd.grad(loss, list(at.values()), create_graph=not first_order)
         at = {name: p - rate * g for (name, p), g in zip(at.items(), slopes, strict=True)}
     return torch.func.functional_call(net, at, x[:, SHOT:].flatten(0, 1))
@@ -64,7 +68,10 @@ def test_is_the_inner_loop_written_out(inputs, first_order):
     want = torch.stack([by_hand(params, episode, 3, 0.5, first_order) for episode in x])
     assert found.shape == (2, WAY * QUERY, WAY)
     torch.testing.assert_close(found, want, rtol=1e-10, atol=1e-12)
-    slopes = [torch.autograd.grad(logits.square().sum(), list(params.values())) for logits in (found, want)]
+    slopes = [
+        torch.autograd.grad(logits.square().sum(), list(params.values()))
+        for logits in (found, want)
+    ]
     torch.testing.assert_close(*slopes, rtol=1e-8, atol=1e-10)
 
 
@@ -85,7 +92,9 @@ def test_orders_and_no_autograd_give_the_same_logits_and_leave_the_weights_alone
 def test_order_of_support_queries_and_episodes():
     model, params, x = made()
     logits = model.forward(params, NO_C, x).unflatten(1, (WAY, QUERY))
-    images = torch.tensor([1, 0, 4, 2, 5, 3])  # the support among itself, the queries among themselves
+    images = torch.tensor(
+        [1, 0, 4, 2, 5, 3]
+    )  # the support among itself, the queries among themselves
     moved = model.forward(params, NO_C, x[:, :, images]).unflatten(1, (WAY, QUERY))
     torch.testing.assert_close(moved, logits[:, :, images[SHOT:] - SHOT], rtol=1e-8, atol=1e-10)
     swapped = model.forward(params, NO_C, x.flip(0)).unflatten(1, (WAY, QUERY))
@@ -125,11 +134,25 @@ def test_a_query_that_repeats_its_support_is_recognised():
 
 @pytest.mark.parametrize(
     ("parameters", "key"),
-    [({"steps": 0}, "steps"), ({"steps": 1.5}, "steps"), ({"inner_lr": 0}, "inner_lr"), ({"groups": 3}, "groups")],
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 1.5}, "steps"),
+        ({"inner_lr": 0}, "inner_lr"),
+        ({"groups": 3}, "groups"),
+    ],
 )
 def test_bad_parameters(parameters, key):
     with pytest.raises(InputError, match=f"^model.{key}: found"):
-        build("model", "conv4_maml", parameters, "model", inputs=(16, 16), way=2, shot=1, space="euclidean")
+        build(
+            "model",
+            "conv4_maml",
+            parameters,
+            "model",
+            inputs=(16, 16),
+            way=2,
+            shot=1,
+            space="euclidean",
+        )
 
 
 @pytest.fixture
@@ -140,7 +163,9 @@ def episodes(monkeypatch):
     found = Images(image, np.arange(60), np.zeros(60), np.arange(60), ("a",), "0")
     monkeypatch.setattr(tasks, "load_images", lambda name, root: found)
     parts = ("train", "validation", "test")
-    drawn = {part: torch.randint(0, 60, (7, WAY, SHOT + QUERY), generator=g).tolist() for part in parts}
+    drawn = {
+        part: torch.randint(0, 60, (7, WAY, SHOT + QUERY), generator=g).tolist() for part in parts
+    }
     variant = {"name": "e", "data_sha256": "0", "episodes": drawn, "shot": SHOT, "query": QUERY}
     return EpisodeTask("colour", variant, None, (0, 1), 2, torch.zeros(()))
 
@@ -151,14 +176,18 @@ def test_evaluation_adapts_to_each_episode_some_at_a_time(episodes, monkeypatch)
     c = torch.zeros(2, 0)
     with torch.no_grad():
         whole = episodes.evaluate(bundle, w, c)
-        logits = bundle.call("forward", w, c, episodes.pixels(episodes.episodes["test"]), shared=True)
+        logits = bundle.call(
+            "forward", w, c, episodes.pixels(episodes.episodes["test"]), shared=True
+        )
         right, nll, _ = tasks.answers(logits, episodes.answers)
         torch.testing.assert_close(whole["test_nll"], tasks.mean(nll.flatten(1)))
         assert torch.equal(whole["test_right"], right.sum(-1))
         held_out = episodes.held_out_logits(bundle, w, c)[0]
         asked: list[int] = []
         pixels = episodes.pixels
-        monkeypatch.setattr(episodes, "pixels", lambda rows: asked.append(rows.numel()) or pixels(rows))
+        monkeypatch.setattr(
+            episodes, "pixels", lambda rows: asked.append(rows.numel()) or pixels(rows)
+        )
         monkeypatch.setattr(tasks, "CHUNK", 40)
         torch.testing.assert_close(episodes.evaluate(bundle, w, c), whole)
         torch.testing.assert_close(episodes.held_out_logits(bundle, w, c)[0], held_out)
@@ -199,5 +228,7 @@ def test_learns_on_glyphs(glyphs):
 @pytest.mark.slow
 def test_takes_no_rule_of_curvature(glyphs):
     settings, variant, root = glyphs
-    with pytest.raises(InputError, match=r"adam\+hsac'; conv4_maml has no curvature, allowed is .* euclidean"):
+    with pytest.raises(
+        InputError, match=r"adam\+hsac'; conv4_maml has no curvature, allowed is .* euclidean"
+    ):
         prepare(settings, cell_of(settings, "adam+hsac"), [0], variant, root)

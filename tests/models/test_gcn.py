@@ -44,7 +44,9 @@ def test_it_is_torch_geometrics_gcn():
     torch.testing.assert_close(model.forward(params, NONE, given), want)
 
 
-@pytest.mark.parametrize("model", [Gcn(5, 3, "euclidean", hidden=4), Hgcn(5, 3, "hyperbolic", hidden=4, dropout=0.5)])
+@pytest.mark.parametrize(
+    "model", [Gcn(5, 3, "euclidean", hidden=4), Hgcn(5, 3, "hyperbolic", hidden=4, dropout=0.5)]
+)
 def test_masks_drop_and_scale(model):
     *_, given = graph()
     given = (given[0] * (given[0] > 0.3), *given[1:])  # zeros, as in bags of words
@@ -57,8 +59,16 @@ def test_masks_drop_and_scale(model):
     dense[node[kept], feature[kept]] = True
     found = model.forward(params, c, given, masks)
     assert not torch.allclose(found, model.forward(params, c, given))
-    if isinstance(model, Hgcn):  # dropping a feature is having it 0; what stays is twice as large at rate 1/2
-        zeroed, whole = (2 * given[0] * dense, *given[1:]), {"layer0": torch.tensor([True]), "layer1": hidden}
+    if isinstance(
+        model, Hgcn
+    ):  # dropping a feature is having it 0; what stays is twice as large at rate 1/2
+        zeroed, whole = (
+            (2 * given[0] * dense, *given[1:]),
+            {
+                "layer0": torch.tensor([True]),
+                "layer1": hidden,
+            },
+        )
         whole["layer0"] = torch.ones(int(zeroed[0].count_nonzero()), dtype=torch.bool)
         halved = {**params, "w0": params["w0"] / 2}
         torch.testing.assert_close(found, model.forward(halved, c, zeroed, whole))
@@ -71,11 +81,17 @@ def test_a_bad_rate_is_named():
 
 @pytest.mark.parametrize("c", [0.0, 1e-8, 0.3, 2.0])
 def test_poincare_linear_is_twice_differentiable(c):
-    u, z = (torch.randn(shape, generator=generator(i), dtype=F64) for i, shape in enumerate(((3, 4), (2, 4))))
+    u, z = (
+        torch.randn(shape, generator=generator(i), dtype=F64)
+        for i, shape in enumerate(((3, 4), (2, 4)))
+    )
     r = torch.tensor([0.2, -0.4], dtype=F64)
     inputs = [value.clone().requires_grad_() for value in (u, z, r, torch.tensor(c, dtype=F64))]
     if c == 0:  # one-sided: c stays out
-        call, inputs = (lambda u, z, r: poincare_linear(u, z, r, torch.zeros((), dtype=F64))), inputs[:3]
+        call, inputs = (
+            (lambda u, z, r: poincare_linear(u, z, r, torch.zeros((), dtype=F64))),
+            inputs[:3],
+        )
     else:
         call = poincare_linear
     assert torch.autograd.gradcheck(call, inputs)
@@ -83,18 +99,26 @@ def test_poincare_linear_is_twice_differentiable(c):
 
 
 def test_poincare_linear_at_zero_curvature_is_linear():
-    u, z = (torch.randn(shape, generator=generator(i), dtype=F64) for i, shape in enumerate(((3, 4), (2, 4))))
+    u, z = (
+        torch.randn(shape, generator=generator(i), dtype=F64)
+        for i, shape in enumerate(((3, 4), (2, 4)))
+    )
     r = torch.tensor([0.2, -0.4], dtype=F64)
     want = 2 * (u @ z.mT - z.norm(dim=1) * r)
     torch.testing.assert_close(poincare_linear(u, z, r, torch.zeros((), dtype=F64)), want)
 
 
 def test_poincare_linear_moves_along_the_hyperplanes():
-    """The k-th coordinate hyperplane of the output is at signed distance v_k (Shimizu et al., section 3.2)."""
+    """The k-th coordinate hyperplane of the output is at signed distance v_k (Shimizu et al.,
+    section 3.2).
+    """
     import geoopt
 
     c = torch.tensor(0.7, dtype=F64)
-    u, z = (0.3 * torch.randn(shape, generator=generator(i), dtype=F64) for i, shape in enumerate(((3, 4), (2, 4))))
+    u, z = (
+        0.3 * torch.randn(shape, generator=generator(i), dtype=F64)
+        for i, shape in enumerate(((3, 4), (2, 4)))
+    )
     r = torch.tensor([0.2, -0.4], dtype=F64)
     y = poincare_linear(u, z, r, c)
     from hsac.ball import mlr_logits

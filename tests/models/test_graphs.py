@@ -6,7 +6,7 @@ import torch
 from hsac.models.gcn import Gcn
 from hsac.models.graphs import SparseFeatures, row_shares
 from hsac.models.hgcn import Hgcn
-from hsac.train.bundle import Bundle
+from hsac.train.ensemble import Bundle
 
 F64 = torch.float64
 NODES, WIDTH = 7, 6
@@ -15,7 +15,9 @@ NODES, WIDTH = 7, 6
 def features():
     """A matrix with a row and a column of zeros, and the same one without zeros."""
     g = torch.Generator().manual_seed(0)
-    x = torch.randn((NODES, WIDTH), generator=g, dtype=F64) * (torch.rand((NODES, WIDTH), generator=g) < 0.4)
+    x = torch.randn((NODES, WIDTH), generator=g, dtype=F64) * (
+        torch.rand((NODES, WIDTH), generator=g) < 0.4
+    )
     x[2], x[:, 3] = 0, 0
     return x, SparseFeatures.of(x)
 
@@ -40,20 +42,28 @@ def test_derivatives_of_every_order():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("model", [Gcn(WIDTH, 3, "euclidean"), Hgcn(WIDTH, 3, "hyperbolic", dropout=0.5)])
+@pytest.mark.parametrize(
+    "model", [Gcn(WIDTH, 3, "euclidean"), Hgcn(WIDTH, 3, "hyperbolic", dropout=0.5)]
+)
 def test_models_take_either(model, masked):
-    """Logits, gradients and a Hessian product of three vmapped runs, with dropout masks of their own or without."""
+    """Logits, gradients and a Hessian product of three vmapped runs, with dropout masks of their
+    own or without.
+    """
     x, sparse = features()
     edges = (torch.arange(NODES), torch.arange(NODES).roll(2), weights(NODES).abs())
     bundle, w = Bundle.start(model, (0, 1, 2), torch.device("cpu"))
     w, c = w.double(), torch.full((3, len(model.curvature_names)), 0.5, dtype=F64)
     g = torch.Generator().manual_seed(4)
     shapes = (int(x.count_nonzero()),), (NODES, model.hidden)
-    state = {f"layer{i}": torch.rand((3, *shape), generator=g) < 0.5 for i, shape in enumerate(shapes)}
+    state = {
+        f"layer{i}": torch.rand((3, *shape), generator=g) < 0.5 for i, shape in enumerate(shapes)
+    }
     found = []
     for given in (x, sparse):
         at = w.detach().requires_grad_()
-        logits = bundle.call("forward", at, c, (given, *edges), shared=True, state=state if masked else None)
+        logits = bundle.call(
+            "forward", at, c, (given, *edges), shared=True, state=state if masked else None
+        )
         (slope,) = torch.autograd.grad(logits.log_softmax(-1)[..., 0].sum(), at, create_graph=True)
         (product,) = torch.autograd.grad(slope, at, slope.detach())
         found.append((logits, slope, product))

@@ -9,7 +9,7 @@ from torch.nn import functional
 from hsac.errors import InputError
 from hsac.models.heads import make_head
 from hsac.models.mlp import Mlp
-from hsac.registry import names
+from hsac.parts import names
 
 F64 = torch.float64
 DIM, CLASSES = 3, 4
@@ -28,7 +28,9 @@ def moved(head, seed=1):
     """Start parameters with every zero moved off it."""
     params = head.init(generator(seed))
     noise = generator(seed + 1)
-    return {k: p + 0.1 * torch.randn(p.shape, generator=noise, dtype=F64) for k, p in params.items()}
+    return {
+        k: p + 0.1 * torch.randn(p.shape, generator=noise, dtype=F64) for k, p in params.items()
+    }
 
 
 def features(seed=3, rows=5):
@@ -76,7 +78,9 @@ def test_poincare_mlr_is_linear_at_zero_curvature():
 
 @pytest.mark.parametrize("c", [1e-6, 0.1, 1.0, 3.0])
 def test_geoopt_computes_the_same_hyperplanes(c):
-    """Ganea's point and normal for Shimizu's direction z and offset r: p = exp0(r z/|z|), a = z / cosh²(√c r)."""
+    """Ganea's point and normal for Shimizu's direction z and offset r: p = exp0(r z/|z|), a = z /
+    cosh²(√c r).
+    """
     ours, theirs = head_of("poincare_mlr"), head_of("geoopt_mlr")
     params = moved(ours)
     z, r, u = params["z"], params["r"], features()
@@ -95,7 +99,10 @@ def test_heads_start_alike():
         for rule in ("poincare_mlr", "geoopt_mlr")
     }
     torch.testing.assert_close(*logits.values(), rtol=1e-6, atol=1e-7)
-    flat = [head_of(rule).forward(head_of(rule).init(generator()), c_of(0.0), u) for rule in ("poincare_mlr", "linear")]
+    flat = [
+        head_of(rule).forward(head_of(rule).init(generator()), c_of(0.0), u)
+        for rule in ("poincare_mlr", "linear")
+    ]
     torch.testing.assert_close(*flat)
 
 
@@ -123,7 +130,9 @@ def test_rotating_features_and_weights_together_changes_nothing(rule):
 def test_prototypes_at_zero_curvature_are_euclidean():
     head = head_of("prototypes", scale="fixed")
     params, u = moved(head), features()
-    torch.testing.assert_close(head.forward(params, c_of(0.0), u), -4 * torch.cdist(u, params["z"]) ** 2)
+    torch.testing.assert_close(
+        head.forward(params, c_of(0.0), u), -4 * torch.cdist(u, params["z"]) ** 2
+    )
 
 
 @pytest.mark.parametrize("rule", HEADS)
@@ -145,7 +154,8 @@ def test_the_scale_multiplies_the_logits(rule):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"), [({"scale": "free"}, "fixed or learned"), ({"start": 0.0}, "a number above 0")]
+    ("parameters", "words"),
+    [({"scale": "free"}, "fixed or learned"), ({"start": 0.0}, "a number above 0")],
 )
 @pytest.mark.parametrize("rule", HEADS)
 def test_bad_parameters_are_named(rule, parameters, words):
@@ -160,7 +170,9 @@ def test_a_head_that_is_not_there():
 
 @pytest.mark.parametrize("rule", HEADS)
 def test_a_model_takes_every_head(rule):
-    model = Mlp((4, 4), CLASSES, "hyperbolic", hidden=5, dim=DIM, head={"rule": rule, "parameters": {}})
+    model = Mlp(
+        (4, 4), CLASSES, "hyperbolic", hidden=5, dim=DIM, head={"rule": rule, "parameters": {}}
+    )
     assert model.curvature_names == (("head",) if model.classifier.curved else ())
     params = model.init(generator())
     c = torch.full((len(model.curvature_names),), 0.5, dtype=F64)

@@ -11,7 +11,7 @@ from hsac.models.heads.poincare_mlr import PoincareMlr
 from hsac.models.hgcn import Hgcn
 from hsac.models.mlp import Mlp
 from hsac.models.resnet import Resnet
-from hsac.registry import build
+from hsac.parts import build
 
 F64 = torch.float64
 NODES, SHOT, QUERY, WAY = 9, 2, 3, 4
@@ -33,13 +33,20 @@ def graph(seed=0):
     source, target = (torch.randint(0, NODES, (30,), generator=g) for _ in range(2))
     loops = torch.arange(NODES)
     weight = torch.rand(30 + NODES, generator=g, dtype=F64)
-    return noise(NODES, 5, seed=seed), torch.cat((source, loops)), torch.cat((target, loops)), weight
+    return (
+        noise(NODES, 5, seed=seed),
+        torch.cat((source, loops)),
+        torch.cat((target, loops)),
+        weight,
+    )
 
 
 def make(name, space="hyperbolic"):
     """A small model, its input and its number of curvatures."""
     if name == "mlp":
-        return Mlp((4, 4), 3, space, hidden=7, dim=2), torch.rand(5, 4, 4, dtype=F64, generator=torch.Generator())
+        return Mlp((4, 4), 3, space, hidden=7, dim=2), torch.rand(
+            5, 4, 4, dtype=F64, generator=torch.Generator()
+        )
     if name == "mlp_pooled":
         model = Mlp((5, 6), 3, space, hidden=7, layers=2, dim=3, pool=2, clip=0.5)
         return model, torch.rand(5, 5, 6, dtype=F64, generator=torch.Generator())
@@ -54,13 +61,19 @@ def make(name, space="hyperbolic"):
     if name == "hgcn":
         return Hgcn(5, 3, space, hidden=6, dim=4), graph()
     inputs = (3, 16, 16) if name == "conv4_protonet_colour" else (16, 16)
-    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2), noise(2, WAY, SHOT + QUERY, *inputs, seed=4)
+    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2), noise(
+        2, WAY, SHOT + QUERY, *inputs, seed=4
+    )
 
 
 CLASSIFIERS = ("mlp", "mlp_pooled", "mlp_colour", "cnn", "cnn_colour", "resnet")
 PROTONETS = ("conv4_protonet", "conv4_protonet_colour")
 NAMES = (*CLASSIFIERS, "hgcn", *PROTONETS)
-SHAPES = dict.fromkeys(CLASSIFIERS, (5, 3)) | {"hgcn": (NODES, 3)} | dict.fromkeys(PROTONETS, (2, WAY * QUERY, WAY))
+SHAPES = (
+    dict.fromkeys(CLASSIFIERS, (5, 3))
+    | {"hgcn": (NODES, 3)}
+    | dict.fromkeys(PROTONETS, (2, WAY * QUERY, WAY))
+)
 
 
 def curvatures(model, c):
@@ -71,7 +84,9 @@ def curvatures(model, c):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes(name, space):
     model, x = make(name, space)
-    logits = model.forward(perturbed(model), curvatures(model, 0.0 if space == "euclidean" else 0.7), x)
+    logits = model.forward(
+        perturbed(model), curvatures(model, 0.0 if space == "euclidean" else 0.7), x
+    )
     assert logits.shape == SHAPES[name]
     assert logits.isfinite().all()
 
@@ -91,7 +106,9 @@ def linear_head(u, params):
 def test_flat_hgcn_is_a_gcn():
     model, (x, source, target, weight) = make("hgcn", "euclidean")
     p = perturbed(model)
-    adjacency = torch.zeros(NODES, NODES, dtype=F64).index_put((target, source), weight, accumulate=True)
+    adjacency = torch.zeros(NODES, NODES, dtype=F64).index_put(
+        (target, source), weight, accumulate=True
+    )
     hidden = (adjacency @ (x @ p["w0"].mT + p["b0"])).relu()
     want = linear_head(adjacency @ (hidden @ p["w1"].mT + p["b1"]), p)
     found = model.forward(p, curvatures(model, 0.0), (x, source, target, weight))
@@ -102,11 +119,18 @@ def test_flat_mlp_is_a_perceptron():
     model, x = make("mlp_pooled", "euclidean")
     p = perturbed(model)
     pooled = torch.stack(
-        [x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2)) for i in range(2) for j in range(3)], 1
+        [
+            x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2))
+            for i in range(2)
+            for j in range(3)
+        ],
+        1,
     )
     hidden = ((pooled @ p["w0"].mT + p["b0"]).relu() @ p["w1"].mT + p["b1"]).relu()
     want = linear_head(hidden @ p["w2"].mT + p["b2"], p)
-    torch.testing.assert_close(model.forward(p, curvatures(model, 0.0), x), want, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        model.forward(p, curvatures(model, 0.0), x), want, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_flat_protonet_is_snells():
@@ -115,11 +139,15 @@ def test_flat_protonet_is_snells():
     u = model.embed(p, curvatures(model, 0.0), x.flatten(0, 2)).unflatten(0, x.shape[:3])
     prototypes, queries = u[:, :, :SHOT].mean(2), u[:, :, SHOT:].flatten(1, 2)
     want = -4 * torch.cdist(queries, prototypes).square() / (10 * p["t"]).exp()
-    torch.testing.assert_close(model.forward(p, curvatures(model, 0.0), x), want, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        model.forward(p, curvatures(model, 0.0), x), want, rtol=1e-8, atol=1e-10
+    )
 
 
 def test_start_temperature():
-    assert (10 * Conv4Protonet((16, 16), 1, "euclidean", temperature=2.5).init(torch.Generator())["t"]).exp() == 2.5
+    assert (
+        10 * Conv4Protonet((16, 16), 1, "euclidean", temperature=2.5).init(torch.Generator())["t"]
+    ).exp() == 2.5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -197,7 +225,9 @@ def test_mixed_second_derivatives_match_finite_differences(name, c):
     (found,) = torch.autograd.grad(directional(at), at)
     h = 1e-5
     for j, basis in enumerate(torch.eye(len(at), dtype=F64)):
-        want = (directional(at.detach() + h * basis) - directional(at.detach() - h * basis)) / (2 * h)
+        want = (directional(at.detach() + h * basis) - directional(at.detach() - h * basis)) / (
+            2 * h
+        )
         assert found[j].item() == pytest.approx(want.item(), rel=1e-4, abs=1e-7)
 
 
@@ -211,7 +241,9 @@ def test_hessian_products_are_finite_and_symmetric(name):
     a, b = ([noise(*v.shape, seed=s + i) for i, v in enumerate(values)] for s in (10, 50))
     ha, hb = (torch.autograd.grad(grads, values, v, retain_graph=True) for v in (a, b))
     assert all(h.isfinite().all() for h in ha)
-    left, right = (sum((u * v).sum() for u, v in zip(s, t, strict=True)) for s, t in ((b, ha), (a, hb)))
+    left, right = (
+        sum((u * v).sum() for u, v in zip(s, t, strict=True)) for s, t in ((b, ha), (a, hb))
+    )
     assert left.item() == pytest.approx(right.item(), rel=1e-8)
     assert abs(left.item()) > 1e-9
 
@@ -276,7 +308,10 @@ def test_head_is_a_linear_layer_at_zero_curvature():
 )
 def test_bad_parameters(name, parameters, key):
     images = {"inputs": (3, 9, 8), "classes": 3}
-    filled = {"hgcn": {"inputs": 4, "classes": 3}, "conv4_protonet": {"inputs": (16, 16), "shot": 1}}
+    filled = {
+        "hgcn": {"inputs": 4, "classes": 3},
+        "conv4_protonet": {"inputs": (16, 16), "shot": 1},
+    }
     given = filled.get(name, images)
     with pytest.raises(InputError, match=f"^model.{key}: found"):
         build("model", name, parameters, "model", space="hyperbolic", **given)

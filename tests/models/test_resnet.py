@@ -1,4 +1,6 @@
-"""ResNets against torch.nn modules with the same weights, and batch normalisation as explicit state."""
+"""ResNets against torch.nn modules with the same weights, and batch normalisation as explicit
+state.
+"""
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.optim.swa_utils import update_bn
 
 from hsac.models.layers import batch_moments, batch_norm
 from hsac.models.resnet import Resnet
-from hsac.train.bundle import Bundle
+from hsac.train.ensemble import Bundle
 
 F64 = torch.float64
 FLAT = torch.zeros(1, dtype=F64)
@@ -40,7 +42,9 @@ class ReferenceBlock(nn.Module):
         if self.shortcut is not None:
             return (y + self.n3(self.shortcut(x))).relu()
         short = torch.zeros_like(y)
-        short[:, self.more // 2 : self.more // 2 + x.shape[1]] = x[:, :, :: self.stride, :: self.stride]
+        short[:, self.more // 2 : self.more // 2 + x.shape[1]] = x[
+            :, :, :: self.stride, :: self.stride
+        ]
         return (y + short).relu()
 
 
@@ -59,14 +63,22 @@ class Reference(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x):
-        return functional.adaptive_avg_pool2d(self.blocks(self.norm(self.stem(x)).relu()), 1).flatten(1)
+        return functional.adaptive_avg_pool2d(
+            self.blocks(self.norm(self.stem(x)).relu()), 1
+        ).flatten(1)
 
 
-LAYOUTS = {18: ((64, 128, 256, 512), 2, "B"), 20: ((16, 32, 64), 3, "A"), 32: ((16, 32, 64), 5, "A")}
+LAYOUTS = {
+    18: ((64, 128, 256, 512), 2, "B"),
+    20: ((16, 32, 64), 3, "A"),
+    32: ((16, 32, 64), 5, "A"),
+}
 
 
 def pair(depth):
-    """Our network, weights off their start, and the reference with the same ones: kernels and norms go in one order."""
+    """Our network, weights off their start, and the reference with the same ones: kernels and norms
+    go in one order.
+    """
     model = Resnet((3, 8, 8), 4, "euclidean", depth=depth)
     params = model.init(torch.Generator().manual_seed(depth))
     g = torch.Generator().manual_seed(1)
@@ -92,7 +104,9 @@ def test_features_are_those_of_the_reference_in_training(depth):
 
 @pytest.mark.parametrize("depth", LAYOUTS)
 def test_features_are_those_of_the_reference_in_evaluation(depth):
-    """After one batch torch's update_bn has our moments, but for n - 1 in place of n (6 at the least) in variances."""
+    """After one batch torch's update_bn has our moments, but for n - 1 in place of n (6 at the
+    least) in variances.
+    """
     model, params, reference, norms = pair(depth)
     x, other = images(6), images(5, seed=1)
     state = model.statistics(params, FLAT, x)
@@ -106,10 +120,14 @@ def test_features_are_those_of_the_reference_in_evaluation(depth):
     reference.eval()
     found = model.embed(params, FLAT, other, state)
     torch.testing.assert_close(found, reference(other), rtol=1e-8, atol=1e-9)
-    torch.testing.assert_close(found[:2], model.embed(params, FLAT, other[:2], state))  # no image looks at the others
+    torch.testing.assert_close(
+        found[:2], model.embed(params, FLAT, other[:2], state)
+    )  # no image looks at the others
     assert not torch.allclose(found, model.embed(params, FLAT, other), atol=1e-2)
     # the batch normalised by its own moments is what training does
-    torch.testing.assert_close(model.embed(params, FLAT, x, state), model.embed(params, FLAT, x), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        model.embed(params, FLAT, x, state), model.embed(params, FLAT, x), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(("depth", "weights"), [(18, 11_173_962), (20, 269_722), (32, 464_154)])
@@ -123,14 +141,18 @@ def test_moments_of_batches_average_to_those_of_their_union():
     x = images(12, seed=3)
     together = torch.stack([batch_moments(x[i::3]) for i in range(3)]).mean(0)
     torch.testing.assert_close(together, batch_moments(x))
-    mean, square = batch_moments(x.float() + 1000)  # a channel far from 0 keeps its variance in float32
+    mean, square = batch_moments(
+        x.float() + 1000
+    )  # a channel far from 0 keeps its variance in float32
     torch.testing.assert_close(square - mean**2, x.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
 
 
 def test_batch_norm_twice_differentiated():
     """torch's own double backward of the batch's mean and variance."""
     x = images(3, side=2, seed=5).requires_grad_()
-    scale, shift = (torch.randn(3, dtype=F64, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    scale, shift = (
+        torch.randn(3, dtype=F64, generator=torch.Generator().manual_seed(s)) for s in (1, 2)
+    )
     inputs = (x, scale.requires_grad_(), shift.requires_grad_())
     assert torch.autograd.gradcheck(batch_norm, inputs)
     assert torch.autograd.gradgradcheck(batch_norm, inputs)
@@ -141,13 +163,18 @@ def test_training_is_unchanged_by_the_scale_of_a_kernel():
     model, params, *_ = pair(20)
     scaled = params | {"0.0.first.w": 3 * params["0.0.first.w"]}
     x = images(6)
-    torch.testing.assert_close(model.embed(scaled, FLAT, x), model.embed(params, FLAT, x), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        model.embed(scaled, FLAT, x), model.embed(params, FLAT, x), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_statistics_of_a_bundle_are_those_of_its_runs():
     model = Resnet((3, 8, 8), 4, "hyperbolic", depth=20)
     bundle, w = Bundle.start(model, [0, 1], torch.device("cpu"))
-    w, c = w.double(), torch.tensor([[0.1], [2.0]]).double()  # a batch's size changes float32's rounding
+    w, c = (
+        w.double(),
+        torch.tensor([[0.1], [2.0]]).double(),
+    )  # a batch's size changes float32's rounding
     x = images(8)
     state = bundle.statistics(w, c, iter((x[::2], x[1::2])))
     found = bundle.call("forward", w, c, x[:3], shared=True, state=state)
@@ -157,7 +184,9 @@ def test_statistics_of_a_bundle_are_those_of_its_runs():
         own = {name: (halves[0][name] + halves[1][name]) / 2 for name in halves[0]}
         torch.testing.assert_close({name: values[i] for name, values in state.items()}, own)
         torch.testing.assert_close(found[i], model.forward(params, c[i], x[:3], own))
-    torch.testing.assert_close(found[:, :1], bundle.call("forward", w, c, x[:1], shared=True, state=state))
+    torch.testing.assert_close(
+        found[:, :1], bundle.call("forward", w, c, x[:1], shared=True, state=state)
+    )
 
 
 def test_vmapped_statistics_and_evaluation(monkeypatch):
@@ -165,7 +194,9 @@ def test_vmapped_statistics_and_evaluation(monkeypatch):
     results = []
     for vmapped in (False, True):
         monkeypatch.setattr(Resnet, "vmapped", vmapped)
-        bundle, w = Bundle.start(Resnet((3, 8, 8), 4, "hyperbolic", depth=20), [0, 1], torch.device("cpu"))
+        bundle, w = Bundle.start(
+            Resnet((3, 8, 8), 4, "hyperbolic", depth=20), [0, 1], torch.device("cpu")
+        )
         state = bundle.statistics(w, torch.ones(2, 1), [x])
         results.append(bundle.call("forward", w, torch.ones(2, 1), x, shared=True, state=state))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

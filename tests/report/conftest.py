@@ -13,7 +13,9 @@ matplotlib.use("Agg")
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic results of two experiments with four seeds each."""
-    return synthetic_results(tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4)
+    return synthetic_results(
+        tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4
+    )
 
 
 @pytest.fixture(scope="session")

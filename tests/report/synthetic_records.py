@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hsac.files import file_sha256, write_json
-from hsac.methods import split
 from hsac.report.gather import gather
+from hsac.study.method import split
 
 CURVATURES = (
     "euclidean", "fixed@0.1", "fixed@0.3", "fixed@1", "grid", "learned", "drift_up", "drift_down", "hsac",
@@ -25,7 +25,9 @@ EXPERIMENTS = {
 
 def methods(plain: str) -> list[str]:
     """The methods of an experiment whose plain weight rule is ``plain``, in the order of its table."""
-    return [f"{plain}+{c}" for c in CURVATURES] + [f"sam+{c}" for c in ("fixed@0.3", "learned", "hsac")]
+    return [f"{plain}+{c}" for c in CURVATURES] + [
+        f"sam+{c}" for c in ("fixed@0.3", "learned", "hsac")
+    ]
 
 
 ORDER = {experiment: methods(cell[-1]) for experiment, cell in EXPERIMENTS.items()}
@@ -33,7 +35,9 @@ REFERENCES = {experiment: f"{cell[-1]}+fixed@0.3" for experiment, cell in EXPERI
 
 
 def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) -> dict[str, Any]:
-    """A record that obeys the schema; ``changes`` replace top-level keys, ``accuracy`` the selected test accuracy."""
+    """A record that obeys the schema; ``changes`` replace top-level keys, ``accuracy`` the selected
+    test accuracy.
+    """
     setting, dataset, variant, model, _ = EXPERIMENTS[experiment]
     parts = split(method)
     weight, rule, at = parts.weight, parts.curvature, parts.start
@@ -41,21 +45,42 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
     rng = np.random.default_rng([seed, *map(ord, experiment + method)])
     steps = list(range(0, 601, 60))
     speed = {"learned": -0.8, "drift_up": 1.2, "drift_down": -1.2, "hsac": -1.5}.get(rule, 0.0)
-    layers = ["layer0", "head"] if model == "mlp2" else ["layer0", "aggregation", "head"][: 3 if model == "hgcn" else 1]
+    layers = (
+        ["layer0", "head"]
+        if model == "mlp2"
+        else ["layer0", "aggregation", "head"][: 3 if model == "hgcn" else 1]
+    )
     path = [[start * math.exp(speed * (1 + 0.4 * k) * s / 600 + 0.1 * seed * s / 600 * bool(speed))
              for k in range(len(layers))] for s in steps]  # fmt: skip
     final = path[-1]
-    base = 0.8 + 0.01 * (rule == "hsac") + 0.005 * (weight == "sam") - 0.02 * (rule == "euclidean") + 0.004 * seed
+    base = (
+        0.8
+        + 0.01 * (rule == "hsac")
+        + 0.005 * (weight == "sam")
+        - 0.02 * (rule == "euclidean")
+        + 0.004 * seed
+    )
     accuracy = float(changes.pop("accuracy", base + rng.normal(0, 0.006)))
     level = 0.1 + 0.01 * seed - 0.05 * (weight == "sam")
     sharpness = [level + 0.4 * math.exp(-s / 200) + 0.3 * final[0] * s / 600 for s in steps]
 
     def metrics(epoch: int, shift: float) -> dict[str, Any]:
-        m = {"step": 60 * epoch, "train_accuracy": min(accuracy + 0.1, 1.0), "train_nll": 0.3 - 0.05 * final[0]}
-        m |= {"validation_accuracy": accuracy, "validation_nll": 0.6, "test_accuracy": accuracy + shift}
+        m = {
+            "step": 60 * epoch,
+            "train_accuracy": min(accuracy + 0.1, 1.0),
+            "train_nll": 0.3 - 0.05 * final[0],
+        }
+        m |= {
+            "validation_accuracy": accuracy,
+            "validation_nll": 0.6,
+            "test_accuracy": accuracy + shift,
+        }
         m |= {"test_nll": 0.6 + 0.1 * final[0] + 0.01 * seed, "test_ece": 0.05 + 0.01 * final[0]}
         if setting == "long_tailed":
-            m |= {f"{part}_accuracy": accuracy + gap for part, gap in (("head", 0.1), ("middle", 0), ("tail", -0.2))}
+            m |= {
+                f"{part}_accuracy": accuracy + gap
+                for part, gap in (("head", 0.1), ("middle", 0), ("tail", -0.2))
+            }
         return m | ({"memorisation": 0.3} if setting == "noisy" else {})
 
     alpha = [round(a, 3) for a in np.linspace(-1, 1, 21).tolist()]
@@ -95,7 +120,9 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
 
 def diverged(experiment: str, method: str, seed: int) -> dict[str, Any]:
     """A synthetic run that left the finite numbers before it was evaluated."""
-    record = synthetic_record(experiment, method, seed, status="diverged", reason="loss not finite at step 12")
+    record = synthetic_record(
+        experiment, method, seed, status="diverged", reason="loss not finite at step 12"
+    )
     empty = {name: [] for name in record["trajectory"]}
     nothing = {"metrics": None, "selected_by": None, "trajectory": empty, "sharpness": None}
     return record | nothing | {"landscape": None, "embedding": None}
@@ -114,7 +141,10 @@ def write_bundle(root: Path, records: Iterable[dict[str, Any]]) -> list[Path]:
             path = folder / f"{record['seed']}.json"
             write_json(path, record)
             runs.append({"seed": record["seed"], "path": path.name, "sha256": file_sha256(path)})
-        write_json(folder / "index.json", {"schema": 1, "experiment": experiment, "method": method, "runs": runs})
+        write_json(
+            folder / "index.json",
+            {"schema": 1, "experiment": experiment, "method": method, "runs": runs},
+        )
         indexes.append(folder / "index.json")
     return indexes
 
@@ -125,7 +155,12 @@ def synthetic_results(root: Path, experiments: Iterable[str] = EXPERIMENTS, seed
     for experiment in experiments:
         for method in ORDER[experiment]:
             for seed in range(seeds):
-                fails = method == "sgd+fixed@1" and seed in (1, 3) and seeds > 3 and experiment == "digits"
+                fails = (
+                    method == "sgd+fixed@1"
+                    and seed in (1, 3)
+                    and seeds > 3
+                    and experiment == "digits"
+                )
                 records.append((diverged if fails else synthetic_record)(experiment, method, seed))
     gather(write_bundle(root, records), root)
     return root

@@ -25,13 +25,22 @@ def test_a_model_pays_for_its_run_its_products_and_its_search() -> None:
 
 def test_numbers_at_the_foot_do_not_lie_on_each_other() -> None:
     """Two collapsed methods of nearly the same cost, and one elsewhere."""
-    methods = {"sgd+fixed": (100, 0.8), "sgd+learned": (101, 0.8), "sgd+grid": (400, 0.79), "sgd+hsac": (410, 0.78)}
+    methods = {
+        "sgd+fixed": (100, 0.8),
+        "sgd+learned": (101, 0.8),
+        "sgd+grid": (400, 0.79),
+        "sgd+hsac": (410, 0.78),
+    }
     methods |= {"sgd+drift_up": (102, 0.12), "sgd+drift_down": (104, 0.2), "sgd+delta": (405, 0.1)}
     block = pd.DataFrame([(m, s, g, a) for m, (g, a) in methods.items() for s in range(3)])
     block.columns = ["method", "seed", "gradients", "selected_test_accuracy"]
     same = {"experiment": "e", "setting": "noisy", "status": "ok", "products": 0}
-    figure = draw(block.assign(**same, search_gradients=np.nan, search_products=np.nan), {"e": [*methods]})
+    figure = draw(
+        block.assign(**same, search_gradients=np.nan, search_products=np.nan), {"e": [*methods]}
+    )
     figure.draw_without_rendering()
-    feet = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text().startswith("←")]
+    feet = [
+        text.get_window_extent() for text in figure.axes[0].texts if text.get_text().startswith("←")
+    ]
     assert len(feet) == 3
     assert not any(a.overlaps(b) for i, a in enumerate(feet) for b in feet[:i])

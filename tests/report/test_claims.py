@@ -22,13 +22,17 @@ NO_STUDIES = Path("nowhere")
 
 
 def table(differences: list[float | None], experiment: str = "e") -> pd.DataFrame:
-    """Runs in which ``a`` exceeds ``b`` by these points, seed for seed; None is a run that diverged."""
+    """Runs in which ``a`` exceeds ``b`` by these points, seed for seed; None is a run that
+    diverged.
+    """
     rows = []
     for seed, d in enumerate(differences):
         status = "diverged" if d is None else "ok"
         rows.append((experiment, "a", seed, status, np.nan if d is None else 0.5 + d / 100))
         rows.append((experiment, "b", seed, "ok", 0.5))
-    return pd.DataFrame(rows, columns=["experiment", "method", "seed", "status", "selected_test_accuracy"])
+    return pd.DataFrame(
+        rows, columns=["experiment", "method", "seed", "status", "selected_test_accuracy"]
+    )
 
 
 def verdict(differences: list[float | None], claim: Claim = CLAIM) -> str:
@@ -67,7 +71,9 @@ def test_not_worse_is_contradicted_by_what_is_worse_by_more():
 @pytest.mark.parametrize("shift", [0.0, -0.5])
 def test_not_worse_needs_more_seeds_where_the_margin_is_not_excluded(shift):
     # mean 0.2 and -1.0 off the margin: mean difference over sd decides, to either side
-    assert verdict([d + shift for d in (-2.0, 1.0, 2.0, -1.0, -1.5)], NOT_WORSE).startswith("inconclusive (about ")
+    assert verdict([d + shift for d in (-2.0, 1.0, 2.0, -1.0, -1.5)], NOT_WORSE).startswith(
+        "inconclusive (about "
+    )
 
 
 def test_inconclusive_names_the_seeds_that_would_decide():
@@ -87,11 +93,25 @@ def test_not_run():
 def test_claims_that_were_run_share_one_correction():
     rng = np.random.default_rng(1)
     rows = [("e", m, s, "ok", v) for m in "ab" for s, v in enumerate(rng.normal(size=5))]
-    runs = pd.DataFrame(rows, columns=["experiment", "method", "seed", "status", "selected_test_accuracy"])
-    one, two, absent = judge([CLAIM, replace(CLAIM, id="d"), replace(CLAIM, id="f", than="x")], runs, NO_STUDIES)
+    runs = pd.DataFrame(
+        rows, columns=["experiment", "method", "seed", "status", "selected_test_accuracy"]
+    )
+    one, two, absent = judge(
+        [CLAIM, replace(CLAIM, id="d"), replace(CLAIM, id="f", than="x")], runs, NO_STUDIES
+    )
     assert one["p_holm"] == two["p_holm"] == pytest.approx(min(1, 2 * one["p"]))
     assert absent["p"] is absent["p_holm"] is absent["interval"] is None
-    assert {"setting", "claim", "verdict", "id", "experiment", "difference", "interval", "p", "n"} <= set(one)
+    assert {
+        "setting",
+        "claim",
+        "verdict",
+        "id",
+        "experiment",
+        "difference",
+        "interval",
+        "p",
+        "n",
+    } <= set(one)
 
 
 def test_the_projects_claims_cover_every_setting_and_the_control():
@@ -100,10 +120,20 @@ def test_the_projects_claims_cover_every_setting_and_the_control():
     assert {claim.setting for claim in claims} == set(SETTINGS)
     judged = set()
     for scale in ("default", "verdict", "robustness", "confirmation", "breadth"):
-        for name, experiment in config.load(scale, folder=CLAIMS_FILE.parent)["experiments"].items():
-            run = [c for c in claims if c.experiment == name and {c.better, c.than} <= set(experiment["methods"])]
+        for name, experiment in config.load(scale, folder=CLAIMS_FILE.parent)[
+            "experiments"
+        ].items():
+            run = [
+                c
+                for c in claims
+                if c.experiment == name and {c.better, c.than} <= set(experiment["methods"])
+            ]
             rivals = {claim.than.split("+")[1].split("@")[0] for claim in run}
-            drifts = {"drift_slow"} if scale in ("confirmation", "breadth") else {"drift_up", "drift_down"}
+            drifts = (
+                {"drift_slow"}
+                if scale in ("confirmation", "breadth")
+                else {"drift_up", "drift_down"}
+            )
             assert name == "digits_plane" or rivals >= {"learned", "fixed"} | drifts
             assert {claim.setting for claim in run} <= {experiment["setting"]}
             judged |= {claim.id for claim in run}
@@ -120,7 +150,11 @@ def test_the_projects_claims_cover_every_setting_and_the_control():
         ("source: paper", "source: hearsay", "source is 'hearsay', allowed are paper, control"),
         ("kind: theory", "kind: theorem", "kind is 'theorem', allowed are comparison, theory"),
         ("study: lipschitz", "study: lipschits", r"found 'lipschits'; .*did you mean 'lipschitz'"),
-        ("holds: relative <= 1e-6", "holds: relative < 1e-6", "holds is 'relative < 1e-6', allowed is `left <= right`"),
+        (
+            "holds: relative <= 1e-6",
+            "holds: relative < 1e-6",
+            "holds is 'relative < 1e-6', allowed is `left <= right`",
+        ),
         ("  holds: relative <= 1e-6\n", "", "holds is missing"),
     ],
 )
@@ -170,23 +204,39 @@ def allowance(share: float, draws: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("n", "minimum", "family", "draws"), [(5, 0.0, 1, 1000), (5, 0.5, 1, 1000), (10, 0.0, 4, 500), (12, 0.0, 1, 500)]
+    ("n", "minimum", "family", "draws"),
+    [(5, 0.0, 1, 1000), (5, 0.5, 1, 1000), (10, 0.0, 4, 500), (12, 0.0, 1, 500)],
 )
 def test_false_positives_stay_under_alpha(verdicts_alone, n, minimum, family, draws):
-    """No true difference: any of the claims is supported with probability alpha / 2 (one of two directions)."""
+    """No true difference: any of the claims is supported with probability alpha / 2 (one of two
+    directions).
+    """
     rng = np.random.default_rng(1)
     claim = replace(CLAIM, minimum_effect=minimum)
-    rate = np.mean([any(v == "supported" for v in simulated(0.0, 1.0, n, rng, claim, family)) for _ in range(draws)])
+    rate = np.mean(
+        [
+            any(v == "supported" for v in simulated(0.0, 1.0, n, rng, claim, family))
+            for _ in range(draws)
+        ]
+    )
     assert rate <= CLAIM.alpha + allowance(CLAIM.alpha, draws)
-    if minimum == 0:  # and the test is not merely blind: no more than three standard errors under alpha / 2
+    if (
+        minimum == 0
+    ):  # and the test is not merely blind: no more than three standard errors under alpha / 2
         assert rate >= CLAIM.alpha / 2 - allowance(CLAIM.alpha / 2, draws)
 
 
 @pytest.mark.slow
 def test_true_claims_are_contradicted_with_a_probability_under_alpha(verdicts_alone):
     rng, draws = np.random.default_rng(2), 1000
-    rate = np.mean([simulated(CLAIM.minimum_effect, 1.0, 6, rng)[0] == "contradicted" for _ in range(draws)])
-    assert CLAIM.alpha / 2 - allowance(CLAIM.alpha / 2, draws) <= rate <= CLAIM.alpha + allowance(CLAIM.alpha, draws)
+    rate = np.mean(
+        [simulated(CLAIM.minimum_effect, 1.0, 6, rng)[0] == "contradicted" for _ in range(draws)]
+    )
+    assert (
+        CLAIM.alpha / 2 - allowance(CLAIM.alpha / 2, draws)
+        <= rate
+        <= CLAIM.alpha + allowance(CLAIM.alpha, draws)
+    )
 
 
 @pytest.mark.slow
@@ -200,15 +250,23 @@ def test_true_claims_are_contradicted_with_a_probability_under_alpha(verdicts_al
     ],
 )
 def test_power_is_as_predicted(verdicts_alone, mean, sd, minimum, word):
-    """With as many seeds as the verdict asks for, given the true mean and sd, the claim is decided 8 times in 10."""
+    """With as many seeds as the verdict asks for, given the true mean and sd, the claim is decided
+    8 times in 10.
+    """
     rng, draws = np.random.default_rng(3), 600
     margin = mean - minimum
     n = more_seeds(
-        sd, mean if margin > 0 else margin, 0, CLAIM.alpha, margin=margin if margin > 0 and minimum else None
+        sd,
+        mean if margin > 0 else margin,
+        0,
+        CLAIM.alpha,
+        margin=margin if margin > 0 and minimum else None,
     )
     claim = replace(CLAIM, minimum_effect=minimum)
     rate = np.mean([simulated(mean, sd, n, rng, claim)[0] == word for _ in range(draws)])
-    assert rate == pytest.approx(0.8, abs=0.03 + allowance(0.8, draws))  # 0.03: n is whole, the formula approximate
+    assert rate == pytest.approx(
+        0.8, abs=0.03 + allowance(0.8, draws)
+    )  # 0.03: n is whole, the formula approximate
 
 
 BOUND = TheoryClaim("t", "theory", "theory", "Under it.", "s", "error <= bound")
@@ -234,7 +292,9 @@ def test_a_theory_claim_is_about_the_rows_it_names(tmp_path):
     rows = "problem,error,bound\nx,1,2\ny,3,2\n"
     assert theory(tmp_path, rows, replace(BOUND, where="problem == 'x'"))["verdict"] == "supported"
     assert theory(tmp_path, rows, replace(BOUND, where="problem == 'z'"))["verdict"] == "not run"
-    assert judge([replace(BOUND, study="absent")], table([1.0]), tmp_path)[0]["verdict"] == "not run"
+    assert (
+        judge([replace(BOUND, study="absent")], table([1.0]), tmp_path)[0]["verdict"] == "not run"
+    )
 
 
 def test_between_holding_and_failing_lies_undecided(tmp_path):
@@ -246,13 +306,17 @@ def test_between_holding_and_failing_lies_undecided(tmp_path):
 
 
 def test_an_expression_of_unknown_columns_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"claim t: study s: cannot evaluate 'errors'.*columns are error, bound"):
+    with pytest.raises(
+        InputError, match=r"claim t: study s: cannot evaluate 'errors'.*columns are error, bound"
+    ):
         theory(tmp_path, "error,bound\n1,2\n", replace(BOUND, holds="errors <= bound"))
 
 
 @pytest.fixture
 def judged(results, tmp_path) -> list[str]:
-    """The command line's arguments to judge one claim on synthetic results: hsac against euclidean on digits."""
+    """The command line's arguments to judge one claim on synthetic results: hsac against euclidean
+    on digits.
+    """
     content = CLAIMS_FILE.read_text().split("- id:")[1].replace("sgd+learned", "sgd+euclidean")
     (tmp_path / "claims.yaml").write_text("- id:" + content)
     runs, out = str(results / "runs.parquet"), str(tmp_path / "claims.json")
@@ -275,6 +339,18 @@ def test_strict_ends_with_status_one_naming_the_contradicted(judged, capsys):
 def test_the_projects_claims_are_judged_and_kept_as_json(results, tmp_path):
     entries = write_claims(CLAIMS_FILE, results / "runs.parquet", tmp_path / "claims.json")
     assert json.loads((tmp_path / "claims.json").read_text()) == entries
-    keys = {"verdict", "claim", "setting", "source", "kind", "better", "than", "difference", "interval", "p_holm", "n"}
+    keys = {
+        "verdict",
+        "claim",
+        "setting",
+        "source",
+        "kind",
+        "better",
+        "than",
+        "difference",
+        "interval",
+        "p_holm",
+        "n",
+    }
     assert all(keys <= set(entry) for entry in entries)
     assert {entry["verdict"] for entry in entries if entry["kind"] == "theory"} == {"not run"}

@@ -12,7 +12,14 @@ from synthetic_records import synthetic_record, write_bundle
 from hsac.cli import main
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
-from hsac.report.compare import compare, compare_folders, compare_runs, identical_runs, read_runs, welch
+from hsac.report.compare import (
+    compare,
+    compare_folders,
+    compare_runs,
+    identical_runs,
+    read_runs,
+    welch,
+)
 from hsac.report.gather import gather
 from hsac.report.statistics import Replicates
 
@@ -21,7 +28,10 @@ CELL = {"config_hash": "c", "variant_hash": "v", "start": 0.3, "code": "d", "sta
 
 def runs(values: list[float], method: str = "sgd+hsac", **changes: object) -> pd.DataFrame:
     """Gathered runs of one method with these test accuracies, seeds from 0."""
-    rows = [{"experiment": "e", "method": method, "seed": s, "selected_test_accuracy": v} for s, v in enumerate(values)]
+    rows = [
+        {"experiment": "e", "method": method, "seed": s, "selected_test_accuracy": v}
+        for s, v in enumerate(values)
+    ]
     return pd.DataFrame([row | CELL | changes for row in rows])
 
 
@@ -45,7 +55,9 @@ def test_pairs_find_what_unpaired_runs_cannot():
     for changes in ({"config_hash": "other"}, {"variant_hash": "other"}, {"start": 1.0}):
         unpaired = row(a, b.assign(**changes))
         assert (unpaired["how"], unpaired["verdict"]) == ("Welch", "within noise")
-        expected = stats.ttest_ind(b["selected_test_accuracy"], a["selected_test_accuracy"], equal_var=False)
+        expected = stats.ttest_ind(
+            b["selected_test_accuracy"], a["selected_test_accuracy"], equal_var=False
+        )
         assert unpaired["p"] == pytest.approx(expected.pvalue)
         assert unpaired["low"] == pytest.approx(100 * expected.confidence_interval().low)
 
@@ -96,7 +108,12 @@ def test_false_alarms_are_as_rare_as_stated(paired):
     alarms = 0
     for _ in range(60):
         sets = [
-            pd.concat([runs(rng.normal(0.5, 0.01, 4).tolist(), f"sgd+fixed@{i}", config_hash=side) for i in range(3)])
+            pd.concat(
+                [
+                    runs(rng.normal(0.5, 0.01, 4).tolist(), f"sgd+fixed@{i}", config_hash=side)
+                    for i in range(3)
+                ]
+            )
             for side in ("a", "a" if paired else "b")
         ]
         alarms += (compare_runs(*sets)["verdict"] == "moved").any()
@@ -119,14 +136,20 @@ def test_a_bitwise_difference_is_seen_in_any_column():
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders of records: B from another host, with other numpy and code, one method less and one that moved."""
+    """Two folders of records: B from another host, with other numpy and code, one method less and
+    one that moved.
+    """
     for name in "ab":
         records = []
         for method in ("sgd+hsac", "sgd+learned", "sgd+euclidean"):
             for seed in range(4):
                 record = synthetic_record("digits", method, seed)
                 if name == "b":
-                    record |= {"host": "other", "versions": {"python": "3.11.0", "numpy": "2.1"}, "code": "9" * 16}
+                    record |= {
+                        "host": "other",
+                        "versions": {"python": "3.11.0", "numpy": "2.1"},
+                        "code": "9" * 16,
+                    }
                     if method == "sgd+hsac":
                         record["metrics"]["selected"]["test_accuracy"] -= 0.2 + 0.001 * seed
                 if name == "a" or method != "sgd+learned":
@@ -147,7 +170,9 @@ def test_the_report(folders, capsys):
     assert "- digits sgd+learned" in text[text.index("## Cells only in A") :]
     assert "Cells only in B" not in text
     environment = text[text.index("## Environments") : text.index("## Cells only")]
-    assert {"numpy", "host"} <= {line.split("|")[1].strip() for line in environment.splitlines() if "|" in line}
+    assert {"numpy", "host"} <= {
+        line.split("|")[1].strip() for line in environment.splitlines() if "|" in line
+    }
     assert "python" not in environment
     assert "code (2 of 2 cells differ)" in environment
     assert main(["compare", str(a), str(a)]) == 0
@@ -161,7 +186,10 @@ def test_only_the_gathered_runs_are_needed(folders, tmp_path):
     (bare / "runs.parquet").write_bytes((b / "runs.parquet").read_bytes())
     found = compare_folders(a, bare)
     assert found.moved
-    assert found.environment.set_index("what").loc["host, device, versions"].tolist() == ["recorded", "no records here"]
+    assert found.environment.set_index("what").loc["host, device, versions"].tolist() == [
+        "recorded",
+        "no records here",
+    ]
     assert "no records here" in compare(a, bare)[0]
 
 

@@ -10,17 +10,21 @@ from synthetic_records import synthetic_record, write_bundle
 
 from hsac import config, layout
 from hsac.files import read_json, write_json
-from hsac.records import write_index
 from hsac.report.cost import cost_table, displayed, write_cost
 from hsac.report.gather import gather
 from hsac.report.why import explain
+from hsac.study.record import write_index
 
 MEASURED = {"host": "another", "seconds": 99.0, "peak_memory_mib": 1.0, "together": [0]}
 
 
 def content(folder: Path) -> dict[str, bytes]:
     """Every gathered table and every file of the tables."""
-    paths = [folder / "runs.parquet", folder / "trajectories.parquet", *sorted((folder / "tables").iterdir())]
+    paths = [
+        folder / "runs.parquet",
+        folder / "trajectories.parquet",
+        *sorted((folder / "tables").iterdir()),
+    ]
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -37,7 +41,9 @@ def test_only_its_own_files_hold_what_is_measured(results):
     for index, cell in layout.bundles(
         settings, results, config.trained_cells(settings) + config.cells(settings)
     ).items():
-        paths = {run["seed"]: index.parent / run["path"] for run in json.loads(index.read_text())["runs"]}
+        paths = {
+            run["seed"]: index.parent / run["path"] for run in json.loads(index.read_text())["runs"]
+        }
         for path in paths.values():
             write_json(path, read_json(path) | MEASURED)
         write_index(index, cell, paths)
@@ -56,18 +62,39 @@ def test_a_cell_of_the_cost_is_explained(results):
 
 
 def test_the_cost_of_a_search_is_beside_that_of_its_runs(tmp_path):
-    search = {"point": 0, "different": 2, "seeds": [9], "score": 0.5, "failed": 0, "gradients": 1, "products": 1}
-    records = [synthetic_record("digits", "sgd+hsac", seed, tuning=search | {"seconds": 7.0}) for seed in (0, 1)]
+    search = {
+        "point": 0,
+        "different": 2,
+        "seeds": [9],
+        "score": 0.5,
+        "failed": 0,
+        "gradients": 1,
+        "products": 1,
+    }
+    records = [
+        synthetic_record("digits", "sgd+hsac", seed, tuning=search | {"seconds": 7.0})
+        for seed in (0, 1)
+    ]
     gather(write_bundle(tmp_path, records), tmp_path)
     files = tmp_path / "runs.parquet", tmp_path / "measured.parquet"
     write_cost(*files, {"digits": ["sgd+hsac", "sgd+grid"]}, tmp_path / "cost")
     (row,) = pd.read_csv(tmp_path / "cost/cost.csv").to_dict("records")
     assert (row["seconds"], row["search_seconds"], row["n_ok"]) == (pytest.approx(1.55), 7.0, 2)
-    assert "| digits | sgd+hsac | 1.55 | 300 | 7 | 2 / 2 |" in (tmp_path / "cost/cost.md").read_text()
+    assert (
+        "| digits | sgd+hsac | 1.55 | 300 | 7 | 2 / 2 |" in (tmp_path / "cost/cost.md").read_text()
+    )
 
 
 def test_no_runs_cost_nothing():
     empty = pd.DataFrame(
-        columns=["experiment", "method", "seed", "status", "seconds", "peak_memory_mib", "search_seconds"]
+        columns=[
+            "experiment",
+            "method",
+            "seed",
+            "status",
+            "seconds",
+            "peak_memory_mib",
+            "search_seconds",
+        ]
     )
     assert displayed(cost_table(empty, {"digits": ["sgd+hsac"]})).empty

@@ -10,14 +10,27 @@ from hsac.report.curvature_role import COLUMNS, PAIRS, correlations, displayed, 
 CURVATURES = (0.1, 0.3, 1.0, 3.0, 5.0)
 
 
-def sweep(seeds: int = 4, experiment: str = "digits", weight: str = "sgd", **quantities) -> pd.DataFrame:
-    """A row a seed and curvature; a quantity is a function of (log c, seed, noise), 0 where not given."""
+def sweep(
+    seeds: int = 4, experiment: str = "digits", weight: str = "sgd", **quantities
+) -> pd.DataFrame:
+    """A row a seed and curvature; a quantity is a function of (log c, seed, noise), 0 where not
+    given.
+    """
     rng, rows = np.random.default_rng(seeds), []
     for seed in range(seeds):
         for c in CURVATURES:
-            values = {name: f(np.log(c), seed, rng.standard_normal()) for name, f in quantities.items()}
-            run = {"experiment": experiment, "setting": "plain", "weight_rule": weight, "method": f"{weight}+fixed@{c}"}
-            zero = dict.fromkeys(("sharpness", "top_eigenvalue", "trace", "bound", "gap", "test_error"), 0.0)
+            values = {
+                name: f(np.log(c), seed, rng.standard_normal()) for name, f in quantities.items()
+            }
+            run = {
+                "experiment": experiment,
+                "setting": "plain",
+                "weight_rule": weight,
+                "method": f"{weight}+fixed@{c}",
+            }
+            zero = dict.fromkeys(
+                ("sharpness", "top_eigenvalue", "trace", "bound", "gap", "test_error"), 0.0
+            )
             rows.append(run | {"seed": seed, "curvature": c} | zero | values)
     return pd.DataFrame(rows)
 
@@ -29,7 +42,9 @@ def row(table: pd.DataFrame, x: str, y: str) -> pd.Series:
 
 
 def test_monotone_quantities_correlate_perfectly() -> None:
-    table = correlations(sweep(sharpness=lambda c, s, n: np.exp(c) + s, gap=lambda c, s, n: -(c**3) + 10 * s))
+    table = correlations(
+        sweep(sharpness=lambda c, s, n: np.exp(c) + s, gap=lambda c, s, n: -(c**3) + 10 * s)
+    )
     assert list(table.columns) == list(COLUMNS)
     assert list(zip(table["x"], table["y"], strict=True)) == list(PAIRS)
     for name in ("rho", "low", "high", "tau", "tau_low", "tau_high"):
@@ -51,15 +66,23 @@ def test_rho_is_the_mean_of_the_seeds_and_its_interval_that_of_the_seeds() -> No
     by_seed = [stats.spearmanr(r["sharpness"], r["gap"]).statistic for _, r in runs.groupby("seed")]
     found = row(correlations(runs), "sharpness", "gap")
     assert found["rho"] == pytest.approx(np.mean(by_seed))
-    reference = stats.bootstrap((by_seed,), np.mean, n_resamples=20000, method="percentile", random_state=1)
-    assert (found["low"], found["high"]) == pytest.approx(tuple(reference.confidence_interval), abs=0.03)
-    kendall = [stats.kendalltau(r["sharpness"], r["gap"]).statistic for _, r in runs.groupby("seed")]
+    reference = stats.bootstrap(
+        (by_seed,), np.mean, n_resamples=20000, method="percentile", random_state=1
+    )
+    assert (found["low"], found["high"]) == pytest.approx(
+        tuple(reference.confidence_interval), abs=0.03
+    )
+    kendall = [
+        stats.kendalltau(r["sharpness"], r["gap"]).statistic for _, r in runs.groupby("seed")
+    ]
     assert found["tau"] == pytest.approx(np.mean(kendall))
 
 
 def test_unknown_values_leave_out_runs_then_seeds() -> None:
     runs = sweep(4, bound=lambda c, s, n: n, gap=lambda c, s, n: c)
-    runs.loc[(runs["seed"] == 0) & (runs["curvature"] > 0.3), "bound"] = np.nan  # two left: too few to be ordered
+    runs.loc[(runs["seed"] == 0) & (runs["curvature"] > 0.3), "bound"] = (
+        np.nan
+    )  # two left: too few to be ordered
     runs.loc[(runs["seed"] == 1) & (runs["curvature"] > 1), "bound"] = np.inf
     runs.loc[runs["seed"] == 2, "bound"] = 0.3  # constant: no order
     found = row(correlations(runs), "bound", "gap")
@@ -75,11 +98,21 @@ def test_unknown_values_leave_out_runs_then_seeds() -> None:
 
 
 def test_weight_rules_and_experiments_are_kept_apart() -> None:
-    blocks = [sweep(2, weight=w, gap=lambda c, s, n, k=k: k * c) for w, k in (("sgd", 1), ("sam", -1))]
+    blocks = [
+        sweep(2, weight=w, gap=lambda c, s, n, k=k: k * c) for w, k in (("sgd", 1), ("sam", -1))
+    ]
     blocks.append(sweep(3, experiment="disease", gap=lambda c, s, n: c))
     table = correlations(pd.concat(blocks, ignore_index=True))
     found = table[(table["x"] == "curvature") & (table["y"] == "gap")]
-    keys = list(zip(found["experiment"], found["weight_rule"], found["rho"].round(9), found["seeds"], strict=True))
+    keys = list(
+        zip(
+            found["experiment"],
+            found["weight_rule"],
+            found["rho"].round(9),
+            found["seeds"],
+            strict=True,
+        )
+    )
     assert keys == [("digits", "sgd", 1, 2), ("digits", "sam", -1, 2), ("disease", "sgd", 1, 3)]
 
 
@@ -102,8 +135,12 @@ def test_the_interval_is_the_same_every_time_and_holds_its_mean() -> None:
 
 def test_displayed() -> None:
     shown = displayed(correlations(sweep(sharpness=lambda c, s, n: c, gap=lambda c, s, n: -c)))
-    cells = shown[(shown["Quantity"] == "scope sharpness") & (shown["Against"] == "generalisation gap")].iloc[0]
+    cells = shown[
+        (shown["Quantity"] == "scope sharpness") & (shown["Against"] == "generalisation gap")
+    ].iloc[0]
     assert cells["Spearman's ρ [95 % interval]"] == "−1.00 [−1.00, −1.00]"
     assert (cells["Seeds"], cells["Curvatures"]) == ("4", "5")
-    unknown = shown[(shown["Quantity"] == "Hessian trace") & (shown["Against"] == "test error")].iloc[0]
+    unknown = shown[
+        (shown["Quantity"] == "Hessian trace") & (shown["Against"] == "test error")
+    ].iloc[0]
     assert unknown["Kendall's τ [95 % interval]"] == "–"

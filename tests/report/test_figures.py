@@ -35,23 +35,34 @@ def texts(figure: Figure) -> str:
 
 
 def test_all_figures_render(results, tmp_path):
-    write_figures(results / "runs.parquet", results / "trajectories.parquet", DOT, ORDER, REFERENCES, tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {f"{name}.{kind}" for name in CAPTIONS for kind in ("png", "pdf")}
+    write_figures(
+        results / "runs.parquet", results / "trajectories.parquet", DOT, ORDER, REFERENCES, tmp_path
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"{name}.{kind}" for name in CAPTIONS for kind in ("png", "pdf")
+    }
     assert all(p.stat().st_size > 5000 for p in tmp_path.iterdir())
 
 
 def test_figures_say_when_there_is_nothing_to_draw(results, tmp_path):
     for name in ("runs", "trajectories"):
-        pd.read_parquet(results / f"{name}.parquet").iloc[:0].to_parquet(tmp_path / f"{name}.parquet")
-    write_figures(tmp_path / "runs.parquet", tmp_path / "trajectories.parquet", "", {}, {}, tmp_path)
+        pd.read_parquet(results / f"{name}.parquet").iloc[:0].to_parquet(
+            tmp_path / f"{name}.parquet"
+        )
+    write_figures(
+        tmp_path / "runs.parquet", tmp_path / "trajectories.parquet", "", {}, {}, tmp_path
+    )
     runs = pd.read_parquet(results / "runs.parquet").query("experiment == 'glyphs_long_tailed'")
-    assert "No model with a two-dimensional ball" in texts(poincare_embedding.draw(runs, results, ORDER, REFERENCES))
+    assert "No model with a two-dimensional ball" in texts(
+        poincare_embedding.draw(runs, results, ORDER, REFERENCES)
+    )
 
 
 def test_long_names_stay_within_the_picture(results):
     long = {e: f"{e}_with_eight_channels_at_a_fixed_temperature"[:34] for e in ORDER}
     runs, trajectories = (
-        pd.read_parquet(results / f"{name}.parquet").replace({"experiment": long}) for name in ("runs", "trajectories")
+        pd.read_parquet(results / f"{name}.parquet").replace({"experiment": long})
+        for name in ("runs", "trajectories")
     )
     order, references = ({long[e]: of for e, of in given.items()} for given in (ORDER, REFERENCES))
     for figure in (
@@ -84,7 +95,9 @@ def test_rule_graph_reads_dot_and_stands_each_rule_left_of_its_users():
 
 def test_a_cyclic_or_empty_graph_does_not_fail():
     assert "No rule graph" in texts(rule_graph.draw(""))
-    assert not nx.is_directed_acyclic_graph(rule_graph.parse('0[label = "a"]\n1[label = "b"]\n0 -> 1\n1 -> 0'))
+    assert not nx.is_directed_acyclic_graph(
+        rule_graph.parse('0[label = "a"]\n1[label = "b"]\n0 -> 1\n1 -> 0')
+    )
 
 
 def test_embedding_lies_in_the_unit_disk(results):
@@ -97,7 +110,12 @@ def test_embedding_lies_in_the_unit_disk(results):
 
 @pytest.mark.parametrize(
     ("method", "rule"),
-    [("sgd+fixed@0.3", "fixed"), ("sam+hsac", "hsac"), ("adam+euclidean", "euclidean"), ("sam+hsac+focal", "hsac")],
+    [
+        ("sgd+fixed@0.3", "fixed"),
+        ("sam+hsac", "hsac"),
+        ("adam+euclidean", "euclidean"),
+        ("sam+hsac+focal", "hsac"),
+    ],
 )
 def test_style_follows_the_rules(method, rule):
     assert style.colour(method) == style.COLOURS[rule]
@@ -106,4 +124,6 @@ def test_style_follows_the_rules(method, rule):
 
 def test_report_floor_does_not_import_torch():
     sources = (Path(style.__file__).parents[1]).rglob("*.py")
-    assert not [p for p in sources if "import torch" in p.read_text() or "from torch" in p.read_text()]
+    assert not [
+        p for p in sources if "import torch" in p.read_text() or "from torch" in p.read_text()
+    ]

@@ -43,7 +43,9 @@ def test_one_row_a_run_in_order_with_paths_from_the_results_folder(tmp_path):
     assert list(zip(runs.experiment, runs.method, runs.seed, strict=True)) == sorted(cells)
     assert all((tmp_path / path).is_file() for path in runs.record)
     measured = pd.read_parquet(tmp_path / "measured.parquet")
-    assert list(zip(measured.experiment, measured.method, measured.seed, strict=True)) == sorted(cells)
+    assert list(zip(measured.experiment, measured.method, measured.seed, strict=True)) == sorted(
+        cells
+    )
     assert measured.seconds.tolist() == [1.5, 1.5, 1.6, 1.5]
     assert not {*TIMING, "host", "device"} & set(runs.columns)
     assert runs.chosen.tolist()[-1] == "adam+fixed@1"
@@ -54,17 +56,21 @@ def test_one_row_a_run_in_order_with_paths_from_the_results_folder(tmp_path):
 
 def test_the_same_records_give_the_same_bytes_whatever_the_order_of_indexes(tmp_path):
     indexes = write_bundle(
-        tmp_path, [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (0, 1)]
+        tmp_path,
+        [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (0, 1)],
     )
     run_gather(tmp_path, indexes)
     first = [(tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")]
     run_gather(tmp_path, indexes[::-1])
-    assert first == [(tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")]
+    assert first == [
+        (tmp_path / name).read_bytes() for name in ("runs.parquet", "trajectories.parquet")
+    ]
 
 
 def test_neither_chunks_nor_processes_change_a_value(tmp_path, monkeypatch):
     indexes = write_bundle(
-        tmp_path, [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (1, 0)]
+        tmp_path,
+        [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (1, 0)],
     )
     whole = run_gather(tmp_path, indexes)
     monkeypatch.setattr(module, "CHUNK", 1)
@@ -117,12 +123,15 @@ def with_items(right: list[int], answers: int) -> dict:
 
 def test_the_answers_to_test_items_reach_the_statistics(tmp_path):
     runs = run_gather(tmp_path, write_bundle(tmp_path, [with_items([5, 2, 3, 5], 5)]))
-    assert Replicates(runs, "digits", "sgd+hsac").items == pytest.approx(np.array([[1, 0.4, 0.6, 1]]))
+    assert Replicates(runs, "digits", "sgd+hsac").items == pytest.approx(
+        np.array([[1, 0.4, 0.6, 1]])
+    )
 
 
 def test_answers_that_are_not_the_accuracy_are_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"0\.json: metrics\.selected\.test_right: 0\.5 of the answers, while .* 0\.75"
+        InputError,
+        match=r"0\.json: metrics\.selected\.test_right: 0\.5 of the answers, while .* 0\.75",
     ):
         run_gather(tmp_path, write_bundle(tmp_path, [with_items([1, 1, 0, 0], 1)]))
 
@@ -179,7 +188,9 @@ def test_a_record_that_does_not_fit_the_schema_names_its_key(changes, key):
         check_record(synthetic_record("digits", "sgd+hsac", 0) | changes, Path("r.json"))
 
 
-@pytest.mark.parametrize("block", ["", "metrics", "metrics.last", "curvature", "trajectory", "landscape", "embedding"])
+@pytest.mark.parametrize(
+    "block", ["", "metrics", "metrics.last", "curvature", "trajectory", "landscape", "embedding"]
+)
 def test_a_misspelt_key_is_refused_at_every_level(block):
     record = json.loads(json.dumps(synthetic_record("digits", "sgd+hsac", 0)))
     inner = record
@@ -192,12 +203,23 @@ def test_a_misspelt_key_is_refused_at_every_level(block):
 
 
 def test_a_run_that_did_not_finish_fits_the_schema_and_has_a_row():
-    record = synthetic_record("digits", "sgd+hsac", 0, status="out_of_memory", reason="too large", weights=None)
-    record |= dict.fromkeys(["metrics", "steps", "gradients", "products", "sharpness", "landscape", "embedding"])
-    record |= {"curvature": {"names": [], "final": []}, "trajectory": {key: [] for key in record["trajectory"]}}
+    record = synthetic_record(
+        "digits", "sgd+hsac", 0, status="out_of_memory", reason="too large", weights=None
+    )
+    record |= dict.fromkeys(
+        ["metrics", "steps", "gradients", "products", "sharpness", "landscape", "embedding"]
+    )
+    record |= {
+        "curvature": {"names": [], "final": []},
+        "trajectory": {key: [] for key in record["trajectory"]},
+    }
     check_record(record, Path("r.json"))
     row = run_row(record, "r.json")
-    assert (row["status"], row["curvature"], row["selected_test_accuracy"]) == ("out_of_memory", None, None)
+    assert (row["status"], row["curvature"], row["selected_test_accuracy"]) == (
+        "out_of_memory",
+        None,
+        None,
+    )
 
 
 def test_a_model_without_curvature_has_its_rows():
@@ -255,5 +277,11 @@ def test_a_missing_or_damaged_table_is_named(tmp_path):
 
 def test_the_share_of_outer_steps_without_implicit_term():
     outer = {"step": [10, 20, 30, 40], "fallback": [True, False, False, False]}
-    assert run_row(synthetic_record("digits", "sgd+hsac", 0, outer=outer), "r")["dropped_solves"] == 0.25
-    assert run_row(synthetic_record("digits", "sgd+learned", 0, outer=None), "r")["dropped_solves"] is None
+    assert (
+        run_row(synthetic_record("digits", "sgd+hsac", 0, outer=outer), "r")["dropped_solves"]
+        == 0.25
+    )
+    assert (
+        run_row(synthetic_record("digits", "sgd+learned", 0, outer=None), "r")["dropped_solves"]
+        is None
+    )

@@ -23,7 +23,15 @@ from hsac.report.theory import write_theory_tables
 
 CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
 LEDGER = CLAIMS_FILE.with_name("published.yaml")
-NOTHING_BEHIND = {"tables": {}, "columns": [], "lists": [], "cells": {}, "parts": [], "environments": [], "files": {}}
+NOTHING_BEHIND = {
+    "tables": {},
+    "columns": [],
+    "lists": [],
+    "cells": {},
+    "parts": [],
+    "environments": [],
+    "files": {},
+}
 
 
 class Tags(HTMLParser):
@@ -44,7 +52,9 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(results: Path, variant_file: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def html(
+    results: Path, variant_file: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     root = tmp_path_factory.mktemp("page") / "default"
     shutil.copytree(results, root)
     write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
@@ -57,16 +67,22 @@ def html(results: Path, variant_file: Path, data_folder: Path, tmp_path_factory:
     write_cost(root / "runs.parquet", root / "measured.parquet", ORDER, root / "cost")
     for name in ("digits", "disease"):
         write_picture(name, data_folder, root / "data" / f"{name}.png")
-    write_page(root, ["digits", "disease"], {"digits": variant_file}, NOTHING_BEHIND, root / "index.html")
+    write_page(
+        root, ["digits", "disease"], {"digits": variant_file}, NOTHING_BEHIND, root / "index.html"
+    )
     return (root / "index.html").read_text()
 
 
 @pytest.mark.parametrize("headings", PRINTED)
 def test_headings_lead_to_their_column(headings):
-    """Each heading of a table stands for a column of that table, though other tables have the same names."""
+    """Each heading of a table stands for a column of that table, though other tables have the same
+    names.
+    """
     numbers = pd.DataFrame(columns=list(headings))
     assert len(set(headings.values())) == len(headings)
-    assert _sources(numbers, list(headings.values())) == {heading: name for name, heading in headings.items()}
+    assert _sources(numbers, list(headings.values())) == {
+        heading: name for name, heading in headings.items()
+    }
 
 
 def test_nothing_is_fetched(html):
@@ -87,7 +103,9 @@ def test_links_inside_the_page_lead_somewhere(html):
     page.feed(html)
     ids = [value for _, name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
-    assert {value[1:] for _, name, value in page.attributes if name == "href" and value[0] == "#"} <= set(ids)
+    assert {
+        value[1:] for _, name, value in page.attributes if name == "href" and value[0] == "#"
+    } <= set(ids)
 
 
 def test_page_shows_the_results(html):
@@ -108,9 +126,15 @@ def test_page_shows_the_results(html):
 def test_claims_about_experiments_or_methods_of_other_scales_are_counted_not_shown(html):
     claims = [claim for claim in read_claims(CLAIMS_FILE) if isinstance(claim, Claim)]
     here = {e: {*ORDER[e]} for e in ("digits", "glyphs_long_tailed")}
-    elsewhere = [claim for claim in claims if not {claim.better, claim.than} <= here.get(claim.experiment, set())]
+    elsewhere = [
+        claim
+        for claim in claims
+        if not {claim.better, claim.than} <= here.get(claim.experiment, set())
+    ]
     assert any(claim.experiment in here for claim in elsewhere)
-    assert f"{len(elsewhere)} claims about experiments or methods of other scales are left out" in html
+    assert (
+        f"{len(elsewhere)} claims about experiments or methods of other scales are left out" in html
+    )
     for claim in claims:
         assert (claim.claim in unescape(html)) == (claim not in elsewhere)
 
@@ -121,7 +145,14 @@ def test_data_are_shown_with_picture_licence_and_citation(html):
         entry = catalogue.entry(name)
         assert f'<h3 id="data-{name}">' in html
         assert f'<figure id="figure-data-{name}"><img src="data:image/png;base64,' in html
-        for said in (words, entry.about, entry.licence, entry.citation, entry.source, f"SHA-256 {entry.sha256}"):
+        for said in (
+            words,
+            entry.about,
+            entry.licence,
+            entry.citation,
+            entry.source,
+            f"SHA-256 {entry.sha256}",
+        ):
             assert " ".join(said.split()) in text
     assert "Gromov's δ = 0" in text
 
@@ -130,7 +161,14 @@ def test_a_missing_picture_of_data_is_named(results, variant_file, tmp_path):
     root = tmp_path / "default"
     shutil.copytree(results, root)
     write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
-    write_figures(root / "runs.parquet", root / "trajectories.parquet", "", ORDER, REFERENCES, root / "figures")
+    write_figures(
+        root / "runs.parquet",
+        root / "trajectories.parquet",
+        "",
+        ORDER,
+        REFERENCES,
+        root / "figures",
+    )
     write_tables(root / "runs.parquet", ORDER, REFERENCES, root / "tables")
     write_theory_tables(root / "runs.parquet", ORDER, root / "tables")
     write_published(LEDGER, root / "runs.parquet", root / "tables")
@@ -158,7 +196,12 @@ def test_missing_pieces_are_named(results, tmp_path):
     write_published(LEDGER, tmp_path / "r" / "runs.parquet", tmp_path / "r" / "tables")
     with pytest.raises(InputError, match=r"cost\.csv: missing"):
         write_page(tmp_path / "r", [], {}, NOTHING_BEHIND, tmp_path / "index.html")
-    write_cost(tmp_path / "r" / "runs.parquet", tmp_path / "r" / "measured.parquet", ORDER, tmp_path / "r" / "cost")
+    write_cost(
+        tmp_path / "r" / "runs.parquet",
+        tmp_path / "r" / "measured.parquet",
+        ORDER,
+        tmp_path / "r" / "cost",
+    )
     with pytest.raises(InputError, match=r"accuracy_by_method\.png: cannot be read"):
         write_page(tmp_path / "r", [], {}, NOTHING_BEHIND, tmp_path / "index.html")
 
@@ -170,7 +213,12 @@ def test_duration():
 
 @pytest.mark.parametrize(
     ("verdict", "minimum_effect", "shown"),
-    [("supported", 0.5, 0.01), ("contradicted", 0.5, 0.02), ("supported", -0.5, 0.02), ("not run", 0.5, 0.01)],
+    [
+        ("supported", 0.5, 0.01),
+        ("contradicted", 0.5, 0.02),
+        ("supported", -0.5, 0.02),
+        ("not run", 0.5, 0.01),
+    ],
 )
 def test_the_p_of_a_claim_is_that_of_the_test_that_decided(verdict, minimum_effect, shown):
     entry = {"difference": None, "verdict": verdict, "minimum_effect": minimum_effect}

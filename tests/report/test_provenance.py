@@ -30,7 +30,9 @@ def answers(results: Path, name: str, sidecar: dict):
 
 
 def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) -> list[str]:
-    """The cells of a table, or of one column, that are not what comes out of the records and files listed for them."""
+    """The cells of a table, or of one column, that are not what comes out of the records and files
+    listed for them.
+    """
     made, out = {}, []
     for answer, value in answers(results, name, sidecar):
         if column not in (None, answer.column):
@@ -45,7 +47,16 @@ def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) ->
 
 def test_every_table_has_a_sidecar(results):
     tables = set(provenance.csv_paths(results))
-    assert tables >= {"digits", "disease", "overview", "failures", "certificates", "coverage", "published", "cost"}
+    assert tables >= {
+        "digits",
+        "disease",
+        "overview",
+        "failures",
+        "certificates",
+        "coverage",
+        "published",
+        "cost",
+    }
     assert "hypergradient_bias" in tables
     assert set(read_sidecars(results)) == tables
 
@@ -88,7 +99,9 @@ def test_functions_and_fields_are_real(results):
                 assert callable(getattr(found, name))
     for column in [*provenance.EXPERIMENT.values(), *provenance.COST.values()]:
         head = column.field.split(".")[0]
-        assert head in record or head == "tuning", column.field  # the latter where a method is searched
+        assert head in record or head == "tuning", (
+            column.field
+        )  # the latter where a method is searched
 
 
 def test_a_sidecar_lists_records_with_their_digests(results):
@@ -96,8 +109,12 @@ def test_a_sidecar_lists_records_with_their_digests(results):
     cell = sidecar["cells"]["digits/sgd+hsac"]
     folder = results / cell["folder"]
     assert cell["indexes"] == {"block0.json": [0, 1], "block1.json": [2]}
-    assert [run[:3] for run in cell["runs"]] == [[seed, f"seed{seed}.json", "ok"] for seed in (0, 1, 2)]
-    assert [run[3] for run in cell["runs"]] == [file_sha256(folder / f"seed{seed}.json") for seed in (0, 1, 2)]
+    assert [run[:3] for run in cell["runs"]] == [
+        [seed, f"seed{seed}.json", "ok"] for seed in (0, 1, 2)
+    ]
+    assert [run[3] for run in cell["runs"]] == [
+        file_sha256(folder / f"seed{seed}.json") for seed in (0, 1, 2)
+    ]
     assert cell["config"] == folder.name
     assert sidecar["environments"][cell["runs"][0][4]]["versions"]["python"] == "3.11.0"
 
@@ -127,7 +144,10 @@ def test_page_data_holds_what_a_click_opens(results):
                 for role in how["uses"]:
                     listed = data["lists"][table["rows"][row][role]] if role in roles else []
                     assert listed == (sidecar["lists"][roles[role]] if role in roles else [])
-                    assert all(item.partition("#")[0] in data["cells"] or item in data["files"] for item in listed)
+                    assert all(
+                        item.partition("#")[0] in data["cells"] or item in data["files"]
+                        for item in listed
+                    )
     cell = data["cells"]["digits/sgd+hsac"]
     shown = {key: data["parts"][position] for key, position in cell["configuration"].items()}
     assert shown == read_json(results / cell["folder"] / "seed0.json")["config"]

@@ -35,20 +35,37 @@ LEDGER = Path(__file__).parents[2] / "config" / "published.yaml"
 CONFIG = {
     "setting": "long_tailed",
     "dataset": "glyphs100",
-    "variant": {"name": "IF50", "recipe": "long_tail", "profile": "exp", "factor": 50, "validation": 0.2, "draw": 0},
+    "variant": {
+        "name": "IF50",
+        "recipe": "long_tail",
+        "profile": "exp",
+        "factor": 50,
+        "validation": 0.2,
+        "draw": 0,
+    },
     "model": {"name": "mlp", "hidden": 64, "dim": 16, "clip": 2.0},
-    "training": {"epochs": 24, "batch": 128, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 8},
+    "training": {
+        "epochs": 24,
+        "batch": 128,
+        "weight_decay": 5e-4,
+        "schedule": "cosine",
+        "evaluations": 8,
+    },
     "weights": {"rule": "sgd", "parameters": {"lr": 0.1, "momentum": 0.9}},
     "curvature": {"start": 0.3, "bounds": [0.005, 5.0], "transform": "exp", "sharing": "per_layer"},
     "rule": {"rule": "learned", "parameters": {"lr": 0.01}},
     "loss": {"rule": "cross_entropy", "parameters": {}},
     "measure": {"radius": 0.3, "ascent_steps": 3},
 }
-ENTRY = Published("p", "Somebody, Somewhere 2024", "glyphs100", "test_accuracy", 50.0, 1.0, tags_of(CONFIG))
+ENTRY = Published(
+    "p", "Somebody, Somewhere 2024", "glyphs100", "test_accuracy", 50.0, 1.0, tags_of(CONFIG)
+)
 
 
 def results(folder: Path, accuracies: list[float | None], cell: dict = CONFIG) -> pd.DataFrame:
-    """Runs of one method with these accuracies (%), None for a run that diverged; records beside them."""
+    """Runs of one method with these accuracies (%), None for a run that diverged; records beside
+    them.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "record.json").write_text(json.dumps({"config": cell}))
     rows = [
@@ -60,13 +77,18 @@ def results(folder: Path, accuracies: list[float | None], cell: dict = CONFIG) -
             "status": "diverged" if a is None else "ok",
             "record": "record.json",
         }
-        | {f"{kind}_test_accuracy": np.nan if a is None else a / 100 for kind in ("selected", "last", "oracle")}
+        | {
+            f"{kind}_test_accuracy": np.nan if a is None else a / 100
+            for kind in ("selected", "last", "oracle")
+        }
         for seed, a in enumerate(accuracies)
     ]
     return pd.DataFrame(rows)
 
 
-def judged(folder: Path, accuracies: list[float | None], entry: Published = ENTRY, cell: dict = CONFIG) -> dict:
+def judged(
+    folder: Path, accuracies: list[float | None], entry: Published = ENTRY, cell: dict = CONFIG
+) -> dict:
     table = judge([entry], results(folder, accuracies, cell), folder)
     assert len(table) == 1
     return table.iloc[0].to_dict()
@@ -92,7 +114,10 @@ def test_undecided_names_the_seeds_that_would_decide(tmp_path):
 
 def test_more_seeds_do_not_help_against_a_wide_published_interval(tmp_path):
     wide = replace(ENTRY, interval=4.0, n=5)
-    assert judged(tmp_path, [50.1, 49.8, 50.3], wide)["verdict"] == "undecided (the published interval is too wide)"
+    assert (
+        judged(tmp_path, [50.1, 49.8, 50.3], wide)["verdict"]
+        == "undecided (the published interval is too wide)"
+    )
 
 
 @pytest.mark.parametrize("accuracies", [[50.0], [50.0, None, None], [None, None]])
@@ -109,12 +134,15 @@ def test_a_retagged_number_is_not_comparable(tmp_path, tag):
     accuracies = [50.1, 49.8, 50.3, 50.0, 49.9]
     for value in ("something else", None):
         row = judged(tmp_path, accuracies, replace(ENTRY, tags={**ENTRY.tags, tag: value}))
-        # another way of selection is one that no run of ours has: the metric shown then is the validation-selected one
+        # another way of selection is one that no run of ours has: the metric shown then is the
+        # validation-selected one
         assert row["verdict"] == f"not comparable ({tag})"
         assert math.isnan(row["difference"])
         assert row["differs"].startswith(f"{tag}: ")
     more = replace(ENTRY, tags={**ENTRY.tags, "test_time_augmentation": True})
-    assert judged(tmp_path, accuracies, more)["verdict"] == "not comparable (test_time_augmentation)"
+    assert (
+        judged(tmp_path, accuracies, more)["verdict"] == "not comparable (test_time_augmentation)"
+    )
 
 
 def test_the_last_epoch_is_compared_with_the_last_epoch(tmp_path):
@@ -156,9 +184,9 @@ def test_euclidean_and_fixed_curvatures_leave_out_what_they_do_not_use():
     for rule in ("euclidean", "fixed"):
         one = {**CONFIG, "rule": {"rule": rule, "parameters": {}}}
         assert not differing(tags_of(one), tags_of({**one, "curvature": moved}))
-        assert bool(differing(tags_of(one), tags_of({**one, "curvature": {**moved, "start": 0.5}}))) == (
-            rule == "fixed"
-        )
+        assert bool(
+            differing(tags_of(one), tags_of({**one, "curvature": {**moved, "start": 0.5}}))
+        ) == (rule == "fixed")
 
 
 def test_tags_are_made_of_every_cell_of_every_scale():
@@ -189,11 +217,14 @@ def test_equivalence_of_equal_runs_is_exact():
 
 
 def test_false_verdicts_are_as_rare_as_stated():
-    """At a true difference of exactly the margin, 5 % of verdicts may be reproduced, and 5 % drifted."""
+    """At a true difference of exactly the margin, 5 % of verdicts may be reproduced, and 5 %
+    drifted.
+    """
     rng = np.random.default_rng(1)
     x = rng.normal(51.0, 1.5, (2000, 8))
     tests = [
-        equivalence(Mean(8, m, s, np.nan, np.nan), ENTRY) for m, s in zip(x.mean(1), x.std(1, ddof=1), strict=True)
+        equivalence(Mean(8, m, s, np.nan, np.nan), ENTRY)
+        for m, s in zip(x.mean(1), x.std(1, ddof=1), strict=True)
     ]
     for name in ("p_equivalent", "p_beyond"):
         found = sum(getattr(test, name) < 0.05 for test in tests)
@@ -219,16 +250,34 @@ def test_the_projects_ledger():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["numbers"][0].pop("margin"), "cifar10-lt100-ce: 'margin' is a required property"),
-        (lambda c: c["numbers"][0].update(margin=0), "cifar10-lt100-ce.margin: found '0'; allowed is a number above 0"),
-        (lambda c: c["numbers"][0].update(margins=1), "unknown key 'margins'; .*did you mean 'margin'"),
-        (lambda c: c["numbers"][0].update(source="cao"), "source: found 'cao'; .*did you mean 'cao2019'"),
+        (
+            lambda c: c["numbers"][0].pop("margin"),
+            "cifar10-lt100-ce: 'margin' is a required property",
+        ),
+        (
+            lambda c: c["numbers"][0].update(margin=0),
+            "cifar10-lt100-ce.margin: found '0'; allowed is a number above 0",
+        ),
+        (
+            lambda c: c["numbers"][0].update(margins=1),
+            "unknown key 'margins'; .*did you mean 'margin'",
+        ),
+        (
+            lambda c: c["numbers"][0].update(source="cao"),
+            "source: found 'cao'; .*did you mean 'cao2019'",
+        ),
         (
             lambda c: c["numbers"][0].update(metric="error"),
             "cifar10-lt100-ce.metric: found 'error'; allowed is test_ac",
         ),
-        (lambda c: c["numbers"][1].update(id="cifar10-lt100-ce"), "cifar10-lt100-ce: id is used twice"),
-        (lambda c: c["protocols"]["graph"].pop("loss"), "pubmed-hnn: tags.loss: found nothing; allowed is a value"),
+        (
+            lambda c: c["numbers"][1].update(id="cifar10-lt100-ce"),
+            "cifar10-lt100-ce: id is used twice",
+        ),
+        (
+            lambda c: c["protocols"]["graph"].pop("loss"),
+            "pubmed-hnn: tags.loss: found nothing; allowed is a value",
+        ),
         (lambda c: c["numbers"].append("x"), "number 51: found 'x'; allowed is a mapping"),
         (lambda c: c.pop("sources"), "top level: 'sources' is a required property"),
     ],
@@ -259,7 +308,11 @@ def test_written_as_a_table(tmp_path):
     content["protocols"]["own"] = tags_of(CONFIG)
     own = {"id": "own", "source": "cao2019", "table": "3", "dataset": "glyphs100", "metric": "test_accuracy",
            "value": 50.2, "sd": 0.3, "n": 5, "margin": 1, "protocol": "own"}  # fmt: skip
-    content["numbers"] = [own, {**own, "id": "other", "tags": {"split": {"factor": 100}}}, *content["numbers"]]
+    content["numbers"] = [
+        own,
+        {**own, "id": "other", "tags": {"split": {"factor": 100}}},
+        *content["numbers"],
+    ]
     ledger = tmp_path / "published.yaml"
     ledger.write_text(yaml.safe_dump(content))
     write_published(ledger, tmp_path / "runs.parquet", tmp_path / "tables")
@@ -287,5 +340,19 @@ def test_the_command_refuses_a_bad_ledger_in_one_line(tmp_path, capsys):
     missing = ["--published", str(tmp_path / "none.yaml")]
     with pytest.raises(InputError, match=r"none\.yaml: missing"):
         write_published(tmp_path / "none.yaml", tmp_path / "runs.parquet", tmp_path / "tables")
-    assert main(["tables", "--settings", str(tmp_path / "no.json"), "--runs", "r", "--output", "o", *missing]) == 2
+    assert (
+        main(
+            [
+                "tables",
+                "--settings",
+                str(tmp_path / "no.json"),
+                "--runs",
+                "r",
+                "--output",
+                "o",
+                *missing,
+            ]
+        )
+        == 2
+    )
     assert capsys.readouterr().err.count("\n") == 1

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 from smoke_results import small, smoke_results, tables
 
-from hsac import config, layout, stale, verify
+from hsac import config, layout
 from hsac.data import build_variant, write_variant
 from hsac.files import read_json, write_json
-from hsac.records import read_records, write_index
+from hsac.ops import stale, verify
+from hsac.ops.timings import Timings
 from hsac.report.gather import gather
 from hsac.report.tables import experiment_table
 from hsac.report.why import explain
-from hsac.timings import Timings
+from hsac.study.record import read_records, write_index
 from hsac.train.run import run_bundle
 
 METHOD = "adam+temperature_search"
@@ -23,7 +24,10 @@ METHOD = "adam+temperature_search"
 @pytest.fixture(scope="module")
 def settings(request):
     settings = config.load("smoke", folder=request.config.rootpath / "config")
-    experiment = settings["experiments"]["disease"] | {"methods": [METHOD, "adam+fixed@0.3"], "seeds": [0, 1]}
+    experiment = settings["experiments"]["disease"] | {
+        "methods": [METHOD, "adam+fixed@0.3"],
+        "seeds": [0, 1],
+    }
     experiment["training"] = experiment["training"] | {"epochs": 4, "evaluations": 2}
     return settings | {"experiments": {"disease": experiment}, "device": "cpu"}
 
@@ -37,8 +41,12 @@ def finished(settings, data_folder, tmp_path_factory):
         patch.setenv("HSAC_DATA", str(data_folder))
         recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
         variant = layout.variant_path(experiment)
-        write_variant(build_variant("disease", experiment["variant"]["name"], recipe, data_folder), variant)
-        for index, cell in layout.bundles(settings, results, config.trained_cells(settings)).items():
+        write_variant(
+            build_variant("disease", experiment["variant"]["name"], recipe, data_folder), variant
+        )
+        for index, cell in layout.bundles(
+            settings, results, config.trained_cells(settings)
+        ).items():
             run_bundle(settings, cell, [0, 1], variant, data_folder, index)
     return results
 
@@ -56,7 +64,9 @@ def indexes(settings, results):
 def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
     gather(indexes(settings, results), tmp_path)
     runs = pd.read_parquet(tmp_path / "runs.parquet")
-    table = experiment_table(runs, "disease", [METHOD, "adam+fixed@0.3"], "adam+fixed@0.3").set_index("method")
+    table = experiment_table(
+        runs, "disease", [METHOD, "adam+fixed@0.3"], "adam+fixed@0.3"
+    ).set_index("method")
     assert table.loc[METHOD, "points_tried"] == 3
     assert table.loc["adam+fixed@0.3", "points_tried"] == 1
     assert table.loc[METHOD, "gradients"] == 3 * table.loc["adam+fixed@0.3", "gradients"]
@@ -65,8 +75,15 @@ def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
 def test_stale_has_nothing_to_say_and_knows_how_long_a_search_takes(settings, results) -> None:
     assert [r for r in stale.stale_runs(settings, results) if r.method == METHOD] == []
     cell = config.cell(settings, "disease", METHOD)
-    records = [r for index in indexes(settings, results) for _, r in read_records(index) if r["method"] == METHOD]
-    assert Timings(results.parent).seconds(cell, 2) == pytest.approx(sum(r["seconds"] for r in records) / 2)
+    records = [
+        r
+        for index in indexes(settings, results)
+        for _, r in read_records(index)
+        if r["method"] == METHOD
+    ]
+    assert Timings(results.parent).seconds(cell, 2) == pytest.approx(
+        sum(r["seconds"] for r in records) / 2
+    )
 
 
 def test_verify_searches_again(settings, results, data_folder) -> None:

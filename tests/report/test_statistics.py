@@ -35,15 +35,25 @@ METRIC = "selected_test_accuracy"
 
 def runs_of(values: dict[str, list[float | None]]) -> pd.DataFrame:
     rows = [
-        {"experiment": "e", "method": m, "seed": s, "status": "diverged" if v is None else "ok", "score": v}
+        {
+            "experiment": "e",
+            "method": m,
+            "seed": s,
+            "status": "diverged" if v is None else "ok",
+            "score": v,
+        }
         for m, series in values.items()
         for s, v in enumerate(series)
     ]
     return pd.DataFrame(rows)
 
 
-def replicates(values: ArrayLike, seeds: Sequence[int] | None = None, items: np.ndarray | None = None) -> Replicates:
-    """Runs of one cell with these values, by seeds 0, 1, … unless given; ``items`` (S, N): what they are means of."""
+def replicates(
+    values: ArrayLike, seeds: Sequence[int] | None = None, items: np.ndarray | None = None
+) -> Replicates:
+    """Runs of one cell with these values, by seeds 0, 1, … unless given; ``items`` (S, N): what
+    they are means of.
+    """
     table = pd.DataFrame({"seed": range(len(values)) if seeds is None else seeds, METRIC: values})
     if items is not None:
         table = table.assign(test_right=[json.dumps(row.tolist()) for row in items], test_answers=1)
@@ -58,7 +68,8 @@ def no_warnings():
 
 
 def test_t_interval_by_hand():
-    # 1, 2, 3, 4, 5: mean 3, sd sqrt(2.5), t(.975, 4) = 2.7764, half width 2.7764 * sqrt(.5) = 1.9632
+    # 1, 2, 3, 4, 5: mean 3, sd sqrt(2.5), t(.975, 4) = 2.7764, half width 2.7764 * sqrt(.5) =
+    # 1.9632
     m = mean_interval(replicates([1, 2, 3, 4, 5]))
     assert (m.n, m.mean) == (5, 3.0)
     assert m.sd == pytest.approx(2.5**0.5)
@@ -66,13 +77,17 @@ def test_t_interval_by_hand():
 
 
 def test_holm_by_hand_leaves_undefined_entries_out():
-    assert holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+    assert holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx(
+        [0.03, np.nan, 0.06, 0.06], nan_ok=True
+    )
     assert np.isnan(holm([np.nan])).all()
 
 
 def test_paired_difference_agrees_with_scipy_and_pairs_by_seed():
     a, b = [0.85, 0.8, 0.7, 0.9], [0.7, 0.75, 0.8, 0.78]
-    d = paired_difference(replicates([0.9, 0.8, 0.85, 0.7], [3, 1, 0, 2]), replicates([*b, 0.1], [0, 1, 2, 3, 9]))
+    d = paired_difference(
+        replicates([0.9, 0.8, 0.85, 0.7], [3, 1, 0, 2]), replicates([*b, 0.1], [0, 1, 2, 3, 9])
+    )
     assert (d.n, d.test) == (4, "t")
     assert d.p == pytest.approx(stats.ttest_rel(a, b).pvalue)
     assert d.difference == pytest.approx(np.mean(a) - np.mean(b))
@@ -90,14 +105,22 @@ def test_equal_in_every_pair_gives_p_one_and_constant_difference_the_sign_flip_p
 
 
 def test_one_seed_gives_a_mean_and_nothing_else():
-    row = summarise(runs_of({"a": [0.5], "b": [0.6]}), "score", reference="a").set_index("method").loc["b"]
+    row = (
+        summarise(runs_of({"a": [0.5], "b": [0.6]}), "score", reference="a")
+        .set_index("method")
+        .loc["b"]
+    )
     assert row["mean"] == 0.6
     assert row["difference"] == pytest.approx(0.1)
-    assert row[["sd", "low", "high", "difference_low", "difference_high", "p", "p_holm"]].isna().all()
+    assert (
+        row[["sd", "low", "high", "difference_low", "difference_high", "p", "p_holm"]].isna().all()
+    )
 
 
 def test_runs_that_failed_count_in_n_and_their_pairs_drop():
-    table = summarise(runs_of({"a": [0.5, 0.6, 0.7], "b": [0.6, None, 0.9]}), "score", reference="a")
+    table = summarise(
+        runs_of({"a": [0.5, 0.6, 0.7], "b": [0.6, None, 0.9]}), "score", reference="a"
+    )
     row = table.set_index("method").loc["b"]
     assert (row["n_ok"], row["n"], row["pairs"]) == (2, 3, 2)
     assert row["mean"] == pytest.approx(0.75)
@@ -105,7 +128,9 @@ def test_runs_that_failed_count_in_n_and_their_pairs_drop():
 
 
 def test_every_run_failed_or_no_reference():
-    table = summarise(runs_of({"a": [0.5, 0.6], "b": [None, None]}), "score", reference="c").set_index("method")
+    table = summarise(
+        runs_of({"a": [0.5, 0.6], "b": [None, None]}), "score", reference="c"
+    ).set_index("method")
     assert np.isnan(table.loc["b", "mean"])
     assert table["p"].isna().all()
 
@@ -115,9 +140,9 @@ def test_holm_family_is_the_experiment():
     block = runs_of({m: list(rng.normal(size=6)) for m in "abc"})
     both = pd.concat([block, block.assign(experiment="f")])
     alone = summarise(block, "score", reference="a")["p_holm"].to_numpy()
-    assert summarise(both, "score", reference={"e": "a", "f": "a"})["p_holm"].to_numpy() == pytest.approx(
-        np.tile(alone, 2), nan_ok=True
-    )
+    assert summarise(both, "score", reference={"e": "a", "f": "a"})[
+        "p_holm"
+    ].to_numpy() == pytest.approx(np.tile(alone, 2), nan_ok=True)
 
 
 def test_more_seeds():
@@ -130,7 +155,9 @@ def test_more_seeds():
     assert more_seeds(sd=1.0, effect=0.5, n=5, margin=0.0) == 1000
 
 
-@pytest.mark.parametrize(("effect", "alpha"), [(0.5, 0.05), (1.0, 0.05), (1.0, 0.0025), (1.5, 0.01)])
+@pytest.mark.parametrize(
+    ("effect", "alpha"), [(0.5, 0.05), (1.0, 0.05), (1.0, 0.0025), (1.5, 0.01)]
+)
 def test_more_seeds_agrees_with_the_exact_power_of_the_t_test(effect, alpha):
     exact = TTestPower().solve_power(effect, alpha=alpha, power=0.8)
     assert more_seeds(sd=1.0, effect=effect, n=0, alpha=alpha) == pytest.approx(exact, abs=2)
@@ -143,7 +170,9 @@ def test_many_rows_a_seed_are_no_replicates():
 
 
 def test_a_list_of_test_items_is_no_metric():
-    table = pd.DataFrame({"experiment": "e", "method": "m", "seed": [0, 1], "test_right": ["[1, 0]", "[1, 1]"]})
+    table = pd.DataFrame(
+        {"experiment": "e", "method": "m", "seed": [0, 1], "test_right": ["[1, 0]", "[1, 1]"]}
+    )
     with pytest.raises(InputError, match="test_right is not one number a run"):
         Replicates(table, "e", "m", "test_right")
 
@@ -173,16 +202,22 @@ def test_only_finished_finite_runs_of_the_cell_count():
 def test_items_need_every_run_and_the_metric_they_are_of():
     right = np.array([[1, 0, 1], [0, 0, 1]])
     assert replicates(right.mean(1), items=right).items == pytest.approx(right)
-    table = pd.DataFrame({"experiment": "e", "method": "m", "seed": [0, 1], METRIC: [0.5, 0.5], "test_answers": 2})
+    table = pd.DataFrame(
+        {"experiment": "e", "method": "m", "seed": [0, 1], METRIC: [0.5, 0.5], "test_answers": 2}
+    )
     assert Replicates(table.assign(test_right=["[2, 0]", None]), "e", "m").items is None
     whole = table.assign(test_right=["[2, 0]", "[1, 1]"], other=0.5)
-    assert Replicates(whole, "e", "m", scale=100).items == pytest.approx(np.array([[100, 0], [50, 50]]))
+    assert Replicates(whole, "e", "m", scale=100).items == pytest.approx(
+        np.array([[100, 0], [50, 50]])
+    )
     assert Replicates(whole, "e", "m", "other").items is None
 
 
 def test_iqm_by_hand():
     assert iqm(replicates([0, 1, 2, 3, 100])) == 2  # one of each end goes
-    assert iqm(replicates([0, 1, 100])) == pytest.approx(101 / 3)  # a quarter of three is less than one
+    assert iqm(replicates([0, 1, 100])) == pytest.approx(
+        101 / 3
+    )  # a quarter of three is less than one
     assert np.isnan(iqm(replicates([])))
 
 
@@ -236,11 +271,17 @@ def test_hierarchical_interval_of_seeds_alone_is_about_the_t_interval():
 
 
 def test_hierarchical_interval_sees_the_items_that_seeds_share():
-    right = np.repeat(np.random.default_rng(0).integers(0, 2, (1, 200)), 5, axis=0)  # seeds agree on every item
+    right = np.repeat(
+        np.random.default_rng(0).integers(0, 2, (1, 200)), 5, axis=0
+    )  # seeds agree on every item
     share = right[0].mean()
     two = hierarchical_interval(replicates(right.mean(1), items=right))
-    assert (two.high - two.low) / 2 == pytest.approx(1.96 * np.sqrt(share * (1 - share) / 200), rel=0.1)
-    same = hierarchical_interval(replicates(right.mean(1), items=right), replicates(right.mean(1), items=right))
+    assert (two.high - two.low) / 2 == pytest.approx(
+        1.96 * np.sqrt(share * (1 - share) / 200), rel=0.1
+    )
+    same = hierarchical_interval(
+        replicates(right.mean(1), items=right), replicates(right.mean(1), items=right)
+    )
     assert (same.low, same.high) == (0, 0)
 
 
@@ -251,9 +292,15 @@ def test_nothing_is_concluded_from_one_seed_whatever_its_items():
     assert np.isnan(paired_difference(one, one).p)
 
 
-def layout_of(rng: np.random.Generator, seeds: int, items: int, sd: tuple[float, float, float]) -> np.ndarray:
+def layout_of(
+    rng: np.random.Generator, seeds: int, items: int, sd: tuple[float, float, float]
+) -> np.ndarray:
     """Normal seeds × items of mean 0 with sd of seeds, of items and of what is left."""
-    return rng.normal(0, sd[0], (seeds, 1)) + rng.normal(0, sd[1], (1, items)) + rng.normal(0, sd[2], (seeds, items))
+    return (
+        rng.normal(0, sd[0], (seeds, 1))
+        + rng.normal(0, sd[1], (1, items))
+        + rng.normal(0, sd[2], (seeds, items))
+    )
 
 
 def covered(interval) -> bool:

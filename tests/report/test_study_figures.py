@@ -1,4 +1,6 @@
-"""The figures of the hypergradient's studies draw every panel, the same each time, and say when there is nothing."""
+"""The figures of the hypergradient's studies draw every panel, the same each time, and say when
+there is nothing.
+"""
 
 from importlib import import_module
 from types import ModuleType
@@ -6,7 +8,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from hsac.registry import part
+from hsac.parts import part
 from hsac.report.figures import style
 
 TWO = ["quadratic", "ridge"]
@@ -14,7 +16,10 @@ STUDIES = {
     "approximation": ({"problems": TWO, "terms": (0, 1, 5)}, TWO),
     "convergence": ({"problems": TWO, "terms": (0, 3), "outer": 10}, TWO),
     "inexactness": ({"problems": TWO, "steps": 50, "checks": 5}, TWO),
-    "negative_curvature": ({"curvatures": (0.0, 0.5), "terms": (0, 3, 10)}, ["convex (m = 0)", "m = 0.5"]),
+    "negative_curvature": (
+        {"curvatures": (0.0, 0.5), "terms": (0, 3, 10)},
+        ["convex (m = 0)", "m = 0.5"],
+    ),
 }
 
 

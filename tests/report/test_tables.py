@@ -7,7 +7,15 @@ import pytest
 from synthetic_records import ORDER, REFERENCES, synthetic_results
 
 from hsac.report.gather import RUN_SCHEMA
-from hsac.report.tables import HEADINGS, SHOTS, THIRDS, displayed, experiment_table, overview_labels, write_tables
+from hsac.report.tables import (
+    HEADINGS,
+    SHOTS,
+    THIRDS,
+    displayed,
+    experiment_table,
+    overview_labels,
+    write_tables,
+)
 from hsac.report.theory import sweep
 
 
@@ -21,7 +29,9 @@ def folder(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_table_comes_in_three_formats(folder):
     names = {"digits", "glyphs_long_tailed", "overview", "failures"}
-    assert {path.name for path in folder.iterdir()} == {f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex")}
+    assert {path.name for path in folder.iterdir()} == {
+        f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex")
+    }
 
 
 def test_tables_hold_every_method_in_the_order_given(folder):
@@ -36,10 +46,16 @@ def test_tables_hold_every_method_in_the_order_given(folder):
 
 
 def test_numbers_agree_with_the_runs(folder, results):
-    runs = pd.read_parquet(results / "runs.parquet").query("experiment == 'digits' and method == 'sgd+hsac'")
+    runs = pd.read_parquet(results / "runs.parquet").query(
+        "experiment == 'digits' and method == 'sgd+hsac'"
+    )
     row = pd.read_csv(folder / "digits.csv").set_index("method").loc["sgd+hsac"]
-    assert row["test_accuracy_percent"] == pytest.approx(100 * runs["selected_test_accuracy"].mean())
-    assert row["oracle_test_accuracy_percent"] == pytest.approx(100 * runs["oracle_test_accuracy"].mean())
+    assert row["test_accuracy_percent"] == pytest.approx(
+        100 * runs["selected_test_accuracy"].mean()
+    )
+    assert row["oracle_test_accuracy_percent"] == pytest.approx(
+        100 * runs["oracle_test_accuracy"].mean()
+    )
     assert row["curvature"] == pytest.approx(runs["curvature"].median())
 
 
@@ -56,7 +72,9 @@ def test_diverged_runs_are_counted_and_listed(folder):
 
 def test_extra_columns_only_where_they_are_measured(folder):
     assert "tail_accuracy_percent" in pd.read_csv(folder / "glyphs_long_tailed.csv")
-    assert not {"tail_accuracy_percent", "memorisation_percent"} & set(pd.read_csv(folder / "digits.csv"))
+    assert not {"tail_accuracy_percent", "memorisation_percent"} & set(
+        pd.read_csv(folder / "digits.csv")
+    )
 
 
 def test_no_failures_is_said(results, tmp_path):
@@ -79,12 +97,21 @@ def test_a_method_without_runs_keeps_its_row(results):
 def test_one_seed_prints_no_interval_and_no_p(results):
     runs = pd.read_parquet(results / "runs.parquet").query("seed == 0")
     table = experiment_table(runs, "digits", ORDER["digits"], REFERENCES["digits"])
-    assert table[["p", "p_holm", "test_accuracy_half_width_percent", "difference_low_points"]].isna().all(axis=None)
+    assert (
+        table[["p", "p_holm", "test_accuracy_half_width_percent", "difference_low_points"]]
+        .isna()
+        .all(axis=None)
+    )
 
 
 def test_overview_joins_the_plain_weight_rules(tmp_path):
     root = synthetic_results(tmp_path, ("digits", "disease"), seeds=2)
-    write_tables(root / "runs.parquet", {e: ORDER[e] for e in ("digits", "disease")}, REFERENCES, root / "tables")
+    write_tables(
+        root / "runs.parquet",
+        {e: ORDER[e] for e in ("digits", "disease")},
+        REFERENCES,
+        root / "tables",
+    )
     overview = pd.read_csv(root / "tables" / "overview.csv").set_index("method")
     assert overview.loc["base+hsac", ["digits_percent", "disease_percent"]].notna().all()
     note = (root / "tables" / "overview.md").read_text()
@@ -94,13 +121,17 @@ def test_overview_joins_the_plain_weight_rules(tmp_path):
 
 def test_methods_that_train_on_validation_labels_are_named_under_their_tables(results, tmp_path):
     runs = pd.read_parquet(results / "runs.parquet")
-    runs["held_out_batches"] = ((runs["experiment"] == "digits") & (runs["method"] == "sgd+hsac")).astype(int)
+    runs["held_out_batches"] = (
+        (runs["experiment"] == "digits") & (runs["method"] == "sgd+hsac")
+    ).astype(int)
     runs.to_parquet(tmp_path / "runs.parquet")
     write_tables(tmp_path / "runs.parquet", ORDER, REFERENCES, tmp_path / "tables")
     words = "Trained on validation labels too, by which the others are only selected: sgd+hsac."
     for name, said in (("digits", True), ("overview", True), ("glyphs_long_tailed", False)):
         assert (words in (tmp_path / "tables" / f"{name}.md").read_text()) == said
-    runs.drop(columns="held_out_batches").to_parquet(tmp_path / "runs.parquet")  # as gathered by an earlier version
+    runs.drop(columns="held_out_batches").to_parquet(
+        tmp_path / "runs.parquet"
+    )  # as gathered by an earlier version
     write_tables(tmp_path / "runs.parquet", ORDER, REFERENCES, tmp_path / "older")
     assert words not in (tmp_path / "older" / "digits.md").read_text()
 
@@ -119,8 +150,12 @@ def test_balanced_accuracy_is_printed_where_it_is_not_the_accuracy():
 
 def test_a_long_tail_prints_shots_where_all_three_groups_have_classes_and_thirds_elsewhere():
     thirds = dict.fromkeys(THIRDS, 10.0)
-    assert {HEADINGS[name] for name in THIRDS} <= set(displayed(numbers(**thirds, few_accuracy_percent=5.0)).columns)
-    assert HEADINGS["few_accuracy_percent"] not in displayed(numbers(**thirds, few_accuracy_percent=5.0))
+    assert {HEADINGS[name] for name in THIRDS} <= set(
+        displayed(numbers(**thirds, few_accuracy_percent=5.0)).columns
+    )
+    assert HEADINGS["few_accuracy_percent"] not in displayed(
+        numbers(**thirds, few_accuracy_percent=5.0)
+    )
     both = displayed(numbers(**thirds, **dict.fromkeys(SHOTS, 20.0)))
     assert {HEADINGS[name] for name in SHOTS} <= set(both.columns)
     assert not {HEADINGS[name] for name in THIRDS} & set(both.columns)
@@ -134,6 +169,11 @@ def test_a_loss_keeps_its_row_in_the_overview():
 
 def test_a_sweep_of_curvatures_is_under_one_loss():
     methods = ["sgd+fixed@1", "sgd+fixed@1+focal", "sgd+euclidean", "sgd+euclidean+linear"]
-    rows = pd.DataFrame({"method": methods, "curvature_rule": ["fixed", "fixed", "euclidean", "euclidean"]})
+    rows = pd.DataFrame(
+        {"method": methods, "curvature_rule": ["fixed", "fixed", "euclidean", "euclidean"]}
+    )
     fixed, flat = sweep(rows.assign(start=[1.0, 1.0, None, None]))
-    assert [fixed["method"].tolist(), flat["method"].tolist()] == [["sgd+fixed@1"], ["sgd+euclidean"]]
+    assert [fixed["method"].tolist(), flat["method"].tolist()] == [
+        ["sgd+fixed@1"],
+        ["sgd+euclidean"],
+    ]

@@ -10,8 +10,22 @@ from hsac.files import write_rows
 from hsac.report import hypergradient_bias, theory
 from hsac.report.theory import write_theory_tables
 
-ROW = {"top_eigenvalue": 3.0, "bottom_eigenvalue": -0.1, "trace": 9.0, "trace_standard_error": 1.0, "sigma": 0.1}
-ROW |= {"alpha": 1.0, "empirical": 0.2, "empirical_upper": 0.25, "kl": 30.0, "slack": 0.1, "bound": 0.4, "chance": 0.9}
+ROW = {
+    "top_eigenvalue": 3.0,
+    "bottom_eigenvalue": -0.1,
+    "trace": 9.0,
+    "trace_standard_error": 1.0,
+    "sigma": 0.1,
+}
+ROW |= {
+    "alpha": 1.0,
+    "empirical": 0.2,
+    "empirical_upper": 0.25,
+    "kl": 30.0,
+    "slack": 0.1,
+    "bound": 0.4,
+    "chance": 0.9,
+}
 ROW |= {"vacuous": False, "held_out_error": 0.1, "examples": 500}
 
 
@@ -24,11 +38,28 @@ def folder(results, tmp_path):
         cells = runs[(runs["experiment"] == name) & (runs["curvature_rule"] == "fixed")]
         rows = []
         for k, (method, seed) in enumerate(zip(cells["method"], cells["seed"], strict=True)):
-            row = {"experiment": name, "method": method, "seed": seed, **ROW, "top_eigenvalue": 3.0 + k}
-            rows.append(row if certified else row | dict.fromkeys(("bound", "chance", "empirical", "vacuous")))
+            row = {
+                "experiment": name,
+                "method": method,
+                "seed": seed,
+                **ROW,
+                "top_eigenvalue": 3.0 + k,
+            }
+            rows.append(
+                row
+                if certified
+                else row | dict.fromkeys(("bound", "chance", "empirical", "vacuous"))
+            )
         write_rows(tmp_path / "theory" / "landscape" / f"{name}.csv", rows)
     informed = [
-        {"experiment": "digits", "method": "sgd+hsac", "seed": seed, "posterior": kind, **ROW, "test_error": 0.1}
+        {
+            "experiment": "digits",
+            "method": "sgd+hsac",
+            "seed": seed,
+            "posterior": kind,
+            **ROW,
+            "test_error": 0.1,
+        }
         | {"bound": bound + 0.01 * seed, "vacuous": bound > 0.8}
         for seed in (0, 1)
         for kind, bound in (("prior", 0.3), ("trained on", 0.95))
@@ -69,15 +100,34 @@ def test_runs_that_were_not_measured_keep_their_sharpness(folder):
 
 def bias(step, truth, bias, se, **more):
     """A row of the study of the hypergradient."""
-    row = {"experiment": "digits", "method": "sgd+fixed@0.3", "step": step, "objective": "loss", "shared": "levels"}
-    row |= {"curvature": "head", "size": 16, "draws": 25, "truth": truth, "bias": bias, "bias_se": se, "sd": 5 * se}
+    row = {
+        "experiment": "digits",
+        "method": "sgd+fixed@0.3",
+        "step": step,
+        "objective": "loss",
+        "shared": "levels",
+    }
+    row |= {
+        "curvature": "head",
+        "size": 16,
+        "draws": 25,
+        "truth": truth,
+        "bias": bias,
+        "bias_se": se,
+        "sd": 5 * se,
+    }
     return row | {"wrong_sign": 0.2, "gradients": 4.0} | more
 
 
 def test_biases_are_pooled_over_points(tmp_path):
-    """Root mean squares over the points, so that biases of opposite signs do not cancel; relative to the truth's."""
+    """Root mean squares over the points, so that biases of opposite signs do not cancel; relative
+    to the truth's.
+    """
     rows = [bias(10, 0.3, 0.06, 0.01), bias(20, -0.4, -0.08, 0.02, wrong_sign=0.4)]
-    rows += [bias(10, 0.3, 0.0, 0.0, shared="none"), bias(10, 0.3, 0.02, 0.0, shared="none", size=64)]
+    rows += [
+        bias(10, 0.3, 0.0, 0.0, shared="none"),
+        bias(10, 0.3, 0.02, 0.0, shared="none", size=64),
+    ]
     write_rows(tmp_path / "hypergradient" / "digits.csv", rows)
     table = theory.hypergradients(tmp_path, ORDER).set_index(["size", "shared"])
     found = table.loc[(16, "levels")]
@@ -96,10 +146,13 @@ def test_biases_are_pooled_over_points(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bias_size", "se", "found"), [(3e-17, 0.0, 0.0), (3e-17, 4e-18, 0.0), (3e-5, 0.0, 0.01), (3e-17, 0.01, 1e-14)]
+    ("bias_size", "se", "found"),
+    [(3e-17, 0.0, 0.0), (3e-17, 4e-18, 0.0), (3e-5, 0.0, 0.01), (3e-17, 0.01, 1e-14)],
 )
 def test_rounding_is_no_bias(bias_size, se, found):
-    """Where bias and noise are those of rounding, both are 0. A bias without noise or noise without a bias stays."""
+    """Where bias and noise are those of rounding, both are 0. A bias without noise or noise without
+    a bias stays.
+    """
     rows = hypergradient_bias.table(pd.DataFrame([bias(10, -0.3, bias_size, se)]))
     rounded = found == 0
     assert rows["bias_percent"][0] == pytest.approx(found, rel=1e-9, abs=0)

@@ -13,8 +13,8 @@ from smoke_results import small, smoke_results, tables
 from hsac import cli, layout
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
-from hsac.records import write_index
 from hsac.report.why import Answer, beside_commands, explain, find, in_place_commands, pick, same
+from hsac.study.record import write_index
 
 CELL = ("digits", "sgd+hsac", "test_accuracy_percent")
 
@@ -59,7 +59,11 @@ def test_a_cell_says_all_that_lies_behind_it(results):
         read_json(record(results)),
         layout.variant_path(read_json(results / "settings.json")["experiments"]["digits"]),
     )
-    stated = pd.read_csv(results / "tables/digits.csv").set_index("method").loc["sgd+hsac", "test_accuracy_percent"]
+    stated = (
+        pd.read_csv(results / "tables/digits.csv")
+        .set_index("method")
+        .loc["sgd+hsac", "test_accuracy_percent"]
+    )
     for word in (
         str(stated), "the same, from what is listed", "mean_interval", "metrics.selected.test_accuracy",
         *(str(record(results, seed=seed)) for seed in (0, 1, 2)), run["config_hash"], run["variant_hash"],
@@ -100,7 +104,10 @@ def test_names_and_parts_of_them_are_found(results, asked, found):
         (("digit5", "sgd+hsac", "p"), ["TABLE: found 'digit5'", "'digits'"]),
         (("digits", "sgd+hasc", "p"), ["ROW: found 'sgd+hasc'", "'sgd+hsac'"]),
         (("digits", "fixed", "p"), ["ROW: found 'fixed'", "'sgd+fixed@1', 'sgd+fixed@3'"]),
-        (("digits", "sgd+hsac", "acuracy"), ["COLUMN: found 'acuracy'", "_accuracy_percent'", "more"]),
+        (
+            ("digits", "sgd+hsac", "acuracy"),
+            ["COLUMN: found 'acuracy'", "_accuracy_percent'", "more"],
+        ),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_nearest(results, asked, words, capsys):
@@ -151,7 +158,10 @@ def test_an_edit_shows_in_every_cell_that_takes_the_record(project):
 def test_a_run_made_again_is_told_from_an_edit(project):
     path = record(project)
     edit(path, seconds=99.0)
-    runs = {run["seed"]: path.parent / run["path"] for run in read_json(path.parent / "block0.json")["runs"]}
+    runs = {
+        run["seed"]: path.parent / run["path"]
+        for run in read_json(path.parent / "block0.json")["runs"]
+    }
     write_index(path.parent / "block0.json", {"experiment": "digits", "method": "sgd+hsac"}, runs)
     text, sound = explain(project, *CELL)
     assert not sound
@@ -171,10 +181,16 @@ def test_a_missing_record_is_said(project):
     ("asked", "path"),
     [
         (CELL, "tables/digits.csv"),
-        (("certificates", "digits / sgd+hsac / start weights", "kl_nats"), "theory/landscape/digits.csv"),
+        (
+            ("certificates", "digits / sgd+hsac / start weights", "kl_nats"),
+            "theory/landscape/digits.csv",
+        ),
         (("certificates", "digits hsac certified", "kl_nats"), "theory/informed/digits.csv"),
         (("coverage", "certificate", "held (%)"), "theory/coverage.csv"),
-        (("hypergradient_bias", "digits / worst / 64 / none", "p"), "theory/hypergradient/digits.csv"),
+        (
+            ("hypergradient_bias", "digits / worst / 64 / none", "p"),
+            "theory/hypergradient/digits.csv",
+        ),
         (("published", "glyphs", "verdict"), "../../config/published.yaml"),
     ],
 )
@@ -198,7 +214,10 @@ def test_an_edited_cell_of_the_table_differs_from_its_records(project):
 
 
 def test_an_edited_variant_is_detected(project):
-    edit(layout.variant_path(read_json(project / "settings.json")["experiments"]["digits"]), counts={"train": 1})
+    edit(
+        layout.variant_path(read_json(project / "settings.json")["experiments"]["digits"]),
+        counts={"train": 1},
+    )
     text, sound = explain(project, *CELL)
     assert not sound
     assert "EDITED or made again since the runs" in text
@@ -214,7 +233,9 @@ def test_an_empty_cell_says_that_nothing_is_behind_it(results):
 def named(lines: list[str]) -> set[str]:
     """experiment/method of the records that shell lines name."""
     words = [word.strip("'\"") for line in lines for word in line.split()]
-    return {"/".join(word.split("/")[3:5]) for word in words if word.startswith("results/smoke/runs/")}
+    return {
+        "/".join(word.split("/")[3:5]) for word in words if word.startswith("results/smoke/runs/")
+    }
 
 
 @pytest.mark.parametrize(
@@ -229,9 +250,13 @@ def test_commands_name_the_runs_of_the_cell_and_no_others(results, column, metho
     answer = find(results, "digits", "sgd+hsac", column)
     place, beside = in_place_commands(answer), beside_commands(answer)
     assert named(place) == {f"digits/sgd+{method}" for method in methods}
-    trained = {line.split("--method ")[1].split()[0] for line in beside if line.startswith("hsac train")}
+    trained = {
+        line.split("--method ")[1].split()[0] for line in beside if line.startswith("hsac train")
+    }
     assert trained == {f"sgd+{method}" for method in methods if method != "grid"}
-    assert sum(line.startswith("hsac train") for line in beside) == 2 * len(trained)  # two bundles each
+    assert sum(line.startswith("hsac train") for line in beside) == 2 * len(
+        trained
+    )  # two bundles each
     assert not any("results" in line.split("--index")[1] for line in beside if "--index" in line)
 
 
@@ -250,7 +275,9 @@ def test_theory_commands(results):
 
     beside, place = both("certificates", "digits / sgd+hsac / start weights", "bound_percent")
     assert "hsac measure" in beside
-    assert place.count("theory/landscape/digits/") == 3  # rows kept of three seeds, older ones left alone
+    assert (
+        place.count("theory/landscape/digits/") == 3
+    )  # rows kept of three seeds, older ones left alone
     beside, place = both("certificates", "digits hsac certified", "bound_percent")
     assert "hsac certify" in beside
     assert "rm" not in place.split()
@@ -263,7 +290,12 @@ def test_theory_commands(results):
 
 
 @given(
-    st.lists(st.text("abc+@ /", min_size=1, max_size=5).map(str.strip).filter(bool), min_size=1, unique=True), st.data()
+    st.lists(
+        st.text("abc+@ /", min_size=1, max_size=5).map(str.strip).filter(bool),
+        min_size=1,
+        unique=True,
+    ),
+    st.data(),
 )
 def test_every_name_is_found_by_itself(names, data):
     name = data.draw(st.sampled_from(names))

@@ -46,7 +46,8 @@ def step_at(
     held_out: Callable | None = None,
     features: Callable[[], Tensor] | None = None,
 ) -> Step:
-    """A training step as a curvature rule sees it; `upper`, `lower` and `held_out` are losses (w, θ) -> (R,).
+    """A training step as a curvature rule sees it; `upper`, `lower` and `held_out` are losses (w,
+    θ) -> (R,).
 
     What is not given must not be asked for.
     """

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hsac.errors import InputError
-from hsac.registry import build
+from hsac.parts import build
 from hsac.rules.curvature.drift import Drift
 from hsac.rules.curvature.euclidean import Euclidean
 from hsac.rules.curvature.fixed import Fixed
@@ -21,7 +21,9 @@ EXACT = {"solver": {"name": "exact", "damping": 0.01}}
 
 def bowl(w, theta):
     """Steeper where θ is larger, away from the origin's minimum: (R, P), (R, C) -> (R,)."""
-    return 0.5 * theta[:, 0].exp() * (w[:, :3] ** 2).sum(-1) + 0.5 * (1 + theta[:, 1] ** 2) * (w[:, 3:] ** 2).sum(-1)
+    return 0.5 * theta[:, 0].exp() * (w[:, :3] ** 2).sum(-1) + 0.5 * (1 + theta[:, 1] ** 2) * (
+        w[:, 3:] ** 2
+    ).sum(-1)
 
 
 def moves(rule, make_step, total, loss=bowl, w=W, theta=THETA):
@@ -42,10 +44,17 @@ def test_fixed_and_euclidean_stand_still(rule, make_step) -> None:
     assert moves(rule, make_step, 20)[0] == []
 
 
-@pytest.mark.parametrize("make", [lambda **k: Drift(**k), lambda **k: RandomWalk(**k), lambda **k: Hsac(**k)])
+@pytest.mark.parametrize(
+    "make", [lambda **k: Drift(**k), lambda **k: RandomWalk(**k), lambda **k: Hsac(**k)]
+)
 @pytest.mark.parametrize(
     ("period", "warm_up", "want"),
-    [(10, 0.3, [19, 29, 39]), (10, 0.1, [9, 19, 29, 39]), (7, 0.5, [20, 27, 34]), (1, 0.9, [36, 37, 38, 39])],
+    [
+        (10, 0.3, [19, 29, 39]),
+        (10, 0.1, [9, 19, 29, 39]),
+        (7, 0.5, [20, 27, 34]),
+        (1, 0.9, [36, 37, 38, 39]),
+    ],
 )
 def test_moves_when_due(make, period, warm_up, want, make_step) -> None:
     """Every `period` steps from the warm-up share on."""
@@ -62,9 +71,13 @@ def test_drift_moves_by_its_sign(direction, make_step) -> None:
     torch.testing.assert_close(path[-1], THETA + direction * 0.2 * len(moved))
 
 
-@pytest.mark.parametrize("make", [lambda **k: Drift(direction=-1, step=0.4, **k), lambda **k: Hsac(step=0.4, **k)])
+@pytest.mark.parametrize(
+    "make", [lambda **k: Drift(direction=-1, step=0.4, **k), lambda **k: Hsac(step=0.4, **k)]
+)
 def test_annealed_steps_fall_by_half_a_cosine(make, make_step) -> None:
-    """At a third of training three quarters of the step are left, at two thirds one, after the last none."""
+    """At a third of training three quarters of the step are left, at two thirds one, after the last
+    none.
+    """
     rule, annealed = make(period=1, warm_up=0.0), make(period=1, warm_up=0.0, anneal=True)
     state = rule.init(THETA)
     for index, factor in ((0, 1.0), (10, 0.75), (15, 0.5), (20, 0.25), (30, 0.0)):
@@ -125,7 +138,10 @@ def test_objective_loss_is_the_others_at_radius_0(objective, solver, make_step) 
             Hsac(objective=objective, radius=1e-9, period=1, warm_up=0.0, solver=solver),
         )
     ]
-    want = {key: 0 * logs[0][key] if objective == "gap" else logs[0][key] for key in ("value", "hypergradient")}
+    want = {
+        key: 0 * logs[0][key] if objective == "gap" else logs[0][key]
+        for key in ("value", "hypergradient")
+    }
     for key, value in want.items():
         torch.testing.assert_close(logs[1][key], value, rtol=1e-6, atol=1e-6)
 
@@ -138,11 +154,15 @@ def test_objective_loss_spends_no_ascent(make_step) -> None:
     assert len(seen) == 1
 
 
-def test_batch_held_out_takes_the_objective_there_and_the_implicit_term_in_training(make_step) -> None:
+def test_batch_held_out_takes_the_objective_there_and_the_implicit_term_in_training(
+    make_step,
+) -> None:
     held_out = lambda w, theta: 3 * bowl(w + 1, theta - 1)  # noqa: E731
     given = {"objective": "loss", "period": 1, "warm_up": 0.0, **EXACT}
     rule = Hsac(batch="held_out", **given)
-    _, _, log = rule.update(THETA, rule.init(THETA), make_step(0, 9, W, None, bowl, held_out=held_out))
+    _, _, log = rule.update(
+        THETA, rule.init(THETA), make_step(0, 9, W, None, bowl, held_out=held_out)
+    )
     plain = Hsac(**given)
     _, _, want = plain.update(THETA, plain.init(THETA), make_step(0, 9, W, held_out, bowl))
     for key in want:
@@ -152,7 +172,9 @@ def test_batch_held_out_takes_the_objective_there_and_the_implicit_term_in_train
 @pytest.mark.parametrize("objective", ["worst", "gap", "mean"])
 @pytest.mark.parametrize("scope", ["adaptive", "euclidean"])
 def test_hsac_moves_towards_flatness(objective, scope, make_step) -> None:
-    """The landscape's steepness is e^θ around a minimum that does not depend on θ: flatter means θ smaller."""
+    """The landscape's steepness is e^θ around a minimum that does not depend on θ: flatter means θ
+    smaller.
+    """
     rule = Hsac(objective=objective, scope=scope, period=1, warm_up=0.0, **EXACT)
     w = 1e-3 * W
     loss = lambda w, theta: 0.5 * theta.sum(-1).exp() * (w * w).sum(-1)  # noqa: E731
@@ -168,11 +190,19 @@ def test_hsac_moves_up_where_a_larger_theta_is_flatter(make_step) -> None:
 
 
 def test_hsac_follows_the_implicit_term_where_there_is_no_direct_one(make_step) -> None:
-    """L = ½|w - θ1|², U = L at the adversary of another loss: only w*(θ) = θ1 carries θ to U's minimum at w = 2."""
+    """L = ½|w - θ1|², U = L at the adversary of another loss: only w*(θ) = θ1 carries θ to U's
+    minimum at w = 2.
+    """
     lower = lambda w, theta: 0.5 * ((w - theta) ** 2).sum(-1)  # noqa: E731
     upper = lambda w, theta: 0.5 * ((w - 2.0) ** 2).sum(-1) + 0.0 * theta.sum(-1)  # noqa: E731
     rule = Hsac(
-        scope="euclidean", radius=1e-6, period=1, warm_up=0.0, step=0.05, ratio=float("inf"), solver={"name": "exact"}
+        scope="euclidean",
+        radius=1e-6,
+        period=1,
+        warm_up=0.0,
+        step=0.05,
+        ratio=float("inf"),
+        solver={"name": "exact"},
     )
     theta = torch.full((3, 1), -1.0, dtype=F64)
     state = rule.init(theta)
@@ -187,7 +217,9 @@ def test_hsac_follows_the_implicit_term_where_there_is_no_direct_one(make_step) 
 
 
 def test_hsac_equals_the_rule_written_out(make_step) -> None:
-    """Three outer steps of the default rule, spelled out for one run: adversary, power vector and moments carried."""
+    """Three outer steps of the default rule, spelled out for one run: adversary, power vector and
+    moments carried.
+    """
     hessian_decay = 0.05
 
     def lower(w, theta):
@@ -195,7 +227,13 @@ def test_hsac_equals_the_rule_written_out(make_step) -> None:
 
     rule = Hsac(period=1, warm_up=0.0)
     theta, state = THETA[:1], rule.init(THETA[:1])
-    mine, e, u, m, s = THETA[0].clone(), None, None, torch.zeros(2, dtype=F64), torch.zeros(2, dtype=F64)
+    mine, e, u, m, s = (
+        THETA[0].clone(),
+        None,
+        None,
+        torch.zeros(2, dtype=F64),
+        torch.zeros(2, dtype=F64),
+    )
     for index in range(3):
         w = W[:1] + 0.1 * index
         theta, state, log = rule.update(theta, state, make_step(index, 3, w, bowl, lower))
@@ -205,16 +243,20 @@ def test_hsac_equals_the_rule_written_out(make_step) -> None:
 
         w0 = w[0]
         t = w0.abs() + 0.01
-        g = torch.func.grad(lambda x: one(bowl, x, mine))(w0 if e is None else w0 + e)  # noqa: B023
+        g = torch.func.grad(lambda x: one(bowl, x, mine))(w0 if e is None else w0 + e)  # noqa: B023 - called at once
         e = 0.3 * t * t * g / (t * g).norm()
         v, d = torch.func.grad(lambda x, k: one(bowl, x, k), (0, 1))(w0 + e, mine)
-        h = torch.func.hessian(lambda x: one(lower, x, mine))(w0)  # noqa: B023
+        h = torch.func.hessian(lambda x: one(lower, x, mine))(w0)  # noqa: B023 - called at once
         u = v if u is None else u
         for _ in range(3):
             u = h @ (u / u.norm())
         a = min(1.0, 0.9 / max(u.norm().item(), ((h @ v).norm() / v.norm()).item()))
-        grown = (torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, 3) @ v).norm() / v.norm()
-        q = a * sum(torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, j) @ v for j in range(4))
+        grown = (
+            torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, 3) @ v
+        ).norm() / v.norm()
+        q = a * sum(
+            torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, j) @ v for j in range(4)
+        )
         mixed = torch.func.jacfwd(torch.func.grad(lambda x, k: one(lower, x, k)), 1)(w0, mine)
         total = d if grown > 2 else d - mixed.mT @ q
         torch.testing.assert_close(log["hypergradient"][0], total, rtol=1e-10, atol=1e-12)
@@ -246,7 +288,9 @@ def test_hsac_clips_the_hypergradient(make_step) -> None:
     rule = Hsac(period=1, warm_up=0.0, clip=2.0, solver={"name": "none"})
     _, state, log = rule.update(THETA, rule.init(THETA), make_step(0, 9, W, loss))
     assert (log["hypergradient"].norm(dim=-1) > 1e3).all()
-    torch.testing.assert_close(state["adam"]["first"].norm(dim=-1), torch.full((3,), 0.2, dtype=F64))
+    torch.testing.assert_close(
+        state["adam"]["first"].norm(dim=-1), torch.full((3,), 0.2, dtype=F64)
+    )
 
 
 def run_three(w_at, make_step):
@@ -272,7 +316,9 @@ def test_a_run_gone_bad_rests_flagged_and_does_not_touch_the_others(bad, make_st
 
 
 def test_a_run_recovers_from_one_bad_step(make_step) -> None:
-    """What is carried (adversary, power vector, Adam's moments) must not keep the NaN of one overflow."""
+    """What is carried (adversary, power vector, Adam's moments) must not keep the NaN of one
+    overflow.
+    """
     spoilt = W.clone()
     spoilt[1, 0] = float("nan")
     path, logs = run_three(lambda index: spoilt if index == 1 else W, make_step)

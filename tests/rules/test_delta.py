@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hsac.errors import InputError
-from hsac.registry import build
+from hsac.parts import build
 from hsac.rules.curvature.delta import Delta
 
 F64 = torch.float64
@@ -22,7 +22,9 @@ def measured(points, make_step, rule=None, total=10):
     rule, asked = rule or Delta(sample=12), []
     theta, state = THETA, rule.init(THETA)
     for index in range(total):
-        step = make_step(index, total, W, None, features=lambda index=index: asked.append(index) or points)
+        step = make_step(
+            index, total, W, None, features=lambda index=index: asked.append(index) or points
+        )
         theta, state, log = rule.update(theta, state, step)
         assert log == {}
     return theta, asked
@@ -41,7 +43,9 @@ def test_the_circle_has_its_c_and_a_tree_the_upper_bound(make_step) -> None:
 
 def test_the_scale_of_features_does_not_matter(make_step) -> None:
     points = torch.stack([CIRCLE, CIRCLE**3])
-    torch.testing.assert_close(measured(points, make_step)[0], measured(1e-3 * points, make_step)[0])
+    torch.testing.assert_close(
+        measured(points, make_step)[0], measured(1e-3 * points, make_step)[0]
+    )
 
 
 @pytest.mark.parametrize("fill", [float("nan"), float("inf"), 1.0])
@@ -57,7 +61,9 @@ def test_batches_are_drawn_until_there_are_enough(make_step) -> None:
     assert measured(one, make_step, Delta(sample=5))[1] == [1]
 
 
-@pytest.mark.parametrize(("parameters", "key"), [({"sample": 3}, "sample"), ({"warm_up": 1.0}, "warm_up")])
+@pytest.mark.parametrize(
+    ("parameters", "key"), [({"sample": 3}, "sample"), ({"warm_up": 1.0}, "warm_up")]
+)
 def test_bad_parameters(parameters, key) -> None:
     with pytest.raises(InputError, match=f"mine.{key}: found"):
         build("curvature rule", "delta", parameters, "mine")

@@ -33,9 +33,13 @@ def steady(**parameters: float) -> HsacSteady:
 
 
 def test_noise_leaves_c_at_rest(make_step) -> None:
-    """Where the hypergradients are noise `hsac` walks on, and a known sign is claimed rarely: in 5 % of the steps."""
+    """Where the hypergradients are noise `hsac` walks on, and a known sign is claimed rarely: in 5
+    % of the steps.
+    """
     slopes = torch.randn(400, 2, generator=torch.Generator().manual_seed(0), dtype=F64) / 10
-    walked, rested = (path(r, make_step, slopes).diff(dim=0) for r in (Hsac(period=1, warm_up=0.0), steady()))
+    walked, rested = (
+        path(r, make_step, slopes).diff(dim=0) for r in (Hsac(period=1, warm_up=0.0), steady())
+    )
     assert (walked != 0).all()
     assert (rested != 0).double().mean() < 0.1
     assert rested.abs().sum() < 0.3 * walked.abs().sum()
@@ -67,7 +71,9 @@ def test_each_curvature_has_its_threshold(make_step) -> None:
 @pytest.mark.parametrize("size", [0.01, 0.1, 10.0])
 def test_epsilon_makes_steps_proportional(make_step, size: float) -> None:
     """A step along alike hypergradients g is step·g/(g + epsilon). The clip bounds their norm at 1."""
-    found = path(steady(threshold=0.0, epsilon=0.1), make_step, torch.full((3, 2), size, dtype=F64)).diff(dim=0)
+    found = path(
+        steady(threshold=0.0, epsilon=0.1), make_step, torch.full((3, 2), size, dtype=F64)
+    ).diff(dim=0)
     bounded = min(size, 1 / math.sqrt(2))
     want = torch.full((3, 2), -0.25 * bounded / (bounded + 0.1), dtype=F64)
     torch.testing.assert_close(found, want, rtol=1e-6, atol=0)
@@ -87,7 +93,9 @@ def test_unusable_hypergradients_leave_c(make_step) -> None:
     assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("parameters", [{"threshold": -1.0}, {"epsilon": math.inf}, {"period": 0}, {"step": 0.0}])
+@pytest.mark.parametrize(
+    "parameters", [{"threshold": -1.0}, {"epsilon": math.inf}, {"period": 0}, {"step": 0.0}]
+)
 def test_bad_parameters_are_refused(parameters: dict[str, float]) -> None:
     (name,) = parameters
     with pytest.raises(InputError, match=name):

@@ -17,17 +17,29 @@ def test_the_bound_is_the_formula() -> None:
     g = torch.Generator().manual_seed(0)
     w, origin, e = (torch.randn(2, 4, generator=g, dtype=F64) for _ in range(3))
     both = torch.tensor([[0.2, math.log(0.1)], [-0.3, math.log(0.5)]], dtype=F64)
-    found = PacBayes().bound(lambda w, theta: (theta[:, :1] * w).sum(-1), [e, -e], origin, 100)(w, both)
+    found = PacBayes().bound(lambda w, theta: (theta[:, :1] * w).sum(-1), [e, -e], origin, 100)(
+        w, both
+    )
     for run, sigma in enumerate((0.1, 0.5)):
         kl = float(((w[run] - origin[run]) ** 2).sum()) / (2 * sigma**2)
         loss = float(both[run, 0] * w[run].sum())  # the two draws cancel
-        assert float(found[run]) == pytest.approx(loss + math.sqrt((kl + CONFIDENCE) / 200), rel=1e-12)
+        assert float(found[run]) == pytest.approx(
+            loss + math.sqrt((kl + CONFIDENCE) / 200), rel=1e-12
+        )
 
 
 def test_the_hypergradient_is_that_of_the_solved_problem(make_step) -> None:
-    """w*(θ) = θ + 1 in every coordinate and a loss that sees neither: U moves with θ through the complexity alone."""
+    """w*(θ) = θ + 1 in every coordinate and a loss that sees neither: U moves with θ through the
+    complexity alone.
+    """
     theta = torch.tensor([[0.3], [-0.2]], dtype=F64)
-    rule = PacBayes(solver={"name": "cg", "terms": 5, "damping": 0.0}, clip=math.inf, warm_up=0.0, period=1, sigma=0.5)
+    rule = PacBayes(
+        solver={"name": "cg", "terms": 5, "damping": 0.0},
+        clip=math.inf,
+        warm_up=0.0,
+        period=1,
+        sigma=0.5,
+    )
     lower = lambda w, theta: 0.5 * (w - theta - 1).square().sum(-1)  # noqa: E731
     nothing = lambda w, theta: 0 * (w.sum(-1) + theta.sum(-1))  # noqa: E731
     state = rule.init(theta) | {"origin": torch.zeros(2, 5, dtype=F64)}
@@ -44,7 +56,10 @@ def test_the_hypergradient_is_that_of_the_solved_problem(make_step) -> None:
 def test_sigma_goes_to_the_least_objective(make_step) -> None:
     """A quadratic loss of curvature 4 in 5 coordinates, whose mean under the noise is L(w) + 10σ²."""
     w = torch.full((1, 5), 0.05, dtype=F64)
-    theta, rule = torch.zeros(1, 1, dtype=F64), PacBayes(warm_up=0.0, period=1, samples=64, step=0.05)
+    theta, rule = (
+        torch.zeros(1, 1, dtype=F64),
+        PacBayes(warm_up=0.0, period=1, samples=64, step=0.05),
+    )
     state = rule.init(theta) | {"origin": torch.zeros_like(w)}
     tail = []
     for index in range(300):
@@ -66,7 +81,9 @@ def test_the_prior_stays_where_training_began(make_step) -> None:
     loss = lambda w, theta: w.square().sum(-1) * theta.exp().sum(-1)  # noqa: E731
     state = rule.init(theta)
     for index in range(10):
-        theta, state, _ = rule.update(theta, state, make_step(index, 10, torch.full((1, 5), float(index)), loss))
+        theta, state, _ = rule.update(
+            theta, state, make_step(index, 10, torch.full((1, 5), float(index)), loss)
+        )
     assert torch.equal(state["origin"], torch.zeros(1, 5))
 
 

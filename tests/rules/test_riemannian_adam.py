@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hsac.errors import InputError
-from hsac.registry import build
+from hsac.parts import build
 from hsac.rules.types import Gradient
 from hsac.rules.weights.adam import Adam
 from hsac.rules.weights.riemannian_adam import RiemannianAdam
@@ -44,7 +44,9 @@ def test_without_points_it_is_adam():
 
 def test_the_rest_is_adam_beside_points():
     of = gradient(torch.ones((3, 1), dtype=F64))
-    found, plain = (steps(rule, start(), of) for rule in (RiemannianAdam(POINTS, lr=0.1), Adam(lr=0.1)))
+    found, plain = (
+        steps(rule, start(), of) for rule in (RiemannianAdam(POINTS, lr=0.1), Adam(lr=0.1))
+    )
     rest = [0, 1, 6, 7]
     torch.testing.assert_close(found[:, rest], plain[:, rest])
     assert not torch.allclose(found[:, 2:6], plain[:, 2:6])
@@ -53,7 +55,9 @@ def test_the_rest_is_adam_beside_points():
 @pytest.mark.parametrize("c", [0.5, 2.0])
 def test_points_move_as_geoopt_moves_them(c):
     w = start(1)
-    point = geoopt.ManifoldParameter(w[0, 2:6].view(2, 2).clone(), manifold=geoopt.PoincareBall(torch.tensor(c)))
+    point = geoopt.ManifoldParameter(
+        w[0, 2:6].view(2, 2).clone(), manifold=geoopt.PoincareBall(torch.tensor(c))
+    )
     optimiser = geoopt.optim.RiemannianAdam([point], lr=0.1)
     target = torch.linspace(-1.5, 1.5, 8, dtype=F64)[2:6].view(2, 2)
     for _ in range(5):

@@ -7,7 +7,7 @@ import torch
 
 from hsac.ball import Transform
 from hsac.errors import InputError
-from hsac.registry import build
+from hsac.parts import build
 from hsac.rules.curvature.random_search import RandomSearch
 from hsac.rules.curvature.temperature_search import TemperatureSearch
 from hsac.rules.types import Trial
@@ -35,7 +35,9 @@ def to(target):
 
 @pytest.mark.parametrize("target", [0.05, 0.1, 0.2, 0.5, 1.0, 2.0])
 def test_temperature_search_finds_the_better_c_in_three_trainings(target) -> None:
-    """From .3: the second pair's points are .6 and 1.8 from the start, on the side where the loss falls."""
+    """From .3: the second pair's points are .6 and 1.8 from the start, on the side where the loss
+    falls.
+    """
     tried, chosen = searched(TemperatureSearch(), to(target))
     offsets = [float(theta[0]) - math.log(0.3) for theta in tried]
     torch.testing.assert_close(offsets, [-0.6, 0.6, 1.8 if target > 0.3 else -1.8])
@@ -51,7 +53,9 @@ def test_temperature_search_with_other_steps_trains_what_it_has_not() -> None:
 
 def test_temperature_search_stays_where_it_started_on_a_flat_loss() -> None:
     tried, _ = searched(TemperatureSearch(), lambda theta: 1.0)
-    torch.testing.assert_close([float(theta[0]) - math.log(0.3) for theta in tried], [-0.6, 0.6, 0.0])
+    torch.testing.assert_close(
+        [float(theta[0]) - math.log(0.3) for theta in tried], [-0.6, 0.6, 0.0]
+    )
 
 
 def test_temperature_search_stays_in_the_bounds() -> None:
@@ -61,7 +65,9 @@ def test_temperature_search_stays_in_the_bounds() -> None:
 
 
 def test_a_diverged_training_is_worse_than_any() -> None:
-    _, chosen = searched(TemperatureSearch(), lambda theta: math.inf if theta[0] < math.log(0.3) else 3.0)
+    _, chosen = searched(
+        TemperatureSearch(), lambda theta: math.inf if theta[0] < math.log(0.3) else 3.0
+    )
     assert chosen[0] > math.log(0.3)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from hsac import config
 from hsac.errors import InputError
-from hsac.registry import build
+from hsac.parts import build
 from hsac.rules.weights.adam import Adam
 from hsac.rules.weights.sam import Sam
 from hsac.rules.weights.sgd import Sgd
@@ -48,12 +48,16 @@ def torch_run(make, lr, w, loss, ascend=None):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd(momentum, w, valley, make_gradient) -> None:
     want = torch_run(lambda p, lr: torch.optim.SGD(p, lr, momentum=momentum), 0.004, w, valley)
-    torch.testing.assert_close(run(Sgd(0.004, momentum), w, make_gradient(valley)), want, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(
+        run(Sgd(0.004, momentum), w, make_gradient(valley)), want, rtol=1e-11, atol=1e-13
+    )
     assert not torch.allclose(want, w, atol=1e-3)
 
 
 def test_adam(w, valley, make_gradient) -> None:
-    want = torch_run(lambda p, lr: torch.optim.Adam(p, lr, betas=(0.8, 0.95), eps=1e-7), 0.02, w, valley)
+    want = torch_run(
+        lambda p, lr: torch.optim.Adam(p, lr, betas=(0.8, 0.95), eps=1e-7), 0.02, w, valley
+    )
     found = run(Adam(0.02, (0.8, 0.95), 1e-7), w, make_gradient(valley))
     torch.testing.assert_close(found, want, rtol=1e-10, atol=1e-12)
 
@@ -77,14 +81,20 @@ def test_sam_with_adam(w, valley, make_gradient) -> None:
     torch.testing.assert_close(run(rule, w, make_gradient(valley)), want, rtol=1e-10, atol=1e-12)
 
 
-def test_asam_is_the_librarys_where_no_floor_is_added(w, valley, make_gradient, monkeypatch) -> None:
-    """pytorch_optimizer takes T = |w|, ours is |w| + η as in Kwon et al. (ICML 2021), which `test_sam_with_sgd` has."""
+def test_asam_is_the_librarys_where_no_floor_is_added(
+    w, valley, make_gradient, monkeypatch
+) -> None:
+    """pytorch_optimizer takes T = |w|, ours is |w| + η as in Kwon et al. (ICML 2021), which
+    `test_sam_with_sgd` has.
+    """
     library = pytest.importorskip("pytorch_optimizer")
     monkeypatch.setattr(scope, "FLOOR", 0.0)
     want = []
     for row in w:
         p = row.clone().requires_grad_()
-        optimiser = library.SAM([p], torch.optim.SGD, rho=0.5, adaptive=True, lr=0.004, momentum=0.9)
+        optimiser = library.SAM(
+            [p], torch.optim.SGD, rho=0.5, adaptive=True, lr=0.004, momentum=0.9
+        )
         for rate in RATES:
             optimiser.param_groups[0]["lr"] = 0.004 * rate
 
@@ -97,13 +107,23 @@ def test_asam_is_the_librarys_where_no_floor_is_added(w, valley, make_gradient, 
         want.append(p.detach())
     rule = Sam(0.5, "adaptive", "sgd", {"lr": 0.004, "momentum": 0.9})
     # the library sums the squares of the gradient in float32
-    torch.testing.assert_close(run(rule, w, make_gradient(valley)), torch.stack(want), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        run(rule, w, make_gradient(valley)), torch.stack(want), rtol=1e-6, atol=1e-8
+    )
 
 
 def test_asam_of_the_default_scale_is_the_adaptive_scope(request) -> None:
     settings = config.load("default", folder=request.config.rootpath / "config")
-    for name, base in (("digits", "sgd"), ("disease", "adam"), ("glyphs_noisy", "sgd"), ("glyphs_few_shot", "adam")):
-        cell, plain = (config.cell(settings, name, f"{rule}+fixed")["config"]["weights"] for rule in ("asam", "sam"))
+    for name, base in (
+        ("digits", "sgd"),
+        ("disease", "adam"),
+        ("glyphs_noisy", "sgd"),
+        ("glyphs_few_shot", "adam"),
+    ):
+        cell, plain = (
+            config.cell(settings, name, f"{rule}+fixed")["config"]["weights"]
+            for rule in ("asam", "sam")
+        )
         rule = build("weight rule", cell["rule"], cell["parameters"])
         assert (rule.scope, rule.rho, rule.base) == ("adaptive", 0.5, base)
         assert rule.base_parameters == plain["parameters"]["base_parameters"]

@@ -39,7 +39,9 @@ def network(seed: int) -> Callable[[Tensor], Tensor]:
     """A tiny ReLU network's loss: 6 weights, 4 points."""
     g = torch.Generator().manual_seed(seed)
     x, y = torch.randn(4, 2, generator=g, dtype=F64), torch.randn(4, generator=g, dtype=F64)
-    return lambda w: ((x @ w[:, :4].view(-1, 2, 2)).relu() @ w[:, 4:, None] - y[:, None]).square().mean((1, 2))
+    return lambda w: (
+        ((x @ w[:, :4].view(-1, 2, 2)).relu() @ w[:, 4:, None] - y[:, None]).square().mean((1, 2))
+    )
 
 
 def start(seed: int) -> Tensor:
@@ -48,7 +50,11 @@ def start(seed: int) -> Tensor:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 10_000), st.sampled_from(["euclidean", "adaptive"]), st.floats(0.01, 3), st.booleans(), st.booleans()
+    st.integers(0, 10_000),
+    st.sampled_from(["euclidean", "adaptive"]),
+    st.floats(0.01, 3),
+    st.booleans(),
+    st.booleans(),
 )
 def test_stays_in_scope_and_more_steps_never_find_less(
     seed: int, scope: str, radius: float, net: bool, warm: bool
@@ -56,13 +62,17 @@ def test_stays_in_scope_and_more_steps_never_find_less(
     loss = network(seed) if net else quadratic(seed)[0]
     w = start(seed)
     scale = scope_scale(w, scope)
-    earlier = radius * scale * torch.nn.functional.normalize(start(seed + 1), dim=-1) if warm else None
+    earlier = (
+        radius * scale * torch.nn.functional.normalize(start(seed + 1), dim=-1) if warm else None
+    )
     reached = None
     for steps in (1, 2, 3, 5, 8):
         e = ascend(oracle(loss), w, scale, radius, steps, earlier)
         length = (e / scale).norm(dim=-1)
         dead = (length == 0) & net  # every ReLU off at a point visited: nowhere to go from there
-        torch.testing.assert_close(length[~dead], torch.full_like(length, radius)[~dead], rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            length[~dead], torch.full_like(length, radius)[~dead], rtol=1e-9, atol=0
+        )
         value = loss(w + e)
         if reached is not None:
             assert (value >= reached - 1e-12 * reached.abs()).all()
@@ -82,7 +92,9 @@ def test_one_adaptive_step_is_adaptive_sams() -> None:
     w = start(0)
     t, g = w.abs() + 0.01, oracle(loss)(w)[1]
     found = ascend(oracle(loss), w, scope_scale(w, "adaptive"), 0.3)
-    torch.testing.assert_close(found, 0.3 * t * t * g / (t * g).norm(dim=-1, keepdim=True), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        found, 0.3 * t * t * g / (t * g).norm(dim=-1, keepdim=True), rtol=1e-12, atol=0
+    )
 
 
 def test_many_steps_without_a_linear_term_find_the_leading_eigenvector() -> None:
@@ -115,8 +127,15 @@ def test_many_steps_reach_the_closed_form_maximum_of_a_convex_quadratic() -> Non
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["euclidean", "adaptive"]), st.floats(0.01, 3), st.booleans())
-def test_a_radius_per_layer_holds_in_every_layer(seed: int, scope: str, radius: float, warm: bool) -> None:
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["euclidean", "adaptive"]),
+    st.floats(0.01, 3),
+    st.booleans(),
+)
+def test_a_radius_per_layer_holds_in_every_layer(
+    seed: int, scope: str, radius: float, warm: bool
+) -> None:
     loss, layers = quadratic(seed)[0], (1, 3, 2)
     w = start(seed)
     scale = scope_scale(w, scope)
@@ -133,7 +152,12 @@ def test_a_radius_per_layer_holds_in_every_layer(seed: int, scope: str, radius: 
 
 def test_layers_that_do_not_interact_are_searched_as_if_alone() -> None:
     layers = (2, 4)
-    h = torch.stack([torch.block_diag(*(quadratic(i, convex=True)[1][0, :n, :n] for n in layers)) for i in range(RUNS)])
+    h = torch.stack(
+        [
+            torch.block_diag(*(quadratic(i, convex=True)[1][0, :n, :n] for n in layers))
+            for i in range(RUNS)
+        ]
+    )
     loss = lambda w: 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w)  # noqa: E731
     w = start(5)
     together = ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200, layers=layers)
@@ -141,18 +165,24 @@ def test_layers_that_do_not_interact_are_searched_as_if_alone() -> None:
         alone = lambda x, part=part: 0.5 * torch.einsum("rp,rpq,rq->r", x, h[:, part, part], x)  # noqa: E731
         e = ascend(oracle(alone), w[:, part], torch.ones_like(w[:, part]), 0.4, 200)
         torch.testing.assert_close(together[:, part], e, rtol=1e-6, atol=1e-9)
-    assert (loss(w + together) > loss(w + ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200))).all()
+    assert (
+        loss(w + together) > loss(w + ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200))
+    ).all()
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_the_gaussian_mean_is_the_closed_form_of_a_quadratic(per_layer: bool) -> None:
-    """E L(w + e) = L(w) + ½ Σ H_ii σ_i², with |e/T|² = ρ² on average, in the network or in each layer."""
+    """E L(w + e) = L(w) + ½ Σ H_ii σ_i², with |e/T|² = ρ² on average, in the network or in each
+    layer.
+    """
     loss, h, _ = quadratic(6, convex=True)
     w, layers, radius, samples = start(6), (2, 4), 0.5, 20_000
     generator = torch.Generator().manual_seed(0)
     rule = Hsac(objective="mean", radius=radius, samples=samples, per_layer=per_layer)
     normal = lambda: torch.randn(w.shape, generator=generator, dtype=F64)  # noqa: E731
-    draws = rule._perturbations(lambda w, theta: loss(w), torch.zeros(RUNS, 1, dtype=F64), {}, w, normal, layers)
+    draws = rule._perturbations(
+        lambda w, theta: loss(w), torch.zeros(RUNS, 1, dtype=F64), {}, w, normal, layers
+    )
     scale = scope_scale(w, "adaptive")
     sizes = torch.tensor([2, 2, 4, 4, 4, 4] if per_layer else [6] * 6, dtype=F64)
     want = loss(w) + 0.5 * (h.diagonal(dim1=-2, dim2=-1) * (radius * scale) ** 2 / sizes).sum(-1)
@@ -161,7 +191,9 @@ def test_the_gaussian_mean_is_the_closed_form_of_a_quadratic(per_layer: bool) ->
 
 
 def test_a_warm_start_leaves_the_degenerate_direction() -> None:
-    """At a regularised minimum ∇L = -μw, so one cold step goes along -w; carried steps turn to the sharp direction."""
+    """At a regularised minimum ∇L = -μw, so one cold step goes along -w; carried steps turn to the
+    sharp direction.
+    """
     h = torch.diag(torch.tensor([0.1, 20.0], dtype=F64))
     # minimum of L + μ/2|w|² at (1, 0.02): L = ½(w-m)ᵀH(w-m)
     mu, point = 0.05, torch.tensor([[1.0, 0.02]], dtype=F64)
@@ -187,7 +219,9 @@ def test_a_run_with_a_bad_gradient_does_not_touch_the_others() -> None:
 def test_a_zero_gradient_gives_no_step_and_no_nan() -> None:
     w = torch.zeros(1, 3, dtype=F64)
     for steps in (1, 4):
-        assert torch.equal(ascend(oracle(lambda w: (w * w).sum(-1)), w, torch.ones_like(w), 0.2, steps), w)
+        assert torch.equal(
+            ascend(oracle(lambda w: (w * w).sum(-1)), w, torch.ones_like(w), 0.2, steps), w
+        )
 
 
 def test_gradient_evaluations() -> None:
@@ -205,10 +239,16 @@ def test_gradient_evaluations() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 3.0, 50.0])
 def test_adaptive_sharpness_does_not_see_a_rescaling_of_two_layers(factor: float) -> None:
-    """f(x) = v·Wx is unchanged by (W, v) -> (sW, v/s), and so is the adaptive scope but for its floor."""
+    """f(x) = v·Wx is unchanged by (W, v) -> (sW, v/s), and so is the adaptive scope but for its
+    floor.
+    """
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(30, 3, generator=g, dtype=F64), torch.randn(30, generator=g, dtype=F64)
-    w = torch.randn(1, 8, generator=g, dtype=F64).sign() * (2 + torch.rand(1, 8, generator=g, dtype=F64)) * 100
+    w = (
+        torch.randn(1, 8, generator=g, dtype=F64).sign()
+        * (2 + torch.rand(1, 8, generator=g, dtype=F64))
+        * 100
+    )
 
     def loss(w: Tensor) -> Tensor:
         return ((x @ w[:, :6].view(-1, 3, 2) @ w[:, 6:, None]).squeeze(-1) - y).square().mean(-1)
@@ -247,4 +287,6 @@ def test_objectives() -> None:
     found = torch.autograd.grad(gap(w, theta).sum(), (w, theta))
     factor = theta.detach().exp()
     torch.testing.assert_close(found[0], factor * 4 * ((w + draws[0]) ** 3 - w**3).detach())
-    torch.testing.assert_close(found[1], factor * ((w + draws[0]) ** 4 - w**4).sum(-1, keepdim=True).detach())
+    torch.testing.assert_close(
+        found[1], factor * ((w + draws[0]) ** 4 - w**4).sum(-1, keepdim=True).detach()
+    )

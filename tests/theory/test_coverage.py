@@ -19,14 +19,18 @@ def test_true_risk_equals_simulation(dimensions: int) -> None:
     draws = 400_000
     for i in range(3):
         x, z = rng.standard_normal((draws, dimensions)), rng.standard_normal(draws)
-        output = x @ mean[i] + sigma[i] * np.linalg.norm(x, axis=1) * z  # w·x of weights drawn for this x
+        output = (
+            x @ mean[i] + sigma[i] * np.linalg.norm(x, axis=1) * z
+        )  # w·x of weights drawn for this x
         wrong = (output > 0) != (x[:, 0] > 0)
         flipped = rng.random(draws) < 0.1
         assert found[i] == pytest.approx((wrong ^ flipped).mean(), abs=4 * 0.5 / np.sqrt(draws))
 
 
 def test_true_risk_in_closed_form() -> None:
-    """σ → 0: the angle between the classifier and u over π; mean 0: one half; and the quadrature has converged."""
+    """σ → 0: the angle between the classifier and u over π; mean 0: one half; and the quadrature
+    has converged.
+    """
     angles = np.array([0.3, 1.2, 2.5])
     mean = np.zeros((3, 7))
     mean[:, 0], mean[:, 4] = np.cos(angles), np.sin(angles)
@@ -55,7 +59,11 @@ def rows() -> dict[str, dict]:
 def test_certificate_holds_and_the_control_is_caught(rows) -> None:
     assert rows[CERTIFICATE]["coverage_low"] >= 1 - 0.3
     assert rows[CONTROL]["coverage_high"] < 1 - 0.3
-    assert rows[CERTIFICATE]["mean_risk"] == rows[CONTROL]["mean_risk"] > rows[CONTROL]["mean_empirical"]
+    assert (
+        rows[CERTIFICATE]["mean_risk"]
+        == rows[CONTROL]["mean_risk"]
+        > rows[CONTROL]["mean_empirical"]
+    )
 
 
 def test_rows_are_plain_and_consistent(rows) -> None:
@@ -68,12 +76,21 @@ def test_rows_are_plain_and_consistent(rows) -> None:
 
 
 def test_rows_repeat_themselves(rows) -> None:
-    assert Coverage(samples=60, points=(40,), deltas=(0.3,), draws=500).rows(lambda _: None) == list(rows.values())
+    assert Coverage(samples=60, points=(40,), deltas=(0.3,), draws=500).rows(
+        lambda _: None
+    ) == list(rows.values())
 
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("samples", 0), ("points", ()), ("dimensions", 2), ("noise", 0.5), ("deltas", (0.0,)), ("deltas", ())],
+    [
+        ("samples", 0),
+        ("points", ()),
+        ("dimensions", 2),
+        ("noise", 0.5),
+        ("deltas", (0.0,)),
+        ("deltas", ()),
+    ],
 )
 def test_bad_parameters_are_named(parameter: str, value: object) -> None:
     with pytest.raises(InputError, match=parameter):

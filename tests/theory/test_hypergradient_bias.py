@@ -32,7 +32,12 @@ def settings():
     settings = config.load("smoke", folder=CONFIG)
     digits = settings["experiments"]["digits"]
     digits["setting"] = "noisy"
-    digits["variant"] = {"name": "noisy", "recipe": "label_noise", "kind": "symmetric_exclusive", "rate": 0.4}
+    digits["variant"] = {
+        "name": "noisy",
+        "recipe": "label_noise",
+        "kind": "symmetric_exclusive",
+        "rate": 0.4,
+    }
     digits["training"] |= {"epochs": 20, "evaluations": 1}
     digits["model"] |= {"hidden": 16, "dim": 4}
     return settings
@@ -54,15 +59,22 @@ def variant(settings, data_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def point(settings, variant, data_folder):
     """A training stopped after a quarter of its steps, and the rows of its training part."""
-    made = prepare(settings, config.cell(settings, "digits", METHOD), [0], load_variant(variant), data_folder)
+    made = prepare(
+        settings, config.cell(settings, "digits", METHOD), [0], load_variant(variant), data_folder
+    )
     going = Training(
         made.task, made.bundle, made.w, made.theta, made.weight_rule, made.curvature_rule, made.transform, made.plan,
         normals([0], made.w),
     )  # fmt: skip
     list(study.points(going, [0.25]))
     rows = study.population(made.task, None, 0)
-    truth = {name: study.known(going.problem, going.w, going.theta, rows, name) for name in study.OBJECTIVES}
-    return SimpleNamespace(problem=going.problem, w=going.w, theta=going.theta, task=made.task, rows=rows, truth=truth)
+    truth = {
+        name: study.known(going.problem, going.w, going.theta, rows, name)
+        for name in study.OBJECTIVES
+    }
+    return SimpleNamespace(
+        problem=going.problem, w=going.w, theta=going.theta, task=made.task, rows=rows, truth=truth
+    )
 
 
 def estimated(point, objective, shared, size, numbers=range(4)):
@@ -73,13 +85,16 @@ def estimated(point, objective, shared, size, numbers=range(4)):
 
 @pytest.mark.parametrize("objective", study.OBJECTIVES)
 def test_truth_is_the_rules_own(point, objective, monkeypatch):
-    """On all rows, and from the same carried state, the rule `hsac` takes the hypergradient that is called the truth,
-    and the truth does not depend on the parts that it is computed in."""
+    """On all rows, and from the same carried state, the rule `hsac` takes the hypergradient that is
+    called the truth, and the truth does not depend on the parts that it is computed in.
+    """
     rule, truth = Hsac(objective=objective), point.truth[objective]
     state = rule.init(point.theta) | {"adversary": truth.carried, "solver": {"power": truth.power}}
     batch = study.batch_of(point.task, point.rows[None])
     loss, lower = point.problem.loss(batch), point.problem.objective(batch)
-    _, _, log = rule.outer(point.theta, state, point.w, Samples(loss, lower, loss), lambda: point.w, ())
+    _, _, log = rule.outer(
+        point.theta, state, point.w, Samples(loss, lower, loss), lambda: point.w, ()
+    )
     assert_close(truth.found.total, log["hypergradient"], rtol=1e-8, atol=1e-12)
     assert truth.found.implicit.abs() > 1e-4
     monkeypatch.setattr(study, "IMAGES", 100)
@@ -88,7 +103,8 @@ def test_truth_is_the_rules_own(point, objective, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("objective", "shared"), [(o, s) for o in study.OBJECTIVES for s in study.KINDS if (o, s) != ("loss", "adversary")]
+    ("objective", "shared"),
+    [(o, s) for o in study.OBJECTIVES for s in study.KINDS if (o, s) != ("loss", "adversary")],
 )
 def test_all_rows_leave_no_error(point, objective, shared):
     """An estimate from all rows has neither bias nor noise, whatever it shares."""
@@ -98,11 +114,14 @@ def test_all_rows_leave_no_error(point, objective, shared):
 
 
 def test_only_one_batch_is_biased(point):
-    """With one batch for both levels the loss's hypergradient has a bias of order one over the batch size (Ghadimi and
-    Wang 2018). With independent batches it is within four standard errors of the truth."""
+    """With one batch for both levels the loss's hypergradient has a bias of order one over the
+    batch size (Ghadimi and Wang 2018). With independent batches it is within four standard errors
+    of the truth.
+    """
     found = {
         (shared, size): study.summary(
-            estimated(point, "loss", shared, size, range(400)).total, point.truth["loss"].found.total[0]
+            estimated(point, "loss", shared, size, range(400)).total,
+            point.truth["loss"].found.total[0],
         )
         for shared in ("none", "levels")
         for size in (32, 128)
@@ -119,7 +138,11 @@ def test_estimates_are_the_rules(point, shared):
     numbers, truth = range(3), point.truth["worst"]
     draws = study.Draws(point.task, point.rows, 32, 0, "test", numbers)
     upper, lower, adversary = (draws.batch(name) for name in ("upper", "lower", "adversary"))
-    problem, w, theta = study.repeated(point.problem, 3), point.w.repeat(3, 1), point.theta.repeat(3, 1)
+    problem, w, theta = (
+        study.repeated(point.problem, 3),
+        point.w.repeat(3, 1),
+        point.theta.repeat(3, 1),
+    )
     step = SimpleNamespace(
         upper=lambda times: problem.loss(upper),
         lower=lambda times, shared: problem.objective(upper if shared else lower),
@@ -133,10 +156,20 @@ def test_estimates_are_the_rules(point, shared):
 
 
 def test_costs_count_every_product(point):
-    """A Hessian product counts as two gradients: three power steps, three terms and the mixed one come on top of the
-    upper and the lower gradient. Where each product has a batch, each also has a gradient of its own."""
-    cost = {shared: estimated(point, "loss", shared, 8).gradients for shared in ("none", "levels", "terms", "step")}
-    assert cost == {"none": 1 + 1 + 2 * 7, "levels": 1 + 1 + 2 * 7, "terms": 1 + 3 * 7, "step": 1 + 1 + 2 * 4}
+    """A Hessian product counts as two gradients: three power steps, three terms and the mixed one
+    come on top of the upper and the lower gradient. Where each product has a batch, each also has a
+    gradient of its own.
+    """
+    cost = {
+        shared: estimated(point, "loss", shared, 8).gradients
+        for shared in ("none", "levels", "terms", "step")
+    }
+    assert cost == {
+        "none": 1 + 1 + 2 * 7,
+        "levels": 1 + 1 + 2 * 7,
+        "terms": 1 + 3 * 7,
+        "step": 1 + 1 + 2 * 4,
+    }
     assert {estimated(point, "worst", shared, 8).gradients for shared in SHARED} == {2 + 1 + 2 * 7}
 
 
@@ -154,13 +187,19 @@ def test_known_step_is_neumanns(point):
 
 
 def test_a_mean_operator_is_the_means(point):
-    """Products of parts, weighted by their shares, are those of the whole; losses drawn afresh give others."""
-    batches = [study.batch_of(point.task, some[None]) for some in (point.rows[:300], point.rows[300:])]
+    """Products of parts, weighted by their shares, are those of the whole; losses drawn afresh give
+    others.
+    """
+    batches = [
+        study.batch_of(point.task, some[None]) for some in (point.rows[:300], point.rows[300:])
+    ]
     shares = [300 / len(point.rows), 1 - 300 / len(point.rows)]
     losses = [point.problem.objective(batch) for batch in batches]
     mean = study.MeanOperator(lambda: zip(shares, losses, strict=True), point.w, point.theta)
     leaves = point.w.clone().requires_grad_(), point.theta.clone().requires_grad_()
-    whole = HessianOperator(point.problem.objective(study.batch_of(point.task, point.rows[None])), *leaves)
+    whole = HessianOperator(
+        point.problem.objective(study.batch_of(point.task, point.rows[None])), *leaves
+    )
     v = torch.randn(point.w.shape, generator=torch.Generator().manual_seed(0), dtype=point.w.dtype)
     assert_close(mean(v), whole(v))
     assert_close(mean.mixed(v), whole.mixed(v))
@@ -170,10 +209,15 @@ def test_a_mean_operator_is_the_means(point):
 
 
 def test_draws_are_independent_samples(point):
-    """A draw is the same whatever is drawn with it, differs from the next and by purpose, and holds no row twice."""
+    """A draw is the same whatever is drawn with it, differs from the next and by purpose, and holds
+    no row twice.
+    """
     rows = study.population(point.task, 50, 0)
     every = study.Draws(point.task, rows, 40, 0, "here", range(4)).batch("upper")[2]
-    parts = [study.Draws(point.task, rows, 40, 0, "here", some).batch("upper")[2] for some in (range(2), range(2, 4))]
+    parts = [
+        study.Draws(point.task, rows, 40, 0, "here", some).batch("upper")[2]
+        for some in (range(2), range(2, 4))
+    ]
     other = study.Draws(point.task, rows, 40, 0, "here", range(4)).batch("lower")[2]
     assert torch.equal(every, torch.cat(parts))
     assert all(len(set(one.tolist())) == 40 for one in every)
@@ -193,12 +237,17 @@ def test_a_population_is_a_sample(point):
 def test_episodes_are_rows(data_folder):
     """Of few-shot training the rows are episodes, and a batch holds those that were asked for."""
     images = load_images("digits", data_folder)
-    episodes = np.arange(5 * 2 * 3).reshape(5, 2, 3)  # five episodes of two classes, three images each
+    episodes = np.arange(5 * 2 * 3).reshape(
+        5, 2, 3
+    )  # five episodes of two classes, three images each
     variant = {"name": "e", "data_sha256": images.sha256, "shot": 1, "query": 2}
     variant["episodes"] = {part: episodes for part in ("train", "validation", "test")}
     task = EpisodeTask("digits", variant, data_folder, [0], 1, torch.zeros((), dtype=torch.float64))
     for vmapped, rows in ((True, 2048 // 6), (False, 512 // 6)):
-        assert study.rows_at_once(SimpleNamespace(task=task, bundle=SimpleNamespace(vmapped=vmapped))) == rows
+        assert (
+            study.rows_at_once(SimpleNamespace(task=task, bundle=SimpleNamespace(vmapped=vmapped)))
+            == rows
+        )
     assert torch.equal(study.population(task, None, 0), torch.arange(5))
     before = dict(task.streams)
     batch = study.batch_of(task, torch.tensor([[4, 0], [1, 2]]))
@@ -208,7 +257,9 @@ def test_episodes_are_rows(data_folder):
 
 
 def test_a_summary_by_hand():
-    found = study.summary(torch.tensor([[1.0, -1.0], [3.0, -1.0], [-1.0, -1.0]]), torch.tensor([0.5, -1.0]))
+    found = study.summary(
+        torch.tensor([[1.0, -1.0], [3.0, -1.0], [-1.0, -1.0]]), torch.tensor([0.5, -1.0])
+    )
     assert found == {
         "mean": [1.0, -1.0],
         "bias": [0.5, 0.0],
@@ -229,12 +280,16 @@ def test_rows_of_a_training(settings, variant, data_folder):
     assert {row["share"] for row in found} == {0.5, 1.0}
     assert len(found) == len(said) * (len(study.KINDS) * 2 - 1) * len(OPTIONS["sizes"])
     assert {row["size"] for row in found} == {16, 64}
-    assert {(row["experiment"], row["method"], row["seed"]) for row in found} == {("digits", METHOD, 0)}
+    assert {(row["experiment"], row["method"], row["seed"]) for row in found} == {
+        ("digits", METHOD, 0)
+    }
     one = found[0]
     assert one["bias"] == pytest.approx(one["mean"] - one["truth"])
     assert one["truth"] == pytest.approx(one["truth_direct"] - one["truth_implicit"])
     assert found == study.hypergradient_bias(short, cell, OPTIONS, variant, data_folder)
-    capped = study.hypergradient_bias(short, cell, OPTIONS | {"rows": 40, "at": [1.0]}, variant, data_folder)
+    capped = study.hypergradient_bias(
+        short, cell, OPTIONS | {"rows": 40, "at": [1.0]}, variant, data_folder
+    )
     assert {row["size"] for row in capped} == {16, 40}
     assert max(row["sd"] for row in capped if row["size"] == 40) < 1e-12
 
@@ -244,7 +299,9 @@ def test_progress_follows_each_point(settings, variant, data_folder, monkeypatch
     cell, seen = config.cell(settings, "digits", METHOD), []
     cell["config"]["training"] = cell["config"]["training"] | {"epochs": 1}
     monkeypatch.setattr(study, "at_point", lambda *given: [seen.append("measured")] and [{}])
-    study.hypergradient_bias(settings, cell, OPTIONS, variant, data_folder, lambda text: seen.append("told"))
+    study.hypergradient_bias(
+        settings, cell, OPTIONS, variant, data_folder, lambda text: seen.append("told")
+    )
     assert seen == ["measured", "told"] * 2
 
 
@@ -253,7 +310,10 @@ def test_batch_statistics_are_refused(settings, variant, data_folder):
     changed = copy.deepcopy(settings)
     changed["experiments"]["digits"]["model"] = {"name": "resnet", "depth": 20}
     cell = config.cell(changed, "digits", METHOD)
-    said = r"experiments\.digits\.hypergradient: found model 'resnet'; allowed are models that do not normalise"
+    said = (
+        r"experiments\.digits\.hypergradient: found model 'resnet'; allowed are models that do not"
+        r" normalise"
+    )
     with pytest.raises(InputError, match=said):
         study.hypergradient_bias(changed, cell, OPTIONS, variant, data_folder)
 
@@ -268,12 +328,29 @@ def test_a_training_that_diverges(settings, variant, data_folder):
 @pytest.mark.parametrize(
     ("experiment", "method", "changes", "found"),
     [
-        ("digits", "sgd+euclidean", {}, r"found 'sgd\+euclidean'; allowed is a method with a curvature"),
-        ("digits", METHOD, {"augment": "crop_flip"}, "allowed where batches are drawn and images not augmented"),
-        ("disease", "adam+fixed@0.3", {}, "experiments.disease.hypergradient: .*allowed where batches are drawn"),
+        (
+            "digits",
+            "sgd+euclidean",
+            {},
+            r"found 'sgd\+euclidean'; allowed is a method with a curvature",
+        ),
+        (
+            "digits",
+            METHOD,
+            {"augment": "crop_flip"},
+            "allowed where batches are drawn and images not augmented",
+        ),
+        (
+            "disease",
+            "adam+fixed@0.3",
+            {},
+            "experiments.disease.hypergradient: .*allowed where batches are drawn",
+        ),
     ],
 )
-def test_what_has_no_bias_to_measure(settings, data_folder, tmp_path, experiment, method, changes, found):
+def test_what_has_no_bias_to_measure(
+    settings, data_folder, tmp_path, experiment, method, changes, found
+):
     changed = copy.deepcopy(settings)
     changed["experiments"][experiment]["training"] |= changes
     path = variant_of(changed, experiment, data_folder, tmp_path)
@@ -285,13 +362,33 @@ def test_what_has_no_bias_to_measure(settings, data_folder, tmp_path, experiment
 @pytest.mark.parametrize(
     ("command", "override", "experiment", "said"),
     [
-        ("hypergradient", {}, "disease", "--experiment: found 'disease'; allowed is one with the key hypergradient"),
-        ("hypergradient", SEARCH, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
-        ("certify", SEARCH, "digits", "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`"),
+        (
+            "hypergradient",
+            {},
+            "disease",
+            "--experiment: found 'disease'; allowed is one with the key hypergradient",
+        ),
+        (
+            "hypergradient",
+            SEARCH,
+            "digits",
+            "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`",
+        ),
+        (
+            "certify",
+            SEARCH,
+            "digits",
+            "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`",
+        ),
     ],
 )
-def test_the_command_says_what_misses(settings, variant, tmp_path, capsys, command, override, experiment, said):
-    studied = settings["experiments"]["digits"] | {"hypergradient": {"method": METHOD}, "informed": [METHOD]}
+def test_the_command_says_what_misses(
+    settings, variant, tmp_path, capsys, command, override, experiment, said
+):
+    studied = settings["experiments"]["digits"] | {
+        "hypergradient": {"method": METHOD},
+        "informed": [METHOD],
+    }
     given = settings | override | {"experiments": settings["experiments"] | {"digits": studied}}
     write_json(tmp_path / "settings.json", given)
     options = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]

@@ -1,4 +1,6 @@
-"""Trained networks measured, and certificates with an informed prior, on a short training of the digits."""
+"""Trained networks measured, and certificates with an informed prior, on a short training of the
+digits.
+"""
 
 import copy
 import csv
@@ -52,16 +54,22 @@ def bundles(settings, variant, data_folder, tmp_path_factory):
 def rows(settings, bundles, variant, data_folder, tmp_path_factory):
     kept = tmp_path_factory.mktemp("kept")
     options = config.measured_options(settings)
-    return landscape.measure(settings, options, bundles, variant, data_folder, kept, "code", lambda text: None)
+    return landscape.measure(
+        settings, options, bundles, variant, data_folder, kept, "code", lambda text: None
+    )
 
 
-def test_measured_numbers_are_those_of_the_trained_network(settings, bundles, variant, data_folder, rows):
+def test_measured_numbers_are_those_of_the_trained_network(
+    settings, bundles, variant, data_folder, rows
+):
     index, cell = next(iter(bundles.items()))
     made = run.prepare(settings, cell, [1], load_variant(variant), data_folder)
     w = torch.from_numpy(read_array(index.parent / "seed1.npy"))[None].requires_grad_()
     c = torch.tensor([[0.3]], dtype=torch.float64, requires_grad=True)
     batch = made.task.probe()
-    dense = HessianOperator(lambda w, c: plain_loss(made.task, made.bundle, w, c, batch), w, c).dense()[0]
+    dense = HessianOperator(
+        lambda w, c: plain_loss(made.task, made.bundle, w, c, batch), w, c
+    ).dense()[0]
     values = torch.linalg.eigvalsh(dense)
     row = rows[1]
     assert (row["method"], row["seed"]) == ("sgd+fixed@0.3", 1)
@@ -83,11 +91,15 @@ def test_a_certificate_pays_for_a_curvature_that_was_learned(rows):
     assert paid[1] - paid[0] == pytest.approx(np.log(50))
 
 
-def test_what_was_measured_is_kept_until_something_changes(settings, bundles, variant, data_folder, tmp_path, rows):
+def test_what_was_measured_is_kept_until_something_changes(
+    settings, bundles, variant, data_folder, tmp_path, rows
+):
     measured, options = [], config.measured_options(settings)
     for code in ("a", "a", "b"):
         said: list[str] = []
-        found = landscape.measure(settings, options, bundles, variant, data_folder, tmp_path, code, said.append)
+        found = landscape.measure(
+            settings, options, bundles, variant, data_folder, tmp_path, code, said.append
+        )
         assert found == rows
         measured.append(len(said))
     assert measured == [4, 0, 4]
@@ -100,7 +112,12 @@ def test_a_diverged_run_has_no_row(settings, variant, data_folder, tmp_path):
     run.run_bundle(wild, cell, [0], variant, data_folder, tmp_path / "block0.json")
     bundles = {tmp_path / "block0.json": cell}
     options = config.measured_options(wild)
-    assert landscape.measure(wild, options, bundles, variant, data_folder, tmp_path, "code", lambda text: None) == []
+    assert (
+        landscape.measure(
+            wild, options, bundles, variant, data_folder, tmp_path, "code", lambda text: None
+        )
+        == []
+    )
     write_rows(tmp_path / "rows.csv", [])
     assert list(csv.DictReader((tmp_path / "rows.csv").open())) == []
 
@@ -135,7 +152,9 @@ def test_an_informed_prior_beats_the_start_weights(settings, variant, data_folde
 
 def test_graphs_have_no_informed_prior(settings, data_folder, tmp_path):
     recipe = {k: v for k, v in settings["experiments"]["disease"]["variant"].items() if k != "name"}
-    write_variant(build_variant("disease", "disease", recipe, data_folder), tmp_path / "disease.json")
+    write_variant(
+        build_variant("disease", "disease", recipe, data_folder), tmp_path / "disease.json"
+    )
     cell = config.cell(settings, "disease", "adam+hsac")
     with pytest.raises(InputError, match=r"experiments.disease.informed: found 'adam\+hsac'"):
         informed.informed(settings, cell, [0], tmp_path / "disease.json", data_folder)

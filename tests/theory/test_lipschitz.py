@@ -1,4 +1,6 @@
-"""The ball's maps never exceed their analytic Lipschitz bounds, attain the tight ones, and flatten as c goes to 0."""
+"""The ball's maps never exceed their analytic Lipschitz bounds, attain the tight ones, and flatten
+as c goes to 0.
+"""
 
 import math
 
@@ -30,15 +32,24 @@ def test_which_bounds_are_tight() -> None:
 
 @pytest.mark.parametrize(("name", "argument"), CASES)
 @settings(max_examples=15, deadline=None)
-@given(c=st.floats(1e-3, 10), r=st.floats(0.1, 2), seed=st.integers(0, 2**31), dimension=st.integers(2, 4))
-def test_no_point_exceeds_the_bound(name: str, argument: str, c: float, r: float, seed: int, dimension: int) -> None:
+@given(
+    c=st.floats(1e-3, 10),
+    r=st.floats(0.1, 2),
+    seed=st.integers(0, 2**31),
+    dimension=st.integers(2, 4),
+)
+def test_no_point_exceeds_the_bound(
+    name: str, argument: str, c: float, r: float, seed: int, dimension: int
+) -> None:
     norms = spectral_norms(MAPS[name], argument, tangents(64, r, seed, dimension), c)
     assert norms.max().item() <= MAPS[name].bound(argument, c, r).value * (1 + rounding(c, r))
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0, 3.0])
 @pytest.mark.parametrize(("name", "argument"), CASES)
-def test_the_ascent_reaches_tight_bounds_and_passes_none(name: str, argument: str, c: float) -> None:
+def test_the_ascent_reaches_tight_bounds_and_passes_none(
+    name: str, argument: str, c: float
+) -> None:
     bound = MAPS[name].bound(argument, c, 2.0)
     found = supremum(MAPS[name], argument, c, 2.0, QUICK)
     assert found <= bound.value * (1 + rounding(c, 2.0))
@@ -48,7 +59,8 @@ def test_the_ascent_reaches_tight_bounds_and_passes_none(name: str, argument: st
 @pytest.mark.parametrize(("name", "argument"), CASES)
 def test_flat_limits(name: str, argument: str) -> None:
     r = 1.5
-    # d/dc at c = 0 of tanh and artanh series, of -(x + y) x̄y and of the MLR's logit; 4|x - y|² and 4⟨u, z⟩
+    # d/dc at c = 0 of tanh and artanh series, of -(x + y) x̄y and of the MLR's logit; 4|x - y|² and
+    # 4⟨u, z⟩
     flat = {
         ("exp0", "c"): r**3 / 3, ("log0", "c"): r**3 / 3, ("mobius_add", "c"): 2 * r**3,
         ("squared_distance", "point"): 16 * r, ("mlr_logit", "point"): 4.0,
@@ -65,7 +77,9 @@ def test_norms_of_left_translations_are_the_ratio_of_conformal_factors() -> None
     pairs, c = tangents(50, 2.0, 0), torch.tensor(0.7, dtype=F64)
     x, y = (ball.exp0(pairs[:, i], c) for i in (0, 1))
     ratio = ball.conformal_factor(y, c) / ball.conformal_factor(ball.mobius_add(x, y, c), c)
-    torch.testing.assert_close(spectral_norms(MAPS["mobius_add"], "point", pairs, 0.7), ratio.squeeze(-1))
+    torch.testing.assert_close(
+        spectral_norms(MAPS["mobius_add"], "point", pairs, 0.7), ratio.squeeze(-1)
+    )
 
 
 def test_norms_against_finite_differences_in_c() -> None:
@@ -81,7 +95,9 @@ def test_rows_are_flat_and_the_same_every_time() -> None:
     study, told = Lipschitz(count=2, high=1.0, samples=64, climbers=1, iterations=5), []
     rows = study.rows(told.append)
     assert rows == study.rows(lambda text: None)
-    assert [(row["map"], row["argument"]) for row in rows] == [case for case in CASES for _ in range(2)]
+    assert [(row["map"], row["argument"]) for row in rows] == [
+        case for case in CASES for _ in range(2)
+    ]
     assert [row["c"] for row in rows] == pytest.approx([1e-3, 1.0] * len(CASES))
     assert all(type(value) in (str, float, bool) for row in rows for value in row.values())
     assert len(told) == len(CASES)
@@ -89,7 +105,15 @@ def test_rows_are_flat_and_the_same_every_time() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"low": 0.0}, {"high": 1e-4}, {"count": 1}, {"radius": 3.0}, {"dimension": 1}, {"climbers": 0}, {"samples": 2}],
+    [
+        {"low": 0.0},
+        {"high": 1e-4},
+        {"count": 1},
+        {"radius": 3.0},
+        {"dimension": 1},
+        {"climbers": 0},
+        {"samples": 2},
+    ],
 )
 def test_wrong_parameters_are_named(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):

@@ -16,7 +16,12 @@ from hsac.theory.pac_bayes import certify, kl_bernoulli, kl_inverse, round_curva
 F64 = torch.float64
 share = st.floats(0, 1)
 nats = st.floats(0, 30)
-FIXTURES = [(0.0, 0.05, 0.04877058), (0.02, 0.01, 0.04651592), (0.1, 0.05, 0.2200786), (0.5, 0.02, 0.59900828)]
+FIXTURES = [
+    (0.0, 0.05, 0.04877058),
+    (0.02, 0.01, 0.04651592),
+    (0.1, 0.05, 0.2200786),
+    (0.5, 0.02, 0.59900828),
+]
 
 
 @pytest.mark.parametrize(("q", "bound", "p"), FIXTURES)
@@ -65,7 +70,9 @@ def test_kl_at_the_ends() -> None:
     assert kl_bernoulli(0.0, 0.0) == kl_bernoulli(1.0, 1.0) == 0.0
 
 
-@pytest.mark.parametrize(("q", "bound"), [(math.nan, 0.1), (-0.1, 0.1), (1.1, 0.1), (0.1, -1.0), (0.1, math.nan)])
+@pytest.mark.parametrize(
+    ("q", "bound"), [(math.nan, 0.1), (-0.1, 0.1), (1.1, 0.1), (0.1, -1.0), (0.1, math.nan)]
+)
 def test_what_is_no_probability_or_bound_is_refused(q: float, bound: float) -> None:
     with pytest.raises(InputError, match="allowed is"):
         kl_inverse(q, bound)
@@ -100,16 +107,24 @@ def test_the_certificate_is_its_formula() -> None:
     length = 1 + 0.25
     assert found.kl == pytest.approx(found.alpha**2 * length / (2 * found.sigma**2))
     half = 0.05 / 2
-    assert found.slack == pytest.approx((found.kl + math.log(2 * math.sqrt(300) / half) + math.log(3) + 1.5) / 300)
-    assert kl_bernoulli(found.empirical, found.empirical_upper) == pytest.approx(math.log(2 / half) / 400)
+    assert found.slack == pytest.approx(
+        (found.kl + math.log(2 * math.sqrt(300) / half) + math.log(3) + 1.5) / 300
+    )
+    assert kl_bernoulli(found.empirical, found.empirical_upper) == pytest.approx(
+        math.log(2 / half) / 400
+    )
     assert kl_bernoulli(found.empirical_upper, found.bound) == pytest.approx(found.slack)
-    exact = 1 - math.exp(-((found.alpha - 1) ** 2) / (1 + 2 * found.sigma**2)) / math.sqrt(1 + 2 * found.sigma**2)
+    exact = 1 - math.exp(-((found.alpha - 1) ** 2) / (1 + 2 * found.sigma**2)) / math.sqrt(
+        1 + 2 * found.sigma**2
+    )
     assert found.empirical == pytest.approx(exact, abs=0.05)  # E exp(-(x - 1)²) for a Gaussian x
     assert exact < found.empirical_upper
 
 
 def test_the_best_sigma_and_alpha_are_chosen() -> None:
-    bounds = {(s, a): example(sigmas=[s], alphas=[a]).bound for s in (0.1, 0.3, 1.0) for a in (0.3, 1.0)}
+    bounds = {
+        (s, a): example(sigmas=[s], alphas=[a]).bound for s in (0.1, 0.3, 1.0) for a in (0.3, 1.0)
+    }
     found = example(alphas=(0.3, 1.0))
     assert (found.sigma, found.alpha) == min(bounds, key=bounds.__getitem__)
     assert found.bound > min(bounds.values())  # the union over σ has a price
@@ -122,7 +137,9 @@ def test_one_alpha_has_no_price_and_more_sigmas_have() -> None:
 
 
 def test_the_choice_uses_draws_of_its_own() -> None:
-    """A risk that is 0 for the pilot's draws and 1 afterwards must not leave a trace of the pilot in the result."""
+    """A risk that is 0 for the pilot's draws and 1 afterwards must not leave a trace of the pilot
+    in the result.
+    """
     seen = 0
 
     def risk(w: Tensor) -> Tensor:
@@ -178,7 +195,9 @@ def test_bad_input_is_named(changes: dict[str, object], named: str) -> None:
 
 @settings(deadline=None)  # the first call into torch is slow
 @given(st.lists(st.floats(0.005, 5.0), min_size=1, max_size=4), st.integers(2, 60))
-def test_rounded_curvatures_lie_on_the_grid_and_are_nearest(values: list[float], points: int) -> None:
+def test_rounded_curvatures_lie_on_the_grid_and_are_nearest(
+    values: list[float], points: int
+) -> None:
     c = torch.tensor(values, dtype=F64)
     rounded, log_choices = round_curvature(c, (0.005, 5.0), points)
     grid = torch.logspace(math.log10(0.005), math.log10(5.0), points, dtype=F64)
@@ -197,6 +216,8 @@ def test_rounded_curvatures_lie_on_the_grid_and_are_nearest(values: list[float],
         (1.0, (0.1, 5.0), 1, "points"),
     ],
 )
-def test_curvatures_off_the_grid_are_refused(c: float, bounds: tuple[float, float], points: int, named: str) -> None:
+def test_curvatures_off_the_grid_are_refused(
+    c: float, bounds: tuple[float, float], points: int, named: str
+) -> None:
     with pytest.raises(InputError, match=named):
         round_curvature(torch.tensor([c], dtype=F64), bounds, points)

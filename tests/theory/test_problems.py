@@ -1,4 +1,6 @@
-"""Ground-truth problems: solved to machine precision, strongly convex there, and a reference that is exact enough."""
+"""Ground-truth problems: solved to machine precision, strongly convex there, and a reference that
+is exact enough.
+"""
 
 import pytest
 import torch
@@ -7,14 +9,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hsac.errors import InputError
-from hsac.registry import build, names
+from hsac.parts import build, names
 from hsac.theory.ground_truth import dense, extremes, gradients, newton, operator, reference
 from hsac.theory.problems.hyperbolic import Hyperbolic
 from hsac.theory.problems.logistic import Logistic
 from hsac.theory.problems.quadratic import Quadratic
 from hsac.theory.problems.ridge import Ridge
 
-PROBLEMS = [Quadratic(), Ridge(), Ridge(groups=3), Logistic(), Hyperbolic(), Hyperbolic(objective="gap")]
+PROBLEMS = [
+    Quadratic(),
+    Ridge(),
+    Ridge(groups=3),
+    Logistic(),
+    Hyperbolic(),
+    Hyperbolic(objective="gap"),
+]
 
 
 def ids(problem) -> str:
@@ -31,7 +40,10 @@ def test_the_solution_is_a_strict_minimum(problem) -> None:
     mu, ell = extremes(problem, problem.start)
     assert (mu > 0).all()
     assert (ell >= mu).all()
-    assert (gradients(problem.lower, w, problem.start)[0].norm(dim=-1) <= 1e-13 * ell * (1 + w.norm(dim=-1))).all()
+    assert (
+        gradients(problem.lower, w, problem.start)[0].norm(dim=-1)
+        <= 1e-13 * ell * (1 + w.norm(dim=-1))
+    ).all()
     assert problem.initial.shape == w.shape
 
 
@@ -49,8 +61,12 @@ def test_runs_are_the_problems_they_say_and_independent(name: str) -> None:
 
 def test_the_quadratic_has_the_spectrum_asked_for() -> None:
     problem = Quadratic(mu=0.02, ell=7.0, size=9)
-    values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.initial, problem.start)))[0]
-    torch.testing.assert_close(values, torch.logspace(*torch.tensor([0.02, 7.0]).double().log10(), 9).double())
+    values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.initial, problem.start)))[
+        0
+    ]
+    torch.testing.assert_close(
+        values, torch.logspace(*torch.tensor([0.02, 7.0]).double().log10(), 9).double()
+    )
 
 
 def test_reference_on_the_quadratic_is_its_closed_form() -> None:
@@ -70,14 +86,22 @@ def test_reference_does_not_depend_on_its_step(problem) -> None:
 
 
 def test_the_adversary_is_the_maximiser_on_its_sphere() -> None:
-    """At a maximum the gradient is along e, and no other point of the scope found at random is higher."""
+    """At a maximum the gradient is along e, and no other point of the scope found at random is
+    higher.
+    """
     problem = Hyperbolic()
     w = problem.solve(problem.start)
     e = problem.adversary(w, problem.start)
-    torch.testing.assert_close(e.norm(dim=-1), torch.full((1,), problem.radius, dtype=torch.float64))
+    torch.testing.assert_close(
+        e.norm(dim=-1), torch.full((1,), problem.radius, dtype=torch.float64)
+    )
     g = gradients(problem.cross_entropy, w + e, problem.start)[0]
-    torch.testing.assert_close(torch.nn.functional.normalize(g), e / problem.radius, rtol=0, atol=1e-10)
-    others = torch.randn(300, w.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(g), e / problem.radius, rtol=0, atol=1e-10
+    )
+    others = torch.randn(
+        300, w.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     others = problem.radius * torch.nn.functional.normalize(others)
     worst = problem.cross_entropy(w + e, problem.start)
     assert all((problem.cross_entropy(w + other, problem.start) < worst).all() for other in others)
@@ -90,18 +114,27 @@ def test_an_adversary_that_does_not_stand_still_is_an_error() -> None:
 
 
 def test_without_the_anchor_a_rotation_leaves_the_loss_unchanged() -> None:
-    """Why the regulariser is centred at w₀: the cross-entropy alone is flat along rotations of the ball."""
+    """Why the regulariser is centred at w₀: the cross-entropy alone is flat along rotations of the
+    ball.
+    """
     problem = Hyperbolic()
     w = problem.solve(problem.start)
     turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
     weight, bias, normals, offsets = w[0].split(problem._sizes)
     turned = torch.cat(
-        [(turn @ weight.view(2, -1)).flatten(), turn @ bias, (normals.view(-1, 2) @ turn.mT).flatten(), offsets]
+        [
+            (turn @ weight.view(2, -1)).flatten(),
+            turn @ bias,
+            (normals.view(-1, 2) @ turn.mT).flatten(),
+            offsets,
+        ]
     )
     torch.testing.assert_close(
         problem.cross_entropy(turned[None], problem.start), problem.cross_entropy(w, problem.start)
     )
-    assert (problem.lower(turned[None], problem.start) > problem.lower(w, problem.start) + 1e-3).all()
+    assert (
+        problem.lower(turned[None], problem.start) > problem.lower(w, problem.start) + 1e-3
+    ).all()
 
 
 def test_newton_refuses_a_saddle_and_a_slope() -> None:
@@ -121,7 +154,9 @@ def test_newton_refuses_a_saddle_and_a_slope() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.floats(-6, 2), st.floats(0.0, 4.0))
-def test_newton_solves_logistic_regression_whatever_its_data(seed: int, log_decay: float, signal: float) -> None:
+def test_newton_solves_logistic_regression_whatever_its_data(
+    seed: int, log_decay: float, signal: float
+) -> None:
     problem = Logistic(rows=12, size=3, signal=signal, seed=seed)
     theta = torch.full((1, 1), log_decay, dtype=torch.float64)
     w = problem.solve(theta)

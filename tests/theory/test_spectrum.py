@@ -1,4 +1,6 @@
-"""Lanczos and Hutchinson against dense Hessians, on quadratics with chosen spectra and on a model of the suite."""
+"""Lanczos and Hutchinson against dense Hessians, on quadratics with chosen spectra and on a model
+of the suite.
+"""
 
 import pytest
 import torch
@@ -46,7 +48,10 @@ def network() -> HessianOperator:
         losses = []
         for run in range(runs):
             parts = w[run].split([shape.numel() for shape in shapes.values()])
-            named = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+            named = {
+                name: part.view(shape)
+                for (name, shape), part in zip(shapes.items(), parts, strict=True)
+            }
             losses.append(cross_entropy(model.forward(named, theta[run].exp(), x), y))
         return torch.stack(losses)
 
@@ -85,7 +90,9 @@ def test_float32() -> None:
     largest, smallest = extreme_eigenvalues(quadratic(h.float()))
     assert largest.dtype == torch.float32
     dense = torch.linalg.eigvalsh(h)[0]
-    assert [largest.item(), smallest.item()] == pytest.approx([dense[-1].item(), dense[0].item()], rel=1e-3)
+    assert [largest.item(), smallest.item()] == pytest.approx(
+        [dense[-1].item(), dense[0].item()], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("size", [5, 30])
@@ -94,7 +101,9 @@ def test_what_cannot_be_found_is_nan_for_that_run_alone(size: int) -> None:
     h[1] = torch.nan
     h[2] = 0
     for values, column in zip(extreme_eigenvalues(quadratic(h)), (-1, 0), strict=True):
-        assert values[0].item() == pytest.approx(torch.linalg.eigvalsh(h[0])[column].item(), rel=1e-3)
+        assert values[0].item() == pytest.approx(
+            torch.linalg.eigvalsh(h[0])[column].item(), rel=1e-3
+        )
         assert values[1].isnan()
         assert values[2] == 0
 
@@ -103,7 +112,9 @@ def test_what_cannot_be_found_is_nan_for_that_run_alone(size: int) -> None:
 @pytest.mark.parametrize("zeros", [1, 10, 370])
 def test_a_singular_hessian_has_an_eigenvalue_of_zero(sign: float, zeros: int) -> None:
     """As with dead units: Lanczos alone starts in the range of H and does not see its kernel."""
-    spectrum = sign * torch.cat((torch.linspace(0.5, 1.5, 400 - zeros, dtype=F64), torch.zeros(zeros, dtype=F64)))
+    spectrum = sign * torch.cat(
+        (torch.linspace(0.5, 1.5, 400 - zeros, dtype=F64), torch.zeros(zeros, dtype=F64))
+    )
     largest, smallest = extreme_eigenvalues(quadratic(torch.diag(spectrum)[None]))
     ends = (smallest.item(), largest.item()) if sign > 0 else (largest.item(), smallest.item())
     assert ends == (pytest.approx(0.0, abs=2e-4), pytest.approx(1.5 * sign, rel=1e-3))
@@ -111,8 +122,12 @@ def test_a_singular_hessian_has_an_eigenvalue_of_zero(sign: float, zeros: int) -
 
 def test_an_end_that_does_not_converge_is_nan() -> None:
     # the upper end stands alone, the lower one is crowded to a part in 10¹⁰
-    spectrum = torch.cat((torch.linspace(1, 1 + 1e-7, 999, dtype=F64), torch.tensor([50.0], dtype=F64)))
-    largest, smallest = extreme_eigenvalues(quadratic(torch.diag(spectrum)[None]), tolerance=1e-14, restarts=3)
+    spectrum = torch.cat(
+        (torch.linspace(1, 1 + 1e-7, 999, dtype=F64), torch.tensor([50.0], dtype=F64))
+    )
+    largest, smallest = extreme_eigenvalues(
+        quadratic(torch.diag(spectrum)[None]), tolerance=1e-14, restarts=3
+    )
     assert largest.item() == pytest.approx(50)
     assert smallest.isnan()
 
@@ -134,7 +149,9 @@ def test_trace_lies_within_its_standard_errors(make) -> None:
     exact = dense.diagonal(dim1=1, dim2=2).sum(-1)
     assert ((estimate - exact).abs() < 4 * error).all()
     off = dense - torch.diag_embed(dense.diagonal(dim1=1, dim2=2))
-    torch.testing.assert_close(error, (2 * off.square().sum((1, 2)) / probes).sqrt(), rtol=0.3, atol=0)
+    torch.testing.assert_close(
+        error, (2 * off.square().sum((1, 2)) / probes).sqrt(), rtol=0.3, atol=0
+    )
 
 
 def test_wrong_parameters_are_named() -> None:

@@ -1,4 +1,6 @@
-"""The studies of the hypergradient: bounds kept, slopes and floors as in theory, the same rows on every call."""
+"""The studies of the hypergradient: bounds kept, slopes and floors as in theory, the same rows on
+every call.
+"""
 
 import math
 
@@ -39,7 +41,9 @@ def test_rows_are_plain_values_and_repeat_themselves(tables) -> None:
     for study in STUDIES:
         rows = study.rows(quiet)
         assert all(type(value) in (float, int, str) for row in rows for value in row.values())
-        pd.testing.assert_frame_equal(pd.DataFrame(rows), tables[type(study).__name__], check_exact=True)
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(rows), tables[type(study).__name__], check_exact=True
+        )
 
 
 def test_every_error_keeps_below_its_bound(tables) -> None:
@@ -47,7 +51,9 @@ def test_every_error_keeps_below_its_bound(tables) -> None:
     bounded = rows[rows["bound"].notna()]
     assert set(rows["solver"]) - set(bounded["solver"]) == {"exact"}
     scale = rows.groupby("problem")["error"].transform("max").loc[bounded.index]
-    assert (bounded["error"] <= bounded["bound"] * (1 + 1e-9) + 1e-14 * scale).all()  # the rest is rounding
+    assert (
+        bounded["error"] <= bounded["bound"] * (1 + 1e-9) + 1e-14 * scale
+    ).all()  # the rest is rounding
 
 
 def test_products_and_errors_of_known_cells(tables) -> None:
@@ -59,7 +65,10 @@ def test_products_and_errors_of_known_cells(tables) -> None:
         assert rows.loc[(problem, "unrolled", 10), "products"] == 11
         assert rows.loc[(problem, "amortised", 10), "products"] == 41
         assert rows.loc[(problem, "nystrom", 5), "products"] == 7
-        assert rows.loc[(problem, "unrolled", 10), "error"] > rows.loc[(problem, "neumann", 10), "error"]
+        assert (
+            rows.loc[(problem, "unrolled", 10), "error"]
+            > rows.loc[(problem, "neumann", 10), "error"]
+        )
         assert rows.loc[(problem, "exact"), "relative"].item() < 1e-8
         assert rows.loc[(problem, "cg", 20), "relative"] < 1e-8
         damped = rows.loc[(problem, "cg_damped", 100), "relative"]
@@ -73,8 +82,15 @@ def test_left_over_is_what_makes_nystrom_exact_at_full_rank() -> None:
     assert left_over(h, len(h)) < 1e-9
     assert left_over(h, 3) > left_over(h, 8) > 1e-3
     v = torch.ones(1, len(h), dtype=torch.float64)
-    found = Nystrom(rank=3, damping=0.1).solve(operator(problem.lower, problem.initial, problem.start), v, {}).x
-    gap = (found - Exact(damping=0.1).solve(operator(problem.lower, problem.initial, problem.start), v, {}).x).norm()
+    found = (
+        Nystrom(rank=3, damping=0.1)
+        .solve(operator(problem.lower, problem.initial, problem.start), v, {})
+        .x
+    )
+    gap = (
+        found
+        - Exact(damping=0.1).solve(operator(problem.lower, problem.initial, problem.start), v, {}).x
+    ).norm()
     rest = left_over(h, 3)
     assert gap <= rest / (0.1 * (0.1 + rest)) * v.norm()
 
@@ -93,7 +109,9 @@ def test_error_of_an_exact_solve_is_of_first_order_in_the_distance(tables) -> No
     rows = tables["Inexactness"]
     for problem in QUICK:
         cells = rows[(rows["problem"] == problem) & (rows["solver"] == "exact")]
-        cells = cells[(cells["relative"] > 1e-9) & (cells["distance"] < 0.1 * cells["distance"].max())]
+        cells = cells[
+            (cells["relative"] > 1e-9) & (cells["distance"] < 0.1 * cells["distance"].max())
+        ]
         assert len(cells) >= 3
         ratio = cells["relative"] / cells["distance"]
         assert ratio.max() < 100 * ratio.min()
@@ -129,7 +147,9 @@ def test_the_true_gradient_of_the_descent_is_the_reference() -> None:
     )
     hessian, metric, coupling, _ = problem._drawn
     answer = torch.linalg.solve(hessian, coupling)[0]
-    second = answer.mT @ metric[0] @ answer + problem.direct * torch.eye(problem.hyper, dtype=torch.float64)
+    second = answer.mT @ metric[0] @ answer + problem.direct * torch.eye(
+        problem.hyper, dtype=torch.float64
+    )
     assert curvature(problem) == pytest.approx(torch.linalg.matrix_norm(second, 2).item(), rel=1e-6)
 
 
@@ -189,7 +209,11 @@ def test_bad_parameters(make, name: str) -> None:
 
 def test_the_hyperbolic_problem_goes_through_every_study() -> None:
     rows = pd.DataFrame(Approximation(problems=("hyperbolic",), terms=(0, 5, 20)).rows(quiet))
-    assert (rows["error"] <= rows["bound"] * (1 + 1e-9) + 1e-12).where(rows["bound"].notna(), True).all()
+    assert (
+        (rows["error"] <= rows["bound"] * (1 + 1e-9) + 1e-12)
+        .where(rows["bound"].notna(), True)
+        .all()
+    )
     rows = pd.DataFrame(Inexactness(problems=("hyperbolic",), steps=200, checks=4).rows(quiet))
     assert rows["relative"].notna().all()
     rows = pd.DataFrame(Convergence(problems=("hyperbolic",), terms=(3,), outer=5).rows(quiet))

@@ -19,14 +19,22 @@ EPOCHS = {"digits": 1, "disease": 20, "glyphs_few_shot": 1}  # 20 steps each
 
 @pytest.fixture(scope="session")
 def small(request, data_folder):
-    """Settings of 20 steps a run, and variants by experiment: images, a graph, episodes (digits, twice as large)."""
+    """Settings of 20 steps a run, and variants by experiment: images, a graph, episodes (digits,
+    twice as large).
+    """
     settings = config.load("default", folder=request.config.rootpath / "config") | {"device": "cpu"}
     variants = {}
     for name, changes in SMALL.items():
         experiment = settings["experiments"][name] | changes
         batch = min(32, experiment["training"]["batch"])
-        experiment["training"] = experiment["training"] | {"epochs": EPOCHS[name], "evaluations": 1, "batch": batch}
-        if name == "glyphs_few_shot":  # sgd is not this experiment's rule, and needs a rate of its own
+        experiment["training"] = experiment["training"] | {
+            "epochs": EPOCHS[name],
+            "evaluations": 1,
+            "batch": batch,
+        }
+        if (
+            name == "glyphs_few_shot"
+        ):  # sgd is not this experiment's rule, and needs a rate of its own
             experiment["rules"]["weights"]["sgd"] = {"lr": 1e-4}
         settings["experiments"][name] = experiment
         recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
@@ -38,16 +46,26 @@ def small(request, data_folder):
 
 
 def _episodes(images):
-    """20 training episodes of the classes 0 to 5, 5 of validation and test: 2-way 1-shot with 2 queries."""
+    """20 training episodes of the classes 0 to 5, 5 of validation and test: 2-way 1-shot with 2
+    queries.
+    """
     stream = np.random.default_rng(0)
 
     def draw(classes, count):
         ways = [stream.permutation(classes)[:2] for _ in range(count)]
         return np.array(
-            [[stream.permutation(np.flatnonzero(images.label == c))[:3] for c in way] for way in ways], dtype=np.int64
+            [
+                [stream.permutation(np.flatnonzero(images.label == c))[:3] for c in way]
+                for way in ways
+            ],
+            dtype=np.int64,
         )
 
-    episodes = {"train": draw([0, 1, 2, 3, 4, 5], 20), "validation": draw([6, 7], 5), "test": draw([8, 9], 5)}
+    episodes = {
+        "train": draw([0, 1, 2, 3, 4, 5], 20),
+        "validation": draw([6, 7], 5),
+        "test": draw([8, 9], 5),
+    }
     return {"name": "tiny", "data_sha256": images.sha256, "episodes": episodes, "shot": 1, "query": 2,
             "recipe": {"recipe": "episodes"}}  # fmt: skip
 
@@ -59,7 +77,9 @@ def doubled(monkeypatch, data_folder):
     def load(name, root):
         images = load_images("digits" if name == "glyphs" else name, data_folder)
         if name == "glyphs":
-            images = SimpleNamespace(**{**vars(images), "image": np.kron(images.image, np.ones((1, 2, 2), np.uint8))})
+            images = SimpleNamespace(
+                **{**vars(images), "image": np.kron(images.image, np.ones((1, 2, 2), np.uint8))}
+            )
         return images
 
     monkeypatch.setattr(tasks, "load_images", load)

@@ -8,7 +8,9 @@ from hsac.train.augment import CropFlip
 
 
 def images(*shape):
-    return torch.randint(1, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return torch.randint(
+        1, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
@@ -27,9 +29,11 @@ def test_every_image_is_a_crop_of_itself_padded_or_its_mirror(channels):
             for left in range(9)
             for mirrored in (False, True)
             if torch.equal(
-                padded[..., top : top + 6, left : left + 5].flip(-1)
-                if mirrored
-                else padded[..., top : top + 6, left : left + 5],
+                (
+                    padded[..., top : top + 6, left : left + 5].flip(-1)
+                    if mirrored
+                    else padded[..., top : top + 6, left : left + 5]
+                ),
                 crop,
             )
         ]

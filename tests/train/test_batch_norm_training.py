@@ -1,4 +1,6 @@
-"""A network with batch normalisation through all that is done with one: training, records, measuring, certificates."""
+"""A network with batch normalisation through all that is done with one: training, records,
+measuring, certificates.
+"""
 
 import copy
 from pathlib import Path
@@ -9,13 +11,20 @@ import torch
 
 from hsac import config, layout
 from hsac.data import build_variant, load_variant, write_variant
+from hsac.ops.verify import verify
 from hsac.theory.informed import informed
 from hsac.theory.landscape import measured
 from hsac.train import run
-from hsac.verify import verify
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
-CERTIFICATE = {"delta": 0.05, "draws": 2, "pilot_draws": 1, "sigmas": [0.01], "alphas": [1.0], "curvature_points": 50}
+CERTIFICATE = {
+    "delta": 0.05,
+    "draws": 2,
+    "pilot_draws": 1,
+    "sigmas": [0.01],
+    "alphas": [1.0],
+    "curvature_points": 50,
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +45,12 @@ def settings():
 def variant(settings, data_folder, tmp_path_factory):
     given = settings["experiments"]["digits"]["variant"]
     path = tmp_path_factory.mktemp("variants") / "digits.json"
-    write_variant(build_variant("digits", "plain", {k: v for k, v in given.items() if k != "name"}, data_folder), path)
+    write_variant(
+        build_variant(
+            "digits", "plain", {k: v for k, v in given.items() if k != "name"}, data_folder
+        ),
+        path,
+    )
     return path
 
 
@@ -56,7 +70,9 @@ def test_trains(settings, variant, data_folder, method):
 
 def test_methods_see_the_same_augmented_batches(settings, variant, data_folder):
     still = copy.deepcopy(settings)
-    still["experiments"]["digits"]["rules"]["curvature"]["hsac"] |= {"step": 1e-12}  # draws its own batches besides
+    still["experiments"]["digits"]["rules"]["curvature"]["hsac"] |= {
+        "step": 1e-12
+    }  # draws its own batches besides
     found = []
     for method in ("sgd+fixed@0.3", "sgd+hsac"):
         cell = config.cell(still, "digits", method)
@@ -88,4 +104,6 @@ def test_is_verified(settings, variant, data_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(config, "trained_cells", lambda settings: [cell])
     (index,) = layout.bundles(given, tmp_path, [cell])
     run.run_bundle(given, cell, [0], variant, data_folder, index)
-    assert [row["verdict"] for row in verify(given, tmp_path, data_folder, "1", 0)["runs"]] == ["bitwise"]
+    assert [row["verdict"] for row in verify(given, tmp_path, data_folder, "1", 0)["runs"]] == [
+        "bitwise"
+    ]

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from hsac import config, registry
+from hsac import config, parts
 from hsac.report.gather import check_record
 from hsac.train.run import train_seeds
 
 EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
 SEARCHES = {"random_search": {"points": 2}, "temperature_search": {"steps": [1.2]}}
 DEFAULT = config.load("default", folder=Path(__file__).parents[2] / "config")
-DERIVED = {name for name in registry.names("curvature rule") if registry.marked("curvature rule", name, "derived")}
+DERIVED = {
+    name
+    for name in parts.names("curvature rule")
+    if parts.marked("curvature rule", name, "derived")
+}
 RULES = [
     name
     for name in sorted(DEFAULT["rules"]["curvature"])
@@ -30,7 +34,9 @@ class Stop(Exception):
 
 @dataclass(frozen=True)
 class First:
-    """A weight rule that keeps what the first gradient of training was given and gave, and ends the training there."""
+    """A weight rule that keeps what the first gradient of training was given and gave, and ends the
+    training there.
+    """
 
     rule: Any
     seen: list[Any]
@@ -49,15 +55,19 @@ class First:
 def settings_of(small):
     settings = copy.deepcopy(small.settings)
     settings["rules"]["curvature"] |= SEARCHES
-    settings["rules"]["curvature"]["hsac_exact"]["period"] = 20  # one outer step: it takes a product a weight
-    settings["rules"]["curvature"]["hsac_steady"] = {"threshold": 0.0}  # two outer steps are too few to know a sign
+    settings["rules"]["curvature"]["hsac_exact"]["period"] = (
+        20  # one outer step: it takes a product a weight
+    )
+    settings["rules"]["curvature"]["hsac_steady"] = {
+        "threshold": 0.0
+    }  # two outer steps are too few to know a sign
     settings["rules"]["curvature"]["random_walk"] = {"period": 20}  # one step, as two may cancel
     return settings
 
 
 def test_every_rule_has_a_name_in_the_default_scale() -> None:
     assert {config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] for name in RULES} == {
-        *registry.names("curvature rule")
+        *parts.names("curvature rule")
     } - DERIVED
 
 
@@ -70,18 +80,27 @@ def test_twenty_steps(small, doubled, name, weights, rule) -> None:
     trainings = {"random_search": 2, "temperature_search": 3}.get(rule, 1)
     for record, _ in train_seeds(settings, cell, [0], small.variants[name], small.data):
         check_record(record | IDENTITY, Path("seed.json"))
-        assert (record["status"], record["steps"], record["tried"]) == ("ok", 20 * trainings, trainings)
+        assert (record["status"], record["steps"], record["tried"]) == (
+            "ok",
+            20 * trainings,
+            trainings,
+        )
         assert record["gradients"] >= 20 * trainings * (2 if weights == "sam" else 1)
         assert (record["held_out_batches"] > 0) == ("held_out" in rule)
         still = [c == pytest.approx(0.3) for c in record["curvature"]["final"]]
         made = config.rule_of(settings, {}, "curvature", rule, "")["rule"]
-        assert not any(still) if made not in ("fixed", "euclidean") else all(still) == (made == "fixed")
+        assert (
+            not any(still)
+            if made not in ("fixed", "euclidean")
+            else all(still) == (made == "fixed")
+        )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_all_methods_start_alike_and_see_the_same_first_batch(small, doubled, name) -> None:
-    """Start weights, and the loss on the first batch; in flat space, and where a search starts, it is another loss, so
-    there the batch itself is looked at."""
+    """Start weights, and the loss on the first batch; in flat space, and where a search starts, it
+    is another loss, so there the batch itself is looked at.
+    """
     for weights in ("sgd", "adam", "sam", "asam"):
         for rule in RULES:
             w, loss, batch = first_step(small, name, f"{weights}+{rule}@0.3")
@@ -89,7 +108,10 @@ def test_all_methods_start_alike_and_see_the_same_first_batch(small, doubled, na
                 want = w, loss, batch
                 assert not torch.equal(w[0], w[1])
             assert torch.equal(w, want[0]), (weights, rule)
-            assert torch.equal(loss, want[1]) == (rule not in ("euclidean", *SEARCHES)), (weights, rule)
+            assert torch.equal(loss, want[1]) == (rule not in ("euclidean", *SEARCHES)), (
+                weights,
+                rule,
+            )
             assert same(batch, want[2]), (weights, rule)
 
 
@@ -117,7 +139,11 @@ def first_step(small, name, method):
 
 
 def same(a, b):
-    return a is b is None or all(map(torch.equal, a, b)) if not isinstance(a, torch.Tensor) else torch.equal(a, b)
+    return (
+        a is b is None or all(map(torch.equal, a, b))
+        if not isinstance(a, torch.Tensor)
+        else torch.equal(a, b)
+    )
 
 
 @pytest.mark.parametrize("rule", SEARCHES)

@@ -1,4 +1,6 @@
-"""Batches of the validation part: which rows they are, what the loss on them is, and what they leave alone."""
+"""Batches of the validation part: which rows they are, what the loss on them is, and what they
+leave alone.
+"""
 
 import copy
 from dataclasses import replace
@@ -28,7 +30,9 @@ def test_held_out_images_are_shuffled_validation_rows_of_a_stream_of_their_own(s
     task = made_of(small, "digits").task
     x, y, weights = task.held_out()
     for i, seed in enumerate((0, 1)):
-        rows = torch.randperm(len(task.rows["validation"]), generator=generator(seed, "held_out"))[: task.held_out_size]
+        rows = torch.randperm(len(task.rows["validation"]), generator=generator(seed, "held_out"))[
+            : task.held_out_size
+        ]
         assert torch.equal(x[i], task.pixels(task.rows["validation"][rows]))
         assert torch.equal(y[i], task.y["validation"][rows])
     assert (weights == 1).all()
@@ -39,34 +43,46 @@ def test_held_out_episodes_are_validation_episodes(small, doubled) -> None:
     known = [task.pixels(episode) for episode in task.episodes["validation"]]
     drawn = [task.held_out() for _ in range(5)]
     for run in range(2):
-        places = [next(k for k, e in enumerate(known) if torch.equal(e, batch[run, 0])) for batch in drawn]
+        places = [
+            next(k for k, e in enumerate(known) if torch.equal(e, batch[run, 0])) for batch in drawn
+        ]
         assert sorted(places) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_asking_for_held_out_batches_and_features_leaves_the_other_streams_alone(small, doubled, name) -> None:
+def test_asking_for_held_out_batches_and_features_leaves_the_other_streams_alone(
+    small, doubled, name
+) -> None:
     quiet, asked = made_of(small, name), made_of(small, name)
     for _ in range(3):
         asked.task.held_out()
         asked.task.features(asked.bundle, asked.w, c_of(asked))
     for stream in ("batches", "upper"):
         quiet_loss, asked_loss = (
-            plain_loss(made.task, made.bundle, made.w, c_of(made), made.task.batch(stream)) for made in (quiet, asked)
+            plain_loss(made.task, made.bundle, made.w, c_of(made), made.task.batch(stream))
+            for made in (quiet, asked)
         )
         assert torch.equal(quiet_loss, asked_loss)
 
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [*((name, "sgd+fixed@0.3") for name in EXPERIMENTS), ("digits", "sgd+fixed@0.3+logit_adjusted_post_hoc")],
+    [
+        *((name, "sgd+fixed@0.3") for name in EXPERIMENTS),
+        ("digits", "sgd+fixed@0.3+logit_adjusted_post_hoc"),
+    ],
 )
 def test_the_whole_part_agrees_with_what_is_evaluated(small, doubled, name, method) -> None:
     made = made_of(small, name, method)
     c = c_of(made)
     logits, labels, weights = made.task.held_out_logits(made.bundle, made.w, c)
     metrics = made.task.evaluate(made.bundle, made.w, c)
-    nll = -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
-    torch.testing.assert_close((nll * weights).double().mean(-1), metrics["validation_nll"], rtol=1e-6, atol=0)
+    nll = (
+        -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
+    )
+    torch.testing.assert_close(
+        (nll * weights).double().mean(-1), metrics["validation_nll"], rtol=1e-6, atol=0
+    )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -77,7 +93,9 @@ def test_features_are_the_embedding_of_training_rows(small, doubled, name) -> No
     assert len(u) == 2
     assert (u.norm(dim=-1) <= 2 + 1e-6).all()  # clipped, as the head sees them
     if name == "digits":
-        rows = torch.randperm(len(made.task.clean), generator=generator(1, "features"))[: made.task.size]
+        rows = torch.randperm(len(made.task.clean), generator=generator(1, "features"))[
+            : made.task.size
+        ]
         x = made.task.pixels(made.task.rows["train"][rows])
         want = made.bundle.call("embed", made.w[1:], c_of(made)[1:], x, shared=True)
         torch.testing.assert_close(u[1:], want)
@@ -94,7 +112,9 @@ def test_balanced_weights() -> None:
 
 @pytest.mark.parametrize(("recipe", "weighed"), [("long_tail", True), ("plain", False)])
 def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
-    """Over one epoch of held-out batches the mean loss is the mean over the classes' means, or that over the rows."""
+    """Over one epoch of held-out batches the mean loss is the mean over the classes' means, or that
+    over the rows.
+    """
     variant = copy.deepcopy(small.variants["digits"])
     variant["recipe"] = variant["recipe"] | {"recipe": recipe}
     digits = ImageTask("digits", variant, small.data, [0], 8, torch.zeros((), dtype=torch.float64))
@@ -106,7 +126,10 @@ def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
     made = made_of(small, "digits", seeds=[0], variant=variant)
     made.task.held_out_size = 8
     c = c_of(made)
-    losses = [made.task.held_out_loss(made.bundle, made.w, c, made.task.held_out()) for _ in range(len(keep) // 8)]
+    losses = [
+        made.task.held_out_loss(made.bundle, made.w, c, made.task.held_out())
+        for _ in range(len(keep) // 8)
+    ]
     logits, y, _ = made.task.held_out_logits(made.bundle, made.w, c)
     nll = torch.nn.functional.cross_entropy(logits[0], y, reduction="none")
     by_class = torch.stack([nll[y == k].mean() for k in y.unique()]).mean()
@@ -116,8 +139,9 @@ def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_direct_held_out_gradient_is_autograds(small, doubled, name) -> None:
-    """The first outer step of held_out_direct: dU/dθ of the mean cross-entropy on the first held-out batch, by autograd
-    through the whole network, nothing of the training loss in it."""
+    """The first outer step of held_out_direct: dU/dθ of the mean cross-entropy on the first
+    held-out batch, by autograd through the whole network, nothing of the training loss in it.
+    """
     settings = copy.deepcopy(small.settings)
     settings["rules"]["curvature"]["held_out_direct"] |= {"period": 1, "warm_up": 0.0}
     cell = config.cell(settings, name, "sgd+held_out_direct@0.3")
@@ -151,7 +175,9 @@ def test_the_direct_held_out_gradient_is_autograds(small, doubled, name) -> None
     loss = torch.stack([torch.nn.functional.cross_entropy(logits[i], y[i]) for i in range(2)])
     want, loss = torch.autograd.grad(loss.sum(), theta)[0], loss.detach()
     assert record["outer"]["step"][0] == 1
-    np.testing.assert_allclose(record["outer"]["hypergradient"][0], want[0].numpy(), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        record["outer"]["hypergradient"][0], want[0].numpy(), rtol=1e-5, atol=1e-9
+    )
     assert record["outer"]["value"][0] == pytest.approx(float(loss[0]), rel=1e-5)
     assert record["held_out_batches"] == record["steps"]
     assert record["products"] == 0

@@ -1,4 +1,6 @@
-"""What the two levels of the bi-level problem see in the training loop: batches of their own, once a step, counted."""
+"""What the two levels of the bi-level problem see in the training loop: batches of their own, once
+a step, counted.
+"""
 
 import copy
 from dataclasses import dataclass, field
@@ -34,7 +36,9 @@ def pictures(monkeypatch) -> None:
 
 def image_task(augment: str | None = None) -> ImageTask:
     variant = {"name": "plain", "data_sha256": "0", "indices": PARTS, "recipe": {"recipe": "plain"}}
-    return ImageTask("pictures", variant, None, SEEDS, SIZE, torch.zeros((), dtype=torch.float64), augment)
+    return ImageTask(
+        "pictures", variant, None, SEEDS, SIZE, torch.zeros((), dtype=torch.float64), augment
+    )
 
 
 def episode_task() -> EpisodeTask:
@@ -84,7 +88,10 @@ def training(small: Any, name: str = "digits", rule: Any = None) -> Training:
     rule = rule or made.curvature_rule
     args = (made.bundle, made.w, made.theta, made.weight_rule, rule, made.transform, made.plan)
     streams = {"upper": torch.Generator().manual_seed(0)}
-    normal = lambda purpose: torch.randn(made.w.shape, generator=streams[purpose], dtype=made.w.dtype)  # noqa: E731
+
+    def normal(purpose):
+        return torch.randn(made.w.shape, generator=streams[purpose], dtype=made.w.dtype)
+
     return Training(Watched(made.task), *args, normal)
 
 
@@ -101,7 +108,9 @@ def test_each_level_has_own_stream(pictures, level: str) -> None:
     assert torch.equal(rows, shuffled(level)[:, :SIZE])
     assert torch.equal(y, image_task().y["train"][rows])
     task = episode_task()
-    assert torch.equal(task.batch(level), task.pixels(task.episodes["train"][shuffled(level)[:, :SIZE]]))
+    assert torch.equal(
+        task.batch(level), task.pixels(task.episodes["train"][shuffled(level)[:, :SIZE]])
+    )
 
 
 @pytest.mark.parametrize("make", [image_task, lambda: image_task("crop_flip"), episode_task])
@@ -112,7 +121,9 @@ def test_one_level_leaves_the_other_alone(pictures, make) -> None:
         asked.batch(level)
         for stream in ("batches", *(other for other in SAMPLES if other != level)):
             one, two = (task.batch(stream) for task in (quiet, asked))
-            assert all(map(torch.equal, *((b if isinstance(b, tuple) else (b,)) for b in (one, two))))
+            assert all(
+                map(torch.equal, *((b if isinstance(b, tuple) else (b,)) for b in (one, two)))
+            )
         quiet.batch(level)
 
 
@@ -194,7 +205,9 @@ def cost(small: Any, **parameters: Any) -> tuple[int, int]:
 
 @pytest.mark.parametrize("solver", ["neumann", "amortised"])
 def test_rule_counts_larger_batches(small, solver: str) -> None:
-    """Gradients and products grow by `batch_factor`, up to the twenty batches of the part. Sharing costs as much."""
+    """Gradients and products grow by `batch_factor`, up to the twenty batches of the part. Sharing
+    costs as much.
+    """
     given = {"solver": {"name": solver}}
     gradients, products = cost(small, **given)
     assert gradients > 0
@@ -217,7 +230,9 @@ def test_rule_counts_larger_batches(small, solver: str) -> None:
         ({"batch": "held_out", "shared": "adversary"}, {("lower", 1), ("held_out", 1)}),
     ],
 )
-def test_rule_draws_a_batch_a_level(small, parameters: dict[str, Any], drawn: set[tuple[str, int]]) -> None:
+def test_rule_draws_a_batch_a_level(
+    small, parameters: dict[str, Any], drawn: set[tuple[str, int]]
+) -> None:
     going = training(small, rule=Hsac(period=2, warm_up=0.0, **parameters))
     going.step(0)
     assert going.problem.task.drawn == [("batches", 1)]  # not due, nothing drawn
@@ -238,11 +253,20 @@ def test_each_draw_goes_to_its_part(small, batch: str) -> None:
             seen.append(task.used[-1])
         return theta, state, {}
 
-    going.curvature_rule = type("Watching", (), {"update": staticmethod(watch), "needs_gradient": False})()
+    going.curvature_rule = type(
+        "Watching", (), {"update": staticmethod(watch), "needs_gradient": False}
+    )()
     going.step(0)
     again = training(small).problem.task
-    streams = ("held_out", "lower", "held_out adversary") if batch == "held_out" else ("upper", "lower", "adversary")
-    want = [again.held_out(name) if name.startswith("held_out") else again.batch(name) for name in streams]
+    streams = (
+        ("held_out", "lower", "held_out adversary")
+        if batch == "held_out"
+        else ("upper", "lower", "adversary")
+    )
+    want = [
+        again.held_out(name) if name.startswith("held_out") else again.batch(name)
+        for name in streams
+    ]
     for found, expected in zip(seen, want, strict=True):
         assert all(map(torch.equal, found, expected))
     assert not torch.equal(seen[0][0], seen[2][0])
@@ -262,7 +286,9 @@ def test_pac_bayes_levels_are_independent(small) -> None:
 
 
 def test_batch_levels_of_graphs_are_whole(small) -> None:
-    """On a graph both levels are all training nodes, so that neither the sharing nor the factor changes anything."""
+    """On a graph both levels are all training nodes, so that neither the sharing nor the factor
+    changes anything.
+    """
     going = training(small, "disease")
     at = going.w, going.theta
     fresh_ = _Fresh(going.problem, *at)

@@ -1,4 +1,6 @@
-"""What the losses are for, on rendered characters: shorter than the default scale, the same otherwise."""
+"""What the losses are for, on rendered characters: shorter than the default scale, the same
+otherwise.
+"""
 
 from pathlib import Path
 
@@ -22,7 +24,9 @@ def glyphs(tmp_path_factory):
 
 @pytest.fixture
 def last(glyphs, tmp_path):
-    """The metrics at the last epoch of the seeds trained with a loss on an experiment of the default scale."""
+    """The metrics at the last epoch of the seeds trained with a loss on an experiment of the
+    default scale.
+    """
 
     def trained(experiment, epochs, loss):
         settings = config.load("default", folder=CONFIG)

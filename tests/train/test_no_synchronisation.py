@@ -12,7 +12,8 @@ from hsac import config
 from hsac.train import run
 from hsac.train.loop import train
 
-# what .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's size depends on data
+# what .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's
+# size depends on data
 WAITS = {
     "_local_scalar_dense", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "unique_consecutive",
     "bincount",
@@ -43,7 +44,16 @@ def waits(small, name, method, steps, changes, seeds):
     made.task.steps_per_epoch = steps
     rule = replace(made.curvature_rule, **changes)
     plan = replace(made.plan, epochs=1, evaluations=1)
-    parts = (made.task, made.bundle, made.w, made.theta, made.weight_rule, rule, made.transform, plan)
+    parts = (
+        made.task,
+        made.bundle,
+        made.w,
+        made.theta,
+        made.weight_rule,
+        rule,
+        made.transform,
+        plan,
+    )
     with Waits() as seen:
         train(*parts, run.normals(seeds, made.w), math.inf)
     return seen.found
@@ -79,4 +89,6 @@ def test_more_steps_wait_no_more_often(small, monkeypatch, name, method, changes
         network = experiments["digits"] | {"model": {"name": "resnet", "depth": 20}}
         network["training"] = network["training"] | {"batch": 4}
         monkeypatch.setitem(experiments, "digits", network)
-    assert waits(small, name, method, 1, changes, seeds) == waits(small, name, method, 2, changes, seeds)
+    assert waits(small, name, method, 1, changes, seeds) == waits(
+        small, name, method, 2, changes, seeds
+    )

@@ -38,5 +38,9 @@ def test_a_graph_trains_by_nodes_whatever_the_recipe(variant, data_folder, recip
     task, sizes = run._task(config, chosen, data_folder, [0], LIKE)
     assert isinstance(task, NodeTask)
     assert sizes["classes"] == 2
-    assert {part: len(rows) for part, rows in task.rows.items()} == {"train": 20, "validation": 20, "test": 20}
+    assert {part: len(rows) for part, rows in task.rows.items()} == {
+        "train": 20,
+        "validation": 20,
+        "test": 20,
+    }
     np.testing.assert_array_equal(task.rows["test"].numpy(), some["test"])

@@ -1,4 +1,6 @@
-"""Every mirrored dataset trains for a few steps: fetched, cut into the variant of a shipped scale, with hsac."""
+"""Every mirrored dataset trains for a few steps: fetched, cut into the variant of a shipped scale,
+with hsac.
+"""
 
 import math
 
@@ -43,7 +45,10 @@ def cut(variant):
 
 @pytest.mark.parametrize(("scale", "name", "changes"), [case(*given) for given in CASES])
 def test_trains_for_three_steps(scale, name, changes, real_data, request):
-    settings = config.load(scale, folder=request.config.rootpath / "config") | {"device": "cpu", "time_limit": None}
+    settings = config.load(scale, folder=request.config.rootpath / "config") | {
+        "device": "cpu",
+        "time_limit": None,
+    }
     experiment = settings["experiments"][name] | changes
     images = experiment["dataset"].startswith(IMAGES)
     few_shot = experiment["setting"] == "few_shot"

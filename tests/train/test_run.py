@@ -14,11 +14,11 @@ from hsac.data import build_variant, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
 from hsac.models.mlp import Mlp
-from hsac.records import write_index
+from hsac.ops.device import choose_device
 from hsac.report.gather import gather, read_gathered
 from hsac.report.tables import experiment_table, failures_table
+from hsac.study.record import write_index
 from hsac.train import run
-from hsac.train.device import choose_device
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 
@@ -45,30 +45,44 @@ def variants(settings, data_folder, tmp_path_factory):
 
 def records(settings, experiment, method, seeds, variants, data_folder):
     cell = config.cell(settings, experiment, method)
-    trained = run.train_seeds(settings, cell, seeds, load_variant(variants[experiment]), data_folder)
+    trained = run.train_seeds(
+        settings, cell, seeds, load_variant(variants[experiment]), data_folder
+    )
     return [record for record, _ in trained]
 
 
 @pytest.mark.parametrize(
-    ("experiment", "method"), [("digits", "sgd+hsac"), ("digits", "sam+hsac"), ("disease", "adam+hsac")]
+    ("experiment", "method"),
+    [("digits", "sgd+hsac"), ("digits", "sam+hsac"), ("disease", "adam+hsac")],
 )
 def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experiment, method):
     together = records(settings, experiment, method, [3, 4], variants, data_folder)
-    alone = [records(settings, experiment, method, [seed], variants, data_folder)[0] for seed in (3, 4)]
+    alone = [
+        records(settings, experiment, method, [seed], variants, data_folder)[0] for seed in (3, 4)
+    ]
     for a, b in zip(together, alone, strict=True):
         assert a["seed"] == b["seed"]
         for key in ("curvature", "sharpness"):
             np.testing.assert_allclose(numbers(a[key]), numbers(b[key]), rtol=1e-6)
-        np.testing.assert_allclose(numbers(a["metrics"]["last"]), numbers(b["metrics"]["last"]), rtol=1e-6)
+        np.testing.assert_allclose(
+            numbers(a["metrics"]["last"]), numbers(b["metrics"]["last"]), rtol=1e-6
+        )
 
 
-def test_points_in_a_bundle_are_what_each_would_be_alone(settings, variants, data_folder, tmp_path, monkeypatch):
-    settings = copy.deepcopy(settings) | {"search": {"points": 3, "seeds": [100, 101]}, "bundle": 10}
+def test_points_in_a_bundle_are_what_each_would_be_alone(
+    settings, variants, data_folder, tmp_path, monkeypatch
+):
+    settings = copy.deepcopy(settings) | {
+        "search": {"points": 3, "seeds": [100, 101]},
+        "bundle": 10,
+    }
     settings["experiments"]["digits"]["methods"] = ["sgd+hsac"]
     cell = config.cell(settings, "digits", "sgd+hsac")
 
     def bundles(results, size):
-        for index, bundle in layout.point_bundles(settings | {"bundle": size}, results, cell).items():
+        for index, bundle in layout.point_bundles(
+            settings | {"bundle": size}, results, cell
+        ).items():
             run.run_points(settings, *bundle, variants["digits"], data_folder, index)
             yield index
 
@@ -78,13 +92,20 @@ def test_points_in_a_bundle_are_what_each_would_be_alone(settings, variants, dat
     kept = sorted(path for path in tmp_path.rglob("whole/**/*.npy"))
     assert len(kept) == 6
     for path in kept:  # bit for bit
-        assert path.read_bytes() == (tmp_path / "halves" / path.relative_to(tmp_path / "whole")).read_bytes()
+        assert (
+            path.read_bytes()
+            == (tmp_path / "halves" / path.relative_to(tmp_path / "whole")).read_bytes()
+        )
 
-    monkeypatch.setattr(run, "attempt", None)  # whatever the size of the bundles, nothing is trained again
+    monkeypatch.setattr(
+        run, "attempt", None
+    )  # whatever the size of the bundles, nothing is trained again
     before = {path: path.read_bytes() for path in tmp_path.rglob("seed*")}
     for results, size in (("whole", 10), ("whole", 4), ("whole", 2), ("halves", 10)):
         again = [*bundles(tmp_path / results, size)]
-        assert tuning.read_points(again).keys() == {one["hash"] for one in config.point_cells(settings, cell)}
+        assert tuning.read_points(again).keys() == {
+            one["hash"] for one in config.point_cells(settings, cell)
+        }
     assert {path: path.read_bytes() for path in tmp_path.rglob("seed*")} == before
 
 
@@ -107,13 +128,17 @@ def test_a_bundle_of_points_that_dies_half_way_keeps_the_finished_ones(
     with pytest.raises(KeyboardInterrupt):
         run.run_points(settings, *bundle, variants["digits"], data_folder, index)
     assert not index.exists()
-    monkeypatch.setattr(run, "attempt", lambda *given: trained.append(given[1]["point"]) or real(*given))
+    monkeypatch.setattr(
+        run, "attempt", lambda *given: trained.append(given[1]["point"]) or real(*given)
+    )
     run.run_points(settings, *bundle, variants["digits"], data_folder, index)
     assert trained == [0, 1, 2]
     assert len(read_json(index)["runs"]) == 3
 
 
-@pytest.mark.parametrize(("experiment", "method"), [("digits", "sgd+fixed@0.3"), ("disease", "adam+fixed@0.3")])
+@pytest.mark.parametrize(
+    ("experiment", "method"), [("digits", "sgd+fixed@0.3"), ("disease", "adam+fixed@0.3")]
+)
 def test_the_answer_to_every_test_item_is_kept_at_the_selected_epoch(
     settings, variants, data_folder, experiment, method
 ):
@@ -122,7 +147,9 @@ def test_the_answer_to_every_test_item_is_kept_at_the_selected_epoch(
         assert len(selected["test_right"]) == load_variant(variants[experiment])["counts"]["test"]
         assert set(selected["test_right"]) == {0, 1}
         assert selected["test_answers"] == 1
-        assert np.mean(selected["test_right"]) == pytest.approx(selected["test_accuracy"], abs=1e-12)
+        assert np.mean(selected["test_right"]) == pytest.approx(
+            selected["test_accuracy"], abs=1e-12
+        )
         assert "test_right" not in record["metrics"]["last"]
 
 
@@ -135,7 +162,9 @@ def numbers(value):
 
 
 def test_same_seed_same_bytes(settings, variants, data_folder):
-    first, second = (records(settings, "digits", "sgd+hsac", [0, 1], variants, data_folder) for _ in range(2))
+    first, second = (
+        records(settings, "digits", "sgd+hsac", [0, 1], variants, data_folder) for _ in range(2)
+    )
     for a, b in zip(first, second, strict=True):
         for record in (a, b):
             del record["seconds"], record["peak_memory_mib"]
@@ -143,12 +172,15 @@ def test_same_seed_same_bytes(settings, variants, data_folder):
 
 
 def test_methods_share_start_and_batches(settings, variants, data_folder):
-    # fixed and learned at one start value differ only by what learning does to c: with a rate of almost 0, nothing.
+    # fixed and learned at one start value differ only by what learning does to c: with a rate of
+    # almost 0, nothing.
     still = copy.deepcopy(settings)
     still["rules"]["curvature"]["learned"] = {"lr": 1e-12}
     fixed = records(still, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
     learned = records(still, "digits", "sgd+learned", [0], variants, data_folder)[0]
-    np.testing.assert_allclose(numbers(fixed["metrics"]["last"]), numbers(learned["metrics"]["last"]), rtol=1e-6)
+    np.testing.assert_allclose(
+        numbers(fixed["metrics"]["last"]), numbers(learned["metrics"]["last"]), rtol=1e-6
+    )
 
 
 def test_the_drift_control_moves_as_often_as_hsac(settings, variants, data_folder):
@@ -165,7 +197,10 @@ def test_divergence_is_a_result_with_a_reason(settings, variants, data_folder):
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
     record = records(wild, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
     assert record["status"] == "diverged"
-    assert record["reason"].endswith("not finite at step 2") or "not finite at step" in record["reason"]
+    assert (
+        record["reason"].endswith("not finite at step 2")
+        or "not finite at step" in record["reason"]
+    )
     json.dumps(record, allow_nan=False)
 
 
@@ -186,7 +221,9 @@ def test_a_bundle_keeps_finished_runs(settings, variants, data_folder, tmp_path)
     assert [r["seed"] for r in read_json(tmp_path / "block0.json")["runs"]] == [0, 1]
 
 
-def test_weights_lie_beside_the_record_and_a_lost_one_is_trained_again(settings, variants, data_folder, tmp_path):
+def test_weights_lie_beside_the_record_and_a_lost_one_is_trained_again(
+    settings, variants, data_folder, tmp_path
+):
     path = bundle(settings, variants, data_folder, tmp_path, [0])[0]
     weights, record = path.with_suffix(".npy"), path.read_bytes()
     kept = weights.read_bytes()
@@ -217,11 +254,15 @@ def test_held_out_error_is_of_the_training_distribution(settings, variants, data
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     made = run.prepare(settings, cell, [0, 1], load_variant(variants["digits"]), data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
-    logits = made.bundle.call("forward", made.w, c, task.pixels(task.rows["validation"]), shared=True)
+    logits = made.bundle.call(
+        "forward", made.w, c, task.pixels(task.rows["validation"]), shared=True
+    )
     wrong = (logits.argmax(-1) != task.y["validation"]).double()
     task.y["train"] = torch.tensor([0] * 75 + [1] * 25 + [2] * 99)
     task.single = torch.arange(100)  # a long tail: three quarters class 0, the copies do not count
-    want = 0.75 * wrong[:, task.y["validation"] == 0].mean(-1) + 0.25 * wrong[:, task.y["validation"] == 1].mean(-1)
+    want = 0.75 * wrong[:, task.y["validation"] == 0].mean(-1) + 0.25 * wrong[
+        :, task.y["validation"] == 1
+    ].mean(-1)
     torch.testing.assert_close(task.held_out_risk(made.bundle, made.w, c), want)
 
 
@@ -236,23 +277,47 @@ def test_another_configuration_is_trained_again(settings, variants, data_folder,
 def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
     cell = config.cell(settings, "digits", "sgd+grid")
     methods = config.candidates(settings, cell)
-    scores = {"sgd+fixed@0.3": (0.6, 0.9), "sgd+fixed@1": (0.7, 0.1)}  # (validation, test): test must not decide
+    scores = {
+        "sgd+fixed@0.3": (0.6, 0.9),
+        "sgd+fixed@1": (0.7, 0.1),
+    }  # (validation, test): test must not decide
     indexes = []
     for method in methods:
         validation, test = scores[method]
         metrics = {"validation_accuracy": validation, "validation_nll": 1.0, "test_accuracy": test}
-        record = {"seed": 0, "status": "ok", "code": "a", "metrics": {"selected": metrics}, "method": method}
+        record = {
+            "seed": 0,
+            "status": "ok",
+            "code": "a",
+            "metrics": {"selected": metrics},
+            "method": method,
+        }
         record |= {"experiment": "digits", "selected_by": "validation_accuracy"}
-        record |= {"gradients": 10, "products": 1, "held_out_batches": 3, "steps": 5, "seconds": 2.0}
+        record |= {
+            "gradients": 10,
+            "products": 1,
+            "held_out_batches": 3,
+            "steps": 5,
+            "seconds": 2.0,
+        }
         folder = tmp_path / method
         write_json(folder / "seed0.json", record)
-        write_index(folder / "block0.json", config.cell(settings, "digits", method), {0: folder / "seed0.json"})
+        write_index(
+            folder / "block0.json",
+            config.cell(settings, "digits", method),
+            {0: folder / "seed0.json"},
+        )
         indexes.append(folder / "block0.json")
     run.select_bundle(cell, methods, indexes, [0], tmp_path / "grid" / "block0.json")
     chosen = read_json(tmp_path / "grid" / "seed0.json")
     assert chosen["chosen"] == "sgd+fixed@1"
     assert chosen["metrics"]["selected"]["test_accuracy"] == 0.1
-    assert (chosen["gradients"], chosen["held_out_batches"], chosen["tried"], chosen["seconds"]) == (20, 6, 2, 4.0)
+    assert (
+        chosen["gradients"],
+        chosen["held_out_batches"],
+        chosen["tried"],
+        chosen["seconds"],
+    ) == (20, 6, 2, 4.0)
 
 
 def test_an_absent_gpu_is_named():
@@ -263,12 +328,16 @@ def test_an_absent_gpu_is_named():
 def test_a_missing_variant_file_is_named(settings, data_folder, tmp_path):
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     with pytest.raises(InputError, match=r"nowhere\.json"):
-        run.run_bundle(settings, cell, [0], tmp_path / "nowhere.json", data_folder, tmp_path / "block0.json")
+        run.run_bundle(
+            settings, cell, [0], tmp_path / "nowhere.json", data_folder, tmp_path / "block0.json"
+        )
 
 
 @pytest.fixture
 def trouble(monkeypatch):
-    """Seeds one at a time, and a way to let training raise: `trouble(when, error)` with `when` of the seeds."""
+    """Seeds one at a time, and a way to let training raise: `trouble(when, error)` with `when` of
+    the seeds.
+    """
     monkeypatch.setattr(Mlp, "vmapped", False)
     train_seeds = run.train_seeds
 
@@ -289,19 +358,27 @@ def gathered(folder):
     return read_gathered(folder / "runs.parquet")
 
 
-def test_an_exception_is_its_runs_status_and_the_others_go_on(settings, variants, data_folder, tmp_path, trouble):
+def test_an_exception_is_its_runs_status_and_the_others_go_on(
+    settings, variants, data_folder, tmp_path, trouble
+):
     trouble(lambda seeds: 1 in seeds, ValueError("no\n  such thing"))
     bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
     runs = gathered(tmp_path)
     assert runs.status.tolist() == ["ok", "error", "ok"]
     assert runs.reason[1] == "ValueError: no such thing"
-    (row,) = experiment_table(runs, "digits", ["sgd+fixed@0.3"], "sgd+fixed@0.3")[["n_ok", "n"]].to_numpy().tolist()
+    (row,) = (
+        experiment_table(runs, "digits", ["sgd+fixed@0.3"], "sgd+fixed@0.3")[["n_ok", "n"]]
+        .to_numpy()
+        .tolist()
+    )
     assert row == [2, 3]
     assert failures_table(runs)[["seed", "status"]].to_numpy().tolist() == [[1, "error"]]
     assert not (tmp_path / "seed1.npy").exists()
 
 
-def test_a_failed_run_is_tried_again_and_a_finished_one_is_not(settings, variants, data_folder, tmp_path, trouble):
+def test_a_failed_run_is_tried_again_and_a_finished_one_is_not(
+    settings, variants, data_folder, tmp_path, trouble
+):
     trouble(lambda seeds: 1 in seeds, ValueError("no"))
     paths = bundle(settings, variants, data_folder, tmp_path, [0, 1])
     before = paths[0].stat().st_mtime_ns
@@ -322,7 +399,9 @@ def test_a_diverged_run_is_final_and_fits_the_schema(settings, variants, data_fo
 
 
 @pytest.mark.parametrize("error", [InputError("data: damaged"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_the_user_mends_or_stops_is_no_status(settings, variants, data_folder, tmp_path, trouble, error):
+def test_what_the_user_mends_or_stops_is_no_status(
+    settings, variants, data_folder, tmp_path, trouble, error
+):
     trouble(lambda seeds: True, error)
     with pytest.raises(type(error)):
         bundle(settings, variants, data_folder, tmp_path, [0])
@@ -332,11 +411,20 @@ def test_what_the_user_mends_or_stops_is_no_status(settings, variants, data_fold
 def test_seeds_that_do_not_fit_together_are_trained_in_parts(
     settings, variants, data_folder, tmp_path, trouble, monkeypatch
 ):
-    trouble(lambda seeds: len(seeds) > 2 or 4 in seeds, torch.OutOfMemoryError("CUDA out of memory. Tried"))
+    trouble(
+        lambda seeds: len(seeds) > 2 or 4 in seeds,
+        torch.OutOfMemoryError("CUDA out of memory. Tried"),
+    )
     monkeypatch.setattr(Mlp, "vmapped", True)
     paths = bundle(settings, variants, data_folder, tmp_path, [0, 1, 2, 3, 4])
     assert gathered(tmp_path).status.tolist() == ["ok"] * 4 + ["out_of_memory"]
-    assert [read_json(path)["together"] for path in paths.values()] == [[0, 1], [0, 1], [2], [3], [4]]
+    assert [read_json(path)["together"] for path in paths.values()] == [
+        [0, 1],
+        [0, 1],
+        [2],
+        [3],
+        [4],
+    ]
 
 
 def test_the_allocators_own_errors_are_out_of_memory():
@@ -366,7 +454,9 @@ def grid_of_two(settings, variants, data_folder, folder):
     return cell, methods, indexes
 
 
-def test_a_grid_with_an_unfinished_candidate_is_unfinished(settings, variants, data_folder, tmp_path, trouble):
+def test_a_grid_with_an_unfinished_candidate_is_unfinished(
+    settings, variants, data_folder, tmp_path, trouble
+):
     trouble(lambda seeds: False, None)
     given = grid_of_two(settings, variants, data_folder, tmp_path)
     index = tmp_path / "grid" / "block0.json"
@@ -382,7 +472,9 @@ def test_a_grid_with_an_unfinished_candidate_is_unfinished(settings, variants, d
 def test_a_candidate_edited_by_hand_is_not_chosen_from(settings, variants, data_folder, tmp_path):
     given = grid_of_two(settings, variants, data_folder, tmp_path)
     path = tmp_path / "sgd+fixed@1" / "seed0.json"
-    path.write_text(path.read_text().replace('"validation_accuracy":0.', '"validation_accuracy":0.9'))
+    path.write_text(
+        path.read_text().replace('"validation_accuracy":0.', '"validation_accuracy":0.9')
+    )
     with pytest.raises(InputError, match=r"fixed@1/seed0\.json: edited or damaged"):
         run.select_bundle(*given, [0], tmp_path / "grid" / "block0.json")
 
@@ -397,7 +489,9 @@ def test_weights_edited_by_hand_are_detected(settings, variants, data_folder, tm
 
 
 def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")
+    }
 
 
 def test_a_bundle_that_was_killed_while_it_moved_its_records_is_finished_without_training(
@@ -426,6 +520,9 @@ def test_a_lost_record_is_trained_again_to_the_same_bits_and_its_neighbours_stay
     bundle(settings, variants, data_folder, tmp_path, [0, 1, 2, 3])
     after = content(tmp_path)
     assert after["seed1.npy"] == before["seed1.npy"]
-    assert all(after[name] == before[name] for name in ("seed0.json", "seed2.json", "seed0.npy", "seed2.npy"))
+    assert all(
+        after[name] == before[name]
+        for name in ("seed0.json", "seed2.json", "seed0.npy", "seed2.npy")
+    )
     assert json.loads(after["seed1.json"])["together"] == [0, 1, 2]
     assert json.loads(after["seed3.json"])["together"] == [3]

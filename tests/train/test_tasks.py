@@ -10,12 +10,16 @@ from hsac.models.conv4_protonet import Conv4Protonet
 from hsac.models.mlp import Mlp
 from hsac.models.resnet import Resnet
 from hsac.train import tasks
-from hsac.train.bundle import Bundle
+from hsac.train.ensemble import Bundle
 from hsac.train.loop import Plan
 from hsac.train.tasks import EpisodeTask, ImageTask, plain_loss
 
 CPU = torch.device("cpu")
-PARTS = {"train": list(range(90)), "validation": list(range(90, 130)), "test": list(range(130, 200))}
+PARTS = {
+    "train": list(range(90)),
+    "validation": list(range(90, 130)),
+    "test": list(range(130, 200)),
+}
 
 
 @pytest.fixture
@@ -56,15 +60,27 @@ def test_batches_are_floats_channels_first(colour):
 def test_evaluation_does_not_depend_on_the_rows_taken_at_once(colour, monkeypatch, model, small):
     task = image_task(model.dtype)
     given = network(model, task.inputs, classes=10, **small)
-    whole = [task.evaluate(*given), task.risk(*given), task.held_out_risk(*given), task.embedding(*given)]
+    whole = [
+        task.evaluate(*given),
+        task.risk(*given),
+        task.held_out_risk(*given),
+        task.embedding(*given),
+    ]
     monkeypatch.setattr(tasks, "CHUNK", 7)
-    parts = [task.evaluate(*given), task.risk(*given), task.held_out_risk(*given), task.embedding(*given)]
+    parts = [
+        task.evaluate(*given),
+        task.risk(*given),
+        task.held_out_risk(*given),
+        task.embedding(*given),
+    ]
     torch.testing.assert_close(parts, whole)
     assert task.statistics(*given, "train") is None
 
 
 def test_batch_statistics_at_evaluation_are_of_rows_whose_labels_play_no_part(colour, monkeypatch):
-    """Of spread training rows for what is reported, of validation rows for what a certificate is about."""
+    """Of spread training rows for what is reported, of validation rows for what a certificate is
+    about.
+    """
     monkeypatch.setattr(tasks, "CHUNK", 45)  # train in halves, every other row in each
     task = image_task()
     bundle, w, c = network(Resnet, task.inputs, classes=10, depth=20)
@@ -98,9 +114,15 @@ def test_training_normalises_by_its_batch(colour):
 
 
 def test_only_training_batches_are_augmented(colour):
-    plain, augmented, again = image_task(), image_task(augment="crop_flip"), image_task(augment="crop_flip")
+    plain, augmented, again = (
+        image_task(),
+        image_task(augment="crop_flip"),
+        image_task(augment="crop_flip"),
+    )
     for stream in ("batches", "upper", "upper"):
-        (x, y, _), (moved, same, _), (twice, _, _) = (task.batch(stream) for task in (plain, augmented, again))
+        (x, y, _), (moved, same, _), (twice, _, _) = (
+            task.batch(stream) for task in (plain, augmented, again)
+        )
         assert torch.equal(y, same)
         assert moved.shape == x.shape
         assert not torch.equal(moved, x)
@@ -112,13 +134,17 @@ def test_only_training_batches_are_augmented(colour):
 
 def episode_task(way, shot, query, dtype=torch.float32):
     g = torch.Generator().manual_seed(1)
-    drawn = {part: torch.randint(0, 200, (7, way, shot + query), generator=g).tolist() for part in PARTS}
+    drawn = {
+        part: torch.randint(0, 200, (7, way, shot + query), generator=g).tolist() for part in PARTS
+    }
     variant = {"name": "e", "data_sha256": "0", "episodes": drawn, "shot": shot, "query": query}
     return EpisodeTask("colour", variant, None, (0, 1), 2, torch.zeros((), dtype=dtype))
 
 
 def test_episodes_in_colour_are_evaluated_in_parts(colour, monkeypatch):
-    task = episode_task(3, 2, 4, torch.float64)  # another number of episodes at once is another order of its sums
+    task = episode_task(
+        3, 2, 4, torch.float64
+    )  # another number of episodes at once is another order of its sums
     x = task.batch("batches")
     assert x.shape == (2, 2, 3, 6, 3, 16, 16)
     bundle, w, c = network(Conv4Protonet, task.inputs, shot=2, width=4)
@@ -135,7 +161,8 @@ def test_episodes_in_colour_are_evaluated_in_parts(colour, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("way", "shot", "query", "count"), [(3, 2, 4, 4), (5, 5, 15, 4), (10, 5, 15, 2), (20, 5, 15, 1), (20, 5, 16, 1)]
+    ("way", "shot", "query", "count"),
+    [(3, 2, 4, 4), (5, 5, 15, 4), (10, 5, 15, 2), (20, 5, 15, 1), (20, 5, 16, 1)],
 )
 def test_the_probe_of_episodes_is_bounded(colour, way, shot, query, count):
     assert episode_task(way, shot, query).probe().shape[:3] == (2, count, way)
@@ -143,6 +170,10 @@ def test_the_probe_of_episodes_is_bounded(colour, way, shot, query, count):
 
 def test_warmup_steps_are_those_of_two_hundred_epochs():
     plan = Plan(200, 0.0, "warmup_steps", 1, 0.3, 1)
-    assert [plan.factor(epoch, 200) for epoch in (0, 1, 4, 5, 159)] == pytest.approx([0.2, 0.4, 1, 1, 1])
-    assert [plan.factor(epoch, 200) for epoch in (160, 179, 180, 199)] == pytest.approx([1e-2, 1e-2, 1e-4, 1e-4])
+    assert [plan.factor(epoch, 200) for epoch in (0, 1, 4, 5, 159)] == pytest.approx(
+        [0.2, 0.4, 1, 1, 1]
+    )
+    assert [plan.factor(epoch, 200) for epoch in (160, 179, 180, 199)] == pytest.approx(
+        [1e-2, 1e-2, 1e-4, 1e-4]
+    )
     assert Plan(1, 0.0, "warmup_steps", 1, 0.3, 1, rate=0.5).factor(0, 1) == 0.5

@@ -1,4 +1,6 @@
-"""Training losses inside training: shared by every gradient, product and run; what they predict with is evaluated."""
+"""Training losses inside training: shared by every gradient, product and run; what they predict
+with is evaluated.
+"""
 
 import copy
 from dataclasses import replace
@@ -11,7 +13,7 @@ from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.losses.elr import Elr
 from hsac.losses.focal import Focal
-from hsac.registry import names
+from hsac.parts import names
 from hsac.train import run, tasks
 from hsac.train.loop import Problem
 
@@ -38,14 +40,19 @@ def variants(settings, data_folder, tmp_path_factory):
     for name in ("digits", "disease"):
         experiment = settings["experiments"][name]
         recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
-        write_variant(build_variant(experiment["dataset"], name, recipe, data_folder), folder / f"{name}.json")
+        write_variant(
+            build_variant(experiment["dataset"], name, recipe, data_folder), folder / f"{name}.json"
+        )
         out[name] = load_variant(folder / f"{name}.json")
     return out
 
 
 def trained(settings, experiment, method, seeds, variants, data_folder):
     cell = config.cell(settings, experiment, method)
-    return [record for record, _ in run.train_seeds(settings, cell, seeds, variants[experiment], data_folder)]
+    return [
+        record
+        for record, _ in run.train_seeds(settings, cell, seeds, variants[experiment], data_folder)
+    ]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -93,7 +100,9 @@ def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, dat
     problem.objective(made.task.batch("upper"))(made.w, made.theta)  # a Hessian product
     assert torch.equal(problem.memory["target"], kept)
     problem.gradient(batch, made.theta, False)(made.w)
-    torch.testing.assert_close(problem.memory["target"][0, rows[0]], 0.7 * seen[0] + 0.3 * logits[0].softmax(-1))
+    torch.testing.assert_close(
+        problem.memory["target"][0, rows[0]], 0.7 * seen[0] + 0.3 * logits[0].softmax(-1)
+    )
 
 
 def test_hessian_products_are_those_of_the_training_loss(settings, variants, data_folder):
@@ -102,12 +111,16 @@ def test_hessian_products_are_those_of_the_training_loss(settings, variants, dat
     logits = made.bundle.call("forward", made.w, made.theta.exp(), batch[0])
     want = Focal()(logits, batch[1], {}, 0.0)
     torch.testing.assert_close(problem.loss(batch)(made.w, made.theta), want)
-    assert not torch.allclose(tasks.plain_loss(made.task, made.bundle, made.w, made.theta.exp(), batch), want)
+    assert not torch.allclose(
+        tasks.plain_loss(made.task, made.bundle, made.w, made.theta.exp(), batch), want
+    )
 
 
 def test_progress_reaches_the_loss(settings, variants, data_folder, monkeypatch):
     seen = []
-    monkeypatch.setattr(Focal, "__call__", lambda self, z, y, state, at: seen.append(at) or z.square().mean((1, 2)))
+    monkeypatch.setattr(
+        Focal, "__call__", lambda self, z, y, state, at: seen.append(at) or z.square().mean((1, 2))
+    )
     trained(settings, "digits", "sgd+fixed@0.3+focal", [0], variants, data_folder)
     assert seen == [k / 14 for k in range(14)]
 
@@ -130,12 +143,20 @@ def test_post_hoc_adjustment_is_evaluated_and_certified(settings, variants, data
 
 def test_balanced_accuracy_and_calibration_error():
     g = torch.Generator().manual_seed(0)
-    logits, labels = torch.randn(3, 400, 4, generator=g, dtype=torch.float64), torch.randint(0, 3, (400,), generator=g)
+    logits, labels = (
+        torch.randn(3, 400, 4, generator=g, dtype=torch.float64),
+        torch.randint(0, 3, (400,), generator=g),
+    )
     right, _, confidence = tasks.answers(logits, labels)
-    balanced, ece = tasks.balanced_accuracy(right, labels), tasks.calibration_error(right, confidence)
+    balanced, ece = (
+        tasks.balanced_accuracy(right, labels),
+        tasks.calibration_error(right, confidence),
+    )
     for run_logits, one, other in zip(logits.softmax(-1).numpy(), balanced, ece, strict=True):
         hit, sure, own = run_logits.argmax(1) == labels.numpy(), run_logits.max(1), labels.numpy()
-        assert one == pytest.approx(np.mean([hit[own == k].mean() for k in range(3)]))  # class 3 has no row
+        assert one == pytest.approx(
+            np.mean([hit[own == k].mean() for k in range(3)])
+        )  # class 3 has no row
         total = 0.0
         for m in range(15):
             inside = (sure > m / 15) & (sure <= (m + 1) / 15)
@@ -149,7 +170,14 @@ def test_balanced_accuracy_and_calibration_error():
 def test_groups_by_training_rows():
     labels = torch.tensor([k for k, n in enumerate((101, 100, 20, 19)) for _ in range(n)])
     found = {name: members.tolist() for name, members in tasks._groups(labels, 4).items()}
-    assert found == {"head": [0, 1], "middle": [2], "tail": [3], "many": [0], "medium": [1, 2], "few": [3]}
+    assert found == {
+        "head": [0, 1],
+        "middle": [2],
+        "tail": [3],
+        "many": [0],
+        "medium": [1, 2],
+        "few": [3],
+    }
     assert "few" not in tasks._groups(labels[:221], 3)
 
 
@@ -161,20 +189,31 @@ def long_tailed(variants, validation):
     return variant
 
 
-def test_an_uneven_validation_part_of_a_long_tail_selects_by_balanced_accuracy(settings, variants, data_folder):
+def test_an_uneven_validation_part_of_a_long_tail_selects_by_balanced_accuracy(
+    settings, variants, data_folder
+):
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     rows = variants["digits"]["indices"]["validation"]
     plain = run.prepare(settings, cell, [0], variants["digits"], data_folder).task
-    by_class = [[r for r, y in zip(rows, plain.y["validation"].tolist(), strict=True) if y == k] for k in range(10)]
+    by_class = [
+        [r for r, y in zip(rows, plain.y["validation"].tolist(), strict=True) if y == k]
+        for k in range(10)
+    ]
     even = [r for members in by_class for r in members[:10]]
     chosen = {
-        name: run.prepare(settings, cell, [0], long_tailed(variants, part), data_folder).task.selected_by
+        name: (
+            run.prepare(
+                settings, cell, [0], long_tailed(variants, part), data_folder
+            ).task.selected_by
+        )
         for name, part in {"even": even, "uneven": even[:-5]}.items()
     }
     assert plain.selected_by == "validation_accuracy"
     assert chosen == {"even": "validation_accuracy", "uneven": "validation_balanced_accuracy"}
     cell["config"]["training"] = {**cell["config"]["training"], "evaluations": 14}
-    ((record, _),) = run.train_seeds(settings, cell, [0], long_tailed(variants, even[:-5]), data_folder)
+    ((record, _),) = run.train_seeds(
+        settings, cell, [0], long_tailed(variants, even[:-5]), data_folder
+    )
     assert record["selected_by"] == "validation_balanced_accuracy"
     by = {kind: found["validation_balanced_accuracy"] for kind, found in record["metrics"].items()}
     assert by["selected"] >= max(by["last"], by["oracle"])

@@ -1,4 +1,6 @@
-"""docs/extend.md as a reader uses it: its files in a folder, its configuration, the workflow, the tables."""
+"""docs/extend.md as a reader uses it: its files in a folder, its configuration, the workflow, the
+tables.
+"""
 
 import json
 import os
@@ -17,19 +19,41 @@ ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/extend.md").read_text()
 FILES = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 SOURCES = {name: text for name, text in FILES.items() if name.endswith(".py")}
-FOLDERS = ("rules/curvature", "rules/weights", "models", "models/heads", "losses", "data/sources", "data/noise")
+FOLDERS = (
+    "rules/curvature",
+    "rules/weights",
+    "models",
+    "models/heads",
+    "losses",
+    "data/sources",
+    "data/noise",
+)
 
 pytestmark = pytest.mark.slow
 
 
 def run(folder, *command):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {key: value for key, value in os.environ.items() if key not in ("HSAC_DATA", "HSAC_MIRROR")}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**environment, "PATH": path})
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("HSAC_DATA", "HSAC_MIRROR")
+    }
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**environment, "PATH": path}
+    )
 
 
 def snakemake(folder, *arguments):
-    return run(folder, sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--config", "scale=mine")
+    return run(
+        folder,
+        sys.executable,
+        "-m",
+        "snakemake",
+        *arguments,
+        "--cores",
+        "2",
+        "--config",
+        "scale=mine",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +75,19 @@ def project(tmp_path_factory):
 def test_the_page_has_a_part_of_each_kind_in_under_25_lines():
     assert {str(Path(*Path(name).parts[1:-1])) for name in SOURCES} == set(FOLDERS)
     for name, text in SOURCES.items():
-        lines = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+        lines = [
+            line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")
+        ]
         assert len(lines) < 25, name
 
 
 @pytest.mark.parametrize(
     ("experiment", "methods"),
     [
-        ("stripes", ["sgd+signed", "lion+fixed@0.3", "sgd+fixed@0.3+smoothed", "sgd+euclidean+cosine"]),
+        (
+            "stripes",
+            ["sgd+signed", "lion+fixed@0.3", "sgd+fixed@0.3+smoothed", "sgd+euclidean+cosine"],
+        ),
         ("digits_mirrored", ["lion+signed+smoothed"]),
     ],
 )
@@ -68,12 +97,20 @@ def test_methods_are_in_the_tables_and_learned_something(project, experiment, me
     assert table["n_ok"].eq(2).all()
     chance = {"stripes": 100 / 3, "digits_mirrored": 10}[experiment]
     assert table["test_accuracy_percent"].gt(1.5 * chance).all(), table["test_accuracy_percent"]
-    moved = table["curvature"].drop([m for m in table.index if "euclidean" in m]).sub(0.3).abs().gt(1e-6)
+    moved = (
+        table["curvature"]
+        .drop([m for m in table.index if "euclidean" in m])
+        .sub(0.3)
+        .abs()
+        .gt(1e-6)
+    )
     assert moved.eq(["signed" in method for method in moved.index]).all()
 
 
 def records(project):
-    return [json.loads(path.read_text()) for path in (project / "results/mine/runs").rglob("seed*.json")]
+    return [
+        json.loads(path.read_text()) for path in (project / "results/mine/runs").rglob("seed*.json")
+    ]
 
 
 def test_records_name_exactly_the_files_of_their_parts(project):
@@ -98,7 +135,9 @@ def test_records_name_exactly_the_files_of_their_parts(project):
 
 
 def test_labels_were_corrupted_by_the_kind(project):
-    variant = json.loads(next((project / "data/variants/digits").glob("mirrored-*.json")).read_text())
+    variant = json.loads(
+        next((project / "data/variants/digits").glob("mirrored-*.json")).read_text()
+    )
     assert "counted from the other end" in variant["words"]
     assert 0.2 < variant["counts"]["wrong_share"] < 0.31
 
@@ -108,7 +147,8 @@ def test_list_shows_them(project):
     assert done.returncode == 0, done.stderr
     for name in SOURCES:
         assert any(
-            line.strip().startswith(Path(name).stem) and f"[{name}]" in line for line in done.stdout.splitlines()
+            line.strip().startswith(Path(name).stem) and f"[{name}]" in line
+            for line in done.stdout.splitlines()
         )
 
 
@@ -119,9 +159,24 @@ def test_a_second_run_does_nothing(project):
 @pytest.mark.parametrize(
     ("name", "old", "new", "methods"),
     [
-        ("rules/curvature/signed.py", "self.rate * step", "-self.rate * step", {"sgd+signed", "lion+signed+smoothed"}),
-        ("losses/smoothed.py", "logs.mean", "2 * logs.mean", {"sgd+fixed@0.3+smoothed", "lion+signed+smoothed"}),
-        ("data/noise/mirrored.py", "- 1 - given", "- 1 - 1 * given", {"sgd+fixed@0.3", "lion+signed+smoothed"}),
+        (
+            "rules/curvature/signed.py",
+            "self.rate * step",
+            "-self.rate * step",
+            {"sgd+signed", "lion+signed+smoothed"},
+        ),
+        (
+            "losses/smoothed.py",
+            "logs.mean",
+            "2 * logs.mean",
+            {"sgd+fixed@0.3+smoothed", "lion+signed+smoothed"},
+        ),
+        (
+            "data/noise/mirrored.py",
+            "- 1 - given",
+            "- 1 - 1 * given",
+            {"sgd+fixed@0.3", "lion+signed+smoothed"},
+        ),
         ("rules/weights/lion.py", '"""Sign', '"""The sign', set()),
     ],
 )
@@ -136,7 +191,9 @@ def test_stale_sees_an_edit(project, name, old, new, methods):
         path.write_text(text)
     assert done.returncode == 0, done.stderr
     named = {
-        line.split()[1] for line in done.stdout.splitlines() if line.endswith("code changed") or "code changed;" in line
+        line.split()[1]
+        for line in done.stdout.splitlines()
+        if line.endswith("code changed") or "code changed;" in line
     }
     assert named == methods
 
@@ -160,5 +217,6 @@ def test_a_broken_plugin_stops_the_workflow_with_one_line(project):
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if "profile" not in line]
     assert said == [
-        "hsac: my_parts/rules/curvature/signed.py: found class Sign; allowed is class Signed, named after the file"
+        "hsac: my_parts/rules/curvature/signed.py: found class Sign; allowed is class Signed, named"
+        " after the file"
     ]

@@ -13,9 +13,10 @@ import pytest
 import torch
 import yaml
 
-from hsac import cli, config, layout, stale
+from hsac import cli, config, layout
 from hsac.data import load_variant
 from hsac.files import file_sha256
+from hsac.ops import stale
 from hsac.report.why import beside_commands, find
 from hsac.train.run import prepare
 
@@ -26,16 +27,29 @@ TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "e
 
 
 def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--config", "scale=tiny"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *arguments,
+        "--cores",
+        "2",
+        "--config",
+        "scale=tiny",
+    ]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The workflow's files in a folder of their own, with a scale that searches, run up to its tables."""
+    """The workflow's files in a folder of their own, with a scale that searches, run up to its
+    tables.
+    """
     folder = tmp_path_factory.mktemp("project")
     for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
         source = ROOT / name
@@ -43,7 +57,11 @@ def project(tmp_path_factory):
     smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     digits = smoke["experiments"]["digits"] | {"training": TINY, "methods": METHODS, "rules": {}}
     digits.pop("informed")
-    tiny = {"seeds": [0, 1], "search": {"points": 3, "seeds": [100, 101]}, "experiments": {"digits": digits}}
+    tiny = {
+        "seeds": [0, 1],
+        "search": {"points": 3, "seeds": [100, 101]},
+        "experiments": {"digits": digits},
+    }
     tiny["theory"] = smoke["theory"] | {"studies": {}, "measured": []}
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
     snakemake(folder, "results/tiny/provenance")
@@ -62,7 +80,9 @@ def read(paths):
 
 
 def stored(results):
-    """Method -> records of its points, and of its own runs, by what lies in the results folder alone."""
+    """Method -> records of its points, and of its own runs, by what lies in the results folder
+    alone.
+    """
     found = {}
     for method in METHODS:
         records = read((results / "runs/digits" / method).rglob("seed*.json"))
@@ -88,12 +108,16 @@ def test_methods_of_one_weight_rule_tried_the_same_weight_parameters(inside):
     assert tried[0] == tried[1] == tried[2]
 
 
-def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_not(inside, tmp_path):
+def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_not(
+    inside, tmp_path
+):
     settings, results = inside
     for method, (points, own) in stored(results).items():
         scores = {}
         for record in points:
-            scores.setdefault(record["config_hash"], []).append(record["metrics"]["selected"]["validation_accuracy"])
+            scores.setdefault(record["config_hash"], []).append(
+                record["metrics"]["selected"]["validation_accuracy"]
+            )
         best = max(sum(values) / len(values) for values in scores.values())
         (chosen,) = {record["config_hash"] for record in own}
         assert sum(scores[chosen]) / len(scores[chosen]) == best
@@ -112,7 +136,14 @@ def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_
                 run["sha256"] = file_sha256(copy / run["path"])
             (copy / index.name).write_text(json.dumps(listed))
             indexes.append(str(copy / index.name))
-        given = ["--settings", str(results / "settings.json"), "--experiment", "digits", "--method", method]
+        given = [
+            "--settings",
+            str(results / "settings.json"),
+            "--experiment",
+            "digits",
+            "--method",
+            method,
+        ]
         output = tmp_path / f"{method}.json"
         assert cli.main(["tune", *given, "--candidates", *indexes, "--output", str(output)]) == 0
         assert output.read_bytes() == layout.point_path(results, cell).read_bytes()
@@ -122,7 +153,13 @@ def test_all_methods_start_from_the_same_weights_and_see_the_same_batches(inside
     settings, _ = inside
     variant = load_variant(layout.variant_path(settings["experiments"]["digits"]))
     made = [
-        prepare(settings, config.cell(settings, "digits", method, point), [0, 1], variant, layout.data_root())
+        prepare(
+            settings,
+            config.cell(settings, "digits", method, point),
+            [0, 1],
+            variant,
+            layout.data_root(),
+        )
         for method in METHODS
         for point in (0, 1)
     ]
@@ -131,7 +168,11 @@ def test_all_methods_start_from_the_same_weights_and_see_the_same_batches(inside
     batches = [[one.task.batch("batches") for _ in range(3)] for one in made]
     for other in batches[1:]:
         for mine, theirs in zip(batches[0], other, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True) if isinstance(a, torch.Tensor))
+            assert all(
+                torch.equal(a, b)
+                for a, b in zip(mine, theirs, strict=True)
+                if isinstance(a, torch.Tensor)
+            )
 
 
 def test_the_table_says_what_was_tried_chosen_and_paid(inside):
@@ -139,7 +180,9 @@ def test_the_table_says_what_was_tried_chosen_and_paid(inside):
     assert (table["points_tried"] == 3).all()
     for method, (points, own) in stored(inside[1]).items():
         assert table.loc[method, "chosen"] == own[0]["chosen"]
-        assert table.loc[method, "search_gradients"] == sum(record["gradients"] for record in points)
+        assert table.loc[method, "search_gradients"] == sum(
+            record["gradients"] for record in points
+        )
         assert table.loc[method, "gradients"] == own[0]["gradients"]
     shown = (inside[1] / "tables/digits.md").read_text()
     assert all(heading in shown for heading in ("Points tried", "Chosen", "Search gradients"))
@@ -183,8 +226,20 @@ def test_a_choice_that_was_edited_is_refused(inside, tmp_path, capsys):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"chosen": (content["chosen"] + 1) % 3}))
     index = layout.index_path(tmp_path / "results", cell, 0)
-    given = ["--settings", str(results / "settings.json"), "--experiment", "digits", "--method", "sgd+hsac"]
-    given += ["--variant", str(layout.variant_path(settings["experiments"]["digits"])), "--index", str(index)]
+    given = [
+        "--settings",
+        str(results / "settings.json"),
+        "--experiment",
+        "digits",
+        "--method",
+        "sgd+hsac",
+    ]
+    given += [
+        "--variant",
+        str(layout.variant_path(settings["experiments"]["digits"])),
+        "--index",
+        str(index),
+    ]
     assert cli.main(["train", *given, "--seeds", "0", "1", "--point", str(path)]) == 0
     capsys.readouterr()
     assert cli.main(["gather", *given[:2], "--results", str(tmp_path / "results")]) == 2

@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent.parent
 TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
 CELLS = {
     "a mean": (("digits", "sgd+fixed@0.3", "test_accuracy_percent"), {"sgd+fixed@0.3"}, set()),
-    "a grid": (("digits", "sgd+grid", "test_accuracy_percent"), {"sgd+fixed@0.3", "sgd+fixed@1"}, set()),
+    "a grid": (
+        ("digits", "sgd+grid", "test_accuracy_percent"),
+        {"sgd+fixed@0.3", "sgd+fixed@1"},
+        set(),
+    ),
     "a certificate": (
         ("certificates", "digits / sgd+fixed@0.3 / start weights", "bound_percent"),
         {"sgd+fixed@0.3"},
@@ -27,7 +31,10 @@ CELLS = {
 
 
 def shell(folder: Path, lines: list[str]) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
     command = ["bash", "-e", "-c", "\n".join(lines)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,10 +54,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"],
     }
     digits.pop("informed")
-    theory = smoke["theory"] | {"studies": {"coverage": {"samples": 20, "points": [50], "draws": 100}}}
+    theory = smoke["theory"] | {
+        "studies": {"coverage": {"samples": 20, "points": [50], "draws": 100}}
+    }
     tiny = {"seeds": [0, 1], "experiments": {"digits": digits}, "theory": theory}
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
-    shell(folder, ["snakemake results/tiny/provenance --cores 2 --config scale=tiny 'seeds=[0,1,2]'"])
+    shell(
+        folder, ["snakemake results/tiny/provenance --cores 2 --config scale=tiny 'seeds=[0,1,2]'"]
+    )
     return folder
 
 
@@ -65,15 +76,27 @@ def times(folder: Path, pattern: str) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "trained", "measured"), CELLS.values(), ids=CELLS)
-def test_the_commands_compute_this_cell_and_nothing_else(project, monkeypatch, asked, trained, measured):
+def test_the_commands_compute_this_cell_and_nothing_else(
+    project, monkeypatch, asked, trained, measured
+):
     monkeypatch.chdir(project)
     answer = find(Path("results/tiny"), *asked)
-    kept = {item[1] for cell in answer.cells for item in answer.sidecar["cells"][cell]["measured"] if measured}
-    rows = {path: path.stat().st_mtime_ns for path in project.glob("results/tiny/theory/landscape/digits/*.json")}
+    kept = {
+        item[1]
+        for cell in answer.cells
+        for item in answer.sidecar["cells"][cell]["measured"]
+        if measured
+    }
+    rows = {
+        path: path.stat().st_mtime_ns
+        for path in project.glob("results/tiny/theory/landscape/digits/*.json")
+    }
     weights = times(project / "results/tiny/runs", "digits/*/*/*.npy")
     value = answer.stated
 
-    assert shell(project, beside_commands(answer)) == "" or not trained  # diff is silent: the same weights
+    assert (
+        shell(project, beside_commands(answer)) == "" or not trained
+    )  # diff is silent: the same weights
     assert times(project / "results/tiny/runs", "digits/*/*/*.npy") == weights
 
     shell(project, in_place_commands(answer))

@@ -1,4 +1,5 @@
-"""The workstation scale, made small, in a network namespace that has no network: the mirror is all there is.
+"""The workstation scale, made small, in a network namespace that has no network: the mirror is all
+there is.
 
 One experiment a dataset and setting; `HSAC_TEST_WHOLE=1` takes all.
 """
@@ -35,7 +36,10 @@ def small(experiment):
         variant |= {"largest": 50, "factor": 10}
         variant.pop("carve", None)
     method = f"{experiment['reference'].partition('+')[0]}+hsac"
-    training = experiment["training"] | {"epochs": 12 if experiment["training"]["batch"] == 1 else 1, "evaluations": 1}
+    training = experiment["training"] | {
+        "epochs": 12 if experiment["training"]["batch"] == 1 else 1,
+        "evaluations": 1,
+    }
     training["epochs"] = 1 if variant["recipe"] == "episodes" else training["epochs"]
     kept = {key: value for key, value in experiment.items() if key != "informed"}
     alone = {"methods": [method], "reference": method, "seeds": [0]}
@@ -57,7 +61,10 @@ def test_the_workstation_scale_needs_nothing_but_the_mirror(mirror, tmp_path):
     (tmp_path / "config/small.yaml").write_text(yaml.safe_dump(scale))
     command = [*alone, sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=small"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {k: v for k, v in os.environ.items() if k != "HSAC_DATA"} | {"PATH": path, "HSAC_MIRROR": str(mirror)}
+    environment = {k: v for k, v in os.environ.items() if k != "HSAC_DATA"} | {
+        "PATH": path,
+        "HSAC_MIRROR": str(mirror),
+    }
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     runs = pd.read_parquet(tmp_path / "results/small/runs.parquet")

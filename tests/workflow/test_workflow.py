@@ -17,9 +17,20 @@ TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "e
 
 
 def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=tiny", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        "--config",
+        "scale=tiny",
+        *arguments,
+    ]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +41,18 @@ def project(tmp_path_factory):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["experiments"]
-    digits = smoke["digits"] | {"training": TINY, "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"]}
+    digits = smoke["digits"] | {
+        "training": TINY,
+        "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"],
+    }
     digits |= {"informed": ["sgd+fixed@0.3"], "hypergradient": {"method": "sgd+fixed@0.3"}}
     disease = smoke["disease"] | {"training": TINY | {"epochs": 3}, "methods": ["adam+fixed@0.3"]}
     theory = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["theory"]
-    tiny = {"seeds": [0, 1], "theory": theory, "experiments": {"digits": digits, "disease": disease}}
+    tiny = {
+        "seeds": [0, 1],
+        "theory": theory,
+        "experiments": {"digits": digits, "disease": disease},
+    }
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,7 +69,10 @@ def jobs(folder, *arguments):
 def test_a_bare_dry_run_at_the_root_lists_jobs():
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--nolock"]
     done = subprocess.run(
-        [*command, "--config", "seeds=[0,1,2,3,4,5,6,7,8,9,999]"], cwd=ROOT, capture_output=True, text=True
+        [*command, "--config", "seeds=[0,1,2,3,4,5,6,7,8,9,999]"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
@@ -59,7 +80,16 @@ def test_a_bare_dry_run_at_the_root_lists_jobs():
 
 
 def test_a_misspelt_target_is_named(project):
-    command = [sys.executable, "-m", "snakemake", "reslts", "--cores", "1", "--config", "scale=tiny"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "reslts",
+        "--cores",
+        "1",
+        "--config",
+        "scale=tiny",
+    ]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode != 0
     assert "No rule to produce reslts" in done.stderr
@@ -68,7 +98,11 @@ def test_a_misspelt_target_is_named(project):
 
 @pytest.mark.parametrize(
     ("pattern", "rule"),
-    [("tables", "tables"), ("runs.parquet", "gather"), ("runs/digits/sgd+learned/*/block0.json", "train")],
+    [
+        ("tables", "tables"),
+        ("runs.parquet", "gather"),
+        ("runs/digits/sgd+learned/*/block0.json", "train"),
+    ],
 )
 def test_what_is_deleted_is_made_again(project, pattern, rule):
     (path,) = (project / "results/tiny").glob(pattern)
@@ -82,7 +116,11 @@ def test_what_is_deleted_is_made_again(project, pattern, rule):
 def test_files_from_the_future_are_no_obstacle(project):
     results = project / "results/tiny"
     future = (results / "runs.parquet").stat().st_mtime + 4e7
-    dated = [path for path in [results / "runs.parquet", *(results / "cost").rglob("*")] if path.is_file()]
+    dated = [
+        path
+        for path in [results / "runs.parquet", *(results / "cost").rglob("*")]
+        if path.is_file()
+    ]
     for path in dated:
         os.utime(path, (future, future))
     tables = {path: path.read_bytes() for path in (results / "tables").iterdir()}
@@ -104,7 +142,9 @@ def test_outputs(project):
     assert "<html" in page[:500]
     assert 'id="figure-data-disease"' in page
     runs = pd.read_parquet(results / "runs.parquet")
-    assert {"setting", "dataset", "variant", "model", "method", "seed", "status"} <= set(runs.columns)
+    assert {"setting", "dataset", "variant", "model", "method", "seed", "status"} <= set(
+        runs.columns
+    )
     assert len(runs) == 8
     claims = json.loads((results / "claims.json").read_text())
     assert all({"setting", "claim", "verdict"} <= set(claim) for claim in claims)
@@ -113,7 +153,10 @@ def test_outputs(project):
 def test_theory_is_part_of_it(project):
     theory = project / "results/tiny/theory"
     rows = pd.read_csv(theory / "landscape/digits.csv")
-    assert set(rows["method"]) == {"sgd+fixed@0.3", "sgd+fixed@1"}  # the grid's candidates are measured, too
+    assert set(rows["method"]) == {
+        "sgd+fixed@0.3",
+        "sgd+fixed@1",
+    }  # the grid's candidates are measured, too
     assert rows["top_eigenvalue"].gt(0).all()
     assert set(pd.read_csv(theory / "informed/digits.csv")["posterior"]) == {"prior", "trained on"}
     assert set(pd.read_csv(theory / "hypergradient/digits.csv")["objective"]) == {"loss", "worst"}
@@ -128,7 +171,13 @@ def test_snakemakes_own_report(project, tmp_path):
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(tmp_path / "report.zip") as report:
         names = {Path(name).name for name in report.namelist()}
-    assert {"digits.csv", "digits.png", "accuracy_by_method.png", "approximation.png", "index.html"} <= names
+    assert {
+        "digits.csv",
+        "digits.png",
+        "accuracy_by_method.png",
+        "approximation.png",
+        "index.html",
+    } <= names
 
 
 def test_a_second_run_does_nothing(project):
@@ -156,7 +205,9 @@ def test_a_new_seed_trains_only_itself(project):
 def test_a_new_seed_of_a_bundle_and_another_size_of_bundles_are_seen_at_once(project):
     """Though the settings, which the bundles that there are have, change as well."""
     assert jobs(project, "seeds=[0,1,2]")["train"] == 4
-    assert jobs(project, "bundle=1")["train"] == 8  # the first bundle of each cell is another, the second new
+    assert (
+        jobs(project, "bundle=1")["train"] == 8
+    )  # the first bundle of each cell is another, the second new
 
 
 def test_a_new_method_trains_only_itself(project):
@@ -192,7 +243,9 @@ def test_a_truncated_data_file_is_named_and_runs_are_kept(project):
     folder = project / "data/raw/digits"
     arrays = folder / "arrays.npz"
     whole = arrays.read_bytes()
-    before = sorted(p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json"))
+    before = sorted(
+        p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json")
+    )
     try:
         arrays.write_bytes(whole[: len(whole) // 2])
         done = snakemake(project, "seeds=[0,1,20]")
@@ -201,5 +254,7 @@ def test_a_truncated_data_file_is_named_and_runs_are_kept(project):
         assert "Traceback" not in done.stderr
     finally:
         arrays.write_bytes(whole)
-    after = sorted(p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json"))
+    after = sorted(
+        p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json")
+    )
     assert before == [time for time in after if time in before]

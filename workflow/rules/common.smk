@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from hsac import config as configuration
-from hsac import accounting, arrays, fingerprint, future, layout, plugins, takeover
+from hsac.ops import slurm_accounting, slurm_arrays, file_dates, workflow_lock
+from hsac.study import fingerprint
+from hsac import layout, plugins
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
@@ -18,7 +20,7 @@ from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
 # a task of a job array begins as the first task's job
-own_call = arrays.own_call(sys.argv, os.environ)
+own_call = slurm_arrays.own_call(sys.argv, os.environ)
 if own_call:
     os.execlp("sh", "sh", "-c", own_call)
 
@@ -41,7 +43,7 @@ except InputError as error:
     os._exit(2)  # the line above says it all: no traceback, no second message
 
 if workflow.is_main_process:
-    takeover.clear()
+    workflow_lock.clear()
     # quiet: errors and warnings only, which `quiet: all` would drop, too; a dry run lists its jobs
     if {Quietness.RULES, Quietness.PROGRESS} <= set(
         workflow.output_settings.quiet or ()
@@ -218,16 +220,16 @@ wildcard_constraints:
 
 onstart:
     try:
-        accounting.check(
+        slurm_accounting.check(
             getattr(workflow.executor_settings, "status_command", None)
         )
-        lock = takeover.hold() if workflow.execution_settings.lock else None
+        lock = workflow_lock.hold() if workflow.execution_settings.lock else None
     except InputError as error:
         print(f"hsac: {error}", file=sys.stderr)
         os._exit(2)
     if lock:
         atexit.register(lock.close)
-    late = future.mend([Path(RESULTS), layout.data_root()])
+    late = file_dates.mend([Path(RESULTS), layout.data_root()])
     if late:
         print(
             f"hsac: {late} files were dated in the future, by a clock that was ahead; they are dated now",

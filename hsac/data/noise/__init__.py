@@ -1,4 +1,5 @@
-"""Kinds of label noise, one file each. A configuration names one beside its parameters: ``{kind: pair, rate: 0.4}``.
+"""Kinds of label noise, one file each. A configuration names one beside its parameters: ``{kind:
+pair, rate: 0.4}``.
 
 A kind is a frozen dataclass with
 
@@ -12,7 +13,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from hsac.registry import require
+from hsac.parts import require
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,7 +26,11 @@ class Noise(Protocol):
     @property
     def words(self) -> str: ...
     def corrupt(
-        self, arrays: Arrays, rows: np.ndarray, stream: np.random.Generator, common: np.random.Generator
+        self,
+        arrays: Arrays,
+        rows: np.ndarray,
+        stream: np.random.Generator,
+        common: np.random.Generator,
     ) -> np.ndarray: ...
 
 

@@ -7,9 +7,11 @@ from typing import ClassVar
 import numpy as np
 
 from hsac.data.noise import Arrays, classes_of
-from hsac.registry import require
+from hsac.parts import require
 
-UNIT = 10**6  # rates and probabilities are whole millionths: a last digit that two machines differ in is rounded away
+UNIT = (
+    10**6
+)  # rates and probabilities are whole millionths: a last digit that two machines differ in is rounded away
 STEPS = 256  # of a weight, per unit
 SPREAD = 0.1  # standard deviation of the rates
 CHUNK = 4096  # images read at once
@@ -19,14 +21,15 @@ CHUNK = 4096  # images read at once
 class Instance:
     """Labels replaced at a rate of their image's own, by a class that the image decides.
 
-    Each image has a rate q from a normal around ``rate`` with standard deviation 0.1, truncated to [0, 1], and is
-    mislabelled with probability q; another class j then has the probability softmax(x W_y)_j, where x are its pixels
-    (less the mean of all non-test pixels, in units of their standard deviation) and W_y (pixels x classes) standard
-    normal weights, one matrix a true class y, the same for training and validation. The truncation moves the mean rate
-    towards a half (0.129 at 0.1, 0.206 at 0.2). Centred pixels and weights (in steps of 1/256) are whole numbers, so
-    their products are exact and the same on every machine. Raises InputError for a rate outside [0.1, 0.9]. Source: Xia
-    et al., Part-dependent Label Noise: Towards Instance-dependent Label Noise, NeurIPS 2020 (algorithm 2 of its
-    appendix).
+    Each image has a rate q from a normal around ``rate`` with standard deviation 0.1, truncated to
+    [0, 1], and is mislabelled with probability q; another class j then has the probability
+    softmax(x W_y)_j, where x are its pixels (less the mean of all non-test pixels, in units of
+    their standard deviation) and W_y (pixels x classes) standard normal weights, one matrix a true
+    class y, the same for training and validation. The truncation moves the mean rate towards a half
+    (0.129 at 0.1, 0.206 at 0.2). Centred pixels and weights (in steps of 1/256) are whole numbers,
+    so their products are exact and the same on every machine. Raises InputError for a rate outside
+    [0.1, 0.9]. Source: Xia et al., Part-dependent Label Noise: Towards Instance-dependent Label
+    Noise, NeurIPS 2020 (algorithm 2 of its appendix).
     """
 
     exact: ClassVar[bool] = False
@@ -38,13 +41,17 @@ class Instance:
     @property
     def words(self) -> str:
         return (
-            f"training and validation labels replaced with a probability of each image's own (normal around "
-            f"{self.rate:g}, deviation {SPREAD:g}, within 0 and 1) by another class drawn from the softmax of random "
-            "projections of its pixels"
+            "training and validation labels replaced with a probability of each image's own"
+            f" (normal around {self.rate:g}, deviation {SPREAD:g}, within 0 and 1) by another class"
+            " drawn from the softmax of random projections of its pixels"
         )
 
     def corrupt(
-        self, arrays: Arrays, rows: np.ndarray, stream: np.random.Generator, common: np.random.Generator
+        self,
+        arrays: Arrays,
+        rows: np.ndarray,
+        stream: np.random.Generator,
+        common: np.random.Generator,
     ) -> np.ndarray:
         """Labels int64 (n,) that ``rows`` are given."""
         given, image = arrays["label"][rows], arrays["image"]
@@ -64,12 +71,16 @@ class Instance:
         """Rates (n,) in millionths, drawn again until they are within [0, 1]."""
         rates = np.full(n, -1.0)
         while len(outside := np.flatnonzero((rates < 0) | (rates > UNIT))):
-            rates[outside] = np.rint((self.rate + SPREAD * stream.standard_normal(len(outside))) * UNIT)
+            rates[outside] = np.rint(
+                (self.rate + SPREAD * stream.standard_normal(len(outside))) * UNIT
+            )
         return rates
 
 
 def _moments(image: np.ndarray, rows: np.ndarray) -> tuple[int, float]:
-    """Mean of the pixels of ``rows``, rounded down, and their standard deviation (1 where all are the same)."""
+    """Mean of the pixels of ``rows``, rounded down, and their standard deviation (1 where all are
+    the same).
+    """
     count = np.zeros(256, dtype=np.int64)
     for some in np.array_split(rows, len(rows) // CHUNK + 1):
         count += np.bincount(image[some].ravel(), minlength=256)
@@ -79,8 +90,9 @@ def _moments(image: np.ndarray, rows: np.ndarray) -> tuple[int, float]:
 
 
 def _drawn(logits: np.ndarray, own: int, point: np.ndarray) -> np.ndarray:
-    """Classes (n,) other than ``own``, each the one in whose part of [0, UNIT), as wide as its probability, the point
-    falls."""
+    """Classes (n,) other than ``own``, each the one in whose part of [0, UNIT), as wide as its
+    probability, the point falls.
+    """
     logits[:, own] = -np.inf
     weight = np.exp(logits - logits.max(1, keepdims=True))
     edge = np.rint(weight.cumsum(1) / weight.sum(1, keepdims=True) * UNIT)

@@ -12,9 +12,9 @@ from hsac.data.noise import Arrays, check_rate, classes_of, some
 class SymmetricInclusive:
     """Labels replaced by a uniform draw from all classes, their own included.
 
-    Of n labels round(rate * n), drawn at random, are replaced, so rate * (C - 1) / C of them are wrong on average.
-    Raises InputError for a rate outside [0, 1]. Source: Patrini et al., Making Deep Neural Networks Robust to Label
-    Noise, CVPR 2017.
+    Of n labels round(rate * n), drawn at random, are replaced, so rate * (C - 1) / C of them are
+    wrong on average. Raises InputError for a rate outside [0, 1]. Source: Patrini et al., Making
+    Deep Neural Networks Robust to Label Noise, CVPR 2017.
     """
 
     exact: ClassVar[bool] = False
@@ -31,7 +31,11 @@ class SymmetricInclusive:
         )
 
     def corrupt(
-        self, arrays: Arrays, rows: np.ndarray, stream: np.random.Generator, common: np.random.Generator
+        self,
+        arrays: Arrays,
+        rows: np.ndarray,
+        stream: np.random.Generator,
+        common: np.random.Generator,
     ) -> np.ndarray:
         """Labels int64 (n,) that ``rows`` are given."""
         given = arrays["label"][rows]

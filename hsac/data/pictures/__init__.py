@@ -1,6 +1,8 @@
-"""Pictures of datasets: a contact sheet of images, a drawing and the shape of a graph, who labels what as what.
+"""Pictures of datasets: a contact sheet of images, a drawing and the shape of a graph, who labels
+what as what.
 
-The drawings share colours and layout with the report's figures (`hsac.report.figures.style`); nothing here needs torch.
+The drawings share colours and layout with the report's figures (`hsac.report.figures.style`);
+nothing here needs torch.
 """
 
 from pathlib import Path
@@ -17,7 +19,8 @@ KINDS = {"images": sheet.draw, "graph": graph.draw, "labels": confusion.draw}
 
 
 def write_picture(name: str, root: Path, path: Path) -> None:
-    """Draw a fetched dataset: ``path`` (a .png), the same as .pdf, and as .json caption, numbers and content hash.
+    """Draw a fetched dataset: ``path`` (a .png), the same as .pdf, and as .json caption, numbers
+    and content hash.
 
     Raises InputError for another ending, for an unknown dataset and for one that was not fetched.
     """
@@ -27,4 +30,7 @@ def write_picture(name: str, root: Path, path: Path) -> None:
     figure, caption, numbers = KINDS[entry(name).kind](name, arrays)
     save(figure, path.with_suffix(""))
     content = {"sha256": sha256, "verified": verdict(entry(name), root)}
-    write_json(path.with_suffix(".json"), {"dataset": name, **content, "caption": caption, "numbers": numbers})
+    write_json(
+        path.with_suffix(".json"),
+        {"dataset": name, **content, "caption": caption, "numbers": numbers},
+    )

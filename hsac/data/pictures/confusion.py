@@ -11,13 +11,17 @@ from hsac.report.figures.style import grid
 
 
 def draw(name: str, arrays: Arrays) -> tuple[Figure, str, dict[str, Any]]:
-    """A panel a column of labels: the share of each official class (row) that got each label (column).
+    """A panel a column of labels: the share of each official class (row) that got each label
+    (column).
 
-    The official labels of a column are ``clean_label``, or the other ``clean_…`` column of as many classes when it is
-    coarse. Returns figure, caption and numbers (share of rows that differ, by column).
+    The official labels of a column are ``clean_label``, or the other ``clean_…`` column of as many
+    classes when it is coarse. Returns figure, caption and numbers (share of rows that differ, by
+    column).
     """
     columns = sorted(column for column in arrays if not column.startswith("clean"))
-    figure, axes = grid(1, len(columns), 2.6, 2.8, f"{name}: {len(arrays['clean_label']):,} labels given by people")
+    figure, axes = grid(
+        1, len(columns), 2.6, 2.8, f"{name}: {len(arrays['clean_label']):,} labels given by people"
+    )
     differ = {}
     for panel, column in zip(axes[0], columns, strict=True):
         official = arrays["clean_coarse_label" if "coarse" in column else "clean_label"]
@@ -33,5 +37,8 @@ def draw(name: str, arrays: Arrays) -> tuple[Figure, str, dict[str, Any]]:
             axis.set_major_locator(MaxNLocator(6, integer=True))
     axes[0, 0].set_ylabel("official class")
     figure.colorbar(shown, ax=axes[0].tolist(), shrink=0.7, label="share of the class")
-    caption = f"{name}: the share of each official class (rows) that people gave each label (columns of a panel)."
+    caption = (
+        f"{name}: the share of each official class (rows) that people gave each label (columns of a"
+        " panel)."
+    )
     return figure, caption, {"differ": differ}

@@ -21,22 +21,32 @@ DRAWN, BRANCHES = 500, 6
 def draw(name: str, arrays: Arrays) -> tuple[Figure, str, dict[str, Any]]:
     """The graph, its degrees and the sizes of its classes. Returns figure, caption and numbers.
 
-    A tree is drawn whole, node 0 in the middle; of another graph a part: from the node with the most neighbours,
-    breadth first, at most ``BRANCHES`` new neighbours of each node, ``DRAWN`` nodes, with all edges between them.
+    A tree is drawn whole, node 0 in the middle; of another graph a part: from the node with the
+    most neighbours, breadth first, at most ``BRANCHES`` new neighbours of each node, ``DRAWN``
+    nodes, with all edges between them.
     """
     edge, y, nodes = arrays["edge"], arrays["y"], len(arrays["y"])
     shape = numbers(arrays)
     classes = (
-        [str(word) for word in arrays["classes"]] if "classes" in arrays else [f"class {c}" for c in range(y.max() + 1)]
+        [str(word) for word in arrays["classes"]]
+        if "classes" in arrays
+        else [f"class {c}" for c in range(y.max() + 1)]
     )
     tree = shape["tree"]
     kept = np.arange(nodes) if tree else sampled(edge, nodes)
     place = radial(edge, nodes) if tree else spread(edge, kept)
-    title = f"{name}: {nodes:,} nodes, {edge.shape[1]:,} edges, {arrays['x'].shape[1]:,} features, {delta(shape)}"
+    title = (
+        f"{name}: {nodes:,} nodes, {edge.shape[1]:,} edges, {arrays['x'].shape[1]:,} features,"
+        f" {delta(shape)}"
+    )
     figure, axes = grid(2, 3, 3.7, 3.2, title)
     panels = _panels(axes)
     _drawing(panels[0], edge, y, kept, place)
-    whole = "the whole tree, node 0 in the middle" if tree else f"{len(kept):,} nodes around the best connected one"
+    whole = (
+        "the whole tree, node 0 in the middle"
+        if tree
+        else f"{len(kept):,} nodes around the best connected one"
+    )
     panels[0].set_title(whole)
     _degrees(panels[1], np.bincount(edge.ravel(), minlength=nodes))
     _sizes(panels[2], np.bincount(y, minlength=len(classes)), classes)
@@ -44,13 +54,17 @@ def draw(name: str, arrays: Arrays) -> tuple[Figure, str, dict[str, Any]]:
         Line2D([], [], linestyle="", marker="o", markersize=5, color=CLASSES[c], label=word)
         for c, word in enumerate(classes)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(classes), 4), frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(classes), 4), frameon=False
+    )
     caption = f"{name}: {whole}; degrees and class sizes of all nodes. {described(shape)}"
     return figure, caption, shape
 
 
 def numbers(arrays: Arrays) -> dict[str, Any]:
-    """The shape of a graph: components, degrees, homophily (edges that join one class), hyperbolicity."""
+    """The shape of a graph: components, degrees, homophily (edges that join one class),
+    hyperbolicity.
+    """
     edge, y = arrays["edge"], arrays["y"]
     nodes = len(y)
     degree = np.bincount(edge.ravel(), minlength=nodes)
@@ -76,15 +90,22 @@ def numbers(arrays: Arrays) -> dict[str, Any]:
 
 def described(shape: dict[str, Any]) -> str:
     """The shape of a graph in sentences."""
-    parts = f"{shape['components']:,} connected components, the largest with {shape['largest_component']:,} nodes"
-    looked = "all quadruples" if shape["delta_exact"] else "the largest of 200,000 sampled quadruples, a lower bound"
+    parts = (
+        f"{shape['components']:,} connected components, the largest with"
+        f" {shape['largest_component']:,} nodes"
+    )
+    looked = (
+        "all quadruples"
+        if shape["delta_exact"]
+        else "the largest of 200,000 sampled quadruples, a lower bound"
+    )
     if shape["tree"]:
         looked = "as for every tree"
     return (
-        f"{'Connected' if shape['components'] == 1 else parts}; {100 * shape['homophily']:.0f} % of edges join nodes "
-        f"of one class. Gromov's {delta(shape)} by the four-point condition ({looked}); its mean is "
-        f"{shape['delta_mean']:.2f}, and 2δ over the largest distance seen, {shape['diameter']}, is "
-        f"{shape['delta_relative']:.2f}."
+        f"{'Connected' if shape['components'] == 1 else parts}; {100 * shape['homophily']:.0f} % of"
+        f" edges join nodes of one class. Gromov's {delta(shape)} by the four-point condition"
+        f" ({looked}); its mean is {shape['delta_mean']:.2f}, and 2δ over the largest distance"
+        f" seen, {shape['diameter']}, is {shape['delta_relative']:.2f}."
     )
 
 
@@ -94,8 +115,10 @@ def delta(shape: dict[str, Any]) -> str:
 
 
 def radial(edge: np.ndarray, nodes: int) -> np.ndarray:
-    """Places (nodes, 2) of a tree's nodes: the radius is the depth below node 0, leaves have equal angles in the order
-    of a depth-first walk, an inner node lies in the middle of its outermost leaves."""
+    """Places (nodes, 2) of a tree's nodes: the radius is the depth below node 0, leaves have equal
+    angles in the order of a depth-first walk, an inner node lies in the middle of its outermost
+    leaves.
+    """
     near: list[list[int]] = [[] for _ in range(nodes)]
     for a, b in edge.T.tolist():
         near[a].append(b)
@@ -128,7 +151,9 @@ def sampled(edge: np.ndarray, nodes: int) -> np.ndarray:
     start = int(np.bincount(edge.ravel(), minlength=nodes).argmax())
     seen, queue = {start}, [start]
     for node in queue:
-        fresh = [other for other in stream.permutation(sorted(near[node])).tolist() if other not in seen]
+        fresh = [
+            other for other in stream.permutation(sorted(near[node])).tolist() if other not in seen
+        ]
         for other in fresh[: min(BRANCHES, DRAWN - len(seen))]:
             seen.add(other)
             queue.append(other)
@@ -136,14 +161,18 @@ def sampled(edge: np.ndarray, nodes: int) -> np.ndarray:
 
 
 def spread(edge: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Places (kept, 2) of a connected part: springs from a start where distance on paper follows that in the graph."""
+    """Places (kept, 2) of a connected part: springs from a start where distance on paper follows
+    that in the graph.
+    """
     inside = np.isin(edge, kept).all(axis=0)
     graph = nx.Graph()
     graph.add_nodes_from(range(len(kept)))
     graph.add_edges_from(np.searchsorted(kept, edge[:, inside]).T.tolist())
     local = np.searchsorted(kept, edge[:, inside])
     start = _scaled(distances(local, len(kept), np.arange(len(kept))))
-    placed = nx.spring_layout(graph, pos=dict(enumerate(start)), k=2.5 / np.sqrt(len(kept)), iterations=150, seed=0)
+    placed = nx.spring_layout(
+        graph, pos=dict(enumerate(start)), k=2.5 / np.sqrt(len(kept)), iterations=150, seed=0
+    )
     return np.array([placed[node] for node in range(len(kept))])
 
 
@@ -168,11 +197,17 @@ def _panels(axes: np.ndarray) -> tuple[Axes, Axes, Axes]:
     return large, axes[0, 2], axes[1, 2]
 
 
-def _drawing(panel: Axes, edge: np.ndarray, y: np.ndarray, kept: np.ndarray, place: np.ndarray) -> None:
+def _drawing(
+    panel: Axes, edge: np.ndarray, y: np.ndarray, kept: np.ndarray, place: np.ndarray
+) -> None:
     inside = np.isin(edge, kept).all(axis=0)
     lines = place[np.searchsorted(kept, edge[:, inside])].transpose(1, 0, 2)
-    faint = float(np.clip(800 / max(lines.shape[0], 1), 0.12, 0.8))  # so that a dense part is no grey patch
-    panel.add_collection(LineCollection(list(lines), colors="#777777", linewidths=0.4, alpha=faint, zorder=1))
+    faint = float(
+        np.clip(800 / max(lines.shape[0], 1), 0.12, 0.8)
+    )  # so that a dense part is no grey patch
+    panel.add_collection(
+        LineCollection(list(lines), colors="#777777", linewidths=0.4, alpha=faint, zorder=1)
+    )
     colours = [CLASSES[c % len(CLASSES)] for c in y[kept]]
     size = 9 if len(kept) > 1200 else 14
     panel.scatter(place[:, 0], place[:, 1], s=size, c=colours, linewidths=0, zorder=2)
@@ -182,7 +217,9 @@ def _drawing(panel: Axes, edge: np.ndarray, y: np.ndarray, kept: np.ndarray, pla
 def _degrees(panel: Axes, degree: np.ndarray) -> None:
     """How many nodes have at least so many neighbours, both axes logarithmic."""
     values, counts = np.unique(degree[degree > 0], return_counts=True)
-    panel.plot(values, counts[::-1].cumsum()[::-1], marker="o", markersize=3, linewidth=1, color=CLASSES[0])
+    panel.plot(
+        values, counts[::-1].cumsum()[::-1], marker="o", markersize=3, linewidth=1, color=CLASSES[0]
+    )
     panel.set(xscale="log", yscale="log", xlabel="degree", ylabel="nodes with at least it")
     log_axis(panel.xaxis)
     log_axis(panel.yaxis)

@@ -13,8 +13,10 @@ QUADRUPLES = 200_000
 
 
 class Hyperbolicity(NamedTuple):
-    """``largest`` and ``mean`` of δ over the sampled quadruples, ``relative`` = 2 ``largest`` / ``diameter``,
-    ``diameter`` the largest distance between sampled nodes, ``exact`` whether all quadruples were looked at."""
+    """``largest`` and ``mean`` of δ over the sampled quadruples, ``relative`` = 2 ``largest`` /
+    ``diameter``, ``diameter`` the largest distance between sampled nodes, ``exact`` whether all
+    quadruples were looked at.
+    """
 
     largest: float
     mean: float
@@ -26,12 +28,13 @@ class Hyperbolicity(NamedTuple):
 def hyperbolicity(edge: np.ndarray, nodes: int) -> Hyperbolicity:
     """Gromov's δ of the largest connected component, by the four-point condition.
 
-    For nodes a, b, c, d at graph distance d(·,·), with the sums d(a,b) + d(c,d), d(a,c) + d(b,d), d(a,d) + d(b,c)
-    in falling order s₁ ≥ s₂ ≥ s₃: δ(a, b, c, d) = (s₁ − s₂) / 2, and δ of the graph is the largest over all
-    quadruples (M. Gromov, Hyperbolic Groups, 1987; H. Fournier, A. Ismail, A. Vigneron, Computing the Gromov
-    Hyperbolicity of a Discrete Metric Space, Information Processing Letters 115, 2015). A tree has 0. The largest of a
-    sample is a lower bound: the sample is 200,000 quadruples of different nodes among 1,000 nodes of the component,
-    both drawn from a fixed stream (all nodes where there are fewer, all quadruples where those are fewer).
+    For nodes a, b, c, d at graph distance d(·,·), with the sums d(a,b) + d(c,d), d(a,c) + d(b,d),
+    d(a,d) + d(b,c) in falling order s₁ ≥ s₂ ≥ s₃: δ(a, b, c, d) = (s₁ − s₂) / 2, and δ of the graph
+    is the largest over all quadruples (M. Gromov, Hyperbolic Groups, 1987; H. Fournier, A. Ismail,
+    A. Vigneron, Computing the Gromov Hyperbolicity of a Discrete Metric Space, Information
+    Processing Letters 115, 2015). A tree has 0. The largest of a sample is a lower bound: the
+    sample is 200,000 quadruples of different nodes among 1,000 nodes of the component, both drawn
+    from a fixed stream (all nodes where there are fewer, all quadruples where those are fewer).
 
     ``edge``: int64 (2, E), each edge once.
     """
@@ -42,24 +45,40 @@ def hyperbolicity(edge: np.ndarray, nodes: int) -> Hyperbolicity:
     quads, exact = _quadruples(len(chosen), stream)
     a, b, c, d = quads
     sums = np.sort(
-        [distance[a, b] + distance[c, d], distance[a, c] + distance[b, d], distance[a, d] + distance[b, c]], 0
+        [
+            distance[a, b] + distance[c, d],
+            distance[a, c] + distance[b, d],
+            distance[a, d] + distance[b, c],
+        ],
+        0,
     )
     delta = (sums[2] - sums[1]) / 2
     diameter = int(distance.max(initial=0))
     largest = float(delta.max(initial=0.0))
     mean = float(delta.mean()) if delta.size else 0.0
-    return Hyperbolicity(largest, mean, 2 * largest / max(diameter, 1), diameter, exact and len(chosen) == len(members))
+    return Hyperbolicity(
+        largest,
+        mean,
+        2 * largest / max(diameter, 1),
+        diameter,
+        exact and len(chosen) == len(members),
+    )
 
 
 def distances(edge: np.ndarray, nodes: int, sources: np.ndarray) -> np.ndarray:
-    """Number of edges from each source to every node, float64 (sources, nodes); inf where there is no way."""
+    """Number of edges from each source to every node, float64 (sources, nodes); inf where there is
+    no way.
+    """
     return csgraph.dijkstra(_matrix(edge, nodes), directed=False, indices=sources, unweighted=True)
 
 
 def components(edge: np.ndarray, nodes: int) -> list[np.ndarray]:
     """The nodes of each connected component, ascending, the largest component first."""
     count, component = csgraph.connected_components(_matrix(edge, nodes), directed=False)
-    found = np.split(np.argsort(component, kind="stable"), np.cumsum(np.bincount(component, minlength=count))[:-1])
+    found = np.split(
+        np.argsort(component, kind="stable"),
+        np.cumsum(np.bincount(component, minlength=count))[:-1],
+    )
     return sorted(found, key=len, reverse=True)
 
 

@@ -1,8 +1,9 @@
 """CIFAR-FS: the images of CIFAR-100 under few-shot class lists.
 
-L. Bertinetto, J. F. Henriques, P. H. S. Torr, A. Vedaldi, Meta-learning with Differentiable Closed-form Solvers, ICLR
-2019; class lists as in T. Deleu et al., Torchmeta, arXiv:1909.06576, 2019. Images: A. Krizhevsky, Learning Multiple
-Layers of Features from Tiny Images, technical report, University of Toronto, 2009.
+L. Bertinetto, J. F. Henriques, P. H. S. Torr, A. Vedaldi, Meta-learning with Differentiable
+Closed-form Solvers, ICLR 2019; class lists as in T. Deleu et al., Torchmeta, arXiv:1909.06576,
+2019. Images: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical
+report, University of Toronto, 2009.
 """
 
 from pathlib import Path
@@ -17,14 +18,17 @@ from hsac.files import read_json
 SPELT = {"cra": "crab"}  # the hub's names of CIFAR-100's classes that the lists spell otherwise
 
 
-def build(folder: Path, data: str, lists: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """CIFAR-100's train and test images pooled, 600 a class, in the class order of CIFAR-100, named as the lists do.
+def build(
+    folder: Path, data: str, lists: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """CIFAR-100's train and test images pooled, 600 a class, in the class order of CIFAR-100, named
+    as the lists do.
 
-    ``data``: the folder of CIFAR-100's parquet files below ``folder``; ``lists``: that of train.json, val.json and
-    test.json, each a list of [superclass, class].
+    ``data``: the folder of CIFAR-100's parquet files below ``folder``; ``lists``: that of
+    train.json, val.json and test.json, each a list of [superclass, class].
 
-    Returns the stored arrays, ``split`` by class: 64 train, 16 validate, 20 test; and what was decoded. Raises
-    InputError for a missing file and for lists that do not hold every class once.
+    Returns the stored arrays, ``split`` by class: 64 train, 16 validate, 20 test; and what was
+    decoded. Raises InputError for a missing file and for lists that do not hold every class once.
     """
     arrays, decoded = hub.build(folder, data, image="img", label="fine_label")
     named = {TRAIN: "train", VALIDATION: "val", TEST: "test"}
@@ -36,6 +40,9 @@ def build(folder: Path, data: str, lists: str) -> tuple[dict[str, np.ndarray], d
 
 def _words(path: Path) -> list[str]:
     listed = read_json(path)
-    if not (isinstance(listed, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in listed)):
+    if not (
+        isinstance(listed, list)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in listed)
+    ):
         raise InputError(f"{path}: found no list of [superclass, class]")
     return [str(word) for _, word in listed]

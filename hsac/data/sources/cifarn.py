@@ -1,7 +1,7 @@
 """CIFAR-10N and CIFAR-100N: labels that people gave to the training images of CIFAR.
 
-J. Wei, Z. Zhu, H. Cheng, T. Liu, G. Niu, Y. Liu, Learning with Noisy Labels Revisited: A Study Using Real-World Human
-Annotations, ICLR 2022.
+J. Wei, Z. Zhu, H. Cheng, T. Liu, G. Niu, Y. Liu, Learning with Noisy Labels Revisited: A Study
+Using Real-World Human Annotations, ICLR 2022.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ Arrays = dict[str, np.ndarray]
 
 
 def build_npz(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arrays, Arrays]:
-    """From an .npz with one array a column. Returns the columns, uint8 (50000,), twice: to store and as decoded.
+    """From an .npz with one array a column. Returns the columns, uint8 (50000,), twice: to store
+    and as decoded.
 
     Row i belongs to training image i in the order of CIFAR's official python version.
     """
@@ -25,9 +26,11 @@ def build_npz(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arrays, 
 
 
 def build_upstream(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arrays, Arrays]:
-    """From upstream's .pt file, a dictionary of arrays, without running what a pickle names. Returns as `build_npz`.
+    """From upstream's .pt file, a dictionary of arrays, without running what a pickle names.
+    Returns as `build_npz`.
 
-    Raises InputError for a file that is missing, damaged, holds anything but plain arrays, or lacks a column.
+    Raises InputError for a file that is missing, damaged, holds anything but plain arrays, or lacks
+    a column.
     """
     import torch
 
@@ -36,7 +39,9 @@ def build_upstream(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arr
         with torch.serialization.safe_globals(_array_makers()):
             read = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise InputError(f"{path}: cannot be read as plain arrays ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: cannot be read as plain arrays ({str(error).splitlines()[0]})"
+        ) from None
     missing = set(columns) - set(read if isinstance(read, dict) else ())
     if missing:
         raise InputError(f"{path}: {', '.join(sorted(missing))} is not in it")
@@ -45,9 +50,15 @@ def build_upstream(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arr
 
 def _stored(found: Arrays, path: Path) -> tuple[Arrays, Arrays]:
     for name, column in found.items():
-        if column.ndim != 1 or column.dtype.kind not in "iu" or column.min() < 0 or column.max() > 255:
+        if (
+            column.ndim != 1
+            or column.dtype.kind not in "iu"
+            or column.min() < 0
+            or column.max() > 255
+        ):
             raise InputError(
-                f"{path}: {name}: found {column.dtype} {column.shape}; allowed is a row of labels 0 to 255"
+                f"{path}: {name}: found {column.dtype} {column.shape}; allowed is a row of labels 0"
+                " to 255"
             )
     arrays = {name: column.astype(np.uint8) for name, column in found.items()}
     return arrays, arrays

@@ -23,12 +23,13 @@ def build() -> dict[str, np.ndarray]:
     5. Six traits: (2z - 1) * 0.5 * v + N(0, 1), v a random unit vector.
     6. All features are rounded to four decimals, so that the last bit of a machine's arithmetic does not show.
 
-    The infected nodes are a subtree that contains the root, so neighbours inform: a single node's features are weak
-    and its parent's and children's add to them.
+    The infected nodes are a subtree that contains the root, so neighbours inform: a single node's
+    features are weak and its parent's and children's add to them.
 
-    Returns ``x`` float32 (1044, 12), symptoms first; ``edge`` int64 (2, 1043), each parent over its child; ``y`` int64
-    (1044,). After the idea of the Disease tree of Chami et al., Hyperbolic Graph Convolutional Neural Networks
-    (NeurIPS 2019), whose public files hold neither its recipe nor its features.
+    Returns ``x`` float32 (1044, 12), symptoms first; ``edge`` int64 (2, 1043), each parent over its
+    child; ``y`` int64 (1044,). After the idea of the Disease tree of Chami et al., Hyperbolic Graph
+    Convolutional Neural Networks (NeurIPS 2019), whose public files hold neither its recipe nor its
+    features.
     """
     draw = np.random.Generator(np.random.PCG64(SEED))
     parent = _grow(draw)
@@ -57,8 +58,12 @@ def _grow(draw: np.random.Generator) -> np.ndarray:
     return parent
 
 
-def _signal(draw: np.random.Generator, truth: np.ndarray, strength: float, width: int) -> np.ndarray:
+def _signal(
+    draw: np.random.Generator, truth: np.ndarray, strength: float, width: int
+) -> np.ndarray:
     """Noisy views of a binary truth, float64 (nodes, width)."""
     direction = draw.standard_normal(width)
     direction /= np.sqrt((direction**2).sum())
-    return np.where(truth, strength, -strength)[:, None] * direction + draw.standard_normal((truth.size, width))
+    return np.where(truth, strength, -strength)[:, None] * direction + draw.standard_normal(
+        (truth.size, width)
+    )

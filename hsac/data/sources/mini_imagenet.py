@@ -1,8 +1,9 @@
 """mini-ImageNet from a folder that the user supplies: its images may not be passed on.
 
-S. Ravi, H. Larochelle, Optimization as a Model for Few-Shot Learning, ICLR 2017 (the split; the idea is that of
-O. Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016). Images: O. Russakovsky et al., ImageNet Large
-Scale Visual Recognition Challenge, IJCV 115, 2015, under ImageNet's terms (research, non-commercial).
+S. Ravi, H. Larochelle, Optimization as a Model for Few-Shot Learning, ICLR 2017 (the split; the
+idea is that of O. Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016). Images:
+O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 115, 2015, under
+ImageNet's terms (research, non-commercial).
 """
 
 import csv
@@ -20,19 +21,22 @@ LISTS = {"train.csv": TRAIN, "val.csv": VALIDATION, "test.csv": TEST}
 def build(folder: Path, data: str, side: int = 84) -> dict[str, np.ndarray]:
     """The images that three lists name, in the lists' order.
 
-    ``data``, a folder below ``folder``, holds ``train.csv``, ``val.csv`` and ``test.csv`` with the columns filename
-    and label (WordNet id), and ``images`` with the files they name. Each picture is resized as a whole to
-    ``side`` × ``side``.
+    ``data``, a folder below ``folder``, holds ``train.csv``, ``val.csv`` and ``test.csv`` with the
+    columns filename and label (WordNet id), and ``images`` with the files they name. Each picture
+    is resized as a whole to ``side`` × ``side``.
 
-    Returns the stored arrays: ``image`` uint8 (60000, side, side, 3), ``label`` into the sorted WordNet ids. Raises
-    InputError naming the list or image that is missing or cannot be read, and for a class in two lists.
+    Returns the stored arrays: ``image`` uint8 (60000, side, side, 3), ``label`` into the sorted
+    WordNet ids. Raises InputError naming the list or image that is missing or cannot be read, and
+    for a class in two lists.
     """
     place = Path(folder) / data
     rows = [(part, *row) for name, part in LISTS.items() for row in _rows(place / name)]
     part_of = {label: part for part, _, label in rows}
     for part, _, label in rows:
         if part_of[label] != part:
-            raise InputError(f"{place}: found class {label} in two lists; allowed is each class in one")
+            raise InputError(
+                f"{place}: found class {label} in two lists; allowed is each class in one"
+            )
     classes = sorted(part_of)
     number = {label: position for position, label in enumerate(classes)}
     pixels = np.empty((len(rows), side, side, 3), np.uint8)
@@ -48,12 +52,18 @@ def _rows(path: Path) -> list[tuple[str, str]]:
         with open(path, newline="", encoding="utf-8") as stream:
             rows = [(row["filename"], row["label"]) for row in csv.DictReader(stream)]
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; `hsac data info mini_imagenet` says what to put there") from None
+        raise InputError(
+            f"{path} is missing; `hsac data info mini_imagenet` says what to put there"
+        ) from None
     except (OSError, KeyError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path}: cannot be read as a list with the columns filename and label") from None
+        raise InputError(
+            f"{path}: cannot be read as a list with the columns filename and label"
+        ) from None
     for name, label in rows:
         if not name or not label or Path(name).name != name:
-            raise InputError(f"{path}: found file name {name!r}; allowed is a name without folders, and a label")
+            raise InputError(
+                f"{path}: found file name {name!r}; allowed is a name without folders, and a label"
+            )
     if not rows:
         raise InputError(f"{path}: found no line; allowed are lines of filename,label")
     return rows
@@ -64,6 +74,8 @@ def _pixels(path: Path, side: int) -> np.ndarray:
         with Image.open(path) as picture:
             return np.asarray(squared(picture, "RGB", side))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; `hsac data info mini_imagenet` says what to put there") from None
+        raise InputError(
+            f"{path} is missing; `hsac data info mini_imagenet` says what to put there"
+        ) from None
     except OSError:
         raise InputError(f"{path}: cannot be read as an image") from None

@@ -1,11 +1,12 @@
 """The citation graphs Cora, CiteSeer and PubMed with their public split.
 
-Z. Yang, W. W. Cohen, R. Salakhutdinov, Revisiting Semi-Supervised Learning with Graph Embeddings, ICML 2016, from
-P. Sen et al., Collective Classification in Network Data, AI Magazine 29, 2008, and G. Namata et al., Query-driven
-Active Surveying for Collective Classification, MLG 2012. Read by ``torch_geometric.datasets.Planetoid``.
+Z. Yang, W. W. Cohen, R. Salakhutdinov, Revisiting Semi-Supervised Learning with Graph Embeddings,
+ICML 2016, from P. Sen et al., Collective Classification in Network Data, AI Magazine 29, 2008, and
+G. Namata et al., Query-driven Active Surveying for Collective Classification, MLG 2012. Read by
+``torch_geometric.datasets.Planetoid``.
 
-The raw files are pickles, which can run code when opened: their hashes stand in the catalogue and are checked before
-this source sees them.
+The raw files are pickles, which can run code when opened: their hashes stand in the catalogue and
+are checked before this source sees them.
 """
 
 import contextlib
@@ -20,15 +21,18 @@ import numpy as np
 from hsac.data.sources._graphs import undirected
 
 
-def build(folder: Path, data: str, name: str, classes: Sequence[str]) -> tuple[dict[str, np.ndarray], ...]:
+def build(
+    folder: Path, data: str, name: str, classes: Sequence[str]
+) -> tuple[dict[str, np.ndarray], ...]:
     """One of the graphs.
 
-    ``data``: the folder of the raw files ``ind.<name>.*`` below ``folder``; ``name``: Cora, CiteSeer or PubMed;
-    ``classes``: names of the classes, which the files do not hold.
+    ``data``: the folder of the raw files ``ind.<name>.*`` below ``folder``; ``name``: Cora,
+    CiteSeer or PubMed; ``classes``: names of the classes, which the files do not hold.
 
-    Returns the stored arrays (``x`` float32 (N, F), bag of words as published, not normalised; ``edge``; ``y``;
-    ``split``: 20 nodes a class train, 500 validate, 1000 test, -1 the rest) and what torch_geometric made of the
-    files. CiteSeer's 15 nodes without a document have zero features and class 0.
+    Returns the stored arrays (``x`` float32 (N, F), bag of words as published, not normalised;
+    ``edge``; ``y``; ``split``: 20 nodes a class train, 500 validate, 1000 test, -1 the rest) and
+    what torch_geometric made of the files. CiteSeer's 15 nodes without a document have zero
+    features and class 0.
     """
     from torch_geometric.datasets import Planetoid
 
@@ -36,12 +40,25 @@ def build(folder: Path, data: str, name: str, classes: Sequence[str]) -> tuple[d
         raw = Path(temporary) / name / "raw"
         raw.mkdir(parents=True)
         for path in (Path(folder) / data).glob(f"ind.{name.lower()}.*"):
-            shutil.copyfile(path, raw / path.name)  # it writes beside the raw files, which may be read-only
+            shutil.copyfile(
+                path, raw / path.name
+            )  # it writes beside the raw files, which may be read-only
         with contextlib.redirect_stderr(io.StringIO()):  # where it says that it is processing
             graph = Planetoid(temporary, name)[0]
     x, y, edge = graph.x.numpy(), graph.y.numpy(), undirected(graph.edge_index.numpy())
     split = np.full(len(y), -1, np.int8)
     for part, mask in enumerate((graph.train_mask, graph.val_mask, graph.test_mask)):
         split[mask.numpy()] = part
-    decoded = {"x": x, "y": y, "edges_undirected": edge.T.copy(), "test_index": np.flatnonzero(split == 2)}
-    return {"x": x, "edge": edge, "y": y, "split": split, "classes": np.array(list(classes))}, decoded
+    decoded = {
+        "x": x,
+        "y": y,
+        "edges_undirected": edge.T.copy(),
+        "test_index": np.flatnonzero(split == 2),
+    }
+    return {
+        "x": x,
+        "edge": edge,
+        "y": y,
+        "split": split,
+        "classes": np.array(list(classes)),
+    }, decoded

@@ -1,7 +1,9 @@
-"""Variants: a recipe applied to a dataset gives rows, labels or episodes, in one JSON file with a hash.
+"""Variants: a recipe applied to a dataset gives rows, labels or episodes, in one JSON file with a
+hash.
 
-A recipe is a file of this folder: its ``build(arrays, *, ...)`` is a pure function of a dataset's arrays and the
-recipe's parameters. In a configuration a recipe is ``{recipe: long_tail, factor: 50, ...}``.
+A recipe is a file of this folder: its ``build(arrays, *, ...)`` is a pure function of a dataset's
+arrays and the recipe's parameters. In a configuration a recipe is ``{recipe: long_tail, factor: 50,
+...}``.
 """
 
 import inspect
@@ -17,7 +19,7 @@ from hsac.data.variants._inputs import check_inputs, inputs, read_inputs
 from hsac.data.variants._parts import check_disjoint
 from hsac.errors import InputError
 from hsac.files import digest, read_json, write_json
-from hsac.registry import nearest
+from hsac.parts import nearest
 
 __all__ = ["build_variant", "check_recipe", "inputs", "load_variant", "names", "write_variant"]
 
@@ -30,9 +32,10 @@ def names() -> tuple[str, ...]:
 
 
 def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe, dict[str, Any]]:
-    """The function of a recipe and its parameters. Raises InputError beginning with ``key`` for a name or a parameter
-    that is unknown or missing, and for other inputs (``inputs``) that are not there; other values are checked against
-    the data when the recipe is built."""
+    """The function of a recipe and its parameters. Raises InputError beginning with ``key`` for a
+    name or a parameter that is unknown or missing, and for other inputs (``inputs``) that are not
+    there; other values are checked against the data when the recipe is built.
+    """
     name = recipe.get("recipe")
     if name not in names():
         raise InputError(f"{key}.recipe: found {name!r}; {nearest(str(name), names())}")
@@ -50,7 +53,9 @@ def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe
     given = {parameter: value for parameter, value in recipe.items() if parameter != "recipe"}
     for parameter in given:
         if parameter not in known:
-            raise InputError(f"{key}.{parameter}: found an unknown parameter; {of} {nearest(parameter, known)}")
+            raise InputError(
+                f"{key}.{parameter}: found an unknown parameter; {of} {nearest(parameter, known)}"
+            )
     for parameter, needed in known.items():
         if needed and parameter not in given:
             raise InputError(f"{key}.{parameter}: found nothing; {of} needs it")
@@ -61,10 +66,10 @@ def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe
 def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Apply ``recipe`` (its name under ``recipe``, beside its parameters) to a fetched dataset.
 
-    Returns the variant as it is written: schema, dataset, name, recipe, words, counts, data_sha256, then indices,
-    labels or episodes (with shot and query) as nested lists, labels_sha256 or split_sha256 where the recipe reads
-    labels or a class split, and hash over all the rest. Raises InputError for an unknown recipe, parameter or dataset,
-    and for parts that cannot be cut.
+    Returns the variant as it is written: schema, dataset, name, recipe, words, counts, data_sha256,
+    then indices, labels or episodes (with shot and query) as nested lists, labels_sha256 or
+    split_sha256 where the recipe reads labels or a class split, and hash over all the rest. Raises
+    InputError for an unknown recipe, parameter or dataset, and for parts that cannot be cut.
     """
     key = f"variant {name}"
     build, given = check_recipe(recipe, key)
@@ -102,12 +107,16 @@ def write_variant(variant: dict[str, Any], path: Path) -> Path:
 def load_variant(path: Path, data_sha256: str | None = None) -> dict[str, Any]:
     """Read a variant; rows, labels and episodes come as int64 arrays.
 
-    Raises InputError naming the file when it is missing, cut short or edited (its hash is not its content's), and,
-    where ``data_sha256`` is given, when it was cut from other data.
+    Raises InputError naming the file when it is missing, cut short or edited (its hash is not its
+    content's), and, where ``data_sha256`` is given, when it was cut from other data.
     """
     advice = "delete it and make it again"
     variant = read_json(path)
-    if not (isinstance(variant, dict) and "hash" in variant and ("indices" in variant or "episodes" in variant)):
+    if not (
+        isinstance(variant, dict)
+        and "hash" in variant
+        and ("indices" in variant or "episodes" in variant)
+    ):
         raise InputError(f"{path} is no variant file; {advice}")
     stated = variant.pop("hash")
     if stated != digest(variant):

@@ -9,7 +9,7 @@ import numpy as np
 
 from hsac.data.variants._parts import PARTS, Arrays, generator, whole
 from hsac.errors import InputError
-from hsac.registry import nearest, require
+from hsac.parts import nearest, require
 
 
 def build(
@@ -26,13 +26,14 @@ def build(
 ) -> dict[str, Any]:
     """Draw ``train``, ``validation`` and ``test`` episodes from the classes of each part.
 
-    An episode is ``way`` classes of one part and of each ``shot`` support rows, then ``query`` others, all different.
-    The parts are the dataset's, unless ``split`` names a JSON file of lists of classes (as read, ``arrays`` holds them
-    under split/train, split/validation and split/test): then every row of a listed class is in that part, and classes
-    in no list are left out. Returns words, counts, shot, query and episodes, int64 (E, way, shot + query) rows of the
-    dataset for each part. Raises InputError for a number below 1, a part with fewer classes than ``way``, a class with
-    fewer rows than shot + query, or a listed class that the dataset does not have. Source: Vinyals et al., Matching
-    Networks for One Shot Learning, NeurIPS 2016.
+    An episode is ``way`` classes of one part and of each ``shot`` support rows, then ``query``
+    others, all different. The parts are the dataset's, unless ``split`` names a JSON file of lists
+    of classes (as read, ``arrays`` holds them under split/train, split/validation and split/test):
+    then every row of a listed class is in that part, and classes in no list are left out. Returns
+    words, counts, shot, query and episodes, int64 (E, way, shot + query) rows of the dataset for
+    each part. Raises InputError for a number below 1, a part with fewer classes than ``way``, a
+    class with fewer rows than shot + query, or a listed class that the dataset does not have.
+    Source: Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016.
     """
     sizes = {"train": train, "validation": validation, "test": test}
     for name, value in {"way": way, "shot": shot, "query": query, **sizes}.items():
@@ -45,16 +46,26 @@ def build(
     for code, part in enumerate(PARTS):
         rows = np.flatnonzero(own == code)
         labels, per_class = np.unique(arrays["label"][rows], return_counts=True)
-        require(way <= len(labels), "way", way, f"up to {len(labels)}, the classes of the {part} part")
+        require(
+            way <= len(labels), "way", way, f"up to {len(labels)}, the classes of the {part} part"
+        )
         fewest = int(per_class.min())
-        require(shot + query <= fewest, "shot + query", shot + query, f"up to {fewest}, the rows of a {part} class")
+        require(
+            shot + query <= fewest,
+            "shot + query",
+            shot + query,
+            f"up to {fewest}, the rows of a {part} class",
+        )
         seed = int(generator(draw, f"episodes {part}").integers(2**31))
         episodes[part] = _draw(rows, arrays["label"][rows], way, shot + query, sizes[part], seed)
         classes[part] = len(labels)
     listed = "" if split is None else f" (as listed in {split})"
     return {
-        "words": f"{way}-way {shot}-shot, {query} queries a class, classes of the parts disjoint{listed}: {train} "
-        f"training, {validation} validation and {test} test episodes (draw {draw})",
+        "words": (
+            f"{way}-way {shot}-shot, {query} queries a class, classes of the parts"
+            f" disjoint{listed}: {train} training, {validation} validation and {test} test episodes"
+            f" (draw {draw})"
+        ),
         "counts": {**sizes, "classes": classes},
         "shot": shot,
         "query": query,
@@ -69,13 +80,19 @@ def _listed(arrays: Arrays, split: str) -> np.ndarray:
     for code, word in enumerate(PARTS):
         for name in arrays[f"split/{word}"].tolist():
             if name not in names:
-                raise InputError(f"split: found class {name!r} in {split}; of the dataset {nearest(name, names)}")
+                raise InputError(
+                    f"split: found class {name!r} in {split}; of the dataset {nearest(name, names)}"
+                )
             part[names.index(name)] = code
     return part[arrays["label"]]
 
 
-def _draw(rows: np.ndarray, labels: np.ndarray, way: int, size: int, episodes: int, seed: int) -> np.ndarray:
-    """Episodes int64 (episodes, way, size) from ``rows`` with ``labels``, by learn2learn's task transforms."""
+def _draw(
+    rows: np.ndarray, labels: np.ndarray, way: int, size: int, episodes: int, seed: int
+) -> np.ndarray:
+    """Episodes int64 (episodes, way, size) from ``rows`` with ``labels``, by learn2learn's task
+    transforms.
+    """
     from torch.utils.data import StackDataset
 
     from hsac._learn2learn import learn2learn
@@ -89,7 +106,9 @@ def _draw(rows: np.ndarray, labels: np.ndarray, way: int, size: int, episodes: i
     with _seeded(seed):
         for i in range(episodes):
             drawn[i] = tasks[i]
-    return rows[drawn].reshape(episodes, way, size)  # KShots leaves the rows of a class side by side
+    return rows[drawn].reshape(
+        episodes, way, size
+    )  # KShots leaves the rows of a class side by side
 
 
 @contextmanager

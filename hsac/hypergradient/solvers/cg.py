@@ -7,17 +7,17 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, dot, norm
 from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Cg:
     """`terms` conjugate-gradient steps on (H + damping·I) x = v (Pedregosa, ICML 2016).
 
-    A run whose direction has no positive curvature, or whose residual is at rounding, keeps the iterate it has; one
-    that so takes no step at all, or whose residual passes GROWTH after a step along almost no curvature, is marked as
-    failed.
-    Damping d adds at most d/(μ(μ+d))|v| to the error on a μ-strongly convex lower level.
+    A run whose direction has no positive curvature, or whose residual is at rounding, keeps the
+    iterate it has; one that so takes no step at all, or whose residual passes GROWTH after a step
+    along almost no curvature, is marked as failed. Damping d adds at most d/(μ(μ+d))|v| to the
+    error on a μ-strongly convex lower level.
     """
 
     terms: int = 10
@@ -37,7 +37,9 @@ class Cg:
             hp = hessian(p) + self.damping * p
             php = dot(p, hp)
             going = going & (php > 0) & (rr > floor)
-            alpha = torch.where(going, rr / torch.where(going, php, torch.ones_like(php)), torch.zeros_like(rr))
+            alpha = torch.where(
+                going, rr / torch.where(going, php, torch.ones_like(php)), torch.zeros_like(rr)
+            )
             x, r = x + alpha * p, r - alpha * hp
             fresh = dot(r, r)
             p = torch.where(going, r + fresh / torch.where(going, rr, torch.ones_like(rr)) * p, p)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator
 from hsac.hypergradient.solution import Solution, relative_residual
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,11 @@ class Exact:
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
         """P products; the residual is of the damped system."""
-        dense = hessian.dense() + self.damping * torch.eye(v.shape[1], dtype=v.dtype, device=v.device)
+        dense = hessian.dense() + self.damping * torch.eye(
+            v.shape[1], dtype=v.dtype, device=v.device
+        )
         x, info = torch.linalg.solve_ex(dense, v)
-        x = torch.where((info == 0)[:, None], x, torch.full_like(x, torch.nan))  # singular: the caller falls back
+        x = torch.where(
+            (info == 0)[:, None], x, torch.full_like(x, torch.nan)
+        )  # singular: the caller falls back
         return Solution(x, v.shape[1], relative_residual((dense @ x[..., None]).squeeze(-1), v))

@@ -6,12 +6,14 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator
 from hsac.hypergradient.solution import Solution, relative_residual
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Identity:
-    """x = scale·v, no inverse at all (T1-T2, Luketina et al., ICML 2016); the baseline of the others."""
+    """x = scale·v, no inverse at all (T1-T2, Luketina et al., ICML 2016); the baseline of the
+    others.
+    """
 
     scale: float = 1.0
 

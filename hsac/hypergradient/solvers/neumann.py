@@ -7,17 +7,18 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, norm
 from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Neumann:
     """x = a Σ_{j≤terms} (I - aH)^j v (Lorraine, Vicol, Duvenaud, AISTATS 2020).
 
-    The step a must not exceed 1/|H|, which falls by orders of magnitude during training: with `step` 0 it follows
-    a = min(1, safety/max(|Hu|, |Hv|/|v|)), u a power-iteration vector carried between calls (POWER_STEPS products a
-    call). Runs whose last term outgrows v by more than GROWTH are marked as failed: the curvature is too negative, or
-    the step still too long. On a μ-strongly convex lower level the error is at most (1 - aμ)^(terms+1)|v|/μ.
+    The step a must not exceed 1/|H|, which falls by orders of magnitude during training: with
+    `step` 0 it follows a = min(1, safety/max(|Hu|, |Hv|/|v|)), u a power-iteration vector carried
+    between calls (POWER_STEPS products a call). Runs whose last term outgrows v by more than GROWTH
+    are marked as failed: the curvature is too negative, or the step still too long. On a μ-strongly
+    convex lower level the error is at most (1 - aμ)^(terms+1)|v|/μ.
     """
 
     terms: int = 3
@@ -32,8 +33,8 @@ class Neumann:
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
         """`terms` products, POWER_STEPS more where the step is adaptive.
 
-        The residual is |(I - aH)^terms v|/|v|, the last term's, which comes free; it bounds |Hx - v|/|v| while
-        0 ≤ aH ≤ 1.
+        The residual is |(I - aH)^terms v|/|v|, the last term's, which comes free; it bounds |Hx -
+        v|/|v| while 0 ≤ aH ≤ 1.
         """
         before = hessian.products
         a, carried, term_product = self._step(hessian, v, state)
@@ -43,7 +44,9 @@ class Neumann:
             term = term - a * product
             x = x + term
         residual = relative_residual(v + term, v)
-        return Solution(a * x, hessian.products - before, residual, carried, failed=~(residual <= GROWTH))
+        return Solution(
+            a * x, hessian.products - before, residual, carried, failed=~(residual <= GROWTH)
+        )
 
     def _step(
         self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]

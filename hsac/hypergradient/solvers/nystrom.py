@@ -8,17 +8,18 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator
 from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Nystrom:
-    """x = (H_k + damping·I)⁻¹ v with H_k = (HΩ)(ΩᵀHΩ)⁻¹(HΩ)ᵀ of rank `rank` (Hataya and Yamada, AISTATS 2023).
+    """x = (H_k + damping·I)⁻¹ v with H_k = (HΩ)(ΩᵀHΩ)⁻¹(HΩ)ᵀ of rank `rank` (Hataya and Yamada,
+    AISTATS 2023).
 
-    Ω is an orthonormal Gaussian sketch, the same at every call. Where H and E = H - H_k are positive semi-definite the
-    error against the damped solution is at most |E||v|/(d(d + |E|)): useless where the spectrum is not of low rank.
-    Such runs, whose residual passes GROWTH, are marked as failed. Directions in which ΩᵀHΩ is no more than rounding
-    are left to the damping.
+    Ω is an orthonormal Gaussian sketch, the same at every call. Where H and E = H - H_k are
+    positive semi-definite the error against the damped solution is at most |E||v|/(d(d + |E|)):
+    useless where the spectrum is not of low rank. Such runs, whose residual passes GROWTH, are
+    marked as failed. Directions in which ΩᵀHΩ is no more than rounding are left to the damping.
     """
 
     rank: int = 10
@@ -31,7 +32,9 @@ class Nystrom:
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
         """min(rank, P) products and one for the residual, which is of the damped system."""
         omega = sketch(v.shape[1], self.rank, v.dtype, v.device)
-        image = torch.stack([hessian(column.expand_as(v)) for column in omega.mT], -1)  # Y = HΩ (R, P, k)
+        image = torch.stack(
+            [hessian(column.expand_as(v)) for column in omega.mT], -1
+        )  # Y = HΩ (R, P, k)
         usable = image.isfinite().all(-1).all(-1)
         # ΩᵀHΩ squares H's condition number, so it is worked on in float64 whatever the weights are
         image = torch.where(usable[:, None, None], image, torch.zeros_like(image)).double()
@@ -41,15 +44,26 @@ class Nystrom:
         kept = values.abs() > noise
         image = torch.where(kept[:, None], image @ vectors, torch.zeros_like(image))
         # Woodbury: (Y C⁻¹ Yᵀ + dI)⁻¹ = (I - Y (dC + YᵀY)⁻¹ Yᵀ)/d, C diagonal in this basis
-        inner = self.damping * torch.diag_embed(torch.where(kept, values, torch.ones_like(values))) + image.mT @ image
+        inner = (
+            self.damping * torch.diag_embed(torch.where(kept, values, torch.ones_like(values)))
+            + image.mT @ image
+        )
         found, info = torch.linalg.solve_ex(inner, image.mT @ v.double()[..., None])
         x = ((v - (image @ found).squeeze(-1)) / self.damping).to(v)
         residual = relative_residual(hessian(x) + self.damping * x, v)
-        return Solution(x, omega.shape[1] + 1, residual, failed=~usable | (info != 0) | ~(residual <= GROWTH))
+        return Solution(
+            x, omega.shape[1] + 1, residual, failed=~usable | (info != 0) | ~(residual <= GROWTH)
+        )
 
 
 @lru_cache(maxsize=1)
-def sketch(size: int, rank: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
-    """Ω (P, min(rank, P)): orthonormal columns of a Gaussian matrix, the same at every call; kept, as it is costly."""
-    drawn = torch.randn(size, min(rank, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def sketch(
+    size: int, rank: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Ω (P, min(rank, P)): orthonormal columns of a Gaussian matrix, the same at every call; kept,
+    as it is costly.
+    """
+    drawn = torch.randn(
+        size, min(rank, size), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     return torch.linalg.qr(drawn)[0].to(device, dtype)

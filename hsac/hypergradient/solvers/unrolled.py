@@ -7,15 +7,17 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator
 from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """The implicit term as -(dw_T/dθ)ᵀ v through `terms` gradient steps on from w (Franceschi et al., ICML 2017).
+    """The implicit term as -(dw_T/dθ)ᵀ v through `terms` gradient steps on from w (Franceschi et
+    al., ICML 2017).
 
-    At a minimiser these steps stay where they are, and the result is Neumann's with terms - 1; memory grows with
-    `terms`. `step` 0 takes a = min(1, safety/|H|) from a power iteration carried between calls.
+    At a minimiser these steps stay where they are, and the result is Neumann's with terms - 1;
+    memory grows with `terms`. `step` 0 takes a = min(1, safety/|H|) from a power iteration carried
+    between calls.
     """
 
     terms: int = 4
@@ -28,14 +30,17 @@ class Unrolled:
         require(0 < self.safety <= 1, "safety", self.safety, "a number in (0, 1]")
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """`terms` products in the reverse pass, one for the residual, and those of the power iteration."""
+        """`terms` products in the reverse pass, one for the residual, and those of the power
+        iteration.
+        """
         before = hessian.products
         a: Tensor | float = self.step
         carried: dict[str, Tensor] = {}
         if not self.step:
             largest, power = hessian.power(state.get("power", v))
             a, carried = (self.safety / largest).clamp(max=1.0), {"power": power}
-        # a shift of the inner gradient: w_T's derivative in it is -x, as its derivative in θ is minus the implicit term
+        # a shift of the inner gradient: w_T's derivative in it is -x, as its derivative in θ is
+        # minus the implicit term
         shift = torch.zeros_like(v).requires_grad_()
         w = hessian.w.detach().requires_grad_()
         for _ in range(self.terms):

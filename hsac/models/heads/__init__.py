@@ -1,8 +1,9 @@
 """Classification heads on tangent features at the origin, one file each.
 
-A head has `curved` (whether it has a curvature), `vmapped` (whether it runs under torch.func.vmap), `points` (names of
-its parameters that are points of the ball), `init(generator)` and `forward(params, c, u)`: u (B, d), the head's
-curvature c () or None, to logits (B, K). Its parameters are named apart from any backbone's: z, r, p, a, s.
+A head has `curved` (whether it has a curvature), `vmapped` (whether it runs under torch.func.vmap),
+`points` (names of its parameters that are points of the ball), `init(generator)` and
+`forward(params, c, u)`: u (B, d), the head's curvature c () or None, to logits (B, K). Its
+parameters are named apart from any backbone's: z, r, p, a, s.
 """
 
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Generator, Tensor
 
 from hsac.models.layers import Params
-from hsac.registry import build
+from hsac.parts import build
 
 DEFAULT = "poincare_mlr"
 
@@ -30,16 +31,18 @@ class Head(Protocol):
 
 
 def make_head(given: dict[str, Any] | None, dim: int, classes: int) -> Head:
-    """The head of a model's `head` key, {rule, parameters}; by default a Poincaré MLR. Raises InputError for a name,
-    parameter or value that there is not."""
+    """The head of a model's `head` key, {rule, parameters}; by default a Poincaré MLR. Raises
+    InputError for a name, parameter or value that there is not.
+    """
     given = given or {"rule": DEFAULT, "parameters": {}}
     head: Head = build("head", given["rule"], given["parameters"], "head", dim=dim, classes=classes)
     return head
 
 
 class Headed:
-    """A model whose features (B, dim) go into a head: its `head` key says which; the curvatures of its own layers come
-    before the head's."""
+    """A model whose features (B, dim) go into a head: its `head` key says which; the curvatures of
+    its own layers come before the head's.
+    """
 
     head: dict[str, Any] | None
     classes: int

@@ -4,27 +4,31 @@ import torch
 from torch import Tensor
 
 from hsac.models.layers import Params
-from hsac.registry import require
+from hsac.parts import require
 
 SCALES = ("fixed", "learned")
 
 
 def check_scale(scale: str, start: float, rate: float) -> None:
-    """Raises InputError naming the parameter for a scale that is no kind, or a number that is not above 0."""
+    """Raises InputError naming the parameter for a scale that is no kind, or a number that is not
+    above 0.
+    """
     require(scale in SCALES, "scale", scale, " or ".join(SCALES))
     require(start > 0, "start", start, "a number above 0")
     require(rate > 0, "rate", rate, "a number above 0")
 
 
 def scale_start(scale: str, start: float, rate: float) -> Params:
-    """{} or the weight s () with scale = exp(rate·s), at its start. A step of Adam moves the scale's logarithm `rate`
-    times as far as another weight, one of SGD rate² times."""
+    """{} or the weight s () with scale = exp(rate·s), at its start. A step of Adam moves the
+    scale's logarithm `rate` times as far as another weight, one of SGD rate² times.
+    """
     return {} if scale == "fixed" else {"s": torch.tensor(start, dtype=torch.float64).log() / rate}
 
 
 def scaled(logits: Tensor, params: Params, start: float, rate: float) -> Tensor:
-    """Logits times the scale. Curvature acts as a scale too (Guo et al., ICML 2017, on temperatures), so a learned one
-    tells what curvature does beyond that."""
+    """Logits times the scale. Curvature acts as a scale too (Guo et al., ICML 2017, on
+    temperatures), so a learned one tells what curvature does beyond that.
+    """
     if "s" in params:
         return logits * (rate * params["s"]).exp()
     return logits if start == 1 else logits * start

@@ -13,11 +13,12 @@ from hsac.models.layers import Params
 
 @dataclass(frozen=True)
 class GeooptMlr:
-    """Poincaré MLR with points p and normals a (Ganea et al., NeurIPS 2018, eq. 24), every map of it geoopt's.
+    """Poincaré MLR with points p and normals a (Ganea et al., NeurIPS 2018, eq. 24), every map of
+    it geoopt's.
 
-    An independent implementation, a cross-check on `poincare_mlr`. Points lie on the ball: with the weight rule
-    `riemannian_adam` geoopt trains them as such; another rule moves them as vectors, and where one leaves the ball, or
-    the ball shrinks away from it, its projection is used.
+    An independent implementation, a cross-check on `poincare_mlr`. Points lie on the ball: with the
+    weight rule `riemannian_adam` geoopt trains them as such; another rule moves them as vectors,
+    and where one leaves the ball, or the ball shrinks away from it, its projection is used.
     """
 
     dim: int
@@ -34,7 +35,9 @@ class GeooptMlr:
 
     def init(self, generator: Generator) -> Params:
         """Points p (K, d) at the origin, normals a (K, d): logits start as those of `poincare_mlr`."""
-        a = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
+        a = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (
+            2 * self.dim**0.5
+        )
         return {"p": torch.zeros_like(a), "a": a} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:

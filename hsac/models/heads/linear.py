@@ -14,8 +14,8 @@ from hsac.models.layers import Params
 class Linear:
     """Euclidean linear layer on the features: no curvature of its own.
 
-    It starts as the Poincaré MLR does at c = 0, which is 4 (u·z - |z| r): at one learning rate the MLR's steps are
-    longer.
+    It starts as the Poincaré MLR does at c = 0, which is 4 (u·z - |z| r): at one learning rate the
+    MLR's steps are longer.
     """
 
     dim: int
@@ -32,7 +32,9 @@ class Linear:
 
     def init(self, generator: Generator) -> Params:
         """Weights z (K, d), biases r (K,)."""
-        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) * (2 / self.dim**0.5)
+        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) * (
+            2 / self.dim**0.5
+        )
         return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(
             self.scale, self.start, self.rate
         )

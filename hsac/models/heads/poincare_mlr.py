@@ -29,11 +29,15 @@ class PoincareMlr:
 
     def init(self, generator: Generator) -> Params:
         """Normals z (K, d), offsets r (K,)."""
-        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
+        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (
+            2 * self.dim**0.5
+        )
         return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(
             self.scale, self.start, self.rate
         )
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) tangent features -> logits (B, K)."""
-        return scaled(mlr_logits_tangent(u, params["z"], params["r"], c), params, self.start, self.rate)
+        return scaled(
+            mlr_logits_tangent(u, params["z"], params["r"], c), params, self.start, self.rate
+        )

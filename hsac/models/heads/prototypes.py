@@ -15,8 +15,8 @@ from hsac.models.layers import Params
 class Prototypes:
     """One learned prototype a class, logits -scale·d².
 
-    Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020); at c = 0 twice the Euclidean distance.
-    Prototypes are kept as tangent vectors at the origin.
+    Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020); at c = 0 twice the
+    Euclidean distance. Prototypes are kept as tangent vectors at the origin.
     """
 
     dim: int
@@ -33,7 +33,10 @@ class Prototypes:
 
     def init(self, generator: Generator) -> Params:
         """Prototypes z (K, d), of norm about 1."""
-        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / self.dim**0.5
+        z = (
+            torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64)
+            / self.dim**0.5
+        )
         return {"z": z} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:

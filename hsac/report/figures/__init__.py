@@ -1,4 +1,6 @@
-"""The report's figures: one module each with ``draw(...) -> Figure``, and ``write_figures`` for all of them."""
+"""The report's figures: one module each with ``draw(...) -> Figure``, and ``write_figures`` for all
+of them.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,53 +39,95 @@ THEORY = (
     "hypergradient_bias",
 )
 CAPTIONS = {
-    "accuracy_by_method": "Validation-selected test accuracy by method. Points are means with 95 % t intervals over "
-    "seeds, faint dots are single seeds, the dashed line is the reference method's mean.",
-    "accuracy_by_compute": "Validation-selected test accuracy against what one model costs: gradient evaluations, a "
-    "Hessian product counted as two, those of the method's search and of every point tried included, in units of the "
-    "cheapest method's training. The grey line is the best mean accuracy at or below a cost.",
-    "curvature_trajectories": "Curvature c of each layer during training under the rules that move it: geometric "
-    "mean over seeds, band ± 1 standard deviation of log c.",
-    "sharpness_trajectories": "Worst-case loss increase in the adaptive scope during training: geometric mean over "
-    "the seeds where it is above 0, band ± 1 standard deviation of its log.",
-    "role_of_curvature": "Runs with a fixed curvature at the end of training: sharpness in the adaptive scope, "
-    "largest eigenvalue and trace of the training loss's Hessian, PAC-Bayes certificate of the 0–1 risk (prior at "
-    "the start weights), and generalisation gap. Mean and 95 % t interval over seeds, the weight rules drawn "
-    "slightly apart; the dotted line is the Euclidean model under the plain rule.",
-    "rank_correlations": "Spearman's rank correlation across fixed curvatures within a seed, averaged over seeds, "
-    "with 95 % percentile bootstrap intervals over seeds. Quantities that both follow c correlate without one "
-    "explaining the other; the intervals say nothing about other curvatures.",
-    "loss_landscape": "Training loss at the end of training along a filter-normalised random direction and along the "
-    "worst-case direction: mean over the seeds that stored a slice, band ± 1 standard deviation.",
-    "poincare_embedding": "Test points of the models with a two-dimensional ball, scaled by √c to the unit disk, one "
-    "seed each. The circle is the boundary at infinity.",
-    "approximation": "Error of each solver against the Hessian products it spends (the mixed one included) on four "
-    "problems whose hypergradient is known. Above |x − H⁻¹v| with its bound (dashed), below the hypergradient's "
-    "relative error against finite differences of the re-solved problem. Open markers: the solver itself marks the "
-    "result as failed. Damping 0.1 where a solver has one. Unrolled lies on neumann with one term less.",
-    "inexactness": "Hypergradient error along a gradient descent on the lower level; time runs to the right. With an "
-    "exact solve it falls in proportion to |w − w*| (dashed) until rounding; a truncated solver keeps its own error.",
-    "convergence": "True |dF/dθ|² along outer descents by Neumann's hypergradient (10 warm-started inner steps an "
-    "outer step): at the step (thin) and running mean (thick); below the mean over the last tenth of the steps "
-    "against J, and the bound where the descent rests.",
-    "negative_curvature": "A quadratic problem with one eigenvalue turned to −m, at its stationary point. Unguarded, "
-    "Neumann's |x| grows as theory says (dotted); guarded, its flag leaves the direct term alone once the last term "
-    "outgrows v by a factor of 2. Damped cg stops at negative curvature but can take one long step before it.",
-    "lipschitz": "Largest derivative of the ball's maps found by search (markers) and analytic bounds (lines; solid "
-    "where attained, dashed where not tight) against curvature, for points within the tangent radius of the models' "
-    "clip. Constants of maps between points and vectors go to 1 as c → 0, the squared distance's and the logit's to "
-    "their Euclidean values; those in c hold the points fixed. Scales differ between panels.",
-    "coverage": "Top: share of independent samples in which the bound held, with 95 % Clopper–Pearson intervals; "
-    "dashed, the share promised. Bottom: bound minus true risk, median and 5–95 % range. A linear classifier whose "
-    "true risk is known to quadrature. Without its complexity term the bound is only the Monte Carlo limit on the "
-    "training error.",
-    "hypergradient_bias": "Estimates of the hypergradient from batches (of rows, or of episodes) against that of the "
-    "whole training part, at points along one training. Top and middle: root mean square over these points of the "
-    "mean estimate less the truth, in per cent of the truth's; bars are ± 1 standard error, open markers cannot be "
-    "told from no bias. Bottom: standard deviation of a single estimate. Batches of all rows have neither and are "
-    "left out. The rule draws a batch for each level and one for the adversary; what follows it in the legend differs "
-    "from it in one respect.",
-    "rule_graph": "The workflow's rules and what they feed, left to right. Arrows implied by longer ways are left out.",
+    "accuracy_by_method": (
+        "Validation-selected test accuracy by method. Points are means with 95 % t intervals over "
+        "seeds, faint dots are single seeds, the dashed line is the reference method's mean."
+    ),
+    "accuracy_by_compute": (
+        "Validation-selected test accuracy against what one model costs: gradient evaluations, a"
+        " Hessian product counted as two, those of the method's search and of every point tried"
+        " included, in units of the cheapest method's training. The grey line is the best mean"
+        " accuracy at or below a cost."
+    ),
+    "curvature_trajectories": (
+        "Curvature c of each layer during training under the rules that move it: geometric "
+        "mean over seeds, band ± 1 standard deviation of log c."
+    ),
+    "sharpness_trajectories": (
+        "Worst-case loss increase in the adaptive scope during training: geometric mean over "
+        "the seeds where it is above 0, band ± 1 standard deviation of its log."
+    ),
+    "role_of_curvature": (
+        "Runs with a fixed curvature at the end of training: sharpness in the adaptive scope,"
+        " largest eigenvalue and trace of the training loss's Hessian, PAC-Bayes certificate of the"
+        " 0–1 risk (prior at the start weights), and generalisation gap. Mean and 95 % t interval"
+        " over seeds, the weight rules drawn slightly apart; the dotted line is the Euclidean model"
+        " under the plain rule."
+    ),
+    "rank_correlations": (
+        "Spearman's rank correlation across fixed curvatures within a seed, averaged over seeds,"
+        " with 95 % percentile bootstrap intervals over seeds. Quantities that both follow c"
+        " correlate without one explaining the other; the intervals say nothing about other"
+        " curvatures."
+    ),
+    "loss_landscape": (
+        "Training loss at the end of training along a filter-normalised random direction and along"
+        " the worst-case direction: mean over the seeds that stored a slice, band ± 1 standard"
+        " deviation."
+    ),
+    "poincare_embedding": (
+        "Test points of the models with a two-dimensional ball, scaled by √c to the unit disk, one "
+        "seed each. The circle is the boundary at infinity."
+    ),
+    "approximation": (
+        "Error of each solver against the Hessian products it spends (the mixed one included) on"
+        " four problems whose hypergradient is known. Above |x − H⁻¹v| with its bound (dashed),"
+        " below the hypergradient's relative error against finite differences of the re-solved"
+        " problem. Open markers: the solver itself marks the result as failed. Damping 0.1 where a"
+        " solver has one. Unrolled lies on neumann with one term less."
+    ),
+    "inexactness": (
+        "Hypergradient error along a gradient descent on the lower level; time runs to the right."
+        " With an exact solve it falls in proportion to |w − w*| (dashed) until rounding; a"
+        " truncated solver keeps its own error."
+    ),
+    "convergence": (
+        "True |dF/dθ|² along outer descents by Neumann's hypergradient (10 warm-started inner steps"
+        " an outer step): at the step (thin) and running mean (thick); below the mean over the last"
+        " tenth of the steps against J, and the bound where the descent rests."
+    ),
+    "negative_curvature": (
+        "A quadratic problem with one eigenvalue turned to −m, at its stationary point. Unguarded,"
+        " Neumann's |x| grows as theory says (dotted); guarded, its flag leaves the direct term"
+        " alone once the last term outgrows v by a factor of 2. Damped cg stops at negative"
+        " curvature but can take one long step before it."
+    ),
+    "lipschitz": (
+        "Largest derivative of the ball's maps found by search (markers) and analytic bounds"
+        " (lines; solid where attained, dashed where not tight) against curvature, for points"
+        " within the tangent radius of the models' clip. Constants of maps between points and"
+        " vectors go to 1 as c → 0, the squared distance's and the logit's to their Euclidean"
+        " values; those in c hold the points fixed. Scales differ between panels."
+    ),
+    "coverage": (
+        "Top: share of independent samples in which the bound held, with 95 % Clopper–Pearson"
+        " intervals; dashed, the share promised. Bottom: bound minus true risk, median and 5–95 %"
+        " range. A linear classifier whose true risk is known to quadrature. Without its complexity"
+        " term the bound is only the Monte Carlo limit on the training error."
+    ),
+    "hypergradient_bias": (
+        "Estimates of the hypergradient from batches (of rows, or of episodes) against that of the"
+        " whole training part, at points along one training. Top and middle: root mean square over"
+        " these points of the mean estimate less the truth, in per cent of the truth's; bars are ±"
+        " 1 standard error, open markers cannot be told from no bias. Bottom: standard deviation of"
+        " a single estimate. Batches of all rows have neither and are left out. The rule draws a"
+        " batch for each level and one for the adversary; what follows it in the legend differs"
+        " from it in one respect."
+    ),
+    "rule_graph": (
+        "The workflow's rules and what they feed, left to right. Arrows implied by longer ways are"
+        " left out."
+    ),
 }
 
 
@@ -97,9 +141,9 @@ def write_figures(
 ) -> None:
     """Draw every figure of ``CAPTIONS`` as ``<name>.png`` and ``<name>.pdf`` under ``out_dir``.
 
-    ``rulegraph``: the text ``snakemake --rulegraph`` prints (dot); ``order`` and ``references`` as in
-    ``hsac.report.tables.write_tables``. Records named by ``runs_parquet`` are read for landscapes and embeddings; the
-    studies' rows lie under ``theory`` beside it.
+    ``rulegraph``: the text ``snakemake --rulegraph`` prints (dot); ``order`` and ``references`` as
+    in ``hsac.report.tables.write_tables``. Records named by ``runs_parquet`` are read for
+    landscapes and embeddings; the studies' rows lie under ``theory`` beside it.
     """
     runs, trajectories = read_gathered(runs_parquet), read_gathered(trajectories_parquet)
     root = Path(runs_parquet).parent
@@ -108,13 +152,20 @@ def write_figures(
         "accuracy_by_method": accuracy_by_method.draw(runs, order, references),
         "accuracy_by_compute": accuracy_by_compute.draw(runs, order),
         "curvature_trajectories": curvature_trajectories.draw(runs, trajectories, order),
-        "sharpness_trajectories": sharpness_trajectories.draw(runs, trajectories, order, references),
+        "sharpness_trajectories": sharpness_trajectories.draw(
+            runs, trajectories, order, references
+        ),
         "role_of_curvature": role_of_curvature.draw(*sweep),
         "rank_correlations": rank_correlations.draw(correlations(sweep[0])),
         "loss_landscape": loss_landscape.draw(runs, root, order, references),
         "poincare_embedding": poincare_embedding.draw(runs, root, order, references),
-        **{module.__name__.rpartition(".")[2]: _study(module, root / "theory") for module in STUDIES},
-        "hypergradient_bias": hypergradient_bias.draw(theory.hypergradients(root / "theory", order)),
+        **{
+            module.__name__.rpartition(".")[2]: _study(module, root / "theory")
+            for module in STUDIES
+        },
+        "hypergradient_bias": hypergradient_bias.draw(
+            theory.hypergradients(root / "theory", order)
+        ),
         "rule_graph": rule_graph.draw(rulegraph),
     }
     for name, figure in figures.items():
@@ -126,5 +177,7 @@ def _study(module: Any, folder: Path) -> Figure:
     name = module.__name__.rpartition(".")[2]
     rows = theory.study(folder, name)
     return (
-        nothing(module.TITLE, "The scale leaves this study out (theory.studies).") if rows.empty else module.draw(rows)
+        nothing(module.TITLE, "The scale leaves this study out (theory.studies).")
+        if rows.empty
+        else module.draw(rows)
     )

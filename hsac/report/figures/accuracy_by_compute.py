@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from hsac.methods import split
 from hsac.report.figures import style
 from hsac.report.statistics import Replicates, mean_interval
+from hsac.study.method import split
 
 TITLE = "Test accuracy against compute (selected on validation, 95 % intervals over seeds)"
 PRODUCT = 2  # gradient evaluations that a Hessian product counts as: it differentiates a gradient
@@ -21,9 +21,10 @@ NEAR = 1.1  # numbers at the foot that are nearer than this factor would lie on 
 
 
 def compute(block: pd.DataFrame) -> pd.Series:
-    """What one model of each method costs, its search and every point tried included: gradient evaluations, a Hessian
-    product counted as two, in units of the cheapest method's training. A Series named by method; ``block``: the
-    finished runs of one experiment."""
+    """What one model of each method costs, its search and every point tried included: gradient
+    evaluations, a Hessian product counted as two, in units of the cheapest method's training. A
+    Series named by method; ``block``: the finished runs of one experiment.
+    """
     known = block[["gradients", "products", "search_gradients", "search_products"]].fillna(0)
     run = known["gradients"] + PRODUCT * known["products"]
     search = known["search_gradients"] + PRODUCT * known["search_products"]
@@ -32,9 +33,11 @@ def compute(block: pd.DataFrame) -> pd.Series:
 
 
 def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Figure:
-    """A point with its 95 % t interval a method (%); the line is the best mean so far from left to right.
+    """A point with its 95 % t interval a method (%); the line is the best mean so far from left to
+    right.
 
-    A method far below the others stands as a number at the foot of its panel."""
+    A method far below the others stands as a number at the foot of its panel.
+    """
     done = runs[runs["status"] == "ok"]
     names = style.experiments(done, order)
     if not names:
@@ -56,13 +59,19 @@ def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str
     methods = [m for m in style.ordered(block["method"], order) if m in cost.index]
     rows = []
     for method in methods:
-        m = mean_interval(Replicates(block[block["method"] == method], experiment, method, scale=100))
+        m = mean_interval(
+            Replicates(block[block["method"] == method], experiment, method, scale=100)
+        )
         rows.append((method, cost[method], m.mean, (m.high - m.low) / 2 if m.n > 1 else 0.0))
     points = pd.DataFrame(rows, columns=["method", "cost", "mean", "half"])
     top, middle = points["mean"].max(), points["mean"].median()
-    floor = top - 4 * max(top - middle, points["half"].median(), 0.5)  # collapsed methods would flatten all others
+    floor = top - 4 * max(
+        top - middle, points["half"].median(), 0.5
+    )  # collapsed methods would flatten all others
     alike = points.groupby(points["cost"].round(2))["cost"]
-    aside = SPREAD ** (alike.cumcount() - (alike.transform("size") - 1) / 2)  # equal costs stand side by side
+    aside = SPREAD ** (
+        alike.cumcount() - (alike.transform("size") - 1) / 2
+    )  # equal costs stand side by side
     feet: list[float] = []
     for (method, _, mean, half), x in zip(rows, points["cost"] * aside, strict=True):
         shade = style.colour(method)
@@ -98,8 +107,15 @@ def _legend(figure: Figure, methods: Sequence[str]) -> None:
     shared = [name for name, shade in rules.items() if shade == style.OTHER]
     entries = {name: shade for name, shade in rules.items() if shade != style.OTHER}
     entries |= {shared[0] if len(shared) == 1 else "other rules": style.OTHER} if shared else {}
-    handles = [Line2D([], [], color=shade, marker="o", linestyle="none", label=name) for name, shade in entries.items()]
+    handles = [
+        Line2D([], [], color=shade, marker="o", linestyle="none", label=name)
+        for name, shade in entries.items()
+    ]
     if any(style.marker(method) == "s" for method in methods):
-        handles.append(Line2D([], [], color="#999999", marker="s", linestyle="none", label="under sam"))
+        handles.append(
+            Line2D([], [], color="#999999", marker="s", linestyle="none", label="under sam")
+        )
     columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.5)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )

@@ -21,12 +21,16 @@ SOLVERS = {  # label, colour, marker
     "exact": ("exact", style.CLASSES[7], "*"),
 }
 POINTS = ("identity", "exact", "unrolled")  # drawn without a line: single, or on neumann's
-QUANTITIES = {"error": "solve: |x − H⁻¹v|\n(units of w)", "relative": "hypergradient: |g − g*| / |g*|"}
+QUANTITIES = {
+    "error": "solve: |x − H⁻¹v|\n(units of w)",
+    "relative": "hypergradient: |g − g*| / |g*|",
+}
 DECADES = 9  # of the solve's error; below, only cg and exact go on to rounding
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a problem; above the error of the solve with its bounds, below the hypergradient's; both axes log.
+    """A column a problem; above the error of the solve with its bounds, below the hypergradient's;
+    both axes log.
 
     ``rows``: the study's, columns problem, solver, terms, products, error, bound, relative, failed.
     """
@@ -52,11 +56,24 @@ def draw(rows: pd.DataFrame) -> Figure:
     present = [s for s in SOLVERS if s in set(rows["solver"])]
     handles = [_handle(s) for s in present]
     handles.append(
-        Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=0.9, label="bound, in its solver's colour")
+        Line2D(
+            [],
+            [],
+            color="#4d4d4d",
+            linestyle="--",
+            linewidth=0.9,
+            label="bound, in its solver's colour",
+        )
     )
     handles.append(
         Line2D(
-            [], [], color="#4d4d4d", marker="o", linestyle="", markerfacecolor="none", label="open: marked as failed"
+            [],
+            [],
+            color="#4d4d4d",
+            marker="o",
+            linestyle="",
+            markerfacecolor="none",
+            label="open: marked as failed",
         )
     )
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
@@ -75,7 +92,11 @@ def _line(axes: Axes, cells: pd.DataFrame, solver: str, quantity: str) -> None:
     size = 9 if solver == "exact" else 4
     top = 4 if solver == "unrolled" else 3  # its crosses lie on neumann's discs
     axes.plot(
-        cells["products"], cells[quantity], color=colour, linewidth=0.0 if solver in POINTS else 1.4, zorder=top - 0.5
+        cells["products"],
+        cells[quantity],
+        color=colour,
+        linewidth=0.0 if solver in POINTS else 1.4,
+        zorder=top - 0.5,
     )
     for failed, face in ((0, colour), (1, "white")):
         points = cells[cells["failed"] == failed]

@@ -8,12 +8,20 @@ from matplotlib.lines import Line2D
 from hsac.report.figures import style
 
 TITLE = "Outer descent by an inexact hypergradient, and its floor against Neumann's length J"
-COLOURS = (style.CLASSES[9], style.CLASSES[4], style.CLASSES[0], style.CLASSES[2], style.CLASSES[1], style.CLASSES[5])
+COLOURS = (
+    style.CLASSES[9],
+    style.CLASSES[4],
+    style.CLASSES[0],
+    style.CLASSES[2],
+    style.CLASSES[1],
+    style.CLASSES[5],
+)
 SMALLEST = 1e-16
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a problem; above the running mean of |dF/dθ|² along the descent, below its floor and bound against J.
+    """A column a problem; above the running mean of |dF/dθ|² along the descent, below its floor and
+    bound against J.
 
     ``rows``: the study's, columns problem, terms, outer, squared, running, floor, bound.
     """
@@ -29,10 +37,14 @@ def draw(rows: pd.DataFrame) -> Figure:
         axes[0, column].set_title(problem)
     axes[0, 0].set_ylabel("|dF/dθ|² (units of F² per θ²)")
     axes[1, 0].set_ylabel("floor (units of F² per θ²)")
-    handles = [Line2D([], [], color=c, linewidth=1.8, label=f"J = {terms}") for terms, c in colours.items()]
+    handles = [
+        Line2D([], [], color=c, linewidth=1.8, label=f"J = {terms}") for terms, c in colours.items()
+    ]
     handles.append(Line2D([], [], color="#4d4d4d", linewidth=1.6, label="running mean"))
     handles.append(Line2D([], [], color="#4d4d4d", linewidth=0.7, label="at the step"))
-    handles.append(Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="bound at rest"))
+    handles.append(
+        Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="bound at rest")
+    )
     figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
     return figure
 

@@ -8,8 +8,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 
 from hsac.report.figures import style
 
-TITLE = "The PAC-Bayes certificate holds as promised; without its complexity term it fails on small samples"
-PLAIN_TITLE = "How often the PAC-Bayes certificate and the same bound without its complexity term hold"
+TITLE = (
+    "The PAC-Bayes certificate holds as promised; without its complexity term it fails on small"
+    " samples"
+)
+PLAIN_TITLE = (
+    "How often the PAC-Bayes certificate and the same bound without its complexity term hold"
+)
 LOOKS = {
     "certificate": (style.COLOURS["fixed"], "o", 1 / 1.06),
     "without complexity": (style.COLOURS["hsac"], "s", 1.06),
@@ -17,7 +22,8 @@ LOOKS = {
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a δ; above the share of samples in which the bound held, below the margin it left; n on a log axis.
+    """A column a δ; above the share of samples in which the bound held, below the margin it left; n
+    on a log axis.
 
     The title claims only what the 95 % intervals show, see `title`.
     """
@@ -30,10 +36,28 @@ def draw(rows: pd.DataFrame) -> Figure:
         for bound, (colour, marker, shift) in LOOKS.items():
             cells = rows[(rows["delta"] == delta) & (rows["bound"] == bound)].sort_values("n")
             x = cells["n"] * shift  # beside each other, or equal intervals would hide one another
-            look = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.4, "capsize": 2.5}
-            _points(above, x, cells["coverage"], cells["coverage_low"], cells["coverage_high"], bound, look)
-            _points(below, x, cells["margin_q50"], cells["margin_q05"], cells["margin_q95"], bound, look)
-        above.axhline(1 - delta, color="black", linestyle="--", linewidth=1.1, label="promised, 1 − δ")
+            look = {
+                "color": colour,
+                "marker": marker,
+                "markersize": 4.5,
+                "linewidth": 1.4,
+                "capsize": 2.5,
+            }
+            _points(
+                above,
+                x,
+                cells["coverage"],
+                cells["coverage_low"],
+                cells["coverage_high"],
+                bound,
+                look,
+            )
+            _points(
+                below, x, cells["margin_q50"], cells["margin_q05"], cells["margin_q95"], bound, look
+            )
+        above.axhline(
+            1 - delta, color="black", linestyle="--", linewidth=1.1, label="promised, 1 − δ"
+        )
         below.axhline(0, color="black", linewidth=1.1)
         above.set_title(f"δ = {delta:g}")
         above.set_ylim(-0.03, 1.05)
@@ -51,8 +75,9 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def title(rows: pd.DataFrame) -> str:
-    """`TITLE` where every certificate's coverage is surely at least 1 - δ and every control's at the smallest n surely
-    less; elsewhere a title that claims nothing."""
+    """`TITLE` where every certificate's coverage is surely at least 1 - δ and every control's at
+    the smallest n surely less; elsewhere a title that claims nothing.
+    """
     certificate, control = (rows[rows["bound"] == bound] for bound in LOOKS)
     control = control[control["n"] == control["n"].min()]
     holds = bool((certificate["coverage_low"] >= 1 - certificate["delta"]).all())
@@ -61,7 +86,13 @@ def title(rows: pd.DataFrame) -> str:
 
 
 def _points(
-    axes: Axes, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, label: str, look: dict[str, object]
+    axes: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    low: pd.Series,
+    high: pd.Series,
+    label: str,
+    look: dict[str, object],
 ) -> None:
     spread = np.maximum(np.stack([y - low, high - y]), 0)
     axes.errorbar(x.to_numpy(), y.to_numpy(), yerr=spread, label=label, **look)  # type: ignore[arg-type]

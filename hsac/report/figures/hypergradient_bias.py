@@ -34,7 +34,9 @@ def draw(table: pd.DataFrame) -> Figure:
     ``table``: that of ``hsac.report.hypergradient_bias.table``.
     """
     if table.empty:
-        return style.nothing(TITLE, "No experiment of the scale names a training for it (hypergradient).")
+        return style.nothing(
+            TITLE, "No experiment of the scale names a training for it (hypergradient)."
+        )
     names = list(dict.fromkeys(table["experiment"]))
     figure, axes = style.grid(len(ROWS), len(names), 2.2, 2.2, TITLE, sharex="col", sharey="row")
     for column, name in enumerate(names):
@@ -49,7 +51,9 @@ def draw(table: pd.DataFrame) -> Figure:
     for panel, (_, _, label) in zip(axes[:, 0], ROWS, strict=True):
         panel.set_ylabel(label)
         style.log_axis(panel.yaxis)
-    figure.legend(handles=_handles(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(
+        handles=_handles(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
+    )
     return figure
 
 
@@ -73,7 +77,9 @@ def _line(axes: Axes, x: np.ndarray, own: pd.DataFrame, kind: str, quantity: str
     if quantity == "bias_percent":
         bar = own["floor_percent"].to_numpy() / np.sqrt(own["points"].to_numpy())
         low = np.minimum(bar, 0.9 * y)  # a log axis has no 0
-        axes.errorbar(x, y, yerr=np.stack([low, bar]), color=colour, linestyle="", elinewidth=0.9, zorder=2)
+        axes.errorbar(
+            x, y, yerr=np.stack([low, bar]), color=colour, linestyle="", elinewidth=0.9, zorder=2
+        )
     certain = (own["p"] < CERTAIN).to_numpy() | (quantity != "bias_percent")
     for filled, chosen in ((True, certain), (False, ~certain)):
         face = colour if filled else "white"
@@ -91,12 +97,32 @@ def _line(axes: Axes, x: np.ndarray, own: pd.DataFrame, kind: str, quantity: str
 
 def _handles() -> list[Line2D]:
     handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle=line, label=label, markersize=4.5, linewidth=1.3)
+        Line2D(
+            [],
+            [],
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            label=label,
+            markersize=4.5,
+            linewidth=1.3,
+        )
         for label, colour, marker, line in KINDS.values()
     ]
     text = f"open: p of no bias ≥ {CERTAIN:g}"
-    handles.append(Line2D([], [], color="#4d4d4d", marker="o", markerfacecolor="white", linestyle="", label=text))
     handles.append(
-        Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=0.9, label="as large as the hypergradient")
+        Line2D(
+            [], [], color="#4d4d4d", marker="o", markerfacecolor="white", linestyle="", label=text
+        )
+    )
+    handles.append(
+        Line2D(
+            [],
+            [],
+            color="#4d4d4d",
+            linestyle="--",
+            linewidth=0.9,
+            label="as large as the hypergradient",
+        )
     )
     return handles

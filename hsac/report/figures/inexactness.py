@@ -8,7 +8,9 @@ from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
-TITLE = "An unfinished lower level: error of the hypergradient against the distance from the solution"
+TITLE = (
+    "An unfinished lower level: error of the hypergradient against the distance from the solution"
+)
 SOLVERS = {  # label, colour, marker
     "unrolled": ("unrolled", style.CLASSES[4], "x"),
     "neumann": ("neumann", style.CLASSES[0], "o"),
@@ -30,7 +32,14 @@ def draw(rows: pd.DataFrame) -> Figure:
         cells = rows[rows["problem"] == problem]
         for solver, (_, colour, marker) in SOLVERS.items():
             one = cells[cells["solver"] == solver]
-            panel.plot(one["distance"], one["relative"], color=colour, marker=marker, markersize=4, linewidth=1.2)
+            panel.plot(
+                one["distance"],
+                one["relative"],
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=1.2,
+            )
         panel.set_xscale("log")
         panel.set_yscale("log")
         _slope(panel, cells[cells["solver"] == "exact"])
@@ -42,15 +51,25 @@ def draw(rows: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
         for label, colour, marker in SOLVERS.values()
     ]
-    handles.append(Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="slope 1: O(|w − w*|)"))
+    handles.append(
+        Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="slope 1: O(|w − w*|)")
+    )
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
 
 
 def _slope(axes: Axes, cells: pd.DataFrame) -> None:
-    """A line of slope 1 above the exact solve's errors, through the largest of their ratios to the distance."""
+    """A line of slope 1 above the exact solve's errors, through the largest of their ratios to the
+    distance.
+    """
     cells = cells[(cells["relative"] > 1e-9) & (cells["distance"] > 0)]
     if len(cells) < 2:
         return
     ends = np.array([cells["distance"].min(), cells["distance"].max()])
-    axes.plot(ends, (cells["relative"] / cells["distance"]).max() * ends, color="#4d4d4d", linestyle="--", linewidth=1)
+    axes.plot(
+        ends,
+        (cells["relative"] / cells["distance"]).max() * ends,
+        color="#4d4d4d",
+        linestyle="--",
+        linewidth=1,
+    )

@@ -10,7 +10,10 @@ from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
-TITLE = "Lipschitz constants of the ball's maps: largest derivative found and analytic bound against curvature"
+TITLE = (
+    "Lipschitz constants of the ball's maps: largest derivative found and analytic bound against"
+    " curvature"
+)
 MAPS = {
     "exp0": "exp0(u)",
     "log0": "log0(y)",
@@ -29,7 +32,8 @@ COLUMNS = 4
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel a map, log-log; a marker is the measured constant, a line its bound, solid where it is known as tight.
+    """A panel a map, log-log; a marker is the measured constant, a line its bound, solid where it
+    is known as tight.
 
     ``rows``: the study's, columns map, argument, c, r, measured, bound, tight.
     """
@@ -61,7 +65,14 @@ def _panel(axes: Axes, block: pd.DataFrame) -> None:
             continue
         dash = _dash(bool(cells["tight"].all()))
         axes.plot(cells["c"], cells["bound"], color=colour, linestyle=dash, linewidth=1.3)
-        axes.plot(cells["c"], cells["measured"], color=colour, marker=marker, markersize=4, linestyle="none")
+        axes.plot(
+            cells["c"],
+            cells["measured"],
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linestyle="none",
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     low, high = axes.get_ylim()
@@ -72,9 +83,14 @@ def _panel(axes: Axes, block: pd.DataFrame) -> None:
 
 
 def _legend(axes: Axes, radius: float) -> None:
-    handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=label) for label, c, m in ARGUMENTS.values()]
+    handles = [
+        Line2D([], [], color=c, marker=m, linestyle="none", label=label)
+        for label, c, m in ARGUMENTS.values()
+    ]
     for tight, label in ((True, "bound, attained"), (False, "bound, not tight")):
-        handles.append(Line2D([], [], color="#555555", linewidth=1.3, linestyle=_dash(tight), label=label))
+        handles.append(
+            Line2D([], [], color="#555555", linewidth=1.3, linestyle=_dash(tight), label=label)
+        )
     title = f"points within tangent radius {radius:g}"
     axes.legend(handles=handles, title=title, loc="center", fontsize=9, frameon=False)
 

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hsac.files import read_json
-from hsac.methods import Name, split
 from hsac.report.figures import style
+from hsac.study.method import Name, split
 
 TITLE = "Cross-entropy on training data around the end of training (mean ± 1 sd over seeds)"
 DIRECTIONS = {"random": "random direction", "worst": "worst-case direction"}
@@ -20,23 +20,35 @@ def compared(methods: Sequence[str], reference: str) -> list[str]:
     own = split(reference)
 
     def like(name: Name) -> bool:
-        return (name.weight, name.further) == (own.weight, own.further) and name.curvature in ("learned", "hsac")
+        return (name.weight, name.further) == (own.weight, own.further) and name.curvature in (
+            "learned",
+            "hsac",
+        )
 
     return [m for m in methods if m == reference or like(split(m))]
 
 
-def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], references: Mapping[str, str]) -> Figure:
-    """A column an experiment; above a random direction, below the worst-case one; cross-entropy in nats against the
-    step alpha.
+def draw(
+    runs: pd.DataFrame,
+    root: Path,
+    order: Mapping[str, Sequence[str]],
+    references: Mapping[str, str],
+) -> Figure:
+    """A column an experiment; above a random direction, below the worst-case one; cross-entropy in
+    nats against the step alpha.
 
     ``root``: the folder that the ``record`` column of ``runs`` is relative to.
     """
     slices: dict[str, dict[str, list[dict[str, list[float]]]]] = {}
     for name in style.experiments(runs, order):
         block = runs[(runs["experiment"] == name) & (runs["status"] == "ok")]
-        for method in compared(style.ordered(block["method"], order.get(name, ())), references.get(name, "")):
+        for method in compared(
+            style.ordered(block["method"], order.get(name, ())), references.get(name, "")
+        ):
             paths = block.loc[block["method"] == method, "record"]
-            found = [r["landscape"] for r in (read_json(root / path) for path in paths) if r["landscape"]]
+            found = [
+                r["landscape"] for r in (read_json(root / path) for path in paths) if r["landscape"]
+            ]
             if found:
                 slices.setdefault(name, {})[method] = found
     if not slices:
@@ -54,5 +66,7 @@ def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], ref
                 panel.set_ylabel("cross-entropy (nats)")
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
     drawn = [m for methods in slices.values() for m in methods]
-    style.method_legend(figure, style.ordered(drawn, [m for methods in order.values() for m in methods]))
+    style.method_legend(
+        figure, style.ordered(drawn, [m for methods in order.values() for m in methods])
+    )
     return figure

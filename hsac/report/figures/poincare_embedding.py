@@ -18,15 +18,23 @@ from hsac.report.figures.loss_landscape import compared
 TITLE = "Test points in the Poincaré disk (scaled by √c; the circle is the boundary at infinity)"
 
 
-def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], references: Mapping[str, str]) -> Figure:
-    """A row an experiment with a two-dimensional model, a panel a method (reference, learned, hsac), first seed stored.
+def draw(
+    runs: pd.DataFrame,
+    root: Path,
+    order: Mapping[str, Sequence[str]],
+    references: Mapping[str, str],
+) -> Figure:
+    """A row an experiment with a two-dimensional model, a panel a method (reference, learned,
+    hsac), first seed stored.
 
     ``root``: the folder that the ``record`` column of ``runs`` is relative to.
     """
     found: dict[str, dict[str, dict]] = {}
     for name in style.experiments(runs, order):
         block = runs[(runs["experiment"] == name) & (runs["status"] == "ok")].sort_values("seed")
-        for method in compared(style.ordered(block["method"], order.get(name, ())), references.get(name, "")):
+        for method in compared(
+            style.ordered(block["method"], order.get(name, ())), references.get(name, "")
+        ):
             for path in block.loc[block["method"] == method, "record"]:
                 record = read_json(root / path)
                 if record["embedding"]:
@@ -39,13 +47,25 @@ def draw(runs: pd.DataFrame, root: Path, order: Mapping[str, Sequence[str]], ref
     for row, (name, records) in enumerate(found.items()):
         for panel in axes[row, len(records) :]:
             panel.set_axis_off()
-        classes = sorted({label for record in records.values() for label in record["embedding"]["label"]})
+        classes = sorted(
+            {label for record in records.values() for label in record["embedding"]["label"]}
+        )
         for panel, (method, record) in zip(axes[row], records.items(), strict=False):
             _disk(panel, record["embedding"], classes)
-            panel.set_title(f"{name}: {method}\nseed {record['seed']}, c = {record['embedding']['c']:.3g}")
+            panel.set_title(
+                f"{name}: {method}\nseed {record['seed']}, c = {record['embedding']['c']:.3g}"
+            )
         if len(classes) <= len(style.CLASSES):
             handles = [
-                Line2D([], [], linestyle="", marker="o", markersize=4, color=style.CLASSES[k], label=str(label))
+                Line2D(
+                    [],
+                    [],
+                    linestyle="",
+                    marker="o",
+                    markersize=4,
+                    color=style.CLASSES[k],
+                    label=str(label),
+                )
                 for k, label in enumerate(classes)
             ]
             axes[row, len(records) - 1].legend(

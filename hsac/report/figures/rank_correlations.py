@@ -11,13 +11,18 @@ from matplotlib.lines import Line2D
 from hsac.report.curvature_role import NAMES, PAIRS
 from hsac.report.figures import style
 
-TITLE = "Rank correlations across fixed curvatures within a seed (Spearman, mean over seeds and 95 % interval)"
+TITLE = (
+    "Rank correlations across fixed curvatures within a seed (Spearman, mean over seeds and 95 %"
+    " interval)"
+)
 GROUPS = {"curvature": "with c", "gap": "with the gap", "test_error": "with test error"}
 SPACING = 0.34  # between the weight rules of one row
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel an experiment, a row a pair, a marker a weight rule; ``table`` is ``curvature_role.correlations``'s."""
+    """A panel an experiment, a row a pair, a marker a weight rule; ``table`` is
+    ``curvature_role.correlations``'s.
+    """
     known = table[table["rho"].notna()]
     if known.empty:
         return style.nothing(TITLE, "No seed with three fixed curvatures at this scale.")
@@ -25,7 +30,9 @@ def draw(table: pd.DataFrame) -> Figure:
     rules = sorted(set(known["weight_rule"]), key=lambda rule: (rule == "sam", rule))
     present = set(zip(known["x"], known["y"], strict=True))
     heights = _heights([pair for pair in PAIRS if pair in present])
-    figure, axes = style.grid(1, len(names), 2.5, 0.5 + 0.25 * (max(heights.values()) + 2), TITLE, sharey=True)
+    figure, axes = style.grid(
+        1, len(names), 2.5, 0.5 + 0.25 * (max(heights.values()) + 2), TITLE, sharey=True
+    )
     titles = style.titles(known)
     for column, name in enumerate(names):
         panel = axes[0, column]
@@ -38,7 +45,9 @@ def draw(table: pd.DataFrame) -> Figure:
                markerfacecolor=_face(rule), linestyle="-", label=rule)
         for rule in rules
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+    )
     return figure
 
 
@@ -62,7 +71,9 @@ def _face(rule: str) -> str:
     return "white" if rule == "sam" else style.colour(f"{rule}+fixed")
 
 
-def _panel(axes: Axes, block: pd.DataFrame, heights: dict[tuple[str, str], float], rules: list[str]) -> None:
+def _panel(
+    axes: Axes, block: pd.DataFrame, heights: dict[tuple[str, str], float], rules: list[str]
+) -> None:
     axes.axvline(0, color="#999999", linewidth=0.8)
     axes.grid(visible=False, axis="y")
     axes.hlines(list(heights.values()), -1.05, 1.05, color="#e5e5e5", linewidth=0.6, zorder=0)

@@ -1,4 +1,6 @@
-"""What a fixed curvature does: sharpness, the Hessian, the certificate and the generalisation gap against c."""
+"""What a fixed curvature does: sharpness, the Hessian, the certificate and the generalisation gap
+against c.
+"""
 
 import numpy as np
 import pandas as pd
@@ -17,17 +19,22 @@ QUANTITIES = {
     "bound": "certified\n0–1 risk",
     "gap": "test − train NLL\n(nats)",
 }
-POSITIVE = ("sharpness", "top_eigenvalue", "trace")  # on a log axis where means are above 0 and span a decade
+POSITIVE = (
+    "sharpness",
+    "top_eigenvalue",
+    "trace",
+)  # on a log axis where means are above 0 and span a decade
 DECADE = 10.0
 APART = 1.04  # factor of c between the rules' markers and the value itself, so that intervals do not hide each other
 
 
 def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
-    """A column an experiment, a row a quantity, c on a log axis; the dotted line is the Euclidean model.
+    """A column an experiment, a row a quantity, c on a log axis; the dotted line is the Euclidean
+    model.
 
-    ``rows``: a row a run at a fixed curvature, with columns experiment, setting, weight_rule, seed, curvature and
-    those of ``QUANTITIES``, NaN where unknown; a quantity known nowhere has no panels. ``flat``: the Euclidean runs,
-    the same columns but for the curvature; may have no rows.
+    ``rows``: a row a run at a fixed curvature, with columns experiment, setting, weight_rule, seed,
+    curvature and those of ``QUANTITIES``, NaN where unknown; a quantity known nowhere has no
+    panels. ``flat``: the Euclidean runs, the same columns but for the curvature; may have no rows.
     """
     quantities = [name for name in QUANTITIES if name in rows and rows[name].notna().any()]
     if not quantities:
@@ -63,7 +70,9 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
 
 
 def _curve(cells: pd.DataFrame, quantity: str) -> dict[float, Mean]:
-    means = {c: _mean(cells[cells["curvature"] == c], quantity) for c in sorted(set(cells["curvature"]))}
+    means = {
+        c: _mean(cells[cells["curvature"] == c], quantity) for c in sorted(set(cells["curvature"]))
+    }
     return {c: m for c, m in means.items() if m.n}
 
 
@@ -80,7 +89,15 @@ def _spans_a_decade(rows: pd.DataFrame, quantity: str) -> bool:
 
 def _panel(axes: Axes, curves: dict[str, dict[float, Mean]], level: float) -> None:
     if not any(curves.values()):
-        axes.text(0.5, 0.5, "not computed", ha="center", va="center", color="#777777", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            "not computed",
+            ha="center",
+            va="center",
+            color="#777777",
+            transform=axes.transAxes,
+        )
         axes.set_yticks([])
         return
     for rule, curve in curves.items():
@@ -105,7 +122,15 @@ def _legend(figure: Figure, rules: list[str], has_flat: bool) -> None:
     handles = [_handle(" or ".join(plain) + ", fixed c", plain[0])] if plain else []
     handles += [_handle("sam, fixed c", "sam")] * ("sam" in rules)
     if has_flat:
-        handles.append(Line2D([], [], color=style.COLOURS["euclidean"], linestyle=":", label="euclidean, plain rule"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=style.COLOURS["euclidean"],
+                linestyle=":",
+                label="euclidean, plain rule",
+            )
+        )
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
 

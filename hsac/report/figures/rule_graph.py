@@ -14,19 +14,24 @@ EDGE = re.compile(r'^\s*"?(\w+)"?\s*->\s*"?(\w+)"?', re.MULTILINE)
 
 
 def parse(dot: str) -> nx.DiGraph:
-    """The graph of a dot text: nodes are numbered as in it and carry ``label``; an edge leads to what uses it."""
+    """The graph of a dot text: nodes are numbered as in it and carry ``label``; an edge leads to
+    what uses it.
+    """
     graph = nx.DiGraph()
     for key, label in NODE.findall(dot):
         graph.add_node(key, label=label.replace("\\n", "\n"))
-    graph.add_edges_from((a, b) for a, b in EDGE.findall(dot) if a in graph and b in graph and a != b)
+    graph.add_edges_from(
+        (a, b) for a, b in EDGE.findall(dot) if a in graph and b in graph and a != b
+    )
     return graph
 
 
 def layers(graph: nx.DiGraph) -> list[list[str]]:
     """Layers of an acyclic graph, left to right, each from top to bottom.
 
-    A rule stands one layer left of the first that uses it. Edges across several layers get a stand-in node
-    (``from>to>layer``) in each, so that they bend round boxes; sweeps of medians untangle (Sugiyama et al. 1981).
+    A rule stands one layer left of the first that uses it. Edges across several layers get a
+    stand-in node (``from>to>layer``) in each, so that they bend round boxes; sweeps of medians
+    untangle (Sugiyama et al. 1981).
     """
     depth: dict[str, int] = {}
     for node in reversed(list(nx.lexicographical_topological_sort(graph))):
@@ -60,17 +65,25 @@ def way(a: str, b: str, column: dict[str, int]) -> list[str]:
 
 
 def draw(dot: str) -> Figure:
-    """Boxes with rule names in layers from left to right and arrows from a rule to those that use what it makes."""
+    """Boxes with rule names in layers from left to right and arrows from a rule to those that use
+    what it makes.
+    """
     graph = parse(dot)
     if not graph or not nx.is_directed_acyclic_graph(graph):
         return style.nothing(TITLE, "No rule graph was given.")
     reduced = nx.transitive_reduction(graph)
     stacks = layers(reduced)
     column = {node: k for k, stack in enumerate(stacks) for node in stack}
-    place = {node: (float(k), (len(s) - 1) / 2 - i) for k, s in enumerate(stacks) for i, node in enumerate(s)}
+    place = {
+        node: (float(k), (len(s) - 1) / 2 - i)
+        for k, s in enumerate(stacks)
+        for i, node in enumerate(s)
+    }
     tall = max(map(len, stacks))
     widest = max(len(text) for _, label in graph.nodes(data="label") for text in label.split("\n"))
-    figure, panels = style.grid(1, 1, max(1.0, 0.085 * widest + 0.55) * len(stacks), max(0.5 * tall, 1.5), TITLE)
+    figure, panels = style.grid(
+        1, 1, max(1.0, 0.085 * widest + 0.55) * len(stacks), max(0.5 * tall, 1.5), TITLE
+    )
     axes = panels[0, 0]
     axes.set_axis_off()
     axes.set_xlim(-0.5, len(stacks) - 0.5)
@@ -83,7 +96,11 @@ def draw(dot: str) -> Figure:
             ha="center",
             va="center",
             zorder=3,
-            bbox={"boxstyle": "round,pad=0.45", "facecolor": "#eaf2f9", "edgecolor": style.COLOURS["fixed"]},
+            bbox={
+                "boxstyle": "round,pad=0.45",
+                "facecolor": "#eaf2f9",
+                "edgecolor": style.COLOURS["fixed"],
+            },
         )
     for a, b in sorted(reduced.edges):
         chain = way(a, b, column)

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hsac.methods import plain, split
 from hsac.report.figures import style
 from hsac.report.figures.curvature_trajectories import MOVING, finished, series
+from hsac.study.method import plain, split
 
-TITLE = "Sharpness during training (worst-case loss increase; geometric mean over seeds ± 1 sd of its log)"
+TITLE = (
+    "Sharpness during training (worst-case loss increase; geometric mean over seeds ± 1 sd of its"
+    " log)"
+)
 
 
 def draw(
@@ -19,8 +22,9 @@ def draw(
     order: Mapping[str, Sequence[str]],
     references: Mapping[str, str],
 ) -> Figure:
-    """A panel an experiment: Euclidean, the reference's curvature and the moving rules, under each weight rule;
-    methods with a loss or head of their own are left to the tables."""
+    """A panel an experiment: Euclidean, the reference's curvature and the moving rules, under each
+    weight rule; methods with a loss or head of their own are left to the tables.
+    """
     rows = finished(runs, trajectories).dropna(subset=["sharpness"])
     rows = rows.drop_duplicates(["experiment", "method", "seed", "step"])
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
@@ -35,8 +39,13 @@ def draw(
         kept = split(references.get(name, ""))
         for method in style.ordered(plain(block["method"]), order.get(name, ())):
             own = split(method)
-            if own.curvature in (*MOVING, "euclidean") or (own.curvature, own.start) == (kept.curvature, kept.start):
-                style.band(panel, *series(block[block["method"] == method], "sharpness"), method, log=True)
+            if own.curvature in (*MOVING, "euclidean") or (own.curvature, own.start) == (
+                kept.curvature,
+                kept.start,
+            ):
+                style.band(
+                    panel, *series(block[block["method"] == method], "sharpness"), method, log=True
+                )
                 drawn.append(method)
         panel.set_title(titles[name])
         panel.set_xlabel("training step")
@@ -44,5 +53,7 @@ def draw(
         panel.set_yscale("log")
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
-    style.method_legend(figure, style.ordered(drawn, [m for methods in order.values() for m in methods]))
+    style.method_legend(
+        figure, style.ordered(drawn, [m for methods in order.values() for m in methods])
+    )
     return figure

@@ -1,4 +1,6 @@
-"""What the figures share: colours by curvature rule, line and marker by weight rule, layout, and saving."""
+"""What the figures share: colours by curvature rule, line and marker by weight rule, layout, and
+saving.
+"""
 
 import io
 import textwrap
@@ -16,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.files import write_bytes
-from hsac.methods import split
+from hsac.study.method import split
 
 # Okabe and Ito's colour-blind-safe palette
 COLOURS = {
@@ -33,7 +35,18 @@ COLOURS = {
     "random_search": "#000000",
 }
 OTHER = "#009e73"
-CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000", "#882255", "#999999")
+CLASSES = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#f0e442",
+    "#000000",
+    "#882255",
+    "#999999",
+)
 RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -66,10 +79,16 @@ def marker(method: str) -> str:
     return "s" if split(method).weight == "sam" else "o"
 
 
-def grid(rows: int, columns: int, width: float, height: float, title: str, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A titled figure of ``rows`` × ``columns`` panels, each ``width`` × ``height`` inches; axes (rows, columns)."""
+def grid(
+    rows: int, columns: int, width: float, height: float, title: str, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A titled figure of ``rows`` × ``columns`` panels, each ``width`` × ``height`` inches; axes
+    (rows, columns).
+    """
     with rc_context(RC):
-        figure = Figure(figsize=(max(width * columns, 6.0), height * rows + 0.6), layout="constrained")
+        figure = Figure(
+            figsize=(max(width * columns, 6.0), height * rows + 0.6), layout="constrained"
+        )
         FigureCanvasAgg(figure)
         figure.suptitle(textwrap.fill(title, round(10 * figure.get_figwidth())))
         axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -85,7 +104,9 @@ def nothing(title: str, reason: str) -> Figure:
 
 
 def method_legend(figure: Figure, methods: Iterable[str]) -> None:
-    """A legend under the panels for the methods drawn; plain weight rules share an entry, as they share a line."""
+    """A legend under the panels for the methods drawn; plain weight rules share an entry, as they
+    share a line.
+    """
     entries: dict[tuple[Literal["-", "--"], str], list[str]] = {}
     for method in methods:
         weight, _, rest = method.partition("+")
@@ -94,15 +115,21 @@ def method_legend(figure: Figure, methods: Iterable[str]) -> None:
     handles = []
     for (dash, rest), rules in entries.items():
         label = f"{'/'.join(rules)}+{rest}"
-        handles.append(Line2D([], [], color=colour(f"+{rest}"), linestyle=dash, linewidth=1.8, label=label))
+        handles.append(
+            Line2D([], [], color=colour(f"+{rest}"), linestyle=dash, linewidth=1.8, label=label)
+        )
     columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.9)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
 
 
 def log_axis(axis: Any) -> None:
     """A log axis with plain numbers, labelled often enough for ranges under a decade."""
     low, high = axis.get_view_interval()
-    subs = (1.0,) if high > 100 * low else (1.0, 3.0) if high > 10 * low else (1.0, 2.0, 3.0, 5.0, 7.0)
+    subs = (
+        (1.0,) if high > 100 * low else (1.0, 3.0) if high > 10 * low else (1.0, 2.0, 3.0, 5.0, 7.0)
+    )
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -123,7 +150,10 @@ def ordered(methods: Iterable[str], order: Sequence[str]) -> list[str]:
 def titles(runs: pd.DataFrame) -> dict[str, str]:
     """Panel title of each experiment: its name and setting."""
     first = runs.drop_duplicates("experiment").set_index("experiment")["setting"]
-    return {str(e): title(str(e), f"({s.replace('_', ' ')})") if s != e else str(e) for e, s in first.items()}
+    return {
+        str(e): title(str(e), f"({s.replace('_', ' ')})") if s != e else str(e)
+        for e, s in first.items()
+    }
 
 
 def title(name: str, rest: str) -> str:
@@ -133,8 +163,12 @@ def title(name: str, rest: str) -> str:
 
 
 def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: bool = False) -> None:
-    """Mean line and ± 1 sd band of ``values`` (seeds, points) against ``x`` (points,); of their logs with ``log``."""
-    values = np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan) if log else values
+    """Mean line and ± 1 sd band of ``values`` (seeds, points) against ``x`` (points,); of their
+    logs with ``log``.
+    """
+    values = (
+        np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan) if log else values
+    )
     seen = np.isfinite(values).any(axis=0)
     x, values = x[seen], values[:, seen]
     n = np.isfinite(values).sum(axis=0)
@@ -146,7 +180,9 @@ def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: boo
 
 
 def save(fig: Figure, path_stem: Path) -> None:
-    """Write ``<path_stem>.png`` (200 dpi) and ``.pdf`` atomically; the same figure gives the same bytes."""
+    """Write ``<path_stem>.png`` (200 dpi) and ``.pdf`` atomically; the same figure gives the same
+    bytes.
+    """
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hsac.ball.hyperbolicity import relative_hyperbolicity
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.types import State, Step
 
 OF_THE_BALL = 0.144  # δ_rel of the Poincaré ball of curvature -1 as far as float32 reaches (Khrulkov et al., § 3)
@@ -17,10 +17,10 @@ OF_THE_BALL = 0.144  # δ_rel of the Poincaré ball of curvature -1 as far as fl
 class Delta:
     """c = (0.144/δ_rel)², measured once after `warm_up` (Khrulkov et al., CVPR 2020).
 
-    δ_rel is that of the tangent features of `sample` training examples under the Euclidean distance, exact on these
-    (they took a single base point). All curvatures of a network take the one value, pulled into their bounds: features
-    that lie on a tree (δ_rel = 0) take the upper one. Features that are not finite, or all one point, say nothing, and
-    c stays.
+    δ_rel is that of the tangent features of `sample` training examples under the Euclidean
+    distance, exact on these (they took a single base point). All curvatures of a network take the
+    one value, pulled into their bounds: features that lie on a tree (δ_rel = 0) take the upper one.
+    Features that are not finite, or all one point, say nothing, and c stays.
     """
 
     sample: int = 100
@@ -36,7 +36,9 @@ class Delta:
         """Not measured yet."""
         return {"measured": False}
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """θ of the measured c, once."""
         if state["measured"] or step.index < self.warm_up * step.total:
             return theta, state, {}
@@ -46,7 +48,9 @@ class Delta:
         return torch.where(usable, step.to_theta(c.to(theta)), theta), {"measured": True}, {}
 
     def _points(self, step: Step) -> Tensor:
-        """Features (R, at most `sample`, d) in float64: batches until there are enough, spread evenly over them."""
+        """Features (R, at most `sample`, d) in float64: batches until there are enough, spread
+        evenly over them.
+        """
         batches = [step.features()]
         batches += [step.features() for _ in range(-(-self.sample // batches[0].shape[1]) - 1)]
         points = torch.cat(batches, 1).double()

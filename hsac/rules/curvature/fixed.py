@@ -19,6 +19,8 @@ class Fixed:
         """Stateless."""
         return {}
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """θ as it is."""
         return theta, state, {}

@@ -3,16 +3,20 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Grid:
-    """For each seed the best of the `fixed` runs at these curvatures, by validation accuracy; their cost is summed."""
+    """For each seed the best of the `fixed` runs at these curvatures, by validation accuracy; their
+    cost is summed.
+    """
 
     curvatures: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     derived: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        ok = bool(self.curvatures) and all(isinstance(c, int | float) and c > 0 for c in self.curvatures)
+        ok = bool(self.curvatures) and all(
+            isinstance(c, int | float) and c > 0 for c in self.curvatures
+        )
         require(ok, "curvatures", self.curvatures, "a list of numbers above 0")

@@ -9,12 +9,27 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hsac.hypergradient import HessianOperator, Hypergradient, Loss, Solver, TrackingSolver, implicit_hypergradient
-from hsac.registry import build, require
+from hsac.hypergradient import (
+    HessianOperator,
+    Hypergradient,
+    Loss,
+    Solver,
+    TrackingSolver,
+    implicit_hypergradient,
+)
+from hsac.parts import build, require
 from hsac.rules.curvature.drift import annealing, due
 from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
-from hsac.sharpness import OBJECTIVES, SCOPES, WITH_ADVERSARY, ascend, layer_norm, perturbed_loss, scope_scale
+from hsac.sharpness import (
+    OBJECTIVES,
+    SCOPES,
+    WITH_ADVERSARY,
+    ascend,
+    layer_norm,
+    perturbed_loss,
+    scope_scale,
+)
 
 BATCHES = ("training", "held_out")
 SHARED = ("none", "adversary", "levels")
@@ -39,8 +54,8 @@ class Samples:
 class Hsac:
     """Curvature that flattens the landscape: bi-level optimisation with implicit differentiation.
 
-    After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by Adam(`step`) along
-    the implicit hypergradient of a scope objective.
+    After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
+    Adam(`step`) along the implicit hypergradient of a scope objective.
 
     objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean (Gaussian average of
         `samples` draws) or loss (no scope: ρ = 0), on a batch of the `batch` part: training, or held_out, whose
@@ -86,7 +101,9 @@ class Hsac:
         require(self.batch in BATCHES, "batch", self.batch, ", ".join(BATCHES))
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
         for name in ("radius", "step"):
-            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
+            require(
+                0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0"
+            )
         for name in ("clip", "ratio"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
@@ -94,8 +111,15 @@ class Hsac:
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
         # the levels are then on batches of two parts, and validation batches have one size
         if self.batch == "held_out":
-            require(self.shared != "levels", "shared", self.shared, "none or adversary with batch: held_out")
-            require(self.batch_factor == 1, "batch_factor", self.batch_factor, "1 with batch: held_out")
+            require(
+                self.shared != "levels",
+                "shared",
+                self.shared,
+                "none or adversary with batch: held_out",
+            )
+            require(
+                self.batch_factor == 1, "batch_factor", self.batch_factor, "1 with batch: held_out"
+            )
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
@@ -112,15 +136,21 @@ class Hsac:
         return Adam(lr=self.step, betas=(0.9, 0.99))
 
     def init(self, theta: Tensor) -> State:
-        """No adversary yet, the solver's state empty. Adam counts its steps per run, as some may be skipped."""
+        """No adversary yet, the solver's state empty. Adam counts its steps per run, as some may be
+        skipped.
+        """
         adam = self.optimiser.init(theta) | {"count": torch.zeros_like(theta[:, :1])}
         return {"adam": adam, "adversary": None, "solver": {}, "tracked": 0}
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
-        moved, state, log = self.outer(theta, state, step.w, self.draw(step), step.normal, step.layers)
+        moved, state, log = self.outer(
+            theta, state, step.w, self.draw(step), step.normal, step.layers
+        )
         log["products"] = log["products"] * self.times(step)
         return theta + annealing(step) * (moved - theta) if self.anneal else moved, state, log
 
@@ -133,13 +163,19 @@ class Hsac:
         return step.lower(times=self.times(step), shared=self.shared == "levels")
 
     def draw(self, step: Step) -> Samples:
-        """Draw what an outer step needs, the adversary's sample only where the objective has an adversary."""
+        """Draw what an outer step needs, the adversary's sample only where the objective has an
+        adversary.
+        """
         times, held_out = self.times(step), self.batch == "held_out"
         upper = step.held_out() if held_out else step.upper(times=times)
         lower = self.lower(step)
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
             return Samples(upper, lower, upper)
-        return Samples(upper, lower, step.held_out("held_out adversary") if held_out else step.adversary(times=times))
+        return Samples(
+            upper,
+            lower,
+            step.held_out("held_out adversary") if held_out else step.adversary(times=times),
+        )
 
     def outer(
         self,
@@ -165,17 +201,33 @@ class Hsac:
         """
         perturbations = self._perturbations(samples.adversary, theta, state, w, normal, layers)
         upper = perturbed_loss(samples.upper, perturbations, gap=self.objective == "gap")
-        found = implicit_hypergradient(upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio)
+        found = implicit_hypergradient(
+            upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio
+        )
         adversary = perturbations[0] if perturbations else torch.zeros_like(w)
-        adversary = torch.where(adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary))
+        adversary = torch.where(
+            adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary)
+        )
         moved, adam, log = self.move(theta, state, found)
-        return moved, {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}, log
+        return (
+            moved,
+            {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0},
+            log,
+        )
 
-    def move(self, theta: Tensor, state: State, found: Hypergradient) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """θ (R, C) after Adam's step along the bounded hypergradient, Adam's state, and the log of the outer step."""
+    def move(
+        self, theta: Tensor, state: State, found: Hypergradient
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """θ (R, C) after Adam's step along the bounded hypergradient, Adam's state, and the log of
+        the outer step.
+        """
         size = found.total.norm(dim=-1, keepdim=True)
-        usable = size.isfinite()  # the adversary's loss can overflow where the loss itself does not: then c rests
-        bounded = torch.where(usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size))
+        usable = (
+            size.isfinite()
+        )  # the adversary's loss can overflow where the loss itself does not: then c rests
+        bounded = torch.where(
+            usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size)
+        )
         moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
         moved = torch.where(usable, moved, theta)
         adam = {k: torch.where(usable, adam[k], state["adam"][k]) for k in adam}
@@ -192,8 +244,12 @@ class Hsac:
         """Whether the solver works between outer steps, and has something to work on."""
         return isinstance(self.linear_solver, TrackingSolver) and bool(state["solver"])
 
-    def between(self, theta: Tensor, state: State, w: Tensor, objective: Callable[[], Loss]) -> State:
-        """The state after a training step without an outer one: a solver that tracks spends a product on it."""
+    def between(
+        self, theta: Tensor, state: State, w: Tensor, objective: Callable[[], Loss]
+    ) -> State:
+        """The state after a training step without an outer one: a solver that tracks spends a
+        product on it.
+        """
         if not (isinstance(self.linear_solver, TrackingSolver) and self.tracks(state)):
             return state
         leaves = w.detach().requires_grad_(), theta.detach().requires_grad_()
@@ -202,13 +258,21 @@ class Hsac:
         return state | {"solver": solver, "tracked": state["tracked"] + hessian.products}
 
     def _perturbations(
-        self, loss: Loss, theta: Tensor, state: State, w: Tensor, normal: Callable[[], Tensor], layers: Sequence[int]
+        self,
+        loss: Loss,
+        theta: Tensor,
+        state: State,
+        w: Tensor,
+        normal: Callable[[], Tensor],
+        layers: Sequence[int],
     ) -> list[Tensor]:
         if self.objective == "loss":
             return []
         scale, layers = scope_scale(w, self.scope), layers if self.per_layer else ()
         if self.objective == "mean":
-            spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)  # |e/T|² is ρ² on average
+            spread = (
+                self.radius * scale / layer_norm(torch.ones_like(scale), layers)
+            )  # |e/T|² is ρ² on average
             return [spread * normal() for _ in range(self.samples)]
 
         def gradient(w: Tensor) -> tuple[Tensor, Tensor]:

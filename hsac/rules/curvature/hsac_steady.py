@@ -8,17 +8,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.types import State, Step
 
 
 @dataclass(frozen=True)
 class HsacSteady:
-    """Move c as `hsac` does, but less, or not at all, where the hypergradient's sign is not known. Ours.
+    """Move c as `hsac` does, but less, or not at all, where the hypergradient's sign is not known.
+    Ours.
 
-    Adam divides the running mean m of the hypergradients by their root mean square s, so c moves by about `step` even
-    where they are noise. Two remedies, each off at 0:
+    Adam divides the running mean m of the hypergradients by their root mean square s, so c moves by
+    about `step` even where they are noise. Two remedies, each off at 0:
 
     threshold: A curvature moves only where m exceeds so many of its standard errors. The weights of a running mean with
         factor β have the sum of squares (1 - β)(1 + βᵏ)/((1 + β)(1 - βᵏ)) after k outer steps, and the standard error
@@ -39,7 +40,9 @@ class HsacSteady:
 
     def __post_init__(self) -> None:
         for name in ("threshold", "epsilon"):
-            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number from 0")
+            require(
+                0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number from 0"
+            )
         _ = self.hsac
 
     @cached_property
@@ -51,7 +54,9 @@ class HsacSteady:
         """That of `hsac`."""
         return self.hsac.init(theta)
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs what `hsac` logs."""
         moved, state, log = self.hsac.update(theta, state, step)
         if not log:
@@ -68,7 +73,8 @@ class HsacSteady:
         mean = adam["first"] / (1 - decayed)
         size = (adam["second"] / (1 - second_beta**count)).sqrt()
         weight = (1 - first_beta) * (1 + decayed) / ((1 + first_beta) * (1 - decayed))
-        # at the first outer step the mean is its own standard error, but for rounding: that is not beyond one
+        # at the first outer step the mean is its own standard error, but for rounding: that is not
+        # beyond one
         known = mean.abs() > (1 + 1e-6) * self.threshold * size * weight.sqrt()
         factor = size / (size + self.epsilon) if self.epsilon else torch.ones_like(size)
         return factor * known if self.threshold else factor

@@ -6,14 +6,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Naive learning: θ follows the training loss's own gradient, with Adam, every step after the `warm_up` share."""
+    """Naive learning: θ follows the training loss's own gradient, with Adam, every step after the
+    `warm_up` share.
+    """
 
     lr: float = 0.01
     warm_up: float = 0.0
@@ -33,7 +35,9 @@ class Learned:
         """Adam's moments."""
         return self.optimiser.init(theta)
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One step along the gradient that the weight rule's evaluation brought with it."""
         if step.index < self.warm_up * step.total:
             return theta, state, {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hsac.hypergradient import implicit_hypergradient
 from hsac.hypergradient.operator import Loss
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.curvature.drift import due
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.types import State, Step
@@ -20,14 +20,16 @@ SPREADS = (1e-3, 1.0)  # σ stays within
 
 @dataclass(frozen=True)
 class PacBayes:
-    """θ and log σ follow the implicit hypergradient of a differentiable certificate. Ours, not the paper's.
+    """θ and log σ follow the implicit hypergradient of a differentiable certificate. Ours, not the
+    paper's.
 
-    U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n), ε standard normal, `samples` draws: McAllester's
-    bound in the form that Dziugaite and Roy minimise (UAI 2017), for the posterior N(w, σ²I), the prior N(w0, σ²I) and
-    n training examples (few-shot: episodes). With the cross-entropy for a loss, the prior's centre w0 taken after the
-    first step and no charge for the choice of σ and c it is an objective, not a certificate (that is
-    `hsac.theory.pac_bayes`). The complexity term enters through U_w alone. σ starts at `sigma`; the other parameters
-    are those of `hsac`.
+    U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n), ε standard normal, `samples`
+    draws: McAllester's bound in the form that Dziugaite and Roy minimise (UAI 2017), for the
+    posterior N(w, σ²I), the prior N(w0, σ²I) and n training examples (few-shot: episodes). With the
+    cross-entropy for a loss, the prior's centre w0 taken after the first step and no charge for the
+    choice of σ and c it is an objective, not a certificate (that is `hsac.theory.pac_bayes`). The
+    complexity term enters through U_w alone. σ starts at `sigma`; the other parameters are those of
+    `hsac`.
     """
 
     sigma: float = 0.03
@@ -62,7 +64,9 @@ class PacBayes:
         spread = torch.full_like(theta[:, :1], math.log(self.sigma))
         return self.hsac.init(torch.cat([theta, spread], -1)) | {"spread": spread, "origin": None}
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One outer step when it is due; logs what `hsac` logs."""
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
@@ -84,7 +88,11 @@ class PacBayes:
         low, high = map(math.log, SPREADS)
         spread = both[:, -1:].clamp(low, high)
         log["hypergradient"] = found.total[:, :-1]
-        return both[:, :-1], state | {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0}, log
+        return (
+            both[:, :-1],
+            state | {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0},
+            log,
+        )
 
     def bound(self, loss: Loss, noise: list[Tensor], origin: Tensor, examples: int) -> Loss:
         """U of w (R, P) and (θ, log σ) (R, C + 1), a loss (R,)."""

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from hsac.ball.curvature import Transform
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.types import Trial
 
 
 @dataclass(frozen=True)
 class RandomSearch(Fixed):
-    """The best on validation of `points` trainings, each at curvatures of its own, log-uniform in their bounds.
+    """The best on validation of `points` trainings, each at curvatures of its own, log-uniform in
+    their bounds.
 
-    Every curvature of a network is drawn by itself, so this finds what no shared grid can (Bergstra and Bengio, JMLR
-    2012). Each run draws and chooses for itself.
+    Every curvature of a network is drawn by itself, so this finds what no shared grid can (Bergstra
+    and Bengio, JMLR 2012). Each run draws and chooses for itself.
     """
 
     points: int = 12

@@ -5,14 +5,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.curvature.drift import due
 from hsac.rules.types import State, Step
 
 
 @dataclass(frozen=True)
 class RandomWalk:
-    """Each curvature's θ moves by `step` with a fresh random sign, as often and as early as `hsac` moves it.
+    """Each curvature's θ moves by `step` with a fresh random sign, as often and as early as `hsac`
+    moves it.
 
     What it gains, a restless curvature gains without going anywhere; `drift` goes somewhere.
     """
@@ -32,7 +33,9 @@ class RandomWalk:
         """Stateless."""
         return {}
 
-    def update(self, theta: Tensor, state: State, step: Step) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def update(
+        self, theta: Tensor, state: State, step: Step
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """One step when it is due, each sign that of a normal draw."""
         if not due(step, self.period, self.warm_up):
             return theta, state, {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hsac.ball.curvature import Transform
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.types import Trial
 
@@ -18,11 +18,12 @@ from hsac.rules.types import Trial
 class TemperatureSearch(Fixed):
     """Descent on the held-out loss of whole trainings by the sign of paired differences.
 
-    U(θ) = min_a mean CE(e^a f, y) over the validation part, f the logits of the network trained at θ: the best
-    temperature is taken out, because curvature acts as one too. For each of `steps`, trainings at θ - `pair` and
-    θ + `pair`, from the same start and on the same batches, say which way U falls, and θ goes that far. All curvatures
-    of a network move together, in θ. The training of least U is chosen. One that was done before is not done again:
-    with the defaults the second pair has one new point and the last θ none, three trainings in all.
+    U(θ) = min_a mean CE(e^a f, y) over the validation part, f the logits of the network trained at
+    θ: the best temperature is taken out, because curvature acts as one too. For each of `steps`,
+    trainings at θ - `pair` and θ + `pair`, from the same start and on the same batches, say which
+    way U falls, and θ goes that far. All curvatures of a network move together, in θ. The training
+    of least U is chosen. One that was done before is not done again: with the defaults the second
+    pair has one new point and the last θ none, three trainings in all.
     """
 
     pair: float = 0.6
@@ -31,18 +32,25 @@ class TemperatureSearch(Fixed):
 
     def __post_init__(self) -> None:
         require(0 < self.pair < math.inf, "pair", self.pair, "a number above 0")
-        ok = bool(self.steps) and all(isinstance(s, int | float) and 0 < s < math.inf for s in self.steps)
+        ok = bool(self.steps) and all(
+            isinstance(s, int | float) and 0 < s < math.inf for s in self.steps
+        )
         require(ok, "steps", self.steps, "a list of numbers above 0")
 
     def propose(
         self, start: Tensor, tried: Sequence[Trial], transform: Transform, stream: torch.Generator
     ) -> Tensor | None:
-        """The first θ on the way of the search that was not trained at yet; None when it is at its end."""
+        """The first θ on the way of the search that was not trained at yet; None when it is at its
+        end.
+        """
 
         def found(offset: float) -> float | None:
             """U at the start moved by so much; None where it is not known."""
             theta = transform.clamp(start + offset)
-            return next((t.tempered for t in tried if torch.allclose(t.theta, theta, rtol=0, atol=1e-6)), None)
+            return next(
+                (t.tempered for t in tried if torch.allclose(t.theta, theta, rtol=0, atol=1e-6)),
+                None,
+            )
 
         offset = 0.0
         for step in self.steps:

@@ -1,1 +1,3 @@
-"""Weight rules, one file each: `init(w) -> state`, `update(w, state, gradient, rate) -> (w, state, Gradient)`."""
+"""Weight rules, one file each: `init(w) -> state`, `update(w, state, gradient, rate) -> (w, state,
+Gradient)`.
+"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.types import Gradient, State
 
 
@@ -20,7 +20,9 @@ class Adam:
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "lr", self.lr, "a number above 0")
-        ok = len(self.betas) == 2 and all(isinstance(b, int | float) and 0 <= b < 1 for b in self.betas)
+        ok = len(self.betas) == 2 and all(
+            isinstance(b, int | float) and 0 <= b < 1 for b in self.betas
+        )
         require(ok, "betas", self.betas, "two numbers in [0, 1)")
         require(self.eps > 0, "eps", self.eps, "a number above 0")
 

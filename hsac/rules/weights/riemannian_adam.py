@@ -14,10 +14,11 @@ from hsac.rules.weights.adam import Adam
 
 @dataclass(frozen=True)
 class RiemannianAdam:
-    """Riemannian Adam (Bécigneul and Ganea, ICLR 2019) by geoopt: points of the ball stay on it, the rest is Adam.
+    """Riemannian Adam (Bécigneul and Ganea, ICLR 2019) by geoopt: points of the ball stay on it,
+    the rest is Adam.
 
-    `points` are filled in from the model: start and end in w, dimension, column of the curvature of their ball, which
-    may change between steps.
+    `points` are filled in from the model: start and end in w, dimension, column of the curvature of
+    their ball, which may change between steps.
     """
 
     points: tuple[tuple[int, int, int, int], ...]
@@ -38,7 +39,8 @@ class RiemannianAdam:
     def _optimiser(self, w: Tensor, flat: Tensor) -> Any:
         balls = [
             geoopt.ManifoldParameter(
-                w[start:end].view(-1, size).clone(), manifold=geoopt.Stereographic(torch.tensor(0.0).to(w))
+                w[start:end].view(-1, size).clone(),
+                manifold=geoopt.Stereographic(torch.tensor(0.0).to(w)),
             )
             for start, end, size, _ in self.points
         ]

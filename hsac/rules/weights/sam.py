@@ -6,14 +6,16 @@ from functools import cached_property
 
 from torch import Tensor
 
-from hsac.registry import build, require
+from hsac.parts import build, require
 from hsac.rules.types import Gradient, State, WeightRule
 from hsac.sharpness import SCOPES, ascend, scope_scale
 
 
 @dataclass(frozen=True)
 class Sam:
-    """SAM (Foret et al., ICLR 2021) around a base rule: its step is taken with the gradient at w + ρg/|g|."""
+    """SAM (Foret et al., ICLR 2021) around a base rule: its step is taken with the gradient at w +
+    ρg/|g|.
+    """
 
     rho: float = 0.05
     scope: str = "euclidean"

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.rules.types import Gradient, State
 
 
 @dataclass(frozen=True)
 class Sgd:
-    """Gradient descent with heavy-ball momentum, as torch.optim.SGD (weight decay is part of the objective)."""
+    """Gradient descent with heavy-ball momentum, as torch.optim.SGD (weight decay is part of the
+    objective).
+    """
 
     lr: float = 0.1
     momentum: float = 0.9

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from hsac.ball import mlr_logits_tangent
-from hsac.registry import require
+from hsac.parts import require
 from hsac.sharpness import OBJECTIVES, ascend, perturbed_loss
 from hsac.theory.ground_truth import gradients, newton
 
@@ -20,11 +20,12 @@ STILL = 1e-13
 class Hyperbolic:
     """A linear layer into the ball of curvature -exp(θ) and a Poincaré MLR; U is a scope objective.
 
-    L is the cross-entropy of `rows` points of `inputs` features in `classes` Gaussian clusters plus ½·decay·|w - w₀|²,
-    w₀ the random start: decay around 0 would leave L unchanged by a rotation of the ball, hence a singular Hessian.
-    U is `objective` of the cross-entropy over the Euclidean scope of `radius`. Its adversary is ascended until it
-    stands still, so that F(θ) = U(w*(θ), θ) can be differentiated numerically; the adaptive scope is left out, because
-    the method holds |w| constant in it while F would not.
+    L is the cross-entropy of `rows` points of `inputs` features in `classes` Gaussian clusters plus
+    ½·decay·|w - w₀|², w₀ the random start: decay around 0 would leave L unchanged by a rotation of
+    the ball, hence a singular Hessian. U is `objective` of the cross-entropy over the Euclidean
+    scope of `radius`. Its adversary is ascended until it stands still, so that F(θ) = U(w*(θ), θ)
+    can be differentiated numerically; the adaptive scope is left out, because the method holds |w|
+    constant in it while F would not.
     """
 
     rows: int = 60
@@ -47,17 +48,25 @@ class Hyperbolic:
 
     @cached_property
     def _drawn(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Features (R, N, I), labels (R, N), w₀ (R, P), Gaussian perturbations of length about `radius` (R, P) each."""
+        """Features (R, N, I), labels (R, N), w₀ (R, P), Gaussian perturbations of length about
+        `radius` (R, P) each.
+        """
         g = torch.Generator().manual_seed(self.seed)
-        centres = torch.randn(self.runs, self.classes, self.inputs, generator=g, dtype=torch.float64)
+        centres = torch.randn(
+            self.runs, self.classes, self.inputs, generator=g, dtype=torch.float64
+        )
         labels = torch.arange(self.rows).expand(self.runs, -1) % self.classes
         spread = torch.randn(self.runs, self.rows, self.inputs, generator=g, dtype=torch.float64)
         x = (torch.take_along_dim(centres, labels[..., None], 1) + 0.7 * spread) / self.inputs**0.5
         sizes = self._sizes
-        anchor, *draws = (torch.randn(self.runs, sum(sizes), generator=g, dtype=torch.float64) for _ in range(5))
+        anchor, *draws = (
+            torch.randn(self.runs, sum(sizes), generator=g, dtype=torch.float64) for _ in range(5)
+        )
         weight, bias, normals, offsets = anchor.split(sizes, -1)
         # the logits have a kink at normals of length 0: they start at length 1, far from it
-        normals = torch.nn.functional.normalize(normals.unflatten(-1, (self.classes, self.dim)), dim=-1).flatten(1)
+        normals = torch.nn.functional.normalize(
+            normals.unflatten(-1, (self.classes, self.dim)), dim=-1
+        ).flatten(1)
         start = torch.cat([0.5 * weight, 0 * bias, normals, 0 * offsets], -1)
         return x, labels, start, [self.radius / sum(sizes) ** 0.5 * draw for draw in draws]
 
@@ -80,7 +89,9 @@ class Hyperbolic:
         """Cross-entropy of one run: w (P,), θ (1,), x (N, I), labels (N,) -> ()."""
         weight, bias, normals, offsets = w.split(self._sizes)
         u = x @ weight.view(self.dim, self.inputs).mT + bias
-        return cross_entropy(mlr_logits_tangent(u, normals.view(-1, self.dim), offsets, theta[0].exp()), labels)
+        return cross_entropy(
+            mlr_logits_tangent(u, normals.view(-1, self.dim), offsets, theta[0].exp()), labels
+        )
 
     def cross_entropy(self, w: Tensor, theta: Tensor) -> Tensor:
         """Mean cross-entropy of the training points, nats (R,)."""
@@ -92,7 +103,9 @@ class Hyperbolic:
         return self.cross_entropy(w, theta) + 0.5 * self.decay * (w - self.initial).square().sum(-1)
 
     def adversary(self, w: Tensor, theta: Tensor) -> Tensor:
-        """The perturbation (R, P) of length `radius` at which the ascent from w stands still; else ArithmeticError."""
+        """The perturbation (R, P) of length `radius` at which the ascent from w stands still; else
+        ArithmeticError.
+        """
         w, theta, e = w.detach(), theta.detach(), None
         scale = torch.ones_like(w)
 
@@ -109,7 +122,9 @@ class Hyperbolic:
     def upper(self, w: Tensor, theta: Tensor) -> Tensor:
         """The scope objective of the cross-entropy, nats (R,)."""
         perturbations = self._drawn[3] if self.objective == "mean" else [self.adversary(w, theta)]
-        return perturbed_loss(self.cross_entropy, perturbations, gap=self.objective == "gap")(w, theta)
+        return perturbed_loss(self.cross_entropy, perturbations, gap=self.objective == "gap")(
+            w, theta
+        )
 
     def solve(self, theta: Tensor) -> Tensor:
         """By Newton's method from w₀ (R, P); ArithmeticError where it ends at no minimum."""

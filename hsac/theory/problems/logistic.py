@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.theory.ground_truth import newton
 
 
@@ -15,8 +15,8 @@ from hsac.theory.ground_truth import newton
 class Logistic:
     """Logistic regression with decay exp(θ), one θ; U is the held-out loss.
 
-    `rows` training and as many held-out rows of `size` Gaussian features, labels drawn from a logistic model whose
-    weights have length `signal`.
+    `rows` training and as many held-out rows of `size` Gaussian features, labels drawn from a
+    logistic model whose weights have length `signal`.
     """
 
     rows: int = 40
@@ -37,7 +37,9 @@ class Logistic:
         x = torch.randn(self.runs, 2 * self.rows, self.size, generator=g, dtype=torch.float64)
         truth = torch.randn(self.runs, self.size, 1, generator=g, dtype=torch.float64)
         chance = (self.signal * x @ truth / truth.norm(dim=1, keepdim=True)).sigmoid()
-        label = torch.where(torch.rand(chance.shape, generator=g, dtype=torch.float64) < chance, 1.0, -1.0)
+        label = torch.where(
+            torch.rand(chance.shape, generator=g, dtype=torch.float64) < chance, 1.0, -1.0
+        )
         signed = x * label
         return signed[:, : self.rows], signed[:, self.rows :]
 

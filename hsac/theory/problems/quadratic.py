@@ -6,15 +6,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Quadratic:
-    """Quadratic lower level with eigenvalues from mu to ell, evenly in the logarithm, coupled linearly to θ.
+    """Quadratic lower level with eigenvalues from mu to ell, evenly in the logarithm, coupled
+    linearly to θ.
 
-    L = ½wᵀHw - wᵀBθ, U = ½(w - t)ᵀG(w - t) + ½·direct·|θ|², G with eigenvalues from ½ to 2 in another random basis.
-    `runs` problems of `size` weights and `hyper` hyper-parameters, drawn from `seed`.
+    L = ½wᵀHw - wᵀBθ, U = ½(w - t)ᵀG(w - t) + ½·direct·|θ|², G with eigenvalues from ½ to 2 in
+    another random basis. `runs` problems of `size` weights and `hyper` hyper-parameters, drawn from
+    `seed`.
     """
 
     mu: float = 0.1
@@ -35,14 +37,21 @@ class Quadratic:
         """H, G (R, P, P), B (R, P, C), t (R, P)."""
         g = torch.Generator().manual_seed(self.seed)
         first, second = (
-            torch.linalg.qr(torch.randn(self.runs, self.size, self.size, generator=g, dtype=torch.float64))[0]
+            torch.linalg.qr(
+                torch.randn(self.runs, self.size, self.size, generator=g, dtype=torch.float64)
+            )[0]
             for _ in range(2)
         )
         share = torch.linspace(0, 1, self.size, dtype=torch.float64)
         hessian = first @ torch.diag_embed(self.mu * (self.ell / self.mu) ** share) @ first.mT
         metric = second @ torch.diag_embed(0.5 * 4**share) @ second.mT
         coupling = torch.randn(self.runs, self.size, self.hyper, generator=g, dtype=torch.float64)
-        return hessian, metric, coupling, torch.randn(self.runs, self.size, generator=g, dtype=torch.float64)
+        return (
+            hessian,
+            metric,
+            coupling,
+            torch.randn(self.runs, self.size, generator=g, dtype=torch.float64),
+        )
 
     @property
     def start(self) -> Tensor:
@@ -64,7 +73,9 @@ class Quadratic:
         """½(w - t)ᵀG(w - t) + ½·direct·|θ|² (R,)."""
         _, metric, _, target = self._drawn
         gap = w - target
-        return 0.5 * ((metric @ gap[..., None]).squeeze(-1) * gap).sum(-1) + 0.5 * self.direct * theta.square().sum(-1)
+        return 0.5 * ((metric @ gap[..., None]).squeeze(-1) * gap).sum(
+            -1
+        ) + 0.5 * self.direct * theta.square().sum(-1)
 
     def solve(self, theta: Tensor) -> Tensor:
         """H⁻¹Bθ (R, P)."""

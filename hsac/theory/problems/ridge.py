@@ -6,15 +6,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hsac.registry import require
+from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Ridge regression with a decay exp(θ) for each of `groups` groups of features; U is the held-out loss.
+    """Ridge regression with a decay exp(θ) for each of `groups` groups of features; U is the
+    held-out loss.
 
-    `rows` training and as many held-out rows of `size` Gaussian features whose scales fall from 1 to `narrowest`;
-    only the first half of them carries the signal, so that the groups want different decays. Noise of sd `noise`.
+    `rows` training and as many held-out rows of `size` Gaussian features whose scales fall from 1
+    to `narrowest`; only the first half of them carries the signal, so that the groups want
+    different decays. Noise of sd `noise`.
     """
 
     rows: int = 40
@@ -28,7 +30,12 @@ class Ridge:
     def __post_init__(self) -> None:
         for name in ("rows", "size", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(1 <= self.groups <= self.size, "groups", self.groups, f"an integer from 1 to size, {self.size}")
+        require(
+            1 <= self.groups <= self.size,
+            "groups",
+            self.groups,
+            f"an integer from 1 to size, {self.size}",
+        )
         require(0 < self.narrowest <= 1, "narrowest", self.narrowest, "a number in (0, 1]")
         require(self.noise >= 0, "noise", self.noise, "a number from 0")
 
@@ -37,7 +44,9 @@ class Ridge:
         """Features (R, N, P) and targets (R, N), for training and held out."""
         g = torch.Generator().manual_seed(self.seed)
         scales = self.narrowest ** torch.linspace(0, 1, self.size, dtype=torch.float64)
-        x = scales * torch.randn(self.runs, 2 * self.rows, self.size, generator=g, dtype=torch.float64)
+        x = scales * torch.randn(
+            self.runs, 2 * self.rows, self.size, generator=g, dtype=torch.float64
+        )
         truth = torch.randn(self.runs, self.size, 1, generator=g, dtype=torch.float64)
         truth[:, (self.size + 1) // 2 :] = 0
         noise = self.noise * torch.randn(self.runs, 2 * self.rows, generator=g, dtype=torch.float64)

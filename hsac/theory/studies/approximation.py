@@ -15,7 +15,7 @@ from hsac.hypergradient.solvers.identity import Identity
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.hypergradient.solvers.nystrom import Nystrom, sketch
 from hsac.hypergradient.solvers.unrolled import Unrolled
-from hsac.registry import build, check_name, require
+from hsac.parts import build, check_name, require
 from hsac.theory import bounds
 from hsac.theory.ground_truth import Problem, dense, gradients, operator, reference
 
@@ -26,11 +26,12 @@ Row = dict[str, float | int | str]
 class Approximation:
     """Approximation error of the hypergradient against Hessian products, and its bounds.
 
-    At the lower level's solution every solver runs with each of `terms` (J): terms of neumann and cg, steps of
-    unrolled, nystrom's rank up to P, amortised's calls so far; neumann and unrolled with step 1/ℓ, nystrom and
-    cg_damped with `damping`. Rows: problem, solver, terms, products (the mixed one included), error |x - H⁻¹v|, bound
-    on it (NaN where there is none), relative |g - g*|/|g*| of the hypergradient g, g* by finite differences of the
-    re-solved problem, failed (1 where the solver does not trust its x, which is used here all the same).
+    At the lower level's solution every solver runs with each of `terms` (J): terms of neumann and
+    cg, steps of unrolled, nystrom's rank up to P, amortised's calls so far; neumann and unrolled
+    with step 1/ℓ, nystrom and cg_damped with `damping`. Rows: problem, solver, terms, products (the
+    mixed one included), error |x - H⁻¹v|, bound on it (NaN where there is none), relative |g -
+    g*|/|g*| of the hypergradient g, g* by finite differences of the re-solved problem, failed (1
+    where the solver does not trust its x, which is used here all the same).
     """
 
     problems: tuple[str, ...] = ("quadratic", "ridge", "logistic", "hyperbolic")
@@ -61,10 +62,14 @@ class Approximation:
         for j in self.terms:
             yield case.row("neumann", j, Neumann(terms=j, step=a), bounds.neumann(j, a, mu, size))
         for j in some:
-            yield case.row("unrolled", j, Unrolled(terms=j, step=a), bounds.neumann(j - 1, a, mu, size))
+            yield case.row(
+                "unrolled", j, Unrolled(terms=j, step=a), bounds.neumann(j - 1, a, mu, size)
+            )
         for label, damping in (("cg", 0.0), ("cg_damped", d)):
             for j in some:
-                yield case.row(label, j, Cg(terms=j, damping=damping), bounds.cg(j, damping, mu, ell, size))
+                yield case.row(
+                    label, j, Cg(terms=j, damping=damping), bounds.cg(j, damping, mu, ell, size)
+                )
         for k in (k for k in some if k <= len(case.h)):
             bound = bounds.nystrom(left_over(case.h, k), d, mu, size)
             yield case.row("nystrom", k, Nystrom(rank=k, damping=d), bound)
@@ -76,12 +81,16 @@ def left_over(h: Tensor, rank: int) -> float:
     """|E|, the spectral norm of what nystrom's sketch leaves of H (P, P)."""
     omega = sketch(len(h), rank).to(h)
     image = h @ omega
-    return float(torch.linalg.matrix_norm(h - image @ torch.linalg.solve(omega.mT @ image, image.mT), 2))
+    return float(
+        torch.linalg.matrix_norm(h - image @ torch.linalg.solve(omega.mT @ image, image.mT), 2)
+    )
 
 
 @dataclass(frozen=True)
 class _Case:
-    """A problem at its lower level's solution: H (P, P), v = U_w and x = H⁻¹v (1, P), U_θ and dF/dθ (1, C)."""
+    """A problem at its lower level's solution: H (P, P), v = U_w and x = H⁻¹v (1, P), U_θ and dF/dθ
+    (1, C).
+    """
 
     hessian: HessianOperator
     h: Tensor
@@ -102,7 +111,9 @@ class _Case:
         h = dense(hessian)
         values = torch.linalg.eigvalsh(h)[0]
         x, truth = torch.linalg.solve(h, v), reference(problem, theta)
-        return cls(hessian, h[0], v, x, direct, truth, float(values[0]), float(values[-1]), float(v.norm()))
+        return cls(
+            hessian, h[0], v, x, direct, truth, float(values[0]), float(values[-1]), float(v.norm())
+        )
 
     def row(self, label: str, terms: int, solver: Solver, bound: float) -> Row:
         before = self.hessian.products
@@ -110,7 +121,9 @@ class _Case:
         return self._row(label, terms, solution, bound, before)
 
     def _row(self, label: str, terms: int, solution: Solution, bound: float, before: int) -> Row:
-        implicit = self.hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
+        implicit = (
+            self.hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
+        )
         return {
             "solver": label,
             "terms": terms,
@@ -122,17 +135,22 @@ class _Case:
         }
 
     def amortised(self, calls: list[int]) -> Iterator[Row]:
-        """One call after the other with the state kept; a row's products include those of the calls before."""
+        """One call after the other with the state kept; a row's products include those of the calls
+        before.
+        """
         state: dict[str, Tensor] = {}
         bound, spent = nan, 0
         for call in range(1, max(calls, default=0) + 1):
             before = self.hessian.products
             solution = Amortised().solve(self.hessian, self.v, state)
-            # the first call sets the error, each later one contracts it by the step it took, unless it starts afresh
+            # the first call sets the error, each later one contracts it by the step it took, unless
+            # it starts afresh
             fresh = not state or bool(state["failed"])
             factor = bounds.contraction(float(solution.state["step"]), self.mu, self.ell)
             bound = float((solution.x - self.x).norm()) if fresh else bound * factor
-            state = solution.state | {"failed": torch.zeros(1) if solution.failed is None else solution.failed}
+            state = solution.state | {
+                "failed": torch.zeros(1) if solution.failed is None else solution.failed
+            }
             if call in calls:
                 yield self._row("amortised", call, solution, bound, before - spent)
             spent += solution.products

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hsac.hypergradient import implicit_hypergradient
 from hsac.hypergradient.solvers.neumann import Neumann
-from hsac.registry import build, check_name, require
+from hsac.parts import build, check_name, require
 from hsac.theory import bounds
 from hsac.theory.ground_truth import Problem, dense, gradients, operator
 
@@ -20,13 +20,15 @@ NUDGE = 1e-4  # of θ, for the curvature of F at the start
 
 @dataclass(frozen=True)
 class Convergence:
-    """Running mean of |dF/dθ|² along outer descents by Neumann's hypergradient, and the floor that its length sets.
+    """Running mean of |dF/dθ|² along outer descents by Neumann's hypergradient, and the floor that
+    its length sets.
 
-    θ ← θ - rate/|F''|·g, F'' at the start, `outer` times; before each step the lower level, carried over, takes `inner`
-    gradient steps 1/ℓ; g is the hypergradient at that w by Neumann with step 1/ℓ and each of `terms`. |dF/dθ|² is the
-    true one at θ, from a solved lower level and a dense solve. Rows: problem, terms, outer (from 1), squared, running
-    (mean of `squared` so far), floor (mean of `squared` over the last `tail` share of the steps), bound: where the
-    descent stands still, g = 0, so that |dF/dθ| ≤ |L_θw|(1 - μ/ℓ)^(terms + 1)|U_w|/μ, squared, at the last θ.
+    θ ← θ - rate/|F''|·g, F'' at the start, `outer` times; before each step the lower level, carried
+    over, takes `inner` gradient steps 1/ℓ; g is the hypergradient at that w by Neumann with step
+    1/ℓ and each of `terms`. |dF/dθ|² is the true one at θ, from a solved lower level and a dense
+    solve. Rows: problem, terms, outer (from 1), squared, running (mean of `squared` so far), floor
+    (mean of `squared` over the last `tail` share of the steps), bound: where the descent stands
+    still, g = 0, so that |dF/dθ| ≤ |L_θw|(1 - μ/ℓ)^(terms + 1)|U_w|/μ, squared, at the last θ.
     """
 
     problems: tuple[str, ...] = ("quadratic", "ridge", "logistic")
@@ -57,7 +59,12 @@ class Convergence:
                 squared, bound = self._descend(problem, terms, step)
                 floor = fmean(squared[-max(round(self.tail * self.outer), 1) :])
                 for k, running in enumerate(accumulate(squared), 1):
-                    at: Row = {"problem": name, "terms": terms, "outer": k, "squared": squared[k - 1]}
+                    at: Row = {
+                        "problem": name,
+                        "terms": terms,
+                        "outer": k,
+                        "squared": squared[k - 1],
+                    }
                     found.append({**at, "running": running / k, "floor": floor, "bound": bound})
         return found
 
@@ -69,7 +76,11 @@ class Convergence:
             for _ in range(self.inner):
                 w = w - gradients(problem.lower, w, theta)[0] / truth.ell
             solver = Neumann(terms=terms, step=1 / truth.ell)
-            theta = theta - step * implicit_hypergradient(problem.upper, problem.lower, w, theta, solver, {}).total
+            theta = (
+                theta
+                - step
+                * implicit_hypergradient(problem.upper, problem.lower, w, theta, solver, {}).total
+            )
         return squared, truth.floor(terms)
 
 
@@ -88,7 +99,10 @@ class Truth:
         w = problem.solve(theta)
         v, direct = gradients(problem.upper, w, theta)
         hessian = operator(problem.lower, w, theta)
-        h, mixed = dense(hessian), torch.cat([hessian.mixed(row[None]) for row in torch.eye(w.shape[1]).to(w)])
+        h, mixed = (
+            dense(hessian),
+            torch.cat([hessian.mixed(row[None]) for row in torch.eye(w.shape[1]).to(w)]),
+        )
         values = torch.linalg.eigvalsh(h)[0]
         gradient = direct - torch.linalg.solve(h, v) @ mixed
         size = float(torch.linalg.matrix_norm(mixed, 2))

@@ -8,12 +8,15 @@ import torch
 from scipy import stats
 from scipy.special import ndtr
 
-from hsac.registry import require
+from hsac.parts import require
 from hsac.theory.pac_bayes import certify
 
 SIGMAS = tuple(float(s) for s in np.geomspace(0.05, 1.0, 8))
 ALPHAS = (0.7, 1.0)
-QUADRATURE = (48, 400)  # nodes over the length of x's projection and over its angle; the tests check both
+QUADRATURE = (
+    48,
+    400,
+)  # nodes over the length of x's projection and over its angle; the tests check both
 CERTIFICATE, CONTROL = "certificate", "without complexity"
 
 
@@ -21,12 +24,14 @@ CERTIFICATE, CONTROL = "certificate", "without complexity"
 class Coverage:
     """Coverage of the PAC-Bayes certificate over many samples, and of a bound that must fail.
 
-    The problem: x ~ N(0, I) in `dimensions`, y = sign(u·x) with a share `noise` of the labels flipped. On each of
-    `samples` independent samples of n points, n in `points`, a linear classifier is fitted by ridge regression and
-    scaled to length 1; prior mean 0. `certify` bounds the true risk of its Gibbs classifier, which is known to
-    quadrature, at each δ of `deltas`. The control leaves the complexity term out: it is the same Monte Carlo limit on
-    the training error alone, and a simulation in which that holds could not tell a right bound from a wrong one. Where
-    the certificate always holds, the margins say by how much: a simulation only rules out errors larger than these.
+    The problem: x ~ N(0, I) in `dimensions`, y = sign(u·x) with a share `noise` of the labels
+    flipped. On each of `samples` independent samples of n points, n in `points`, a linear
+    classifier is fitted by ridge regression and scaled to length 1; prior mean 0. `certify` bounds
+    the true risk of its Gibbs classifier, which is known to quadrature, at each δ of `deltas`. The
+    control leaves the complexity term out: it is the same Monte Carlo limit on the training error
+    alone, and a simulation in which that holds could not tell a right bound from a wrong one. Where
+    the certificate always holds, the margins say by how much: a simulation only rules out errors
+    larger than these.
     """
 
     samples: int = 1000
@@ -41,7 +46,9 @@ class Coverage:
     def __post_init__(self) -> None:
         for name in ("samples", "draws", "pilot_draws"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(bool(self.points) and min(self.points) >= 1, "points", self.points, "integers from 1")
+        require(
+            bool(self.points) and min(self.points) >= 1, "points", self.points, "integers from 1"
+        )
         require(self.dimensions >= 3, "dimensions", self.dimensions, "an integer from 3")
         require(0 <= self.noise < 0.5, "noise", self.noise, "a number from 0, under 0.5")
         inside = bool(self.deltas) and all(0 < d < 1 for d in self.deltas)
@@ -50,9 +57,10 @@ class Coverage:
     def rows(self, progress: Callable[[str], None]) -> list[dict[str, float | int | str]]:
         """One row a n, δ and bound ("certificate" or the control).
 
-        `held` of `samples` had true risk ≤ bound; `coverage` their share with its 95 % Clopper-Pearson interval
-        `coverage_low`, `coverage_high`; means of bound, true risk and training error of the Gibbs classifier;
-        `margin_q05`, `margin_q50`, `margin_q95`: quantiles of bound - true risk.
+        `held` of `samples` had true risk ≤ bound; `coverage` their share with its 95 %
+        Clopper-Pearson interval `coverage_low`, `coverage_high`; means of bound, true risk and
+        training error of the Gibbs classifier; `margin_q05`, `margin_q50`, `margin_q95`: quantiles
+        of bound - true risk.
         """
         out: list[dict[str, float | int | str]] = []
         for n in self.points:
@@ -68,7 +76,10 @@ class Coverage:
         """Bounds, true risk and training error of the Gibbs classifiers, each (|deltas|, samples)."""
         generator = torch.Generator().manual_seed(self.seed)
         shape = (len(self.deltas), self.samples)
-        found = {name: np.empty(shape) for name in (CERTIFICATE, CONTROL, "risk", "empirical", "sigma", "alpha")}
+        found = {
+            name: np.empty(shape)
+            for name in (CERTIFICATE, CONTROL, "risk", "empirical", "sigma", "alpha")
+        }
         means = np.empty((self.samples, self.dimensions))
         for i in range(self.samples):
             if i % max(1, self.samples // 4) == 0:
@@ -76,7 +87,9 @@ class Coverage:
             x = torch.randn(n, self.dimensions, generator=generator, dtype=torch.float64)
             flipped = torch.rand(n, generator=generator, dtype=torch.float64) < self.noise
             y = torch.where((x[:, 0] >= 0) ^ flipped, 1.0, -1.0).double()  # u is the first axis
-            w = torch.linalg.solve(x.mT @ x + torch.eye(self.dimensions, dtype=torch.float64), x.mT @ y)
+            w = torch.linalg.solve(
+                x.mT @ x + torch.eye(self.dimensions, dtype=torch.float64), x.mT @ y
+            )
             w = w / w.norm()
             means[i] = w.numpy()
             signed = y[:, None] * x
@@ -96,10 +109,14 @@ class Coverage:
                     chance=chance,
                 )
                 values = (c.bound, c.empirical_upper, c.empirical, c.sigma, c.alpha)
-                for name, value in zip((CERTIFICATE, CONTROL, "empirical", "sigma", "alpha"), values, strict=True):
+                for name, value in zip(
+                    (CERTIFICATE, CONTROL, "empirical", "sigma", "alpha"), values, strict=True
+                ):
                     found[name][k, i] = value
         for k in range(len(self.deltas)):
-            found["risk"][k] = true_risk(found["alpha"][k][:, None] * means, found["sigma"][k], self.noise)
+            found["risk"][k] = true_risk(
+                found["alpha"][k][:, None] * means, found["sigma"][k], self.noise
+            )
         return found
 
 
@@ -116,17 +133,22 @@ def _summary(bound: np.ndarray, risk: np.ndarray) -> dict[str, float | int | str
         "coverage_high": float(interval.high),
         "mean_bound": float(bound.mean()),
         "mean_risk": float(risk.mean()),
-        **{f"margin_{name}": float(q) for name, q in zip(("q05", "q50", "q95"), quantiles, strict=True)},
+        **{
+            f"margin_{name}": float(q)
+            for name, q in zip(("q05", "q50", "q95"), quantiles, strict=True)
+        },
     }
 
 
 def true_risk(mean: np.ndarray, sigma: np.ndarray, noise: float) -> np.ndarray:
-    """True 0-1 risk (M,) of w ~ N(mean, σ² I) for x ~ N(0, I), y = sign(x₁) flipped with probability `noise`.
+    """True 0-1 risk (M,) of w ~ N(mean, σ² I) for x ~ N(0, I), y = sign(x₁) flipped with
+    probability `noise`.
 
-    mean (M, d), σ (M,). Only x's direction matters. In the plane of the first axis and of `mean` it has length r with
-    r² ~ Beta(1, (d-2)/2) and a uniform angle φ, and w·x ~ N(r (a cos φ + b sin φ), σ²), a = mean₁ and b the length of
-    the rest; so the risk is noise + (1 - 2 noise) E Φ(-r (a cos φ + b sin φ)/σ) over φ in (-π/2, π/2), where x₁ > 0.
-    Quadrature: Gauss-Legendre in r's quantile, the midpoint rule in φ.
+    mean (M, d), σ (M,). Only x's direction matters. In the plane of the first axis and of `mean` it
+    has length r with r² ~ Beta(1, (d-2)/2) and a uniform angle φ, and w·x ~ N(r (a cos φ + b sin
+    φ), σ²), a = mean₁ and b the length of the rest; so the risk is noise + (1 - 2 noise) E Φ(-r (a
+    cos φ + b sin φ)/σ) over φ in (-π/2, π/2), where x₁ > 0. Quadrature: Gauss-Legendre in r's
+    quantile, the midpoint rule in φ.
     """
     lengths, angles = QUADRATURE
     node, weight = np.polynomial.legendre.leggauss(lengths)

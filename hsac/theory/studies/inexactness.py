@@ -8,7 +8,7 @@ from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.hypergradient.solvers.unrolled import Unrolled
-from hsac.registry import build, check_name, require
+from hsac.parts import build, check_name, require
 from hsac.theory.ground_truth import Problem, extremes, gradients, linearised, reference
 
 Row = dict[str, float | int | str]
@@ -18,11 +18,12 @@ Row = dict[str, float | int | str]
 class Inexactness:
     """Error of the hypergradient against the distance of the lower level from its solution.
 
-    From each problem's start a gradient descent with step 2/(μ + ℓ) is stopped at `checks` steps evenly in the
-    logarithm up to `steps`, and the hypergradient taken there: by exact solve, by `terms` products of cg and of
-    neumann (step 1/ℓ), and by unrolling terms + 1 steps on. Rows: problem, solver, step, distance |w - w*|,
-    gradient |∇L|, relative |g - g*|/|g*|, g* by finite differences of the re-solved problem. With an exact solve the
-    error is O(|w - w*|) (Pedregosa, ICML 2016); a truncated one keeps its own.
+    From each problem's start a gradient descent with step 2/(μ + ℓ) is stopped at `checks` steps
+    evenly in the logarithm up to `steps`, and the hypergradient taken there: by exact solve, by
+    `terms` products of cg and of neumann (step 1/ℓ), and by unrolling terms + 1 steps on. Rows:
+    problem, solver, step, distance |w - w*|, gradient |∇L|, relative |g - g*|/|g*|, g* by finite
+    differences of the re-solved problem. With an exact solve the error is O(|w - w*|) (Pedregosa,
+    ICML 2016); a truncated one keeps its own.
     """
 
     problems: tuple[str, ...] = ("quadratic", "ridge", "logistic", "hyperbolic")
@@ -47,7 +48,9 @@ class Inexactness:
         return found
 
     def _stops(self) -> list[int]:
-        spread = (round((self.steps + 1) ** (k / max(self.checks - 1, 1))) - 1 for k in range(self.checks))
+        spread = (
+            round((self.steps + 1) ** (k / max(self.checks - 1, 1))) - 1 for k in range(self.checks)
+        )
         return sorted(set(spread))
 
     def _problem(self, problem: Problem) -> Iterator[Row]:
@@ -73,4 +76,8 @@ class Inexactness:
             upper = linearised(problem.upper, w, theta)
             for label, solver in solvers.items():
                 found = implicit_hypergradient(upper, problem.lower, w, theta, solver, {})
-                yield {"solver": label, **at, "relative": float((found.total - truth).norm() / truth.norm())}
+                yield {
+                    "solver": label,
+                    **at,
+                    "relative": float((found.total - truth).norm() / truth.norm()),
+                }

@@ -11,7 +11,7 @@ from hsac.hypergradient import HessianOperator, Solution, implicit_hypergradient
 from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.neumann import Neumann
-from hsac.registry import require
+from hsac.parts import require
 from hsac.theory.ground_truth import dense, gradients, operator
 from hsac.theory.problems.quadratic import Quadratic
 
@@ -21,7 +21,8 @@ DIRECT = 20.0  # makes the direct term, all that is left by the fall-back, a ten
 
 @dataclass(frozen=True)
 class NegativeCurvature:
-    """Growth of Neumann's series with the negative curvature of the lower level, and the safeguards against it.
+    """Growth of Neumann's series with the negative curvature of the lower level, and the safeguards
+    against it.
 
     The quadratic problem with its smallest eigenvalue μ turned into -m, for each m of `curvatures` (0: left as it is),
     at its stationary point, whose own hypergradient (dense solve) is the reference. Solvers: neumann with step 1/ℓ, cg
@@ -39,7 +40,12 @@ class NegativeCurvature:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(bool(self.curvatures) and min(self.curvatures) >= 0, "curvatures", self.curvatures, "numbers from 0")
+        require(
+            bool(self.curvatures) and min(self.curvatures) >= 0,
+            "curvatures",
+            self.curvatures,
+            "numbers from 0",
+        )
         require(bool(self.terms) and min(self.terms) >= 0, "terms", self.terms, "integers from 0")
         require(self.ratio > 0, "ratio", self.ratio, "a number above 0")
         require(self.damping >= 0, "damping", self.damping, "a number from 0")
@@ -64,7 +70,9 @@ class NegativeCurvature:
 
         # the stationary point: Newton's step from anywhere, the level being quadratic
         turned = h - turn * torch.outer(along, along)
-        w = problem.initial - torch.linalg.solve(turned, gradients(lower, problem.initial, theta)[0][0])
+        w = problem.initial - torch.linalg.solve(
+            turned, gradients(lower, problem.initial, theta)[0][0]
+        )
         truth = implicit_hypergradient(problem.upper, lower, w, theta, Exact(), {})
         v = gradients(problem.upper, w, theta)[0]
         part, ell = abs(float(v[0] @ along)), float(values[-1])
@@ -72,7 +80,9 @@ class NegativeCurvature:
             series = Neumann(terms=terms, step=1 / ell).solve(operator(lower, w, theta), v, {})
             solutions = {"neumann": series}
             if terms:
-                solutions["cg"] = Cg(terms=terms, damping=self.damping).solve(operator(lower, w, theta), v, {})
+                solutions["cg"] = Cg(terms=terms, damping=self.damping).solve(
+                    operator(lower, w, theta), v, {}
+                )
             for solver, solution in solutions.items():
                 for guarded in (0, 1):
                     given = _Given(solution if guarded else replace(solution, failed=None))

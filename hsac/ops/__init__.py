@@ -1,0 +1,1 @@
+"""What touches the machine, the disk and the clock."""

@@ -1,0 +1,28 @@
+"""Slurm job arrays: each task judges its own job.
+
+The executor plugin (snakemake-executor-plugin-slurm 2.8, its issue 447) starts every task of an
+array as the first task's job, which then runs the task's own inside. So a task that ends before the
+first one is taken for failed, for want of the first one's output, and one that fails removes that
+output.
+"""
+
+import base64
+import itertools
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+
+OPTION = "--slurm-jobstep-array-execs"
+
+
+def own_call(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """The shell command of the array task that a process with these arguments is in; None outside
+    of arrays and in the first task, whose arguments are its own.
+    """
+    index = environment.get("SLURM_ARRAY_TASK_ID")
+    given = [text.removeprefix(f"{OPTION}=") for text in arguments if text.startswith(f"{OPTION}=")]
+    given += [after for text, after in itertools.pairwise(arguments) if text == OPTION]
+    if index is None or index == environment.get("SLURM_ARRAY_TASK_MIN") or not given:
+        return None
+    calls = json.loads(base64.b64decode(given[0]))
+    return zlib.decompress(bytes.fromhex(calls[index])).decode()

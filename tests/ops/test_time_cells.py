@@ -1,0 +1,136 @@
+"""`hsac time` takes timings from a few steps of the training loop itself."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hsac import cli, config, parts
+from hsac.errors import InputError
+from hsac.ops import time_cells
+from hsac.ops.timings import COLUMNS, Timings, read_rows
+from hsac.train import run
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture
+def settings(data_folder, monkeypatch):
+    monkeypatch.setenv("HSAC_DATA", str(data_folder))
+    return config.load("smoke", {"device": "cpu"}, folder=CONFIG)
+
+
+def test_cells_of_one_shape_are_timed_once(settings):
+    chosen = [(cell["method"], seeds) for cell, seeds in time_cells.chosen(settings, ["digits"])]
+    methods = [
+        "sgd+euclidean",
+        "sgd+fixed@0.3",
+        "sgd+learned",
+        "sgd+drift_up",
+        "sgd+hsac",
+        "sam+hsac",
+    ]
+    assert chosen == [(method, [0, 1]) for method in methods]  # fixed@1 is as fixed@0.3
+    named = time_cells.chosen(settings, ["*/sam+*", "disease/adam+hsac"])
+    assert [cell["method"] for cell, _ in named] == ["sam+hsac", "adam+hsac"]
+    assert {len(seeds) for cell, seeds in time_cells.chosen(settings, ["glyphs_few_shot"])} == {
+        1
+    }  # one seed at a time
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        time_cells.chosen(settings, ["digit"])
+
+
+def test_rows_are_written_once_and_read_by_the_plan(settings, data_folder, tmp_path, monkeypatch):
+    file = tmp_path / "timings.csv"
+    wanted = time_cells.chosen(settings, ["digits/*hsac"])
+    assert time_cells.time_cells(settings, wanted, data_folder, None, file) == []
+    rows = read_rows(file)
+    assert [(row["experiment"], row["method"]) for row in rows] == [
+        ("digits", "sgd+hsac"),
+        ("digits", "sam+hsac"),
+    ]
+    assert all(
+        tuple(row) == COLUMNS and row["together"] == 2 and row["device"] == "cpu" for row in rows
+    )
+    assert all(
+        row[name] > 0
+        for row in rows
+        for name in ("seconds_once", "seconds_step", "seconds_evaluation")
+    )
+    assert rows[0]["steps_per_epoch"] == 14  # 958 images by 64
+    for cell, _ in wanted:
+        assert Timings(tmp_path, file).seconds(cell, 2) > 0
+    monkeypatch.setattr(time_cells, "train_seeds", None)  # nothing is measured again
+    assert time_cells.time_cells(settings, wanted, data_folder, None, file) == []
+    assert read_rows(file) == rows
+
+
+def test_outer_steps_count_by_their_share_in_training(settings, data_folder, monkeypatch):
+    """A clock that ticks ten a step and a hundred an outer step, by a rule that moves every fourth
+    of nine tenths.
+    """
+    settings["rules"]["curvature"]["hsac"] = {"period": 4, "warm_up": 0.1}
+    cell = config.cell(settings, "digits", "sgd+hsac")
+    variant = run.load_variant(
+        time_cells._variant(settings["experiments"]["digits"], data_folder, None)
+    )
+    time = [0.0]
+    outer = parts.part("curvature rule", "hsac").outer
+
+    def slow(*given):
+        time[0] += 90
+        return outer(*given)
+
+    def begin(self):
+        self.begun.append(time[0])
+        time[0] += 10
+
+    monkeypatch.setattr(parts.part("curvature rule", "hsac"), "outer", slow)
+    monkeypatch.setattr(time_cells._Clock, "begin", begin)
+    monkeypatch.setattr(time_cells._Clock, "now", lambda self: time[0])
+    row = time_cells.measured(settings, cell, [0, 1], variant, data_folder)
+    assert row["seconds_step"] == pytest.approx(
+        (10 + 0.9 / 4 * 90) / torch.get_num_threads(), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("weights", "gradients"), [("sgd", 1), ("sam", 2)])
+def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, weights, gradients):
+    """A clock that ticks ten a gradient."""
+    cell = config.cell(settings, "digits", f"{weights}+hsac")
+    variant = run.load_variant(
+        time_cells._variant(settings["experiments"]["digits"], data_folder, None)
+    )
+    time = [0.0]
+    rule = parts.part("weight rule", weights)
+    update = rule.update
+
+    def ticking(self, w, state, gradient, rate):
+        def counted(point):
+            time[0] += 10
+            return gradient(point)
+
+        return update(self, w, state, counted, rate)
+
+    monkeypatch.setattr(rule, "update", ticking)
+    monkeypatch.setattr(time_cells._Clock, "now", lambda self: time[0])
+    row = time_cells.measured(settings, cell, [0, 1], variant, data_folder)
+    assert row["seconds_step"] == pytest.approx(10 * gradients / torch.get_num_threads(), rel=1e-3)
+
+
+def test_a_cell_that_cannot_be_timed_is_named_and_the_others_are(
+    settings, data_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").symlink_to(CONFIG)
+    inner = time_cells.train_seeds
+
+    def failing(settings, cell, *rest):
+        if cell["method"] == "sgd+hsac":
+            raise torch.OutOfMemoryError("of 5 GiB")
+        return inner(settings, cell, *rest)
+
+    monkeypatch.setattr(time_cells, "train_seeds", failing)
+    assert cli.main(["time", "smoke", "--cells", "digits/*hsac", "--output", "t.csv"]) == 1
+    assert [row["method"] for row in read_rows(Path("t.csv"))] == ["sam+hsac"]
+    assert "hsac: digits sgd+hsac: not timed: out_of_memory: of 5 GiB" in capsys.readouterr().err

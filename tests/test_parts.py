@@ -1,0 +1,111 @@
+"""Parts are found by their file, built with their defaults, and refuse what they do not take."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hsac import parts
+from hsac.errors import InputError
+from hsac.losses.types import Labels
+
+# what callers fill in, by the field's name
+VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "way": 2, "dim": 2, "points": ()}
+VALUES |= {"labels": "cifar10n", "column": "worse_label"}
+VALUES |= {"training": Labels(torch.tensor([4.0, 2.0, 1.0]))}
+PARTS = [(family, name) for family in parts.FAMILIES for name in parts.names(family)]
+
+
+def filled(family, name):
+    needed = parts.filled(family, name)
+    inputs = {"inputs": 5 if needed.get("inputs") == "int" else (16, 16)}
+    return {field: (VALUES | inputs)[field] for field in needed}
+
+
+def test_families_hold_what_the_suite_promises():
+    assert set(parts.names("weight rule")) >= {"sgd", "adam", "sam"}
+    assert set(parts.names("curvature rule")) >= {
+        "euclidean",
+        "fixed",
+        "grid",
+        "learned",
+        "drift",
+        "hsac",
+    }
+    assert set(parts.names("solver")) >= {"identity", "neumann", "cg", "exact"}
+    assert set(parts.names("model")) >= {"mlp", "hgcn", "conv4_protonet"}
+    assert set(parts.names("loss")) >= {
+        "cross_entropy",
+        "focal",
+        "ldam_drw",
+        "balanced_softmax",
+        "logit_adjusted",
+    }
+    assert set(parts.names("loss")) >= {"logit_adjusted_post_hoc", "gce", "sce", "elr"}
+    assert "layers" not in parts.names("model")
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_every_part_builds_with_its_defaults(family, name):
+    part = parts.build(family, name, {}, "key", **filled(family, name))
+    assert type(part).__name__ == parts.class_name(name)
+    assert parts.summary(family, name).endswith(".")
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_parameters_read_from_the_source_are_those_of_the_class(family, name):
+    fields = dataclasses.fields(parts.part(family, name))
+    assert set(parts.parameters(family, name)) == {
+        f.name for f in fields if f.default is not dataclasses.MISSING
+    }
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parts.build(family, name, {}, "key", **filled(family, name)).anything = 1
+
+
+@pytest.mark.parametrize("family", parts.FAMILIES)
+def test_unknown_name(family):
+    known = parts.names(family)[0]
+    with pytest.raises(InputError) as caught:
+        parts.build(family, known + "x", {}, "some.key")
+    line = str(caught.value)
+    assert line.startswith("some.key: found")
+    assert f"did you mean {known!r}" in line
+    assert all(name in line for name in parts.names(family))
+
+
+def test_unknown_parameter():
+    with pytest.raises(InputError, match=r"^here\.momentun: .*did you mean 'momentum'"):
+        parts.build("weight rule", "sgd", {"momentun": 0.5}, "here")
+
+
+@pytest.mark.parametrize("value", [True, False, "0.1", None, [0.1], {}])
+def test_a_number_must_be_a_number(value):
+    with pytest.raises(InputError, match=r"^here\.lr: found .*allowed is float"):
+        parts.build("weight rule", "sgd", {"lr": value}, "here")
+
+
+@pytest.mark.parametrize("value", [True, 2.0, "2", None])
+def test_an_integer_must_be_an_integer(value):
+    with pytest.raises(InputError, match=r"^here\.terms: found .*allowed is int"):
+        parts.build("solver", "neumann", {"terms": value}, "here")
+
+
+@pytest.mark.parametrize("value", [1, 0, "yes", None])
+def test_a_switch_must_be_a_switch(value):
+    with pytest.raises(InputError, match=r"^here\.warm_start: found .*allowed is bool"):
+        parts.build("curvature rule", "hsac", {"warm_start": value}, "here")
+
+
+def test_integers_pass_as_floats_and_lists_as_tuples():
+    assert parts.build("weight rule", "sgd", {"lr": 1}).lr == 1
+    assert parts.build("weight rule", "adam", {"betas": [0.5, 0.6]}).betas == (0.5, 0.6)
+
+
+def test_class_parameters_cannot_be_configured():
+    with pytest.raises(InputError, match="geometry"):
+        parts.build("curvature rule", "fixed", {"geometry": "euclidean"}, "here")
+
+
+def test_values_are_refused_with_the_key_in_front():
+    with pytest.raises(InputError, match=r"^here\.lr: found -1\.0; allowed is a number above 0$"):
+        parts.build("weight rule", "sgd", {"lr": -1.0}, "here")
