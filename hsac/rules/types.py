@@ -121,8 +121,9 @@ class CurvatureRule(Protocol):
 class Trial:
     """One finished training of a search, for one run.
 
-    `theta` (C,) it was trained at. `validation` ranks trainings as epochs are ranked, larger is
-    better: whether it did not diverge, accuracy and -NLL on validation at its selected epoch.
+    `theta` (C,) it was trained at. `validation` is its validation score (`hsac.study.selection`),
+    larger is better: accuracy and -NLL on validation at its selected epoch, (0, -inf) where it
+    diverged.
     `tempered`: held-out loss (nats) of its final weights at its own best temperature, infinite
     where it diverged.
     """
