@@ -54,27 +54,27 @@ def mobius_add(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
 
 
 def mobius_scalar_mul(r: Tensor, x: Tensor, c: Tensor) -> Tensor:
-    """Möbius scalar multiplication r ⊗_c x = exp0(r log0(x)); r x at c = 0."""
-    return exp0(r * log0(x, c), c)
+    """Möbius scalar multiplication r ⊗_c x = expmap0(r logmap0(x)); r x at c = 0."""
+    return expmap0(r * logmap0(x, c), c)
 
 
-def exp0(u: Tensor, c: Tensor) -> Tensor:
+def expmap0(u: Tensor, c: Tensor) -> Tensor:
     """Exponential map at the origin: tanh(√c|u|) u/(√c|u|)."""
     return tanhc(c * squared_norm(u)) * u
 
 
-def log0(x: Tensor, c: Tensor) -> Tensor:
+def logmap0(x: Tensor, c: Tensor) -> Tensor:
     """Logarithmic map at the origin: artanh(√c|x|) x/(√c|x|)."""
     return atanhc(c * squared_norm(x)) * x
 
 
-def exp(x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+def expmap(x: Tensor, u: Tensor, c: Tensor) -> Tensor:
     """Exponential map at x: x ⊕ tanh(√c λ_x|u|/2) u/(√c|u|)."""
     half = conformal_factor(x, c) / 2
     return mobius_add(x, tanhc(c * half * half * squared_norm(u)) * half * u, c)
 
 
-def log(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+def logmap(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     """Logarithmic map at x of y: (2/λ_x) artanh(√c|z|) z/(√c|z|), z = -x ⊕ y."""
     z = mobius_add(-x, y, c)
     return atanhc(c * squared_norm(z)) * z * 2 / conformal_factor(x, c)
@@ -98,7 +98,7 @@ def pairwise_squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     return 4 * delta * asinhc(c * delta).square()
 
 
-def distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+def dist(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     """Geodesic distance (2/√c) artanh(√c|-x ⊕ y|): (..., d), (..., d) -> (...). Finite gradient at
     x = y.
     """
@@ -106,7 +106,7 @@ def distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
 
 
 def pairwise_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """`distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n,
+    """`dist` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n,
     m).
     """
     return _root(pairwise_squared_distance(x, y, c))
@@ -140,10 +140,10 @@ def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
 
 
 def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """`mlr_logits(exp0(u, c), z, r, c)` without passing by the boundary: no projection, exact for
+    """`mlr_logits(expmap0(u, c), z, r, c)` without passing by the boundary: no projection, exact for
     every |u|.
 
-    λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|) for x = exp0(u). u (B, d) -> (B, K).
+    λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|) for x = expmap0(u). u (B, d) -> (B, K).
     """
     squares = torch.cat(
         (squared_norm(u).squeeze(-1), r * r)
