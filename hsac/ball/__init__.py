@@ -1,4 +1,7 @@
-"""The Poincaré ball: maps as plain functions of (points, c), and the curvature parameter."""
+"""The Poincaré ball: maps as plain functions of (points, c), and the curvature parameter.
+
+The names are geoopt's. The sign is not: `c` is positive, and the ball has curvature -c.
+"""
 
 from hsac.ball.curvature import Curvature, Transform
 from hsac.ball.maps import (
