@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hsac import parts
-from hsac.ball import Transform, exp0
+from hsac.ball import Transform, expmap0
 from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
 from hsac.files import (
@@ -597,7 +597,7 @@ def _embeddings(task: Any, bundle: Bundle, outcome: Outcome, model: Any) -> list
         u, labels = task.embedding(bundle, outcome.w, outcome.c)
     c = outcome.c[:, -1]
     found = []
-    for i, x in enumerate(exp0(u[i], c[i]) for i in range(len(u))):
+    for i, x in enumerate(expmap0(u[i], c[i]) for i in range(len(u))):
         point = {"x": x.tolist(), "label": labels.tolist(), "c": float(c[i])}
         found.append(point if x.isfinite().all() else None)  # a diverged run has no picture
     return found
