@@ -143,8 +143,8 @@ def _keys(model: type[BaseModel], place: tuple[str, ...]) -> list[str]:
     """Return the keys of the section at a place."""
     annotation: Any = model
     for key in place:
-        annotation = _member(_bare(annotation), key)
-    found = _bare(annotation)
+        annotation = _member(bare(annotation), key)
+    found = bare(annotation)
     return list(found.model_fields)
 
 
@@ -154,8 +154,12 @@ def _member(annotation: Any, key: str) -> Any:
     return get_args(annotation)[-1]  # the values of a mapping, the members of a list
 
 
-def _bare(annotation: Any) -> Any:
-    """Return an annotation without its metadata, and without the None that it may be."""
+def bare(annotation: Any) -> Any:
+    """Return an annotation without its metadata, and without the None that it may be.
+
+    Args:
+        annotation: of a model's field.
+    """
     while get_origin(annotation) in (Annotated, Union, UnionType):
         inner = [one for one in get_args(annotation) if one is not NoneType]
         annotation = inner[0]

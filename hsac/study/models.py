@@ -45,6 +45,11 @@ def _left_out(description: str) -> Any:
     return Field(default=None, description=description)
 
 
+ExperimentName = Annotated[
+    str,
+    Field(pattern="^[a-z0-9_]+$"),
+    Allowed("a name in lower case letters, digits and _"),
+]
 Parameters = Annotated[dict[str, Any] | None, Allowed("a mapping of parameters", container=True)]
 Methods = Annotated[
     list[Annotated[Text, Allowed("weight+curvature, then @start, +loss and +head where wanted")]],
@@ -213,7 +218,9 @@ class Theory(Model):
     """Studies of the theory, and what is measured of trained networks."""
 
     studies: dict[str, Parameters] = Field(
-        description="studies of `hsac list` and their parameters"
+        description="studies of `hsac list` and their parameters: `approximation`, `inexactness`,"
+        " `convergence`, `negative_curvature` (hypergradients against ground truth), `lipschitz`"
+        " (the ball's maps), `coverage` (of the certificate)"
     )
     measured: Annotated[
         list[Text], Distinct(), Allowed("a list of curvature rules", container=True)
@@ -346,7 +353,12 @@ class Experiment(Model):
     ] = Field(description="`name` (shown), `recipe` and its parameters, below")
     model: Annotated[
         ModelChoice, Allowed("a mapping with name and the model's parameters", container=True)
-    ] = Field(description="`name` and the model's parameters")
+    ] = Field(
+        description="`name` and the model's parameters; `head`, where the model takes one, is a"
+        " name of `rules.heads`. `conv4_maml` (few-shot; curvature rule `euclidean` alone): `steps`"
+        " of adaptation to an episode, in training and evaluation, at rate `inner_lr`;"
+        " `first_order: true` takes their gradients for constants"
+    )
     training: Training = Field(description="length and kind of training")
     methods: Methods = Field(
         description="`weight+curvature` or `weight+curvature@start`; then, in either order,"
@@ -433,7 +445,7 @@ class Keys(Model):
         description="studies, and what is measured of trained networks; null for none"
     )
     experiments: Annotated[
-        dict[Annotated[str, Field(pattern="^[a-z0-9_]+$")], Experiment],
+        dict[ExperimentName, Experiment],
         Field(min_length=1),
         Allowed(
             "at least one experiment, named in lower case letters, digits and _", container=True
