@@ -14,6 +14,8 @@ from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import read_json, write_json, write_rows
 from hsac.ops.timings import FILE
+from hsac.study import load
+from hsac.study.graph import Graph
 
 
 def settings_stage(args: argparse.Namespace) -> None:
@@ -387,8 +389,7 @@ def stale_stage(args: argparse.Namespace) -> None:
     """
     from hsac.ops import stale
 
-    settings = _load(args)
-    for line in stale.report(settings, layout.results_root(args.scale)):
+    for line in stale.report(_graph(args)):
         print(line)
 
 
@@ -400,10 +401,17 @@ def plan_stage(args: argparse.Namespace) -> None:
     from hsac.ops import plan
     from hsac.ops.timings import Timings
 
-    settings, results = _load(args), layout.results_root(args.scale)
-    mirror = obtain.mirror_root(config.mirror(args.scale, _json(args.override, "--override")))
-    made = plan.plan(settings, results, Timings(results.parent))
+    graph = _graph(args)
+    mirror = obtain.mirror_root(load.mirror(args.scale, _json(args.override, "--override")))
+    made = plan.plan(graph, Timings(graph.results.parent))
     print("\n".join(plan.lines(made, layout.data_root(), mirror, FILE)))
+
+
+def _graph(args: argparse.Namespace) -> Graph:
+    """The work of --scale and --override, with the plugins in use."""
+    study = load.load(args.scale, _json(args.override, "--override"))
+    _use(args, study.plugins)
+    return Graph(study)
 
 
 def doctor_stage(args: argparse.Namespace) -> int:

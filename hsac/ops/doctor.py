@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hsac import config, layout, plugins
+from hsac import plugins
 from hsac.data import catalogue, obtain, overview, store
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json
@@ -25,6 +24,9 @@ from hsac.ops.file_dates import ahead
 from hsac.ops.gpu_lease import SLOTS, folder, leases
 from hsac.ops.plan import plan
 from hsac.ops.timings import Timings
+from hsac.study import load
+from hsac.study.graph import Graph, check_writable, data_root, results_root
+from hsac.study.models import Keys
 from hsac.study.record import read_index
 
 LOCK = Path("requirements.lock")
@@ -47,12 +49,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """What is looked at: a scale, its settings (None where they do not load), and the folders of
-    results and data.
+    """What is looked at.
+
+    Attributes:
+        scale: the name of the scale.
+        graph: its work, None where its configuration does not load.
+        results: the folder of its results.
+        data: the folder of the data.
     """
 
     scale: str
-    settings: dict[str, Any] | None
+    graph: Graph | None
     results: Path
     data: Path
 
@@ -105,19 +112,19 @@ def configuration(place: Place) -> Iterator[Finding]:
     loaded = []
     for scale in dict.fromkeys([place.scale, *_scales()]):
         try:
-            config.load(scale)
+            load.load(scale)
             loaded.append(scale)
         except InputError as error:
-            path = config.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
+            path = load.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
             yield Finding(str(error), f"${{EDITOR:-vi}} {path}" if path.is_file() else "hsac list")
     yield Finding(f"scales {', '.join(loaded)}")
 
 
 def _scales() -> Iterator[str]:
     """The scales of the configuration's folder: files with keys that a configuration may have."""
-    for path in sorted(config.FOLDER.glob("*.yaml")):
+    for path in sorted(load.FOLDER.glob("*.yaml")):
         keys = re.findall(r"^(\w+):", path.read_text(), re.MULTILINE)
-        if set(keys) & set(config.schema()["properties"]):
+        if set(keys) & set(Keys.model_fields):
             yield "default" if path.stem == "config" else path.stem
 
 
@@ -126,7 +133,7 @@ def data(place: Place) -> Iterator[Finding]:
     not.
     """
     try:
-        mirror = obtain.mirror_root(config.mirror(place.scale) if place.settings else None)
+        mirror = obtain.mirror_root(load.mirror(place.scale) if place.graph else None)
     except InputError as error:
         yield Finding(
             str(error), "unset HSAC_MIRROR" if "HSAC_MIRROR" in os.environ else "set `mirror: null`"
@@ -141,7 +148,7 @@ def data(place: Place) -> Iterator[Finding]:
             )
             yield Finding(text, f"HSAC_MIRROR= hsac data mirror {shlex.quote(str(mirror))}")
     here, hashed = [], 0
-    for name in layout.datasets(place.settings) if place.settings else []:
+    for name in place.graph.datasets if place.graph else []:
         found, stored = catalogue.entry(name), store.raw_folder(name, place.data)
         state = overview.state(found, place.data, mirror)
         if state == "by hand":
@@ -200,7 +207,7 @@ def disk(place: Place) -> Iterator[Finding]:
     """Whether the folders can be written, and hold what the scale's plan comes to."""
     for where in (place.data, place.results, SNAKEMAKE):
         try:
-            layout.check_writable(where)
+            check_writable(where)
         except InputError as error:
             name, file = shlex.quote(str(where)), where.is_file()
             yield Finding(str(error), f"mv {name} {name}.old" if file else f"chmod -R u+rwX {name}")
@@ -211,8 +218,8 @@ def disk(place: Place) -> Iterator[Finding]:
     )
     free = shutil.disk_usage(there).free
     needed = 0.0
-    if place.settings:
-        made = plan(place.settings, place.results, Timings(place.results.parent))
+    if place.graph:
+        made = plan(place.graph, Timings(place.results.parent))
         needed = sum(
             part.bytes.known * part.runs_left / part.runs for part in made.parts if part.runs
         )
@@ -279,10 +286,10 @@ def _fault(path: Path, sha256: str) -> str | None:
 
 def clock(place: Place) -> Iterator[Finding]:
     """Files that are dated in the future: what is made of them is made again until then."""
-    found = list(ahead((place.results, place.data, config.FOLDER), FILES))
+    found = list(ahead((place.results, place.data, load.FOLDER), FILES))
     if found:
         folders = " ".join(
-            shlex.quote(str(f)) for f in (place.results, place.data, config.FOLDER) if f.exists()
+            shlex.quote(str(f)) for f in (place.results, place.data, load.FOLDER) if f.exists()
         )
         text = f"{len(found)} files are dated in the future: {_some(map(str, found))}"
         yield Finding(text, f"find {folders} -newermt '1 minute' -exec touch {{}} +")
@@ -295,7 +302,7 @@ def device(place: Place) -> Iterator[Finding]:
 
     from hsac.ops.device import choose_device
 
-    asked = place.settings["device"] if place.settings else "auto"
+    asked = place.graph.study.device if place.graph else "auto"
     try:
         found = choose_device(asked)
     except InputError as error:
@@ -329,12 +336,16 @@ def _some(names: Iterable[str]) -> str:
 
 
 def place(scale: str) -> Place:
-    """A scale as it lies in the working directory."""
+    """Return a scale as it lies in the working directory.
+
+    Args:
+        scale: its name.
+    """
+    results, data = results_root(scale), data_root()
     try:
-        settings: dict[str, Any] | None = config.load(scale)
-    except InputError:  # said by `configuration`
-        settings = None
-    return Place(scale, settings, layout.results_root(scale), layout.data_root())
+        return Place(scale, Graph(load.load(scale)), results, data)
+    except InputError:
+        return Place(scale, None, results, data)
 
 
 def examine(
@@ -342,7 +353,7 @@ def examine(
 ) -> Iterator[tuple[str, Finding]]:
     """The findings of every check, by its name; a check that cannot be done is a finding."""
     at = place(scale)
-    with plugins.using(plugins.folders(at.settings or {})):
+    with plugins.using(at.graph.study.plugins if at.graph else []):
         for name in track([*CHECKS]):
             try:
                 for found in CHECKS[name](at):

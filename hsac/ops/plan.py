@@ -1,8 +1,8 @@
-"""What a scale comes to before it runs: runs, jobs, disk, hours; and how much of that is done. No
-torch here.
+"""Count what a scale comes to before it runs: runs, jobs, disk, hours, and how much is done.
 
 The jobs are the workflow's, with its paths. A job is left when its file is missing or stands on one
-that is left; of a changed code or variant only `hsac stale` and the workflow itself know.
+that is left. Only `hsac stale` and the workflow itself know of a changed code or variant. No torch
+here.
 """
 
 import math
@@ -12,29 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from hsac import config, layout
 from hsac.data import overview, store
 from hsac.data.catalogue import Entry, entry
 from hsac.errors import InputError
 from hsac.files import read_json
 from hsac.ops.timings import CPU, GPU, Cost, Timings
-
-SHARED = ("data", "theory", "report")  # parts of a plan that no experiment owns
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of the workflow: its rule, the part of the plan it belongs to, its file, the files that
-    must be new when it is to be new (settings are not among them where the workflow calls them
-    ancient).
-    """
-
-    rule: str
-    part: str
-    output: Path
-    needs: tuple[Path, ...] = ()
+from hsac.study.graph import SELECT, SHARED, Graph
+from hsac.study.models import Study
 
 
 @dataclass
@@ -45,14 +30,26 @@ class Estimate:
     unknown: int = 0
 
     def add(self, each: float | None, runs: int) -> None:
-        """Add so many runs of `each`."""
-        self.known, self.unknown = (
-            self.known + (each or 0.0) * runs,
-            self.unknown + (runs if each is None else 0),
-        )
+        """Add runs to the sum.
+
+        Args:
+            each: what one of them takes, None where nothing is recorded.
+            runs: how many they are.
+        """
+        if each is None:
+            self.unknown += runs
+        else:
+            self.known += each * runs
 
     def text(self, words: Callable[[float], str]) -> str:
-        """`?` where nothing is known, at least (≥) where something is not."""
+        """Return the sum in words.
+
+        Args:
+            words: how a number is written.
+
+        Returns:
+            `?` where nothing is known, at least (≥) where something is not.
+        """
         if not self.unknown:
             return words(self.known)
         return f"≥ {words(self.known)}" if self.known else "?"
@@ -60,8 +57,9 @@ class Estimate:
 
 @dataclass
 class Part:
-    """An experiment's share, or one of SHARED: all of it, and what is left. Hours and bytes are of
-    runs.
+    """An experiment's share of the work, or one of `SHARED`: all of it, and what is left.
+
+    Hours and bytes are those of runs.
     """
 
     name: str
@@ -78,8 +76,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """Parts in the configuration's order, then SHARED; jobs by rule, all and left; cells that train
-    by experiment, all and those without any timing; where timings are from; datasets.
+    """What a scale comes to.
+
+    Attributes:
+        parts: the experiments in the configuration's order, then `SHARED`.
+        rules: jobs by rule.
+        rules_left: jobs that are left, by rule.
+        cells: cells that train, by experiment.
+        untimed: of these, the methods without any timing.
+        sources: where timings are from.
+        datasets: the datasets that are needed.
     """
 
     parts: list[Part]
@@ -91,148 +97,80 @@ class Plan:
     datasets: list[str]
 
 
-def jobs(settings: dict[str, Any], results: Path) -> list[Job]:
-    """Every job of the workflow from empty folders on, each after those it needs."""
-    experiments = settings["experiments"]
-    made: dict[Path, Job] = {}
-
-    def job(rule: str, part: str, output: Path, *needs: Path) -> Path:
-        made.setdefault(output, Job(rule, part, output, needs))
-        return output
-
-    resolved = job("settings", "report", results / "settings.json")
-    variants = {}
-    for name, experiment in experiments.items():
-        inputs = layout.variant_inputs(experiment)
-        for path in inputs:
-            if path.name == "manifest.json":
-                job("fetch", "data", path)
-        variants[name] = job("variant", "data", layout.variant_path(experiment), *inputs)
-    for cell in config.trained_cells(settings):
-        name, tuned = cell["experiment"], []
-        if cell["point"] is not None:  # trained for the searched cell, which comes after it
-            continue
-        if config.searched(cell):
-            bundles = layout.point_bundles(settings, results, cell)
-            among = [job("points", name, index, variants[name]) for index in bundles]
-            tuned.append(job("tune", name, layout.point_path(results, cell), *among))
-        for index in layout.indexes(settings, results, [cell]):
-            job("train", name, index, variants[name], *tuned)
-    for cell in filter(config.derived, config.cells(settings)):
-        name = cell["experiment"]
-        chosen_among = [
-            config.cell(settings, name, method) for method in config.candidates(settings, cell)
-        ]
-        for block in layout.blocks(config.seeds(settings, name), settings["bundle"]):
-            chosen = [layout.index_path(results, one, block) for one in chosen_among]
-            job("select", name, layout.index_path(results, cell, block), *chosen)
-    theory = [
-        job("study", "theory", layout.study_path(results, study))
-        for study in settings["theory"]["studies"]
-    ]
-    studies = tuple(theory)
-    for name, experiment in experiments.items():
-        if "informed" in experiment:
-            tried = [config.cell(settings, name, method) for method in experiment["informed"]]
-            points = [layout.point_path(results, one) for one in tried if config.searched(one)]
-            theory.append(
-                job("certify", name, layout.informed_path(results, name), variants[name], *points)
-            )
-        if "hypergradient" in experiment:
-            studied = config.hypergradient_cell(settings, name)
-            points = [layout.point_path(results, studied)] if config.searched(studied) else []
-            path = layout.hypergradient_path(results, name)
-            theory.append(job("hypergradient", name, path, variants[name], *points))
-        measured = layout.indexes(settings, results, config.measured_cells(settings, name))
-        if measured:
-            theory.append(
-                job(
-                    "measure", name, layout.landscape_path(results, name), variants[name], *measured
-                )
-            )
-    indexes = layout.indexes(settings, results, config.cells(settings))
-    runs = job("gather", "report", results / "runs.parquet", resolved, *indexes)
-    claims = job("claims", "report", results / "claims.json", runs, *studies)
-    tables = job("tables", "report", results / "tables", resolved, runs, *theory)
-    cost = job("cost", "report", results / "cost", resolved, runs)
-    behind = job("provenance", "report", results / "provenance", resolved, runs, tables, cost)
-    graph = job("rule_graph", "report", results / "rulegraph.dot")
-    figures = job("figures", "report", results / "figures", resolved, runs, graph, *theory)
-    pictures = [
-        job("picture", "data", layout.picture_path(results, name), layout.manifest_path(name))
-        for name in layout.datasets(settings)
-    ]
-    job(
-        "page",
-        "report",
-        results / "index.html",
-        resolved,
-        runs,
-        claims,
-        tables,
-        cost,
-        behind,
-        figures,
-        *pictures,
-    )
-    return list(made.values())
-
-
-def plan(settings: dict[str, Any], results: Path, timings: Timings) -> Plan:
-    """Count what the settings ask for, and what of it `results` and the data folder do not hold
-    yet.
+def plan(graph: Graph, timings: Timings) -> Plan:
+    """Count what a study asks for, and what of it is not there yet.
 
     A run is done when its record is there, in the folder of its present configuration.
+
+    Args:
+        graph: the work of the study.
+        timings: how long runs take.
     """
-    parts = {name: Part(name) for name in (*settings["experiments"], *SHARED)}
+    parts = {name: Part(name) for name in (*graph.study.experiments, *SHARED)}
     here = cache(lambda folder: frozenset(os.listdir(folder)) if folder.is_dir() else frozenset())
-    unrecorded: set[Path] = set()  # bundles that lack a record
-    untimed: dict[str, list[str]] = {}
-    sources: set[str] = set()
-    cells = Counter[str]()
-    bundled = _bundled(settings, results)
-    for cell in config.trained_cells(settings):
-        part = parts[cell["experiment"]]
-        cells[part.name] += 1
-        timed = False
-        for block, seeds in layout.blocks(
-            config.cell_seeds(settings, cell), settings["bundle"]
-        ).items():
-            index = layout.index_path(results, cell, block)
-            left = sum(f"seed{seed}.json" not in here(index.parent) for seed in seeds)
-            if left:
-                unrecorded.add(bundled.get((index.parent, seeds[0]), index))
-            costs = timings.costs(cell, len(seeds))
-            timed |= bool(costs)
-            sources |= {cost.source for cost in costs.values()}
-            _add(part, costs, len(seeds), left)
-        if not timed:
-            untimed.setdefault(part.name, []).append(cell["method"])
+    runs = _runs(graph, parts, timings, here)
     rules, rules_left = Counter[str](), Counter[str]()
     waiting: set[Path] = set()
-    everything = jobs(settings, results)
-    for job in everything:
-        missing = job.output.name not in here(job.output.parent) or job.output in unrecorded
-        changed = job.rule == "settings" and not missing and _differs(job.output, settings)
+    for job in graph.jobs:
+        missing = job.output.name not in here(job.output.parent) or job.output in runs.unrecorded
+        changed = job.rule == "settings" and not missing and _differs(job.output, graph.study)
         rules[job.rule] += 1
         parts[job.part].jobs += 1
         if missing or changed or not waiting.isdisjoint(job.needs):
             waiting.add(job.output)
             rules_left[job.rule] += 1
             parts[job.part].jobs_left += 1
-    datasets = sorted({job.output.parent.name for job in everything if job.rule == "fetch"})
-    return Plan(list(parts.values()), rules, rules_left, cells, untimed, sources, datasets)
+    datasets = sorted({job.output.parent.name for job in graph.jobs if job.rule == "fetch"})
+    return Plan(
+        parts=list(parts.values()),
+        rules=rules,
+        rules_left=rules_left,
+        cells=runs.cells,
+        untimed=runs.untimed,
+        sources=runs.sources,
+        datasets=datasets,
+    )
 
 
-def _bundled(settings: dict[str, Any], results: Path) -> dict[tuple[Path, int], Path]:
-    """The bundle of a search's points that a seed in a point's folder is in."""
-    return {
-        (layout.index_path(results, point, 0).parent, seed): index
-        for cell in config.cells(settings)
-        for index, (points, seeds) in layout.point_bundles(settings, results, cell).items()
-        for point in points
-        for seed in seeds
-    }
+@dataclass(frozen=True)
+class _Runs:
+    """What counting the runs found beside their numbers.
+
+    Attributes:
+        unrecorded: indexes of bundles that lack a record.
+        cells: cells that train, by experiment.
+        untimed: of these, methods without any timing.
+        sources: where timings are from.
+    """
+
+    unrecorded: set[Path] = field(default_factory=set)
+    cells: Counter[str] = field(default_factory=Counter)
+    untimed: dict[str, list[str]] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
+
+
+def _runs(
+    graph: Graph, parts: dict[str, Part], timings: Timings, here: Callable[[Path], frozenset[str]]
+) -> _Runs:
+    """Add the runs to the parts that own them."""
+    found = _Runs()
+    timed: dict[tuple[str, str, str], bool] = {}
+    for bundle in graph.bundles:
+        for cell in bundle.cells if bundle.rule != SELECT else ():
+            names = here(bundle.record(cell, 0).parent)
+            left = sum(f"seed{seed}.json" not in names for seed in bundle.seeds)
+            if left:
+                found.unrecorded.add(bundle.index)
+            costs = timings.costs(cell, len(bundle.seeds))
+            found.sources.update(cost.source for cost in costs.values())
+            key = (cell.experiment, cell.method, cell.hash)
+            timed[key] = timed.get(key, False) or bool(costs)
+            _add(parts[cell.experiment], costs, len(bundle.seeds), left)
+    for (experiment, method, _), known in timed.items():
+        found.cells[experiment] += 1
+        if not known:
+            found.untimed.setdefault(experiment, []).append(method)
+    return found
 
 
 def _add(part: Part, costs: dict[str, Cost], runs: int, left: int) -> None:
@@ -248,9 +186,9 @@ def _add(part: Part, costs: dict[str, Cost], runs: int, left: int) -> None:
     part.bytes.add(next((cost.bytes for cost in costs.values()), None), runs)
 
 
-def _differs(path: Path, settings: dict[str, Any]) -> bool:
+def _differs(path: Path, study: Study) -> bool:
     try:
-        return bool(read_json(path) != settings)
+        return bool(read_json(path) != study.dump())
     except InputError:
         return True
 
@@ -275,7 +213,14 @@ def stored_bytes(found: Entry, root: Path) -> int:
 
 
 def lines(made: Plan, root: Path, mirror: Path | None, file: Path) -> Iterator[str]:
-    """The plan to print: a table of parts, data, jobs by rule, and what the numbers stand on."""
+    """Yield the plan to print: a table of parts, data, jobs by rule, and where numbers are from.
+
+    Args:
+        made: the plan.
+        root: the folder of the data.
+        mirror: the mirror, None where there is none.
+        file: the file of timings.
+    """
     head = ("", "runs", "left", "jobs", "left", "core-h", "left", "GPU-h", "left", "results")
     parts = [*made.parts, _total(made.parts)]
     rows = [head, *(_row(part) for part in parts)]
@@ -285,24 +230,26 @@ def lines(made: Plan, root: Path, mirror: Path | None, file: Path) -> Iterator[s
         yield "  ".join([row[0].ljust(len(name)), *numbers]).rstrip()
     yield ""
     yield from _data_lines(made.datasets, root, mirror)
-    yield "jobs: " + ", ".join(
-        f"{rule} {count} ({made.rules_left[rule]} left)" for rule, count in made.rules.items()
-    )
+    jobs = [f"{rule} {count} ({made.rules_left[rule]} left)" for rule, count in made.rules.items()]
+    yield f"jobs: {', '.join(jobs)}"
     yield "hours and results are those of training; the other jobs' are not recorded"
     if made.untimed:
-        named = "; ".join(
-            f"{name}: {_methods(methods, made.cells[name])}"
-            for name, methods in made.untimed.items()
-        )
-        lacking = sum(map(len, made.untimed.values()))
-        yield (
-            f"no timing recorded for {lacking} of {made.cells.total()} cells (`hsac time` takes"
-            f" them): {named}"
-        )
+        yield _untimed(made)
     gpu = parts[-1].gpu_hours
     if parts[-1].runs and gpu.unknown == parts[-1].runs:
         yield "no GPU timing recorded"
     yield f"timings: {'; '.join(sorted(made.sources)) or f'none, in finished runs or {file}'}"
+
+
+def _untimed(made: Plan) -> str:
+    named = []
+    for name, methods in made.untimed.items():
+        named.append(f"{name}: {_methods(methods, made.cells[name])}")
+    lacking = sum(map(len, made.untimed.values()))
+    return (
+        f"no timing recorded for {lacking} of {made.cells.total()} cells (`hsac time` takes them):"
+        f" {'; '.join(named)}"
+    )
 
 
 def _methods(methods: list[str], cells: int) -> str:
@@ -340,22 +287,20 @@ def _data_lines(datasets: list[str], root: Path, mirror: Path | None) -> Iterato
         state, size = overview.state(found, root, mirror), stored_bytes(found, root)
         total += size
         fetched = state == "can be fetched"
-        more = (
-            f", {min(len(form.files) for form in found.forms)} files whose sizes are not recorded"
-            if fetched
-            else ""
-        )
-        yield (
-            f"data {name}: {state}{more}; {'' if state == 'here' else 'about '}{_size(size)} stored"
-        )
+        files = min((len(form.files) for form in found.forms), default=0)
+        more = f", {files} files whose sizes are not recorded" if fetched else ""
+        about = "" if state == "here" else "about "
+        yield f"data {name}: {state}{more}; {about}{_size(size)} stored"
     yield f"data: about {_size(total)} stored in all"
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}" if hours < 10 else f"{hours:.3g}"
+    if hours >= 100:
+        return f"{hours:,.0f}"
+    return f"{hours:.2g}" if hours < 10 else f"{hours:.3g}"
 
 
 def _size(size: float) -> str:
-    """Bytes in words, by powers of a thousand."""
+    """Return bytes in words, by powers of a thousand."""
     power = min(4, int(math.log(max(1.0, size), 1000)))
     return f"{size / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -1,31 +1,26 @@
-"""Runs done of all and time left, while a workflow runs."""
+"""Show how many runs are done and the time left, while a workflow runs."""
 
 import os
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from hsac import config, layout
+from hsac.study import load
+from hsac.study.graph import Graph
 
 INTERVAL_S = 1.0
 
 
-def expected(settings: dict[str, Any], results: Path) -> list[Path]:
-    """The records of all runs that are trained."""
-    return [
-        layout.index_path(results, cell, 0).parent / f"seed{seed}.json"
-        for cell in config.trained_cells(settings)
-        for seed in config.cell_seeds(settings, cell)
-    ]
+def watch(scale: str, override: Mapping[str, object], process: int) -> None:
+    """Draw a progress bar on standard error, nothing where that is no terminal.
 
-
-def watch(scale: str, override: dict[str, Any], process: int) -> None:
-    """Draw a bar on standard error while `process` lives and runs are missing; silent where that is
-    no terminal.
+    Args:
+        scale: the name of the scale.
+        override: top-level keys from the command line.
+        process: the process to watch: the bar ends with it, or when no run is missing.
     """
-    runs = expected(config.load(scale, override), layout.results_root(scale))
+    runs = [run.record for run in Graph(load.load(scale, override)).runs()]
     waiting = {path for path in runs if not path.exists()}
     with tqdm(
         total=len(runs),

@@ -1,4 +1,4 @@
-"""What the present code and configuration would compute again, why, and about how long that takes.
+"""Find what the present code and configuration would compute again, and why.
 
 The same fingerprints and paths as the workflow's, so nothing is listed that a plain `snakemake`
 would leave. No torch here: it answers in a second or two, before anything runs.
@@ -9,21 +9,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from hsac import config, layout, tuning
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json
 from hsac.ops.timings import Timings
-from hsac.study import fingerprint
+from hsac.study import fingerprint, resolve, search
+from hsac.study.cell import Cell
+from hsac.study.graph import Graph
 from hsac.study.record import FINAL, read_index, same_cell, whole
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A run to compute again: its cell and seed, why, and the seconds it is likely to take (None:
-    no timing is recorded; 0: it is chosen among other runs, not trained). `point`: the number of
-    the point that a search tries.
+    """A run to compute again.
+
+    Attributes:
+        experiment: the experiment.
+        method: the method.
+        seed: the seed.
+        reason: why.
+        seconds: how long it is likely to take. None: no timing is recorded. 0: it is chosen among
+            other runs, not trained.
+        point: the number of the trial of a search that it is.
     """
 
     experiment: str
@@ -34,73 +41,82 @@ class Stale:
     point: int | None = None
 
 
-def stale_runs(settings: dict[str, Any], results: Path) -> list[Stale]:
-    """The runs of the settings that `results` has no finished record of, made by the present code
-    from the present variant and unedited since; in the order of the configuration.
+def stale_runs(graph: Graph) -> list[Stale]:
+    """Find the runs that have no finished record of the present code, variant and configuration.
 
     A variant whose file is missing is taken as unchanged: a run is trained again only when it comes
     out different. So is the choice of a search that is to be run again.
+
+    Args:
+        graph: the work of a study.
+
+    Returns:
+        The runs in the order of the configuration.
     """
     found = []
     seen: set[Path] = set()
-    timings = Timings(results.parent)
-    trained = config.trained_cells(settings)
-    present = {layout.index_path(results, cell, 0).parent for cell in trained}
-    cells = config.cells(settings)
-    tried = [index for cell in cells for index in layout.point_bundles(settings, results, cell)]
-    points = {path: sha256 for index in tried for path, sha256 in _digests(index).items()}
-    for cell in [*trained, *filter(config.derived, cells)]:
-        of = _trained(settings, results, cell)
-        identity = {"config_hash": of["hash"], "code": code(settings, of)}
-        variant = layout.variant_path(settings["experiments"][cell["experiment"]])
-        if variant.is_file():
-            identity["variant_hash"] = read_json(variant)["hash"]
-        for block, seeds in layout.blocks(
-            config.cell_seeds(settings, cell), settings["bundle"]
-        ).items():
-            index = layout.index_path(results, cell, block)
-            if index in seen:
-                continue
-            seen.add(index)
-            digests = points if cell["point"] is not None else _digests(index)
-            for seed in seeds:
-                path = index.parent / f"seed{seed}.json"
-                reason = _reason(path, identity, digests.get(path), config.derived(cell), present)
+    timings = Timings(graph.results.parent)
+    present = {graph.folder(cell) for cell in graph.trained}
+    variants = {name: _variant_hash(graph, name) for name in graph.study.experiments}
+    identities: dict[Path, dict[str, str]] = {}
+    for bundle in graph.bundles:
+        digests = _digests(bundle.index)
+        for cell in bundle.cells:
+            folder = graph.folder(cell)
+            if folder not in identities:
+                identities[folder] = _identity(graph, cell) | variants[cell.experiment]
+            identity = identities[folder]
+            for seed in bundle.seeds:
+                path = bundle.record(cell, seed)
+                if path in seen:
+                    continue
+                seen.add(path)
+                reason = _reason(path, identity, digests.get(path), cell.derived, present)
                 if reason is not None:
-                    seconds = 0.0 if config.derived(cell) else timings.seconds(cell, len(seeds))
-                    found.append(
-                        Stale(
-                            cell["experiment"], cell["method"], seed, reason, seconds, cell["point"]
-                        )
-                    )
+                    seconds = 0.0 if cell.derived else timings.seconds(cell, len(bundle.seeds))
+                    name = (cell.experiment, cell.method)
+                    found.append(Stale(*name, seed, reason, seconds, cell.point))
     return found
 
 
-def _trained(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> dict[str, Any]:
-    """The cell whose configuration the runs of a cell have: of a searched one, that of the point
-    that it chose, or, where nothing says which, that its first record is of.
+def _variant_hash(graph: Graph, experiment: str) -> dict[str, str]:
+    path = graph.variant(experiment)
+    return {"variant_hash": read_json(path)["hash"]} if path.is_file() else {}
+
+
+def _identity(graph: Graph, cell: Cell) -> dict[str, str]:
+    """Return what a record of the cell made now would carry, but for its variant."""
+    of = _trained(graph, cell)
+    return {"config_hash": of.hash, "code": code(graph, of)}
+
+
+def _trained(graph: Graph, cell: Cell) -> Cell:
+    """Return the cell whose configuration the runs of a cell have.
+
+    Of a searched cell this is that of the point that it chose, or, where nothing says which, that
+    its first record is of.
     """
     try:
-        return tuning.present(settings, results, cell)[0]
+        return search.present(graph, cell)[0]
     except InputError:
-        points = {one["hash"]: one for one in reversed(config.point_cells(settings, cell))}
-        for path in sorted(layout.point_path(results, cell).parent.glob("seed*.json")):
+        points = {one.hash: one for one in reversed(resolve.trials(graph.study, cell))}
+        for path in sorted(graph.folder(cell).glob("seed*.json")):
             with contextlib.suppress(InputError):
                 return points.get(read_json(path).get("config_hash"), cell)
         return cell
 
 
-def code(settings: dict[str, Any], cell: dict[str, Any]) -> str:
-    """Fingerprint that a record of the cell made now would carry; a derived one's is that of its
-    candidates.
+def code(graph: Graph, cell: Cell) -> str:
+    """Return the fingerprint that a record of a cell made now would carry.
+
+    Args:
+        graph: the work of a study.
+        cell: one of its cells. The fingerprint of a derived one is that of its candidates.
     """
-    if not config.derived(cell):
-        return fingerprint.of_training(cell["config"])
-    cells = [
-        config.cell(settings, cell["experiment"], method)
-        for method in config.candidates(settings, cell)
-    ]
-    return digest([fingerprint.of_training(one["config"]) for one in cells])
+    if not cell.derived:
+        return fingerprint.of_training(cell.config.dump())
+    among = resolve.candidates(graph.study, cell)
+    return digest([fingerprint.of_training(one.config.dump()) for one in among])
 
 
 def _digests(index: Path) -> dict[Path, str]:
@@ -113,16 +129,14 @@ def _digests(index: Path) -> dict[Path, str]:
 def _reason(
     path: Path, identity: dict[str, str], sha256: str | None, derived: bool, present: set[Path]
 ) -> str | None:
-    """Why the run of the record at `path` is computed again; None when it is not. `present`: the
-    folders of trained cells, whose runs are no older ones of this.
+    """Return why the run of the record at `path` is computed again, None when it is not.
+
+    The runs in the folders `present`, those of trained cells, are no older ones of this.
     """
     if not path.is_file():
-        others = [
-            other
-            for other in path.parent.parent.glob(f"*/{path.name}")
-            if other.parent not in present
-        ]
-        return "configuration changed" if any(others) else "never run"
+        others = path.parent.parent.glob(f"*/{path.name}")
+        older = any(other.parent not in present for other in others)
+        return "configuration changed" if older else "never run"
     try:
         record = read_json(path)
     except InputError:
@@ -141,35 +155,43 @@ def _reason(
     return None if derived or whole(path, record) else "weights missing or edited"
 
 
-def stale_theory(settings: dict[str, Any], results: Path, runs: list[Stale]) -> dict[Path, str]:
-    """Files of the theory that are missing, or that stand on one of the stale `runs`, and which of
-    the two.
+def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:
+    """Find the files of the theory that are to be made again.
 
     A change of a study's own code or parameters is the workflow's to see: a study's rows carry no
     fingerprint.
+
+    Args:
+        graph: the work of a study.
+        runs: its stale runs.
+
+    Returns:
+        File -> `missing`, or that the runs change that it stands on.
     """
-    found = {
-        path: "missing" for path in layout.theory_paths(settings, results) if not path.is_file()
-    }
+    found = {path: "missing" for path in graph.theory_files if not path.is_file()}
     changed = {(run.experiment, run.method) for run in runs if run.point is None}
-    for name, experiment in settings["experiments"].items():
-        measured = [cell["method"] for cell in config.measured_cells(settings, name)]
-        certified = experiment.get("informed", [])
-        studied = [experiment["hypergradient"]["method"]] if "hypergradient" in experiment else []
-        for path, methods in (
-            (layout.informed_path(results, name), certified),
-            (layout.hypergradient_path(results, name), studied),
-            (layout.landscape_path(results, name), measured),
-        ):
+    study = graph.study
+    for name, experiment in study.experiments.items():
+        hypergradient = [experiment.hypergradient.method] if experiment.hypergradient else []
+        stands_on = {
+            "informed": experiment.informed or [],
+            "hypergradient": hypergradient,
+            "landscape": [cell.method for cell in resolve.measured(study, name)],
+        }
+        for kind, methods in stands_on.items():
             if any((name, method) in changed for method in methods):
-                found.setdefault(path, "its runs change")
+                found.setdefault(graph.theory_file(kind, name), "its runs change")
     return found
 
 
-def report(settings: dict[str, Any], results: Path) -> Iterator[str]:
-    """Lines to print: one a cell and reason, one a missing file, and the sum."""
-    runs = stale_runs(settings, results)
-    theory = stale_theory(settings, results, runs)
+def report(graph: Graph) -> Iterator[str]:
+    """Yield lines to print: one a cell and reason, one a missing file, and the sum.
+
+    Args:
+        graph: the work of a study.
+    """
+    runs = stale_runs(graph)
+    theory = stale_theory(graph, runs)
     if not runs and not theory:
         yield "nothing to recompute"
         return
@@ -188,13 +210,11 @@ def _length(runs: list[Stale]) -> str:
     known = [run.seconds for run in runs if run.seconds is not None]
     unknown = len(runs) - len(known)
     total = sum(known)
-    text = (
-        f"{total:.0f} s"
-        if total < 120
-        else f"{total / 60:.0f} min"
-        if total < 7200
-        else f"{total / 3600:.1f} h"
-    )
+    text = f"{total / 3600:.1f} h"
+    if total < 120:
+        text = f"{total:.0f} s"
+    elif total < 7200:
+        text = f"{total / 60:.0f} min"
     if unknown:
         return f"about {text} and {unknown} runs of unknown length" if known else "unknown length"
     return f"about {text}"

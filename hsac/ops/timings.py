@@ -1,39 +1,48 @@
-"""How long runs take and how large they are: read from finished runs, else from the rows that `hsac
-time` wrote.
+"""Look up how long runs take and how large they are.
 
-Nothing is guessed: what neither knows, nobody knows. No torch here.
+Finished runs say it, else the rows that `hsac time` wrote. Cells without a recorded timing are
+reported as unknown, never estimated. No torch here.
 """
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hsac import config
 from hsac.errors import InputError
 from hsac.files import canonical, digest, read_json
+from hsac.study.cell import Cell
+from hsac.study.load import FOLDER
+from hsac.study.models import Training
 from hsac.study.record import FINAL
 
-FILE = config.FOLDER / "timings.csv"
-SAMPLE = (
-    5  # finished runs that speak for their cell: reading all of them takes longer than the plan may
-)
+FILE = FOLDER / "timings.csv"
+# finished runs that speak for their cell: reading all of them takes longer than the plan may
+SAMPLE = 5
 CPU, GPU = "cpu", "gpu"
+Row = dict[str, Any]  # of a file of timings, by column; or a run's record, by key
 LENGTH = ("epochs", "evaluations", "weight_decay", "schedule", "warmup_steps")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What training `together` seeds of a `shape` as one program took on a `device` (cpu, or a
-    GPU's name).
+    """A measurement of how long some seeds of a cell took as one program.
 
-    Seconds are those of all seeds together: `seconds_step` of a training step, outer steps in their
-    share; `seconds_evaluation` of an evaluation; `seconds_once` of all the rest. Bytes are those of
-    one run's weights and record: `bytes_once`, and `bytes_step` for what grows with the steps.
+    Attributes:
+        shape: the digest of what decides how long a step takes.
+        together: how many seeds were trained.
+        device: `cpu`, or a GPU's name.
+        threads: threads of the CPU.
+        steps_per_epoch: training steps an epoch.
+        seconds_once: seconds of all seeds together that are neither steps nor evaluations.
+        seconds_step: of a training step, outer steps in their share.
+        seconds_evaluation: of an evaluation.
+        bytes_once: bytes of one run's weights and record.
+        bytes_step: of what grows with the steps.
     """
 
     shape: str
@@ -52,16 +61,23 @@ class Timing:
         """`cpu` or `gpu`."""
         return CPU if self.device == CPU else GPU
 
-    def seconds(self, training: dict[str, Any]) -> float:
-        """Seconds a run with so many epochs and evaluations."""
-        steps = training["epochs"] * self.steps_per_epoch * self.seconds_step
-        return (
-            self.seconds_once + steps + training["evaluations"] * self.seconds_evaluation
-        ) / self.together
+    def seconds(self, training: Training) -> float:
+        """Return the seconds of a run.
 
-    def bytes(self, training: dict[str, Any]) -> float:
-        """Bytes of a run with so many epochs."""
-        return self.bytes_once + training["epochs"] * self.steps_per_epoch * self.bytes_step
+        Args:
+            training: its length in epochs and evaluations.
+        """
+        steps = training.epochs * self.steps_per_epoch * self.seconds_step
+        evaluations = training.evaluations * self.seconds_evaluation
+        return (self.seconds_once + steps + evaluations) / self.together
+
+    def bytes(self, training: Training) -> float:
+        """Return the bytes of a run.
+
+        Args:
+            training: its length in epochs.
+        """
+        return self.bytes_once + training.epochs * self.steps_per_epoch * self.bytes_step
 
 
 COLUMNS = ("experiment", "method", *(f.name for f in fields(Timing)), "cores", "torch", "python")
@@ -80,48 +96,57 @@ class Cost:
     source: str
 
 
-def shape(cell: dict[str, Any]) -> str:
-    """Digest of what decides how long a training step of a cell takes.
+def shape(config: Mapping[str, Any]) -> str:
+    """Return the digest of what decides how long a training step of a cell takes.
 
-    Left out are the length of training, the curvature's start and bounds, the variant's name, draw
-    and noise rate, and those parameters of model, loss and rules that are fractions: they say how
-    far to go, not how often.
+    Left out are the length of training, the initial curvature and the bounds, the variant's name,
+    draw and noise rate, and those parameters of model, loss and rules that are fractions: they say
+    how far to go, not how often.
+
+    Args:
+        config: the cell's configuration, as records hold it.
     """
-    given = cell["config"]
-    kept = {key: value for key, value in given.items() if key not in ("setting", "search")}
-    kept |= {key: _counts(given[key]) for key in ("model", "loss", "weights", "rule", "measure")}
+    kept = {key: value for key, value in config.items() if key not in ("setting", "search")}
+    kept |= {key: _counts(config[key]) for key in ("model", "loss", "weights", "rule", "measure")}
     left_out = {
         "training": LENGTH,
         "variant": ("name", "draw", "rate"),
         "curvature": ("start", "bounds"),
     }
-    kept |= {
-        part: {k: v for k, v in given[part].items() if k not in names}
-        for part, names in left_out.items()
-    }
+    for part, names in left_out.items():
+        kept[part] = {key: value for key, value in config[part].items() if key not in names}
     return digest(kept)
 
 
 def _counts(value: Any) -> Any:
-    """The value without the fractions in it."""
+    """Return the value without the fractions in it."""
     if isinstance(value, dict):
         return {key: _counts(inner) for key, inner in value.items() if not isinstance(inner, float)}
-    return (
-        [_counts(inner) for inner in value if not isinstance(inner, float)]
-        if isinstance(value, list)
-        else value
-    )
+    if isinstance(value, list):
+        return [_counts(inner) for inner in value if not isinstance(inner, float)]
+    return value
 
 
-def sizes(record: dict[str, Any], weights: int) -> tuple[int, float]:
-    """`bytes_once` and `bytes_step` of a run, from its record and the bytes of its weights' file."""
+def sizes(record: Row, weights: int) -> tuple[int, float]:
+    """Return the bytes of a run.
+
+    Args:
+        record: its record.
+        weights: bytes of its weights' file.
+
+    Returns:
+        `bytes_once` and `bytes_step` of `Timing`.
+    """
     outer = len(canonical(record["outer"])) if record["outer"] else 0
     return len(canonical(record)) - outer + weights, outer / record["steps"]
 
 
 class Timings:
-    """Timings of the finished runs below a folder of results (every scale's) and of a file, looked
-    up by cell.
+    """Timings of finished runs (every scale's) and of a file, looked up by cell.
+
+    Args:
+        results: the folder of the scales' results.
+        file: what `hsac time` wrote.
     """
 
     def __init__(self, results: Path, file: Path = FILE) -> None:
@@ -129,53 +154,67 @@ class Timings:
         self._known: dict[str, list[Timing]] = {}
         self._costs: dict[tuple[str, int], dict[str, Cost]] = {}
 
-    def costs(self, cell: dict[str, Any], together: int) -> dict[str, Cost]:
-        """What a run of the cell takes on a `cpu` and on a `gpu`, as far as recorded; `together`
-        seeds are a bundle.
+    def costs(self, cell: Cell, together: int) -> dict[str, Cost]:
+        """Return what a run of a cell takes, as far as it is recorded.
 
-        By the first of these that knows: finished runs of this very configuration; finished runs of
-        its shape; the file's rows of its shape. Of several, those of as many seeds together count,
-        if there are any. Raises InputError for a file that holds no timings.
+        The first of these that knows decides: finished runs of this very configuration; finished
+        runs of its shape; the file's rows of its shape. Of several, those of as many seeds together
+        count, if there are any.
+
+        Args:
+            cell: the cell.
+            together: how many seeds are a bundle.
+
+        Returns:
+            The cost on a `cpu` and on a `gpu`; a kind that nothing is recorded of is left out.
+
+        Raises:
+            InputError: for a file that holds no timings.
         """
-        if (key := (cell["hash"], together)) in self._costs:
+        if (key := (cell.hash, together)) in self._costs:
             return self._costs[key]
-        steps: tuple[tuple[str, Callable[[], list[Timing]]], ...] = (
-            ("finished runs", lambda: self._timings(cell["hash"])),
-            ("finished runs", lambda: self._by_shape.get(shape(cell), [])),
-            (self.file.as_posix(), lambda: self._rows.get(shape(cell), [])),
-        )
         found: dict[str, Cost] = {}
-        for source, recorded in steps:
+        for source, recorded in self._sources(cell):
             for kind in (kind for kind in (CPU, GPU) if kind not in found):
                 known = [timing for timing in recorded() if timing.kind == kind]
                 known = [timing for timing in known if timing.together == together] or known
                 if known:
-                    found[kind] = _mean(known, cell["config"]["training"], source)
+                    found[kind] = _mean(known, cell.config.training, source)
         self._costs[key] = found
         return found
 
-    def seconds(self, cell: dict[str, Any], together: int) -> float | None:
-        """Seconds a run of the cell is likely to take: on a CPU where that is recorded, else on a
-        GPU.
+    def _sources(self, cell: Cell) -> Iterator[tuple[str, Callable[[], list[Timing]]]]:
+        """Yield what may know a cell's timings, the best first, and how to ask it."""
+        yield "finished runs", lambda: self._timings(cell.hash)
+        like = shape(cell.config.dump())
+        yield "finished runs", lambda: self._by_shape.get(like, [])
+        yield self.file.as_posix(), lambda: self._rows.get(like, [])
+
+    def seconds(self, cell: Cell, together: int) -> float | None:
+        """Return the seconds that a run of a cell is likely to take.
+
+        Args:
+            cell: the cell.
+            together: how many seeds are a bundle.
+
+        Returns:
+            Those on a CPU where they are recorded, else those on a GPU, None without either.
         """
         costs = self.costs(cell, together)
         return next((costs[kind].seconds for kind in (CPU, GPU) if kind in costs), None)
 
     @cached_property
     def _folders(self) -> dict[str, list[Path]]:
-        """Folders of finished runs by the digest of their configuration."""
+        """The folders of finished runs by the digest of their configuration."""
         found: dict[str, list[Path]] = {}
         for folder in sorted(filter(Path.is_dir, self.results.glob("*/runs/*/*/*"))):
             found.setdefault(folder.name, []).append(folder)
         return found
 
     def _timings(self, configuration: str) -> list[Timing]:
-        """Timings of finished runs of a configuration."""
         if configuration not in self._known:
             folders = self._folders.get(configuration, [])
-            self._known[configuration] = [
-                timing for folder in folders for timing in _of_runs(folder)
-            ]
+            self._known[configuration] = [one for folder in folders for one in _of_runs(folder)]
         return self._known[configuration]
 
     @cached_property
@@ -195,10 +234,18 @@ class Timings:
         return found
 
 
-def read_rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file of timings, numbers as numbers; none where there is no file. Raises
-    InputError naming the file and the line for anything else than the columns and numbers that
-    `hsac time` writes.
+def read_rows(file: Path) -> list[Row]:
+    """Read a file of timings.
+
+    Args:
+        file: the file; one that is not there has no rows.
+
+    Returns:
+        The rows by column, numbers as numbers.
+
+    Raises:
+        InputError: names the file and the line for anything else than the columns and numbers that
+            `hsac time` writes.
     """
     if not file.is_file():
         return []
@@ -208,7 +255,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
             raise InputError(
                 f"{file}: found the columns {reader.fieldnames}; allowed are {', '.join(COLUMNS)}"
             )
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         for row in reader:
             try:
                 rows.append(row | {name: kind(row[name]) for name, kind in NUMBERS.items()})
@@ -220,39 +267,41 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _of_runs(folder: Path) -> Iterator[Timing]:
-    """Timings of the first few trained runs in a cell's folder; what is cut short, or failed, says
-    nothing.
-    """
+    """Yield timings of the first few trained runs in a cell's folder."""
     names = sorted(entry.name for entry in os.scandir(folder) if entry.name.startswith("seed"))
     for path in [folder / name for name in names if name.endswith(".json")][:SAMPLE]:
         try:
             record = read_json(path)
-            if record["status"] not in FINAL or (
-                record["chosen"] is not None and "tuning" not in record
-            ):
-                continue
-            together, steps = len(record["together"]), record["steps"]
-            once, step = sizes(record, path.with_suffix(".npy").stat().st_size)
-            yield Timing(
-                shape=shape(record),
-                together=together,
-                device=record["device"],
-                threads=record["threads"],
-                steps_per_epoch=steps // record["config"]["training"]["epochs"],
-                seconds_once=0.0,
-                seconds_step=record["seconds"] * together / steps,
-                seconds_evaluation=0.0,
-                bytes_once=once,
-                bytes_step=step,
-            )
+            chosen = record["chosen"] is not None and "tuning" not in record
+            if record["status"] in FINAL and not chosen:
+                yield _of_run(record, path.with_suffix(".npy").stat().st_size)
+        # what is cut short or failed says nothing
         except (InputError, KeyError, TypeError, OSError, ZeroDivisionError):
             continue
 
 
-def _mean(timings: list[Timing], training: dict[str, Any], source: str) -> Cost:
+def _of_run(record: Row, weights: int) -> Timing:
+    together, steps = len(record["together"]), record["steps"]
+    once, step = sizes(record, weights)
+    return Timing(
+        shape=shape(record["config"]),
+        together=together,
+        device=record["device"],
+        threads=record["threads"],
+        steps_per_epoch=steps // record["config"]["training"]["epochs"],
+        seconds_once=0.0,
+        seconds_step=record["seconds"] * together / steps,
+        seconds_evaluation=0.0,
+        bytes_once=once,
+        bytes_step=step,
+    )
+
+
+def _mean(timings: list[Timing], training: Training, source: str) -> Cost:
+    devices = ", ".join(sorted({timing.device for timing in timings}))
     return Cost(
         seconds=fmean(timing.seconds(training) for timing in timings),
         threads=fmean(timing.threads if timing.kind == CPU else 1 for timing in timings),
         bytes=fmean(timing.bytes(training) for timing in timings),
-        source=f"{', '.join(sorted({timing.device for timing in timings}))} ({source})",
+        source=f"{devices} ({source})",
     )
