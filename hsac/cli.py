@@ -301,10 +301,9 @@ def claims_stage(args: argparse.Namespace) -> None:
     from hsac.report.claims import contradicted, lines, write_claims
 
     results = layout.results_root(args.scale)
-    entries = write_claims(
-        args.claims, args.runs or results / "runs.parquet", args.output or results / "claims.json"
-    )
-    print("\n".join(lines(entries)))
+    runs = args.runs or results / "runs.parquet"
+    entries = write_claims(args.claims, runs, args.output or results / "claims.json")
+    print("\n".join(lines(entries, runs.parent)))
     if args.strict and contradicted(entries):
         print(f"hsac: contradicted: {', '.join(contradicted(entries))}", file=sys.stderr)
         sys.exit(1)

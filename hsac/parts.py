@@ -78,7 +78,11 @@ def rooted(plugins: Iterable[Root]) -> Iterator[None]:
 
 
 def roots() -> tuple[Root, ...]:
-    """Return the package, then the plugin folders in use."""
+    """List the trees in use.
+
+    Returns:
+        The package, then the plugin folders.
+    """
     return _roots
 
 
@@ -100,10 +104,13 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def plural(family: str) -> str:
-    """Return the plural of a family: `weight rules`, `studies`, `losses`.
+    """Form the plural of a family's name.
 
     Args:
         family: a key of `FAMILIES`.
+
+    Returns:
+        For example `weight rules`, `studies`, `losses`.
     """
     return f"{family}es" if family.endswith("s") else f"{family}s".replace("ys", "ies")
 
@@ -131,21 +138,27 @@ def _path(root: Root, folder: str, name: str) -> Path:
 
 
 def file(family: str, name: str) -> Path:
-    """Return the file of a part.
+    """Find the file of a part by its family.
 
     Args:
         family: a key of `FAMILIES`.
         name: the part's name.
+
+    Returns:
+        The file, which need not be there.
     """
     return find(FAMILIES[family], name)[1]
 
 
 def module(folder: str, name: str) -> str:
-    """Return the name that the file of a part is imported under.
+    """Compose the name that the file of a part is imported under.
 
     Args:
         folder: dotted folder, such as `rules.curvature`.
         name: the part's name.
+
+    Returns:
+        For example `hsac.rules.curvature.drift`.
     """
     return f"{find(folder, name)[0].module}.{folder}.{name}"
 
@@ -156,6 +169,9 @@ def from_plugin(folder: str, name: str) -> bool:
     Args:
         folder: dotted folder, such as `rules.curvature`.
         name: the part's name.
+
+    Returns:
+        True when a plugin folder in use has it.
     """
     return find(folder, name)[0] is not PACKAGE
 
@@ -179,10 +195,13 @@ def _names(folder: str, root: Root) -> tuple[str, ...]:
 
 
 def class_name(name: str) -> str:
-    """Return the name of a part's class: `poincare_mlr` -> `PoincareMlr`.
+    """Compose the name of a part's class.
 
     Args:
-        name: the part's name.
+        name: the part's name, such as `poincare_mlr`.
+
+    Returns:
+        The name in camel case, such as `PoincareMlr`.
     """
     return "".join(word.capitalize() for word in name.split("_"))
 
@@ -297,6 +316,9 @@ def marked(family: str, name: str, mark: str) -> bool:
         family: a key of `FAMILIES`.
         name: the part's name.
         mark: name of the class variable.
+
+    Returns:
+        False where it says anything else, or nothing.
     """
     return mark in _marks(*find(FAMILIES[family], name))
 
@@ -315,11 +337,14 @@ def _marks(root: Root, path: Path) -> frozenset[str]:
 
 
 def summary(family: str, name: str) -> str:
-    """Return the first paragraph of a part's docstring as one line.
+    """Read what a part is in its docstring.
 
     Args:
         family: a key of `FAMILIES`.
         name: the part's name.
+
+    Returns:
+        The first paragraph as one line.
     """
     node = class_of(file(family, name))
     text = (node and ast.get_docstring(node)) or ""
@@ -362,6 +387,9 @@ def fits(value: Any, annotation: str) -> bool:
     Args:
         value: what the configuration gives.
         annotation: source of the parameter's annotation.
+
+    Returns:
+        True also for an annotation that is not understood.
     """
     types = accepted(annotation)
     if types is None:
@@ -398,6 +426,9 @@ def load(folder: str, name: str) -> ModuleType:
     Args:
         folder: dotted folder, such as `rules.curvature`.
         name: the part's name.
+
+    Returns:
+        The module. Importing it again takes no time.
 
     Raises:
         InputError: The file is a plugin's and raised an exception when it was imported.
@@ -446,6 +477,9 @@ def part(family: str, name: str) -> Any:
         family: a key of `FAMILIES`.
         name: the part's name.
 
+    Returns:
+        The class.
+
     Raises:
         InputError: The class is a plugin's and not as those of its family are.
     """
@@ -467,6 +501,9 @@ def build(family: str, name: str, given: Mapping[str, Any], key: str = "", **fil
         key: key of the configuration that has the parameters, for the error line; the part's name
             when left out.
         **filled: fields that the caller fills in.
+
+    Returns:
+        The part.
 
     Raises:
         InputError: The part does not take the name, a parameter or a value.

@@ -296,9 +296,12 @@ def check_imports() -> None:
 
 
 def folders(settings: Mapping[str, Any]) -> list[str]:
-    """Return the plugin folders of resolved settings.
+    """Read the plugin folders of resolved settings.
 
     Args:
-        settings: a resolved study. One that an older version wrote may have no plugins.
+        settings: a resolved study.
+
+    Returns:
+        Paths. A study that an older version wrote has no such key, and so none.
     """
     return settings.get("plugins", [])

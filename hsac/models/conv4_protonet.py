@@ -35,6 +35,7 @@ class Conv4Protonet:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("clip", "temperature", "temperature_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
         _ = self.body

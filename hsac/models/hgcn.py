@@ -34,6 +34,7 @@ class Hgcn(Headed):
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("hidden", "dim"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.clip > 0, "clip", self.clip, "a number above 0")

@@ -304,6 +304,7 @@ class Lipschitz:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.low > 0, "low", self.low, "a number above 0")
         require(self.high > self.low, "high", self.high, f"a number above low, {self.low:g}")
         require(self.count >= 2, "count", self.count, "an integer from 2")
