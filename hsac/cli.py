@@ -426,11 +426,9 @@ def doctor_stage(args: argparse.Namespace) -> int:
     faults = 0
     track = partial(tqdm, unit="check", disable=None, leave=False)
     for name, found in doctor.examine(args.scale, track):
-        faults += found.mend is not None
-        tqdm.write(
-            f"{name:<14}"
-            + (f"MEND {found.text}; mend: {found.mend}" if found.mend else f"ok   {found.text}")
-        )
+        faults += found.fix is not None
+        line = f"FIX  {found.text}; run: {found.fix}" if found.fix else f"ok   {found.text}"
+        tqdm.write(f"{name:<14}{line}")
     return int(faults > 0)
 
 
