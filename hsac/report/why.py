@@ -119,7 +119,7 @@ class Answer:
 
     @property
     def how(self) -> dict[str, Any]:
-        """How the column is computed, as `provenance.Column`."""
+        """How the column is computed, as `columns.Origin`."""
         found: dict[str, Any] = self.sidecar["columns"][self.column]
         return found
 
