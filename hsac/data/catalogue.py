@@ -68,7 +68,8 @@ class Form:
         except Exception as error:
             if root is parts.PACKAGE:
                 raise
-            raise InputError(f"{path}: {function} raised {parts.told(error, root)}") from error
+            said = parts.exception_line(error, root)
+            raise InputError(f"{path}: {function} raised {said}") from error
         return made if isinstance(made, tuple) else (made, {})
 
 

@@ -24,12 +24,12 @@ from hsac.ball import Transform, exp0
 from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
 from hsac.files import (
-    alone,
+    all_or_none,
     digest,
+    exclusive,
     file_sha256,
     read_json,
-    settle,
-    together,
+    recover,
     write_array,
     write_json,
 )
@@ -120,8 +120,8 @@ def _trained(
     identity = {"config_hash": cell["hash"], "code": code, "variant_hash": chosen["hash"]}
     paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
     bundle = f"seeds{seeds[0]}-{seeds[-1]}"
-    with alone(folder, bundle):
-        settle(folder, bundle)
+    with exclusive(folder, bundle):
+        recover(folder, bundle)
         missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
         for seed in (
             {*seeds} - {*missing} if told else ()
@@ -134,7 +134,7 @@ def _trained(
         for group in _programs(missing, finished) if joint else [[seed] for seed in missing]:
             trained = _leased_attempt(settings, cell, group, chosen, data, folder)
             runs = [run for run in trained if run[0]["seed"] in missing]
-            with together(folder, bundle) as staged:
+            with all_or_none(folder, bundle) as staged:
                 for record, weights in runs:
                     path = staged / paths[record["seed"]].name
                     kept = path.with_suffix(".npy")
