@@ -85,7 +85,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
     for name in [*KEYS, "status", *IDENTITY, "code"]:
         if name not in runs:
             raise InputError(
-                f"{path}: found no column {name}; allowed are gathered runs, as `hsac gather`"
+                f"{path}: found no column {name}; allowed are gathered runs, as `hsac job gather`"
                 " writes them"
             )
     twice = runs[runs.duplicated(KEYS)]

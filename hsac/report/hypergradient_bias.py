@@ -53,7 +53,7 @@ NOTE = (
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pool the rows of `hsac hypergradient` over the points of a training, and over the columns of
+    """Pool the rows of `hsac job hypergradient` over the points of a training, and over the columns of
     θ.
 
     Args:
