@@ -235,6 +235,10 @@ class Theory(Model):
         description="options of the hypergradient's study; needed where an experiment asks"
     )
 
+    def measuring(self) -> dict[str, Any]:
+        """Return the options that what is measured of trained networks depends on."""
+        return self.model_dump(exclude_unset=True, exclude={"studies", "hypergradient"})
+
 
 class Variant(Model):
     """The variant of a dataset: a name to show, a recipe, and the recipe's parameters."""
