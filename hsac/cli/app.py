@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status or 0
 
 
-def _fail(line: str) -> int:
-    print(f"hsac: {line}", file=sys.stderr)
+def _fail(lines: str) -> int:
+    for line in lines.splitlines():
+        print(f"hsac: {line}", file=sys.stderr)
     return 2
