@@ -25,30 +25,9 @@ import pyarrow.parquet as pq
 
 from hsac.errors import InputError
 from hsac.files import atomic
+from hsac.report.columns import METRICS, SELECTIONS
 from hsac.study.record import check_record, read_index, read_record, read_records
 
-SELECTIONS = ("selected", "last", "oracle")
-METRICS = (
-    "step",
-    "train_accuracy",
-    "train_nll",
-    "validation_accuracy",
-    "validation_nll",
-    "test_accuracy",
-    "test_nll",
-    "head_accuracy",
-    "middle_accuracy",
-    "tail_accuracy",
-    "many_accuracy",
-    "medium_accuracy",
-    "few_accuracy",
-    "validation_balanced_accuracy",
-    "test_balanced_accuracy",
-    "validation_ece",
-    "test_ece",
-    "memorisation",
-    "test_accuracy_episode_sd",
-)
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
 SEARCHED = ("different", "gradients", "products")  # of a record's tuning
 TIMING = ("seconds", "search_seconds", "peak_memory_mib")
