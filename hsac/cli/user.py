@@ -285,10 +285,9 @@ def judge_claims(
 
     inputs.use_plugins(plugins, scale)
     results = results_root(scale)
-    entries = write_claims(
-        claims, runs or results / "runs.parquet", output or results / "claims.json"
-    )
-    print("\n".join(lines(entries, results)))
+    runs = runs or results / "runs.parquet"
+    entries = write_claims(claims, runs, output or results / "claims.json")
+    print("\n".join(lines(entries, runs.parent)))
     against = contradicted(entries) if strict else []
     if against:
         click.echo(f"hsac: contradicted: {', '.join(against)}", err=True)
