@@ -10,6 +10,7 @@ the folder, parameters from the syntax tree.
 import ast
 import difflib
 import importlib
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from hsac.errors import InputError
 
@@ -351,34 +354,36 @@ def summary(family: str, name: str) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-_ACCEPTS = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "dict": (dict,),
-    "tuple": (list, tuple),
-    "Mapping": (dict,),
-    "None": (type(None),),
+_NAMES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": bool,
+    "dict": dict,
+    "list": list,
+    "tuple": tuple,
+    "Mapping": Mapping,
+    "Literal": Literal,
+    "Any": Any,
 }
 
 
-def accepted(annotation: str) -> tuple[type, ...] | None:
-    """Return the types that a configuration may give for a parameter.
+@cache
+def accepted(annotation: str) -> TypeAdapter[Any] | None:
+    """Return what validates the values of a parameter.
 
     Args:
         annotation: source of the parameter's annotation.
 
     Returns:
-        Types for `isinstance`; None for an annotation that is not understood, which takes any.
+        None for an annotation that is not understood, which takes any value.
     """
-    found: list[type] = []
-    for one in annotation.split(" | "):
-        name = one.split("[")[0]
-        if name not in _ACCEPTS:
-            return None
-        found += _ACCEPTS[name]
-    return tuple(found)
+    try:
+        # the file is not imported for it, so only these names are known
+        meant = eval(annotation, {"__builtins__": {}}, _NAMES)
+        return TypeAdapter(meant)
+    except Exception:  # whatever an author's text makes of it
+        return None
 
 
 def fits(value: Any, annotation: str) -> bool:
@@ -391,11 +396,15 @@ def fits(value: Any, annotation: str) -> bool:
     Returns:
         True also for an annotation that is not understood.
     """
-    types = accepted(annotation)
-    if types is None:
+    adapter = accepted(annotation)
+    if adapter is None:
         return True
-    # bool is a subclass of int, yet true is no number in a configuration
-    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+    try:
+        # strict JSON: a list is a tuple, an int a float, but true is no number and "3" neither
+        adapter.validate_json(json.dumps(value), strict=True)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check_parameters(family: str, name: str, given: Mapping[str, Any], key: str) -> None:

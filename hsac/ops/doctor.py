@@ -268,7 +268,7 @@ def records(place: Place) -> Iterator[Finding]:
     for number, index in enumerate(indexes):
         if time.monotonic() - started > SECONDS:
             looked = f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s"
-            yield Finding(f"{looked}; `hsac gather` reads all")
+            yield Finding(f"{looked}; `hsac job gather` reads all")
             break
         for fault in _bundle(index, place):
             intact += fault is None

@@ -237,7 +237,7 @@ class Theory(Model):
         description="options of the hypergradient's study; needed where an experiment asks"
     )
 
-    def measured_options(self) -> dict[str, Any]:
+    def measuring(self) -> dict[str, Any]:
         """Return the options that what is measured of trained networks depends on.
 
         Returns:

@@ -68,7 +68,7 @@ def test_a_fault_is_a_line(project, capsys):
     assert cli.main(["doctor", "--scale", "smoke"]) == 1
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.split()[1] == "FIX"]
-    assert line.startswith("disk          FIX  results/smoke: found a file at ")
+    assert line.startswith("disk          FIX results/smoke: found a file at ")
     shell(line.split("; run: ")[1])
     assert not faults("disk")
 

@@ -82,12 +82,12 @@ def test_copies_are_equal_and_apart():
 def test_measured_options_ignore_the_studies():
     """Trained networks are not measured again for other studies, but for another certificate."""
     keys = smoke_keys()
-    before = unchecked(keys).theory.measured_options()
+    before = unchecked(keys).theory.measuring()
     keys["theory"]["studies"] = {}
     del keys["theory"]["hypergradient"]
-    assert unchecked(keys).theory.measured_options() == before
+    assert unchecked(keys).theory.measuring() == before
     keys["theory"]["certificate"]["delta"] = 0.5
-    assert unchecked(keys).theory.measured_options() != before
+    assert unchecked(keys).theory.measuring() != before
 
 
 def test_a_variants_name_is_only_shown():

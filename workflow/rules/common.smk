@@ -235,7 +235,7 @@ onstart:
             f"hsac: {late} files were dated in the future, by a clock that was ahead; they are dated now",
             file=sys.stderr,
         )
-    progress = [sys.executable, "-m", "hsac", "progress", "--scale", SCALE]
+    progress = [sys.executable, "-m", "hsac", "job", "progress", "--scale", SCALE]
     progress += ["--override", json.dumps(OVERRIDE), "--process", str(os.getpid())]
     if sys.stderr.isatty():
         atexit.register(subprocess.Popen(progress).terminate)

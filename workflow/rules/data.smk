@@ -10,7 +10,7 @@ rule settings:
         override=json.dumps(OVERRIDE),
         digest=configuration.digest(SETTINGS),
     shell:
-        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
+        "hsac job settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 

@@ -20,7 +20,7 @@ rule gather:
         results=subpath(output.runs, parent=True),
         code=fingerprint.of_modules(["hsac.report.gather"]),
     shell:
-        "hsac gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
+        "hsac job gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -68,7 +68,7 @@ rule tables:
             [f"hsac.report.{name}" for name in ("tables", "theory", "published")]
         ),
     shell:
-        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
+        "hsac job tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
         "--output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -94,7 +94,7 @@ rule cost:
     params:
         code=fingerprint.of_modules(["hsac.report.cost"]),
     shell:
-        "hsac cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
+        "hsac job cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
         "--output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -115,7 +115,7 @@ rule provenance:
     params:
         code=fingerprint.of_modules(["hsac.report.provenance"]),
     shell:
-        "hsac provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
+        "hsac job provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -157,7 +157,7 @@ rule figures:
     params:
         code=fingerprint.of_modules(["hsac.report.figures"]),
     shell:
-        "hsac figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
+        "hsac job figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
         "--rulegraph {input.rulegraph:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -188,5 +188,5 @@ rule page:
         results=subpath(output[0], parent=True),
         code=fingerprint.of_modules(["hsac.report.page"]),
     shell:
-        "hsac page --settings {input.settings:q} --results {params.results:q}"
+        "hsac job page --settings {input.settings:q} --results {params.results:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

@@ -13,7 +13,7 @@ rule study:
             [f"hsac.theory.studies.{wildcards.study}"]
         ),
     shell:
-        "hsac theory {wildcards.study} --output {output:q}"
+        "hsac job theory {wildcards.study} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
 
@@ -31,7 +31,7 @@ rule measure:
         theory=lambda wildcards: json.dumps(configuration.measured_options(SETTINGS)),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
-        "hsac measure --experiment {wildcards.experiment} --variant {input.variant:q} "
+        "hsac job measure --experiment {wildcards.experiment} --variant {input.variant:q} "
         "--indexes {input.indexes:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -52,7 +52,7 @@ rule certify:
         options=json.dumps([SETTINGS["theory"][k] for k in ("informed", "certificate")]),
         code=fingerprint.of_modules(["hsac.theory.informed"]),
     shell:
-        "hsac certify --experiment {wildcards.experiment} "
+        "hsac job certify --experiment {wildcards.experiment} "
         "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -74,6 +74,6 @@ rule hypergradient:
         ),
         code=fingerprint.of_modules(["hsac.theory.hypergradient_bias"]),
     shell:
-        "hsac hypergradient --experiment {wildcards.experiment} "
+        "hsac job hypergradient --experiment {wildcards.experiment} "
         "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"

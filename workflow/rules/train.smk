@@ -20,7 +20,7 @@ rule train:
         point=point_option,
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
-        "hsac train --experiment {wildcards.experiment} "
+        "hsac job train --experiment {wildcards.experiment} "
         "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
         "--variant {input.variant:q} --index {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
@@ -43,7 +43,7 @@ rule points:
         seeds=lambda wildcards: point_bundle(wildcards)[1],
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
-        "hsac train --experiment {wildcards.experiment} "
+        "hsac job points --experiment {wildcards.experiment} "
         "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
         "--variant {input.variant:q} --index {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
@@ -62,7 +62,7 @@ rule tune:
     params:
         code=fingerprint.of_modules(["hsac.tuning"]),
     shell:
-        "hsac tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
+        "hsac job tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
         "--candidates {input.candidates:q} --output {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
 
@@ -83,6 +83,6 @@ rule select:
     params:
         seeds=bundle_seeds,
     shell:
-        "hsac select --experiment {wildcards.experiment} --method {wildcards.method:q} "
+        "hsac job select --experiment {wildcards.experiment} --method {wildcards.method:q} "
         "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
