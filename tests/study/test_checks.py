@@ -1,4 +1,4 @@
-"""What a configuration must fulfil beyond the form of its keys, and the line that says it does not."""
+"""Beyond the form of its keys, the parts of a configuration must fit; a line says what does not."""
 
 import re
 
