@@ -282,10 +282,9 @@ def judge_claims(
 
     inputs.use_plugins(plugins, scale)
     results = layout.results_root(scale)
-    entries = write_claims(
-        claims, runs or results / "runs.parquet", output or results / "claims.json"
-    )
-    print("\n".join(lines(entries)))
+    gathered = runs or results / "runs.parquet"
+    entries = write_claims(claims, gathered, output or results / "claims.json")
+    print("\n".join(lines(entries, gathered.parent)))
     against = contradicted(entries) if strict else []
     if against:
         click.echo(f"hsac: contradicted: {', '.join(against)}", err=True)

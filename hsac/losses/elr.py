@@ -25,6 +25,7 @@ class Elr(TrainingLoss):
     momentum: float = 0.7
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.strength >= 0, "strength", self.strength, "a number from 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
 

@@ -17,6 +17,7 @@ class Focal(TrainingLoss):
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.gamma >= 0, "gamma", self.gamma, "a number from 0")
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:

@@ -18,6 +18,7 @@ class Gce(TrainingLoss):
     q: float = 0.7
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(0 < self.q <= 1, "q", self.q, "a number in (0, 1]")
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:

@@ -31,6 +31,7 @@ class LdamDrw(TrainingLoss):
     beta: float = 0.9999
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.max_margin >= 0, "max_margin", self.max_margin, "a number from 0")
         require(self.scale > 0, "scale", self.scale, "a number above 0")
         require(0 <= self.deferred <= 1, "deferred", self.deferred, "a share of training in [0, 1]")

@@ -18,6 +18,7 @@ class LogitAdjusted(TrainingLoss):
     tau: float = 1.0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.tau >= 0, "tau", self.tau, "a number from 0")
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:

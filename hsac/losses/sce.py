@@ -22,6 +22,7 @@ class Sce(TrainingLoss):
     floor: float = -4.0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("alpha", "beta"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "a number from 0")
         require(self.floor < 0, "floor", self.floor, "a number below 0")

@@ -34,6 +34,7 @@ class Cnn(Headed):
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.dim >= 1, "dim", self.dim, "an integer from 1")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
         _ = self.body

@@ -40,6 +40,7 @@ class Conv4Maml:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.steps >= 1, "steps", self.steps, "an integer from 1")
         require(self.inner_lr > 0, "inner_lr", self.inner_lr, "a number above 0")
         _ = self.body

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, midpoint, pairwise_squared_distance
+from hsac.ball import expmap0, midpoint, pairwise_squared_distance
 from hsac.models.layers import ConvBlocks, Params, bounded
 from hsac.parts import require
 
@@ -35,6 +35,7 @@ class Conv4Protonet:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("clip", "temperature", "temperature_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
         _ = self.body
@@ -64,7 +65,7 @@ class Conv4Protonet:
 
     def classify(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """Episodes of tangent features u (E, way, shot + query, d) -> logits (E, way·query, way)."""
-        points = exp0(u, c[0])
+        points = expmap0(u, c[0])
         prototypes = midpoint(points[:, :, : self.shot], c[0])
         queries = points[:, :, self.shot :].flatten(1, 2)
         temperature = (self.temperature_rate * params["t"]).exp()

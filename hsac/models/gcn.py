@@ -29,6 +29,7 @@ class Gcn:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.hidden >= 1, "hidden", self.hidden, "an integer from 1")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a number in [0, 1)")
 

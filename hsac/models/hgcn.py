@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, log0, mobius_add
+from hsac.ball import expmap0, logmap0, mobius_add
 from hsac.models.heads import Headed
 from hsac.models.layers import Params, bounded, dropped, first_linear, he_normal, propagate
 from hsac.parts import require
@@ -34,6 +34,7 @@ class Hgcn(Headed):
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("hidden", "dim"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
@@ -55,11 +56,11 @@ class Hgcn(Headed):
         u = first_linear(x, params["w0"], masks, self.dropout)
         for i in range(2):
             point = mobius_add(
-                exp0(bounded(u, self.clip, self.space), c[i]),
-                exp0(params[f"b{i}"], c[i])[None],
+                expmap0(bounded(u, self.clip, self.space), c[i]),
+                expmap0(params[f"b{i}"], c[i])[None],
                 c[i],
             )
-            u = propagate(log0(point, c[i]), source, target, weight, len(x))
+            u = propagate(logmap0(point, c[i]), source, target, weight, len(x))
             u = dropped(u.relu(), masks, self.dropout) @ params["w1"].mT if i == 0 else u
         return bounded(u, self.clip, self.space)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import log0, mlr_logits_tangent
+from hsac.ball import logmap0, mlr_logits_tangent
 from hsac.ball.maps import squared_norm
 from hsac.ball.series import sinhc
 from hsac.models.heads import Headed
@@ -16,7 +16,7 @@ from hsac.parts import require
 
 
 def poincare_linear(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """Poincaré fully connected layer of HNN++ (Shimizu et al., ICLR 2021, eq. 7) on exp0(u): a
+    """Poincaré fully connected layer of HNN++ (Shimizu et al., ICLR 2021, eq. 7) on expmap0(u): a
     point of the ball.
 
     v_k the unidirectional MLR logit of normal z_k, offset r_k; w_k = sinh(√c v_k)/√c; y = w / (1 +
@@ -51,6 +51,7 @@ class Hnn(Headed):
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("hidden", "dim", "pool"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         side = min(self.inputs[-2:])
@@ -80,7 +81,7 @@ class Hnn(Headed):
         u = x.flatten(1)
         for i in range(2):
             u = bounded(u if i == 0 else u.relu(), self.clip, self.space)
-            u = log0(poincare_linear(u, params[f"z{i}"], params[f"r{i}"], c[i]), c[i])
+            u = logmap0(poincare_linear(u, params[f"z{i}"], params[f"r{i}"], c[i]), c[i])
         return bounded(u, self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:

@@ -111,6 +111,7 @@ class ConvBlocks:
     blocks: int
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("width", "groups", "blocks"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.width % self.groups == 0, "groups", self.groups, "a divisor of width")

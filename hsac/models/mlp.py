@@ -33,6 +33,7 @@ class Mlp(Headed):
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("hidden", "layers", "dim", "pool"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         side = min(self.inputs[-2:])

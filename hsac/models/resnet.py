@@ -68,6 +68,7 @@ class Resnet(Headed):
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.depth in WIDTHS, "depth", self.depth, ", ".join(map(str, WIDTHS)))
         require(self.clip > 0, "clip", self.clip, "a number above 0")
 

@@ -83,7 +83,7 @@ def test_pairwise_distances_are_those_of_the_pairs(c: float) -> None:
     k, x, y = torch.tensor(c, dtype=F64), X.detach(), Y.detach() + 0.01
     for pairwise, one in (
         (ball.pairwise_squared_distance, ball.squared_distance),
-        (ball.pairwise_distance, ball.distance),
+        (ball.pairwise_distance, ball.dist),
     ):
         found = derivatives(pairwise, x, y, k)
         want = derivatives(lambda x, y, k, one=one: one(x[:, None], y[None], k), x, y, k)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from hsac.ball import exp0
+from hsac.ball import expmap0
 from hsac.hypergradient import Hypergradient, Loss, Solver, implicit_hypergradient
 from hsac.hypergradient.solvers.identity import Identity
 from hsac.hypergradient.solvers.neumann import Neumann
@@ -67,7 +67,7 @@ def cross_entropy(rows: Tensor) -> Loss:
 
     def loss(w: Tensor, theta: Tensor) -> Tensor:
         weight, bias = w.split([CLASSES * INPUTS, CLASSES], -1)
-        points = exp0(x, theta.exp()[..., None])
+        points = expmap0(x, theta.exp()[..., None])
         logits = points @ weight.unflatten(-1, (CLASSES, INPUTS)).mT + bias[:, None]
         return -(y * logits.log_softmax(-1)).sum(-1).mean(-1)
 

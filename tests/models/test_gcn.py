@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.nn import GCNConv
 
-from hsac.ball import exp0, log0
+from hsac.ball import expmap0, logmap0
 from hsac.errors import InputError
 from hsac.models.gcn import Gcn
 from hsac.models.hgcn import Hgcn
@@ -126,7 +126,7 @@ def test_poincare_linear_moves_along_the_hyperplanes():
     distance = geoopt.manifolds.stereographic.math.dist2plane(
         y[:, None], torch.zeros(2, 2, dtype=F64), torch.eye(2, dtype=F64), k=-c, signed=True
     )
-    torch.testing.assert_close(distance, mlr_logits(exp0(u, c), z, r, c))
+    torch.testing.assert_close(distance, mlr_logits(expmap0(u, c), z, r, c))
 
 
 @pytest.mark.parametrize("space", ["euclidean", "hyperbolic"])
@@ -152,4 +152,4 @@ def test_hnn_at_zero_curvature_is_a_perceptron():
         h = 2 * ((h if i == 0 else h.relu()) @ z.mT - z.norm(dim=1) * r)
     zero = torch.zeros(3, dtype=F64)
     torch.testing.assert_close(model.embed(params, zero, u), h)
-    torch.testing.assert_close(log0(exp0(h, zero[0]), zero[0]), h)
+    torch.testing.assert_close(logmap0(expmap0(h, zero[0]), zero[0]), h)

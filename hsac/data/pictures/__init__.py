@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hsac.data import store
 from hsac.data.catalogue import entry
-from hsac.data.overview import verdict
+from hsac.data.overview import verification
 from hsac.data.pictures import confusion, graph, sheet
 from hsac.errors import InputError
 from hsac.files import write_json
@@ -29,7 +29,7 @@ def write_picture(name: str, root: Path, path: Path) -> None:
     arrays, sha256 = store.load_arrays(name, root)
     figure, caption, numbers = KINDS[entry(name).kind](name, arrays)
     save(figure, path.with_suffix(""))
-    content = {"sha256": sha256, "verified": verdict(entry(name), root)}
+    content = {"sha256": sha256, "verified": verification(entry(name), root)}
     write_json(
         path.with_suffix(".json"),
         {"dataset": name, **content, "caption": caption, "numbers": numbers},

@@ -31,6 +31,7 @@ class GeooptMlr:
     points: ClassVar[tuple[str, ...]] = ("p",)
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:

@@ -28,6 +28,7 @@ class Linear:
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:

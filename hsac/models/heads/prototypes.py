@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, pairwise_squared_distance
+from hsac.ball import expmap0, pairwise_squared_distance
 from hsac.models.heads._scale import check_scale, scale_start, scaled
 from hsac.models.layers import Params
 
@@ -29,6 +29,7 @@ class Prototypes:
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
@@ -41,5 +42,5 @@ class Prototypes:
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """u (B, d) tangent features -> logits (B, K)."""
-        distance = pairwise_squared_distance(exp0(u, c), exp0(params["z"], c), c)
+        distance = pairwise_squared_distance(expmap0(u, c), expmap0(params["z"], c), c)
         return scaled(-distance, params, self.start, self.rate)

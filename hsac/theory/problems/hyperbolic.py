@@ -39,6 +39,7 @@ class Hyperbolic:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("rows", "inputs", "dim", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.classes >= 2, "classes", self.classes, "an integer from 2")

@@ -26,6 +26,7 @@ class Logistic:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("rows", "size", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.signal >= 0, "signal", self.signal, "a number from 0")

@@ -28,6 +28,7 @@ class Quadratic:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(0 < self.mu <= self.ell, "mu", self.mu, "a number above 0, at most ell")
         for name in ("size", "hyper", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")

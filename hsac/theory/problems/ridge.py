@@ -28,6 +28,7 @@ class Ridge:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("rows", "size", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(

@@ -40,6 +40,7 @@ class Convergence:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in self.problems:
             check_name("problem", name, "problems")
         require(bool(self.terms) and min(self.terms) >= 0, "terms", self.terms, "integers from 0")

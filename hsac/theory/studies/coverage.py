@@ -44,6 +44,7 @@ class Coverage:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("samples", "draws", "pilot_draws"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(

@@ -33,6 +33,7 @@ class Inexactness:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in self.problems:
             check_name("problem", name, "problems")
         for name in ("steps", "checks", "terms"):

@@ -179,11 +179,11 @@ Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def _points(v: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    return ball.exp0(v, c), ball.exp0(u, c)
+    return ball.expmap0(v, c), ball.expmap0(u, c)
 
 
 def _velocity(v: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    x = ball.exp0(v, c)
+    x = ball.expmap0(v, c)
     return x, 2 * u / ball.conformal_factor(x, c)
 
 
@@ -210,11 +210,11 @@ class Map:
 
 
 MAPS = {
-    "exp0": Map(lambda x, y, c: ball.exp0(y, c), _vectors, exp0_bound, ("point", "c")),
-    "log0": Map(lambda x, y, c: ball.log0(y, c), _points, log0_bound, ("point", "c")),
+    "exp0": Map(lambda x, y, c: ball.expmap0(y, c), _vectors, exp0_bound, ("point", "c")),
+    "log0": Map(lambda x, y, c: ball.logmap0(y, c), _points, log0_bound, ("point", "c")),
     "mobius_add": Map(ball.mobius_add, _points, mobius_add_bound),
-    "exp": Map(ball.exp, _velocity, exp_bound),
-    "log": Map(ball.log, _points, log_bound),
+    "exp": Map(ball.expmap, _velocity, exp_bound),
+    "log": Map(ball.logmap, _points, log_bound),
     "squared_distance": Map(
         lambda x, y, c: ball.squared_distance(x, y, c)[None],
         _points,
@@ -304,6 +304,7 @@ class Lipschitz:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.low > 0, "low", self.low, "a number above 0")
         require(self.high > self.low, "high", self.high, f"a number above low, {self.low:g}")
         require(self.count >= 2, "count", self.count, "an integer from 2")

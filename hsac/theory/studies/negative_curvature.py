@@ -40,6 +40,7 @@ class NegativeCurvature:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(
             bool(self.curvatures) and min(self.curvatures) >= 0,
             "curvatures",
