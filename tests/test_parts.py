@@ -62,7 +62,7 @@ def test_parameters_read_from_the_source_are_those_of_the_class(family, name):
         parts.build(family, name, {}, "key", **filled(family, name)).anything = 1
 
 
-@pytest.mark.parametrize("family", parts.FAMILIES)
+@pytest.mark.parametrize("family", dict(PARTS))
 def test_unknown_name(family):
     known = parts.names(family)[0]
     with pytest.raises(InputError) as caught:

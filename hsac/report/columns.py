@@ -10,10 +10,13 @@ and the sort keys of the page follow from these two. A metric of a plug-in folde
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+
+from hsac import parts
+from hsac.errors import InputError
 
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
 METRICS = (  # of `evaluate`; each is a column of runs.parquet for every selection
@@ -627,10 +630,99 @@ FAILURES: tuple[Column, ...] = tuple(  # of the table of runs that did not finis
 )
 
 
+# Names of columns of runs.parquet and of an experiment's table that no plugin may give a metric.
+_TAKEN = {column.name for column in EXPERIMENT} | {column.source for column in EXPERIMENT}
+
+
+class PluginMetric(Protocol):
+    """A metric of a plugin folder: the class of its file ``metrics/<name>.py``.
+
+    Attributes:
+        heading: Printed above its column, with the unit.
+        format: Prints a number, as ``{:.1f}``.
+    """
+
+    heading: str
+    format: str
+
+    def measure(self, record: dict[str, Any]) -> float | None:
+        """Compute the metric of one run, in the unit of the heading.
+
+        Args:
+            record: The run's record, as its JSON file holds it.
+
+        Returns:
+            The number, None where the run has none.
+        """
+        ...
+
+
+def plugin_metrics() -> dict[str, PluginMetric]:
+    """Build the metrics of the plugin folders in use.
+
+    Returns:
+        Column of ``runs.parquet`` and of the tables -> metric.
+
+    Raises:
+        InputError: A metric has the name of another column.
+    """
+    found = {}
+    for name in parts.names("metric"):
+        if name in _TAKEN:
+            path = parts.file("metric", name)
+            raise InputError(
+                f"{path}: found the name {name!r}, which another column has; allowed is its own"
+            )
+        found[name] = parts.build("metric", name, {})
+    return found
+
+
+def measure(record: dict[str, Any]) -> dict[str, float | None]:
+    """Compute the plugins' metrics of one run.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        Metric -> number, None where the run has none. A run without test results has none at all.
+
+    Raises:
+        InputError: A metric raised an exception or returned something else.
+    """
+    found: dict[str, float | None] = {}
+    for name, metric in plugin_metrics().items():
+        found[name] = None if record["metrics"] is None else _measured(name, metric, record)
+    return found
+
+
+def _measured(name: str, metric: PluginMetric, record: dict[str, Any]) -> float | None:
+    root, path = parts.find(parts.FAMILIES["metric"], name)
+    try:
+        value = metric.measure(record)
+        return None if value is None else float(value)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: measure raised {parts.exception_line(error, root)}") from error
+
+
+def _plugin_column(name: str, metric: PluginMetric) -> Column:
+    return _mean_column(
+        name,
+        metric.heading,
+        name,
+        metric.format,
+        "the run's record",
+        origin=Origin("the run's record", OVER_SEEDS, parts.file("metric", name).as_posix()),
+        optional=True,
+    )
+
+
 def experiment() -> tuple[Column, ...]:
     """Return the columns of an experiment's table.
 
     Returns:
-        Those of the package, in the order of the CSV file.
+        In the order of the CSV file, those of the plugin folders in use before the counts of runs.
     """
-    return EXPERIMENT
+    plugged = [_plugin_column(*item) for item in plugin_metrics().items()]
+    return (*EXPERIMENT[:-2], *plugged, *EXPERIMENT[-2:])

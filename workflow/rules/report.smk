@@ -18,7 +18,7 @@ rule gather:
     threads: 2
     params:
         results=subpath(output.runs, parent=True),
-        code=fingerprint.of_modules(["hsac.report.gather"]),
+        code=fingerprint.of_modules(["hsac.report.gather", *plugins.modules("metric")]),
     shell:
         "hsac job gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
@@ -155,7 +155,7 @@ rule figures:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.report.figures"]),
+        code=fingerprint.of_modules(["hsac.report.figures", *plugins.modules("figure")]),
     shell:
         "hsac job figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
         "--rulegraph {input.rulegraph:q} --output {output:q}"
