@@ -290,9 +290,9 @@ def judge_claims(
 
     inputs.use_plugins(plugins, scale)
     results = layout.results_root(scale)
-    gathered = runs or results / "runs.parquet"
-    entries = write_claims(claims, gathered, output or results / "claims.json")
-    print("\n".join(lines(entries, gathered.parent)))
+    runs = runs or results / "runs.parquet"
+    entries = write_claims(claims, runs, output or results / "claims.json")
+    print("\n".join(lines(entries, runs.parent)))
     against = contradicted(entries) if strict else []
     if against:
         click.echo(f"hsac: contradicted: {', '.join(against)}", err=True)

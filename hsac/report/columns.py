@@ -1,9 +1,9 @@
 """Declare every column of the results' tables once.
 
-A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``) and declared
-here: its name in `METRICS`, and a `Column` for each place in a table where it stands. The headings,
+A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``), typed as a field
+of `hsac.study.record.Metrics`, and declared here as a `Column` of the tables where it stands. The headings,
 formats and CSV names of the tables, their LaTeX, ``runs.parquet``, the provenance, ``hsac compare``
-and the sort keys of the page follow from these two. A metric of a plug-in folder
+and the sort keys of the page follow from that. A metric of a plug-in folder
 (``metrics/<name>.py``) becomes a column while that folder is in use.
 """
 
@@ -17,29 +17,11 @@ import pandas as pd
 
 from hsac import parts
 from hsac.errors import InputError
+from hsac.study.record import Metrics
 
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
-METRICS = (  # of `evaluate`; each is a column of runs.parquet for every selection
-    "step",
-    "train_accuracy",
-    "train_nll",
-    "validation_accuracy",
-    "validation_nll",
-    "test_accuracy",
-    "test_nll",
-    "head_accuracy",
-    "middle_accuracy",
-    "tail_accuracy",
-    "many_accuracy",
-    "medium_accuracy",
-    "few_accuracy",
-    "validation_balanced_accuracy",
-    "test_balanced_accuracy",
-    "validation_ece",
-    "test_ece",
-    "memorisation",
-    "test_accuracy_episode_sd",
-)
+# Of `evaluate`, each a column of runs.parquet for every selection. Answers are a column of their own.
+METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number
 

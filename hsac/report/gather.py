@@ -14,31 +14,26 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jsonschema_rs
 import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import atomic
 from hsac.report.columns import METRICS, SELECTIONS, measure, plugin_metrics
-from hsac.study.record import read_index, read_record, read_records
+from hsac.study.record import check_record, read_index, read_record, read_records
 
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
 SEARCHED = ("different", "gradients", "products")  # of a record's tuning
 TIMING = ("seconds", "search_seconds", "peak_memory_mib")
 KEYS = ("experiment", "method", "seed")  # of a run, in every gathered table
 CHUNK = 500  # records that are one row group of a table
-ROUNDING = 1e-9  # of an accuracy summed in another order
 
 T = TypeVar("T")
 
@@ -102,63 +97,6 @@ def run_schema() -> pa.Schema:
             )
         schema = schema.append(pa.field(name, _REAL))
     return schema
-
-
-@cache
-def _schema() -> Any:
-    return json.loads(resources.files("hsac.report").joinpath("record.schema.json").read_text())
-
-
-@cache
-def _compiled() -> jsonschema_rs.Draft202012Validator:
-    """What `jsonschema` takes a hundred times as long for; but that one finds the key to name."""
-    return jsonschema_rs.Draft202012Validator(_schema())
-
-
-def check_record(record: Any, path: Path) -> None:
-    """Raise InputError, naming the key of ``path`` that does not fit, unless ``record`` obeys the
-    record schema.
-    """
-    error = (
-        None
-        if _compiled().is_valid(record)
-        else best_match(Draft202012Validator(_schema()).iter_errors(record))
-    )
-    if error is not None:
-        key = ".".join(str(part) for part in error.absolute_path) or "the record"
-        raise InputError(
-            f"{path}: {key}: {error.message[:200]}; delete the record's bundle and run `snakemake`"
-            " again"
-        )
-    names, final = record["curvature"]["names"], record["curvature"]["final"]
-    if len(names) != len(final):
-        raise InputError(
-            f"{path}: curvature.final: {len(final)} values, allowed is one for each of {len(names)}"
-            " names"
-        )
-    selected = (record["metrics"] or {}).get("selected", {})
-    if "test_right" in selected:
-        share = sum(selected["test_right"]) / (
-            len(selected["test_right"]) * selected.get("test_answers", 1)
-        )
-        accuracy = selected["test_accuracy"]
-        if accuracy is None or abs(share - accuracy) > ROUNDING:
-            found = f"{share:g} of the answers, while test_accuracy is {accuracy}"
-            raise InputError(f"{path}: metrics.selected.test_right: {found}; allowed is the same")
-    trajectory = record["trajectory"]
-    steps = len(trajectory["step"])
-    for key, values in trajectory.items():
-        if len(values) != steps:
-            raise InputError(
-                f"{path}: trajectory.{key}: {len(values)} values for {steps} steps, allowed is one"
-                " each"
-            )
-    for values in trajectory["curvature"]:
-        if len(values) != len(names):
-            raise InputError(
-                f"{path}: trajectory.curvature: a row of {len(values)}, allowed is {len(names)}"
-                " values"
-            )
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:
