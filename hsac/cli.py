@@ -66,7 +66,7 @@ def data_info(args: argparse.Namespace) -> None:
 
     print(overview.info(args.name, layout.data_root(), _mirror(args)))
     if args.picture is not None:
-        from hsac.data.pictures import write_picture
+        from hsac.report.pictures import write_picture
 
         write_picture(args.name, layout.data_root(), args.picture)
 

@@ -45,7 +45,7 @@ rule picture:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.data.pictures"]),
+        code=fingerprint.of_modules(["hsac.report.pictures"]),
     shell:
         "hsac data info {wildcards.dataset:q} --picture {output.png:q}"
         " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
