@@ -76,7 +76,7 @@ def _listed(study: "Study") -> "dict[str, Callable[[], list[str]]]":
     """Return what makes the lines of each kind of name."""
     from functools import partial
 
-    from hsac import parts
+    from hsac import parts, plugins
     from hsac.data import catalogue
     from hsac.study.load import SCALES
     from hsac.study.models import SETTINGS
@@ -93,11 +93,19 @@ def _listed(study: "Study") -> "dict[str, Callable[[], list[str]]]":
         methods = {name: one.methods for name, one in study.experiments.items()}
         return [f"{name:<32}{' '.join(listed)}" for name, listed in methods.items()]
 
+    def figures() -> list[str]:
+        return [
+            _name_line("figures", name, parts.load("figures", name).CAPTION)
+            for name in plugins.names("figure")
+        ]
+
+    families = [name for name in parts.FAMILIES if parts.names(name)]
     return {
         "settings": lambda: list(SETTINGS),
         "scales": lambda: list(SCALES),
         "datasets": datasets,
-        **{parts.plural(name): partial(family, name) for name in parts.FAMILIES},
+        **{parts.plural(name): partial(family, name) for name in families},
+        **({"figures": figures} if plugins.names("figure") else {}),
         "experiments": experiments,
     }
 

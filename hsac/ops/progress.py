@@ -1,8 +1,11 @@
-"""Show how many runs are done and the time left, while a workflow runs."""
+"""Show how many runs of a scale are done, once or while a workflow runs."""
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,14 +15,30 @@ from hsac.study.graph import Graph
 INTERVAL_S = 1.0
 
 
-def watch(scale: str, override: Mapping[str, object], process: int) -> None:
-    """Draw a progress bar on standard error, nothing where that is no terminal.
+def count_done(graph: Graph) -> tuple[int, int]:
+    """Count the runs that are done.
 
     Args:
-        scale: the name of the scale.
-        override: top-level keys from the command line.
-        process: the process to watch: the bar ends with it, or when no run is missing.
+        graph: The work of a study.
+
+    Returns:
+        The runs whose record is there, and all that are trained.
     """
+    there = [run.record.exists() for run in graph.runs()]
+    return sum(there), len(there)
+
+
+def watch(scale: str, override: Mapping[str, Any], process: int) -> None:
+    """Draw a bar on standard error while a process lives and runs are missing.
+
+    It is silent where standard error is no terminal. SIGTERM ends it with its line complete.
+
+    Args:
+        scale: The scale.
+        override: Top-level keys of the configuration to replace.
+        process: The number of the process.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     runs = [run.record for run in Graph(load.load(scale, override)).runs()]
     waiting = {path for path in runs if not path.exists()}
     with tqdm(
@@ -29,7 +48,7 @@ def watch(scale: str, override: Mapping[str, object], process: int) -> None:
         desc=f"hsac {scale}",
         disable=None,
     ) as bar:
-        while waiting and _alive(process):
+        while waiting and _is_alive(process):
             time.sleep(INTERVAL_S)
             done = {path for path in waiting if path.exists()}
             waiting -= done
@@ -37,7 +56,7 @@ def watch(scale: str, override: Mapping[str, object], process: int) -> None:
             bar.refresh()
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except OSError:

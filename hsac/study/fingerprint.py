@@ -11,6 +11,9 @@ from typing import Any
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256
+from hsac.study import resolve
+from hsac.study.cell import Cell
+from hsac.study.models import Study
 
 ROOT = Path(__file__).parents[1]
 
@@ -124,6 +127,18 @@ def _modules(config: dict[str, Any]) -> list[str]:
 def of_training(config: dict[str, Any]) -> str:
     """Fingerprint of what trains a cell."""
     return of_modules(_modules(config))
+
+
+def of_trainings(study: Study, cell: Cell) -> str:
+    """Return the fingerprint of what trains a cell, or the trials of its search.
+
+    Args:
+        study: the study.
+        cell: one of its cells.
+    """
+    trained = resolve.trials(study, cell) or [cell]
+    codes = {of_training(one.config.dump()) for one in trained}
+    return codes.pop() if len(codes) == 1 else digest(sorted(codes))
 
 
 def of_data(dataset: str) -> str:
