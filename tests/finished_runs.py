@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from hsac import config, layout
 from hsac.files import file_sha256, write_array, write_json
 from hsac.ops import stale
 from hsac.study.record import write_index, write_point_index
@@ -10,50 +9,44 @@ from hsac.study.record import write_index, write_point_index
 SECONDS = 30.0
 
 
-def finish(settings, results, cell, **changes):
-    """Records, weights and indexes of every bundle of a cell; SECONDS a run on one core."""
-    for block, seeds in layout.blocks(
-        config.cell_seeds(settings, cell), settings["bundle"]
-    ).items():
-        write_index(
-            layout.index_path(results, cell, block),
-            cell,
-            records(settings, results, cell, seeds, changes),
-        )
+def finish(graph, cell, **changes):
+    """Write records, weights and indexes of a cell's own bundles: SECONDS a run on one core."""
+    for bundle in graph.own(cell):
+        paths = {run.seed: write_run(graph, run, changes) for run in bundle.runs()}
+        write_index(bundle.index, named(cell), paths)
 
 
-def finish_points(settings, results, cell, changes=lambda point: {}):
-    """The same of the points of a searched cell; `changes` of a point's records."""
-    for index, (points, seeds) in layout.point_bundles(settings, results, cell).items():
-        made = [records(settings, results, point, seeds, changes(point)) for point in points]
-        write_point_index(index, cell, [run for paths in made for run in paths.items()])
+def finish_points(graph, cell, changes=lambda trial: {}):
+    """Write the same of the trials of a searched cell, with `changes` of a trial's records."""
+    for bundle in graph.trials(cell):
+        runs = [(run.seed, write_run(graph, run, changes(run.cell))) for run in bundle.runs()]
+        write_point_index(bundle.index, named(cell), runs)
 
 
-def records(settings, results, cell, seeds, changes):
-    """Records and weights of seeds trained together, by seed."""
-    folder = layout.index_path(results, cell, 0).parent
-    paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
-    for seed, path in paths.items():
-        write_array(path.with_suffix(".npy"), np.array([float(seed)]))
-        record = {key: cell[key] for key in ("experiment", "method", "config")}
-        record |= {
-            "seed": seed,
-            "status": "ok",
-            "reason": None,
-            "chosen": None,
-            "outer": None,
-            "together": seeds,
-        }
-        record |= {
-            "config_hash": cell["hash"],
-            "code": stale.code(settings, cell),
-            "variant_hash": "variant",
-        }
-        record |= {
-            "weights": file_sha256(path.with_suffix(".npy")),
-            "seconds": SECONDS,
-            "steps": 600,
-        }
-        record |= {"device": "cpu", "threads": 1}
-        write_json(path, record | changes)
-    return paths
+def named(cell):
+    """Return what an index says of its cell."""
+    return {"experiment": cell.experiment, "method": cell.method}
+
+
+def write_run(graph, run, changes):
+    """Write record and weights of a run; returns the path of the record."""
+    write_array(run.record.with_suffix(".npy"), np.array([float(run.seed)]))
+    record = named(run.cell) | {
+        "config": run.cell.config.dump(),
+        "config_hash": run.cell.hash,
+        "code": stale.code(graph, run.cell),
+        "variant_hash": "variant",
+        "seed": run.seed,
+        "status": "ok",
+        "reason": None,
+        "chosen": None,
+        "outer": None,
+        "together": list(run.bundle.seeds),
+        "weights": file_sha256(run.record.with_suffix(".npy")),
+        "seconds": SECONDS,
+        "steps": 600,
+        "device": "cpu",
+        "threads": 1,
+    }
+    write_json(run.record, record | changes)
+    return run.record

@@ -303,7 +303,7 @@ def measure_networks(
             bar.update()
 
         leased = inputs.lease_gpu(old.settings(study))
-        options = study.theory.measuring() if study.theory else {}
+        options = study.theory.measured_options() if study.theory else {}
         root = data_root()
         rows = measure(leased, options, bundles, variant, root, kept, code, progress)
     write_rows(output, rows)

@@ -325,8 +325,8 @@ def examine_machine(scale: str) -> int:
     faults = 0
     track = partial(tqdm, unit="check", disable=None, leave=False)
     for name, found in doctor.examine(scale, track):
-        faults += found.mend is not None
-        said = f"FIX {found.text}; run: {found.mend}" if found.mend else f"ok  {found.text}"
+        faults += found.fix is not None
+        said = f"FIX {found.text}; run: {found.fix}" if found.fix else f"ok  {found.text}"
         tqdm.write(f"{name:<14}{said}")
     return int(faults > 0)
 

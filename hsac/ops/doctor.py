@@ -1,5 +1,6 @@
-"""`hsac doctor`: what could keep a workflow from running here, and the command that mends it. Each
-check is a function of a place; it yields findings, and a note where there is nothing to mend.
+"""`hsac doctor`: find what could keep a workflow from running here, and the command that fixes it.
+
+Each check is a function of a place. It yields a finding for each fault, and a note at its end.
 """
 
 import os
@@ -36,15 +37,22 @@ HASHED = 2**28  # bytes of stored data that are hashed here; `hsac data verify` 
 SECONDS = 5.0  # that looking through the records of a scale may take
 FILES = 100_000  # that are looked at, at most
 SPARE = 2**30  # bytes that should be left beside what a plan needs
+NO_SCALES = ("claims", "published")  # other files of the configuration's folder
 NAMED = 3  # files that a line names; the others are counted
+INDEX = re.compile(r"(block|points)\d+")  # the stem of a bundle's index
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, and the command that mends it; None where nothing is wrong."""
+    """What was found.
+
+    Attributes:
+        text: one line.
+        fix: the command that fixes it, None where nothing is wrong.
+    """
 
     text: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,23 +73,18 @@ class Place:
 
 
 def environment(place: Place) -> Iterator[Finding]:
-    """Installed versions against requirements.lock, and whether the large packages can be imported."""
-    locked = (
-        dict(re.findall(r"^([\w.-]+)==(\S+)$", LOCK.read_text(), re.MULTILINE))
-        if LOCK.is_file()
-        else {}
-    )
+    """Compare installed versions with requirements.lock, and import the large packages.
+
+    Args:
+        place: what is looked at; packages are the same for all places.
+    """
+    locked: dict[str, str] = {}
+    if LOCK.is_file():
+        locked = dict(re.findall(r"^([\w.-]+)==(\S+)$", LOCK.read_text(), re.MULTILINE))
     here = {name: _version(name) for name in locked}
-    needed = {
-        re.split(r"[\s;<>=!\[]", line)[0]
-        for line in metadata.requires("hsac") or []
-        if "extra ==" not in line
-    }
-    wrong = [
-        f"{name} {here[name] or 'missing'} (locked {version})"
-        for name, version in locked.items()
-        if here[name] not in (version, None) or (here[name] is None and name in needed)
-    ]
+    wrong = []
+    for name in _unlike(locked, here):
+        wrong.append(f"{name} {here[name] or 'missing'} (locked {locked[name]})")
     if wrong:
         text = f"{len(wrong)} packages are not as in {LOCK}: {_some(wrong)}"
         yield Finding(text, "pip install -r requirements.txt")
@@ -90,25 +93,37 @@ def environment(place: Place) -> Iterator[Finding]:
             import_module("hsac._learn2learn" if name == "learn2learn" else name)
         except Exception as error:  # a broken build raises anything
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
-            yield Finding(
-                f"{name} cannot be imported: {words}",
-                "pip install --force-reinstall -r requirements.txt",
-            )
+            text = f"{name} cannot be imported: {words}"
+            yield Finding(text, "pip install --force-reinstall -r requirements.txt")
     same = sum(here[name] == version for name, version in locked.items())
     yield Finding(f"Python {sys.version.split()[0]}, {same} packages as in {LOCK}")
 
 
+def _unlike(locked: dict[str, str], here: dict[str, str | None]) -> Iterator[str]:
+    """Yield the packages of another version than the locked one, and needed ones that lack."""
+    required = [line for line in metadata.requires("hsac") or [] if "extra ==" not in line]
+    needed = {re.split(r"[\s;<>=!\[]", line)[0] for line in required}
+    for name, version in locked.items():
+        found = here[name]
+        # the lock also names packages of other platforms, which may lack
+        if found != version and (found is not None or name in needed):
+            yield name
+
+
 def _version(name: str) -> str | None:
     try:
-        return metadata.version(name).partition("+")[
-            0
-        ]  # of a build for CUDA, the part after it differs
+        found = metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+    return found.partition("+")[0]  # what follows names a build, as for CUDA, not a version
 
 
 def configuration(place: Place) -> Iterator[Finding]:
-    """Whether every scale of the folder loads."""
+    """Load every scale of the folder.
+
+    Args:
+        place: its scale is loaded first, then those of the configuration's folder.
+    """
     loaded = []
     for scale in dict.fromkeys([place.scale, *_scales()]):
         try:
@@ -116,45 +131,39 @@ def configuration(place: Place) -> Iterator[Finding]:
             loaded.append(scale)
         except InputError as error:
             path = load.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
-            yield Finding(str(error), f"${{EDITOR:-vi}} {path}" if path.is_file() else "hsac list")
+            fix = f"${{EDITOR:-vi}} {path}" if path.is_file() else "hsac list"
+            yield from (Finding(line, fix) for line in str(error).splitlines())
     yield Finding(f"scales {', '.join(loaded)}")
 
 
 def _scales() -> Iterator[str]:
-    """The scales of the configuration's folder: files with keys that a configuration may have."""
+    """Yield the scales of the configuration's folder."""
     for path in sorted(load.FOLDER.glob("*.yaml")):
         keys = re.findall(r"^(\w+):", path.read_text(), re.MULTILINE)
-        if set(keys) & set(Keys.model_fields):
+        if path.stem not in NO_SCALES and set(keys) & set(Keys.model_fields):
             yield "default" if path.stem == "config" else path.stem
 
 
 def data(place: Place) -> Iterator[Finding]:
-    """The mirror, and the scale's datasets: whole where they are here, to be had where they are
-    not.
+    """Check the mirror and the scale's datasets: intact, or to be fetched.
+
+    Args:
+        place: what is looked at.
     """
     try:
         mirror = obtain.mirror_root(load.mirror(place.scale) if place.graph else None)
     except InputError as error:
-        yield Finding(
-            str(error), "unset HSAC_MIRROR" if "HSAC_MIRROR" in os.environ else "set `mirror: null`"
-        )
+        fix = "unset HSAC_MIRROR" if "HSAC_MIRROR" in os.environ else "set `mirror: null`"
+        yield Finding(str(error), fix)
         return
     if mirror is not None:
-        lacking = [name for name in obtain.read_sums(mirror) if not (mirror / name).exists()]
-        if lacking:
-            text = (
-                f"mirror {mirror}: {len(lacking)} files that its {obtain.SUMS} lists are not there:"
-                f" {_some(lacking)}"
-            )
-            yield Finding(text, f"HSAC_MIRROR= hsac data mirror {shlex.quote(str(mirror))}")
+        yield from _lacking(mirror)
     here, hashed = [], 0
     for name in place.graph.datasets if place.graph else []:
-        found, stored = catalogue.entry(name), store.raw_folder(name, place.data)
-        state = overview.state(found, place.data, mirror)
-        if state == "by hand":
-            yield Finding(
-                f"{name}: its files are not here and cannot be fetched", f"hsac data info {name}"
-            )
+        stored = store.raw_folder(name, place.data)
+        if overview.state(catalogue.entry(name), place.data, mirror) == "by hand":
+            text = f"{name}: its files are not here and cannot be fetched"
+            yield Finding(text, f"hsac data info {name}")
         if not stored.exists():
             continue
         here.append(name)
@@ -165,8 +174,20 @@ def data(place: Place) -> Iterator[Finding]:
     yield Finding(f"{len(here)} datasets of {place.scale} here{more}; mirror {mirror or 'not set'}")
 
 
+def _lacking(mirror: Path) -> Iterator[Finding]:
+    lacking = [name for name in obtain.read_sums(mirror) if not (mirror / name).exists()]
+    if lacking:
+        found = f"{len(lacking)} files that its {obtain.SUMS} lists are not there"
+        fix = f"HSAC_MIRROR= hsac data mirror {shlex.quote(str(mirror))}"
+        yield Finding(f"mirror {mirror}: {found}: {_some(lacking)}", fix)
+
+
 def locks(place: Place) -> Iterator[Finding]:
-    """Snakemake's lock of this folder, those of datasets that are being made, leases of GPUs."""
+    """Look for locks: Snakemake's of this folder, datasets being made, leases of GPUs.
+
+    Args:
+        place: what is looked at.
+    """
     kept = sorted((SNAKEMAKE / "locks").glob("*"))
     running = _workflows(Path.cwd())
     if kept and not running:
@@ -180,104 +201,106 @@ def locks(place: Place) -> Iterator[Finding]:
         except Timeout:
             yield Finding(f"{path.stem} is being made by another process")
     taken = leases(folder())
-    yield from (
-        Finding(f"GPU {card}: {shares} of {SLOTS} shares are leased")
-        for card, shares in taken.items()
-    )
+    for card, shares in taken.items():
+        yield Finding(f"GPU {card}: {shares} of {SLOTS} shares are leased")
     yield Finding(f"leases of GPUs: {len(taken) or 'none'}")
 
 
 def _workflows(here: Path) -> list[int]:
-    """Processes of Snakemake whose working directory is `here`; where there is no /proc, none."""
+    """Return the Snakemake processes whose working directory is `here`; none without /proc."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if (
-                any(b"snakemake" in Path(os.fsdecode(w)).name.encode() for w in words[:3])
-                and (entry / "cwd").resolve() == here.resolve()
-            ):
+            if _runs_snakemake(entry) and (entry / "cwd").resolve() == here.resolve():
                 found.append(int(entry.name))
         except OSError:  # ended meanwhile, or another user's
             continue
     return found
 
 
+def _runs_snakemake(process: Path) -> bool:
+    words = (process / "cmdline").read_bytes().split(b"\0")
+    names = [Path(os.fsdecode(word)).name for word in words[:3]]  # python -m snakemake
+    return any("snakemake" in name for name in names)
+
+
 def disk(place: Place) -> Iterator[Finding]:
-    """Whether the folders can be written, and hold what the scale's plan comes to."""
+    """Check that the folders can be written, and hold what the scale's plan comes to.
+
+    Args:
+        place: what is looked at.
+    """
     for where in (place.data, place.results, SNAKEMAKE):
         try:
             check_writable(where)
         except InputError as error:
             name, file = shlex.quote(str(where)), where.is_file()
             yield Finding(str(error), f"mv {name} {name}.old" if file else f"chmod -R u+rwX {name}")
-    there = next(
-        path
-        for path in (place.results.absolute(), *place.results.absolute().parents)
-        if path.exists()
-    )
-    free = shutil.disk_usage(there).free
-    needed = 0.0
-    if place.graph:
-        made = plan(place.graph, Timings(place.results.parent))
-        needed = sum(
-            part.bytes.known * part.runs_left / part.runs for part in made.parts if part.runs
-        )
+    results = place.results.absolute()
+    there = next(path for path in (results, *results.parents) if path.exists())
+    free, needed = shutil.disk_usage(there).free, _still_needed(place)
+    room, left = f"{free / 1e9:.3g} GB free", f"{needed / 1e9:.2g} GB"
     if free < needed + SPARE:
-        text = (
-            f"{free / 1e9:.3g} GB free, while what is left of {place.scale} takes about"
-            f" {needed / 1e9:.2g} GB"
-        )
-        yield Finding(
-            f"{text} and {SPARE / 1e9:.2g} GB should stay free",
-            "du -sh results/* data/*  # delete some",
-        )
-    yield Finding(
-        f"{free / 1e9:.3g} GB free; results still to come take {needed / 1e9:.2g} GB as far as is"
-        " known"
-    )
+        text = f"{room}, while what is left of {place.scale} takes about {left}"
+        spare = f"{SPARE / 1e9:.2g} GB should stay free"
+        yield Finding(f"{text} and {spare}", "du -sh results/* data/*  # delete some")
+    yield Finding(f"{room}; results still to come take {left} as far as is known")
+
+
+def _still_needed(place: Place) -> float:
+    """Return the bytes of the runs that are left, as far as they are known."""
+    if place.graph is None:
+        return 0.0
+    made = plan(place.graph, Timings(place.results.parent))
+    with_runs = [part for part in made.parts if part.runs]
+    return sum(part.bytes.known * part.runs_left / part.runs for part in with_runs)
 
 
 def records(place: Place) -> Iterator[Finding]:
-    """The scale's records against the digests in their indexes, for SECONDS at most."""
-    started, sound, indexes = (
-        time.monotonic(),
-        0,
-        sorted(place.results.glob("runs/*/*/*/*[0-9].json")),
-    )
-    indexes = [path for path in indexes if re.fullmatch(r"(block|points)\d+", path.stem)]
-    again = "snakemake" + (f" --config scale={place.scale}" if place.scale != "default" else "")
+    """Check the scale's records against the digests in their indexes, for SECONDS at most.
+
+    Args:
+        place: what is looked at.
+    """
+    started, intact = time.monotonic(), 0
+    named = place.results.glob("runs/*/*/*/*[0-9].json")
+    indexes = sorted(path for path in named if INDEX.fullmatch(path.stem))
     for number, index in enumerate(indexes):
         if time.monotonic() - started > SECONDS:
-            yield Finding(
-                f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s; `hsac job gather`"
-                " reads all"
-            )
+            looked = f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s"
+            yield Finding(f"{looked}; `hsac job gather` reads all")
             break
-        try:
-            listed = read_index(index)[1]
-        except InputError as error:
-            yield Finding(
-                str(error).split(";")[0], f"rm {shlex.quote(str(index))}; {again} --cores all"
-            )
-            continue
-        for _, path, sha256 in listed:
-            fault = _fault(path, sha256)
-            sound += fault is None
+        for fault in _bundle(index, place):
+            intact += fault is None
             if fault:
-                gone = f"rm -f {shlex.quote(str(path))} {shlex.quote(str(index))}"
-                yield Finding(f"{path}: {fault}", f"{gone}; {again} --cores all")
-    yield Finding(f"{sound} records of {place.scale} are as their runs wrote them")
+                yield fault
+    yield Finding(f"{intact} records of {place.scale} are as their runs wrote them")
+
+
+def _bundle(index: Path, place: Place) -> Iterator[Finding | None]:
+    """Yield what is wrong with the index of a bundle, or with each of its records."""
+    scale = "" if place.scale == "default" else f" --config scale={place.scale}"
+    again = f"snakemake{scale} --cores all"
+    try:
+        listed = read_index(index)[1]
+    except InputError as error:
+        yield Finding(str(error).split(";")[0], f"rm {shlex.quote(str(index))}; {again}")
+        return
+    for _, path, sha256 in listed:
+        fault = _fault(path, sha256)
+        gone = f"rm -f {shlex.quote(str(path))} {shlex.quote(str(index))}"
+        yield Finding(f"{path}: {fault}", f"{gone}; {again}") if fault else None
 
 
 def _fault(path: Path, sha256: str) -> str | None:
-    """What is wrong with a record or the weights beside it."""
+    """Return what is wrong with a record or the weights beside it."""
     if not path.is_file():
         return "missing"
     if file_sha256(path) != sha256:
         return "edited or cut short since its run"
     if isinstance(record := read_json(path), dict) and record.get("weights"):
         try:
+            # the header and the length are read, not all weights
             np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return "its weights are missing or cut short"
@@ -285,20 +308,29 @@ def _fault(path: Path, sha256: str) -> str | None:
 
 
 def clock(place: Place) -> Iterator[Finding]:
-    """Files that are dated in the future: what is made of them is made again until then."""
-    found = list(ahead((place.results, place.data, load.FOLDER), FILES))
+    """Look for files that are dated in the future.
+
+    What is made of them is made again until then.
+
+    Args:
+        place: what is looked at.
+    """
+    folders = (place.results, place.data, load.FOLDER)
+    found = list(ahead(folders, FILES))
     if found:
-        folders = " ".join(
-            shlex.quote(str(f)) for f in (place.results, place.data, load.FOLDER) if f.exists()
-        )
+        there = " ".join(shlex.quote(str(folder)) for folder in folders if folder.exists())
         text = f"{len(found)} files are dated in the future: {_some(map(str, found))}"
-        yield Finding(text, f"find {folders} -newermt '1 minute' -exec touch {{}} +")
+        yield Finding(text, f"find {there} -newermt '1 minute' -exec touch {{}} +")
     yield Finding(time.strftime("%Y-%m-%d %H:%M:%S here"))
 
 
 def device(place: Place) -> Iterator[Finding]:
-    """The device that the settings ask for, and GPUs that torch cannot use."""
-    import torch
+    """Check the device that the study asks for, and look for GPUs that torch cannot use.
+
+    Args:
+        place: what is looked at.
+    """
+    import torch  # takes seconds, so only this check waits for it
 
     from hsac.ops.device import choose_device
 
@@ -306,21 +338,15 @@ def device(place: Place) -> Iterator[Finding]:
     try:
         found = choose_device(asked)
     except InputError as error:
-        yield Finding(
-            str(error), "snakemake --config device=auto  # or that key of the configuration"
-        )
+        fix = "snakemake --config device=auto  # or that key of the configuration"
+        yield Finding(str(error), fix)
         return
-    if (
-        not torch.cuda.device_count()
-        and Path("/proc/driver/nvidia/gpus").is_dir()
-        and asked == "auto"
-    ):
-        yield Finding(
-            f"GPUs are here, but torch {torch.__version__} uses none",
-            "pip install -r requirements.txt",
-        )
+    cards = torch.cuda.device_count()
+    if asked == "auto" and not cards and Path("/proc/driver/nvidia/gpus").is_dir():
+        text = f"GPUs are here, but torch {torch.__version__} uses none"
+        yield Finding(text, "pip install -r requirements.txt")
     name = torch.cuda.get_device_name(found) if found.type == "cuda" else f"{os.cpu_count()} cores"
-    yield Finding(f"device {asked}: {found.type}, {max(1, torch.cuda.device_count())} x {name}")
+    yield Finding(f"device {asked}: {found.type}, {max(1, cards)} x {name}")
 
 
 CHECKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
@@ -351,7 +377,15 @@ def place(scale: str) -> Place:
 def examine(
     scale: str, track: Callable[[list[str]], Iterable[str]] = iter
 ) -> Iterator[tuple[str, Finding]]:
-    """The findings of every check, by its name; a check that cannot be done is a finding."""
+    """Yield the findings of every check by its name.
+
+    Args:
+        scale: the name of the scale.
+        track: wraps the names of the checks, to show how far they are.
+
+    Yields:
+        Name and finding. A check that cannot be done is a finding.
+    """
     at = place(scale)
     with plugins.using(at.graph.study.plugins if at.graph else []):
         for name in track([*CHECKS]):

@@ -194,11 +194,14 @@ def _differs(path: Path, study: Study) -> bool:
 
 
 def stored_bytes(found: Entry, root: Path) -> int:
-    """Bytes of a dataset in the data folder: of its files when they are there, else of the arrays
-    that its counts make.
+    """Return the bytes of a dataset in the data folder.
 
-    An image is a byte a pixel and channel, with label, split and group 17 more; a graph's features
-    are float32, its edges pairs of int64; labels are int64 at most.
+    Args:
+        found: the dataset.
+        root: the folder of the data.
+
+    Returns:
+        Those of its files when they are there, else of the arrays that its counts make.
     """
     folder = store.raw_folder(found.name, root)
     if (folder / "manifest.json").is_file():
@@ -207,8 +210,10 @@ def stored_bytes(found: Entry, root: Path) -> int:
     if found.kind == "labels":
         return int(counts["rows"] * len(counts["columns"]) * 8)
     if found.kind == "graph":
+        # features are float32, edges pairs of int64
         return int(counts["nodes"] * (counts["features"] * 4 + 8) + counts["edges"] * 16)
     side = counts["side"] if isinstance(counts["side"], list) else [counts["side"]] * 2
+    # a byte a pixel and channel; label, split and group take 17 more
     return int(sum(counts["images"].values()) * (math.prod(side) * counts.get("channels", 1) + 17))
 
 

@@ -50,15 +50,15 @@ def watch(scale: str, override: Mapping[str, Any], process: int) -> None:
     ) as bar:
         while waiting and _is_alive(process):
             time.sleep(INTERVAL_S)
-            done = {path for path in waiting if path.exists()}
-            waiting -= done
-            bar.update(len(done))
+            there = {path for path in waiting if path.exists()}
+            waiting -= there
+            bar.update(len(there))
             bar.refresh()
 
 
 def _is_alive(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # signal 0 is not sent; it only asks whether it could be
     except OSError:
         return False
     return True

@@ -86,8 +86,13 @@ NUMBERS = {f.name: f.type for f in fields(Timing) if f.type in (int, float)}
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run takes: seconds, the threads that it keeps busy (1 beside a GPU), bytes it
-    leaves; `source` says whose seconds.
+    """What one run takes.
+
+    Attributes:
+        seconds: how long it runs.
+        threads: threads of the CPU that it keeps busy, 1 beside a GPU.
+        bytes: what it leaves on disk.
+        source: whose seconds these are.
     """
 
     seconds: float
@@ -150,6 +155,7 @@ class Timings:
     """
 
     def __init__(self, results: Path, file: Path = FILE) -> None:
+        """Remember where timings lie. Nothing is read before it is asked for."""
         self.results, self.file = results, file
         self._known: dict[str, list[Timing]] = {}
         self._costs: dict[tuple[str, int], dict[str, Cost]] = {}

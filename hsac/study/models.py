@@ -5,9 +5,11 @@ are made from these models (`python -m hsac.study.describe`). Numbers stay as th
 `dump` leaves out what was left out, since the hash of a cell is that of its JSON. No torch here.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from hsac.files import digest
 from hsac.study.fields import (
@@ -235,8 +237,12 @@ class Theory(Model):
         description="options of the hypergradient's study; needed where an experiment asks"
     )
 
-    def measuring(self) -> dict[str, Any]:
-        """Return the options that what is measured of trained networks depends on."""
+    def measured_options(self) -> dict[str, Any]:
+        """Return the options that what is measured of trained networks depends on.
+
+        Returns:
+            All but those of studies, so that another study leaves what was measured as it is.
+        """
         return self.model_dump(exclude_unset=True, exclude={"studies", "hypergradient"})
 
 
@@ -461,12 +467,22 @@ class Study(Keys):
     """A scale of the suite: all keys of its configuration, and its name."""
 
     scale: str
-    _cells: dict[tuple[str, str, int | None], Any] = PrivateAttr(default_factory=dict)
 
-    @property
+    @cached_property
     def known_cells(self) -> dict[tuple[str, str, int | None], Any]:
         """The cells resolved so far, by experiment, method and point."""
-        return self._cells
+        return {}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Study":
+        """Return a copy, which resolves its own cells.
+
+        Args:
+            update: values by key, which are not validated.
+            deep: whether the copy shares nothing with the original.
+        """
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("known_cells", None)  # a changed study has other cells
+        return made
 
     def seeds_of(self, experiment: str) -> list[int]:
         """Return the seeds of an experiment: its own, or everybody's.

@@ -2,23 +2,40 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-from hsac import config
+from studies import CONFIG, smoke
+
 from hsac.ops import progress
+from hsac.study.graph import Graph
 
-CONFIG = Path(__file__).parents[2] / "config"
+
+def finished_process():
+    """Return the id of a process that has ended."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return gone.pid
 
 
-def test_every_trained_run_is_expected_once(tmp_path):
-    settings = config.load("smoke", folder=CONFIG)
-    paths = progress.expected(settings, tmp_path)
-    assert len(paths) == len(set(paths)) == 2 * len(config.trained_cells(settings))
+def test_every_run_is_expected_once():
+    paths = progress.expected(Graph(smoke()))
+    trained = Graph(smoke()).trained
+    assert len(paths) == len(set(paths)) == 2 * len(trained)
     assert not any("+grid" in str(path) for path in paths)
 
 
-def test_it_ends_with_the_process_and_is_silent_without_a_terminal(capfd):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    progress.watch("smoke", {}, gone.pid)
+def test_silent_without_a_terminal(capfd, monkeypatch):
+    """It ends with the process that it watches."""
+    monkeypatch.chdir(CONFIG.parent)
+    progress.watch("smoke", {}, finished_process())
     assert capfd.readouterr() == ("", "")
+
+
+def test_it_ends_with_the_runs(tmp_path, monkeypatch):
+    """When no record is missing there is nothing to wait for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").symlink_to(CONFIG)
+    for path in progress.expected(Graph(smoke())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(progress, "INTERVAL_S", 1e9)
+    progress.watch("smoke", {}, 1)

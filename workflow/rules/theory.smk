@@ -25,7 +25,7 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
-        theory=lambda wildcards: json.dumps(STUDY.theory.measuring()),
+        theory=lambda wildcards: json.dumps(STUDY.theory.measured_options()),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
         logged(
