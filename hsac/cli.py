@@ -120,7 +120,7 @@ def train_stage(args: argparse.Namespace) -> None:
     tries.
     """
     from hsac import tuning
-    from hsac.train.run import run_bundle, run_points
+    from hsac.ops.runner import run_bundle, run_points
 
     settings = _settings(args)
     _experiment(settings, args.experiment)
@@ -168,7 +168,7 @@ def tune_stage(args: argparse.Namespace) -> None:
 
 def select_stage(args: argparse.Namespace) -> None:
     """Choose each seed's best run, of a grid or of several rules, on validation."""
-    from hsac.train.run import select_bundle
+    from hsac.ops.runner import select_bundle
 
     settings = _settings(args)
     cell = config.cell(settings, args.experiment, args.method)
@@ -194,14 +194,15 @@ def measure_stage(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from hsac.study.fingerprint import of_modules
-    from hsac.theory.landscape import measure
+    from hsac.theory.landscape import Kept, measure
 
     settings = _settings(args)
     _experiment(settings, args.experiment)
     bundles = {
         i: config.cell(settings, args.experiment, read_json(i)["method"]) for i in args.indexes
     }
-    kept, code = args.output.parent / args.experiment, of_modules(["hsac.theory.landscape"])
+    code = of_modules(["hsac.theory.landscape"])
+    kept = Kept(args.output.parent / args.experiment, code)
     with tqdm(desc=args.experiment, unit="run", disable=None) as bar:
 
         def progress(text: str) -> None:
@@ -210,9 +211,7 @@ def measure_stage(args: argparse.Namespace) -> None:
 
         settings = _leased(args, settings)
         options = config.measured_options(settings)
-        rows = measure(
-            settings, options, bundles, args.variant, layout.data_root(), kept, code, progress
-        )
+        rows = measure(settings, options, bundles, args.variant, layout.data_root(), kept, progress)
     write_rows(args.output, rows)
 
 

@@ -8,26 +8,10 @@ from typing import Any
 
 import torch
 
-from hsac.errors import InputError
 from hsac.ops.gpu_lease import SLOTS, Card, folder, lease, needed, slots
+from hsac.train.inputs import choose_device
 
 MEMORY = ("nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,nounits")
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the first GPU or else the CPU. Raises InputError when the GPU asked for is not
-    there.
-    """
-    count = torch.cuda.device_count()
-    if wanted == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise InputError(
-            f"device: found {wanted!r}; allowed here is auto, cpu"
-            + "".join(f", cuda:{i}" for i in range(count))
-        )
-    return device
 
 
 def cards() -> list[Card]:

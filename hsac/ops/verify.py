@@ -26,10 +26,12 @@ from hsac import config, layout, tuning
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.files import read_array, read_json, write_json
+from hsac.ops.runner import run_bundle, train_seeds
 from hsac.rules.types import Gradient, State, WeightRule
 from hsac.study.fingerprint import of_training
 from hsac.study.record import FINAL, read_records, same_cell
-from hsac.train.run import Prepared, finite, run_bundle, train_seeds
+from hsac.train.loop import Prepared
+from hsac.train.results import finite
 from hsac.train.seeds import generator
 
 Record = dict[str, Any]

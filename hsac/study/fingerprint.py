@@ -118,7 +118,7 @@ def _modules(config: dict[str, Any]) -> list[str]:
         (parts.FAMILIES["noise kind"], config.get("variant", {}).get("kind")),
     ]
     places += [place for place in data if parts.from_plugin(*place)]
-    return ["hsac.train.run", *(parts.module(folder, name) for folder, name in places)]
+    return ["hsac.train.bundle", *(parts.module(folder, name) for folder, name in places)]
 
 
 def of_training(config: dict[str, Any]) -> str:
