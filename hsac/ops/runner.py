@@ -23,12 +23,12 @@ from hsac import parts
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.files import (
-    alone,
+    all_or_none,
     digest,
+    exclusive,
     file_sha256,
     read_json,
-    settle,
-    together,
+    recover,
     write_array,
     write_json,
 )
@@ -147,8 +147,8 @@ def _train_missing(
     name = f"seeds{seeds[0]}-{seeds[-1]}"
     # A process whose workflow was killed may still train the same. The later one waits here, and
     # then finds the records.
-    with alone(folder, name):
-        settle(folder, name)
+    with exclusive(folder, name):
+        recover(folder, name)
         missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
         finished = [path for seed, path in paths.items() if seed not in missing]
         if told:
@@ -171,7 +171,7 @@ def _tell(paths: list[Path], told: Record) -> None:
 
 def _keep(folder: Path, name: str, runs: Attempted) -> None:
     """Write the records and weights of seeds that were trained together, all or none."""
-    with together(folder, name) as staged:
+    with all_or_none(folder, name) as staged:
         for record, weights in runs:
             path = staged / f"seed{record['seed']}.json"
             kept = path.with_suffix(".npy")

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from hsac.ball import exp0
+from hsac.ball import expmap0
 from hsac.study.selection import validation_score
 from hsac.train.loop import SLICE, Outcome, Prepared
 
@@ -121,7 +121,7 @@ def embeddings(made: Prepared, outcome: Outcome) -> list[Record | None]:
         u, labels = made.task.embedding(made.ensemble, outcome.w, outcome.c)
     found: list[Record | None] = []
     for tangent, c in zip(u, outcome.c[:, -1], strict=True):
-        x = exp0(tangent, c)
+        x = expmap0(tangent, c)
         point = {"x": x.tolist(), "label": labels.tolist(), "c": float(c)}
         found.append(point if x.isfinite().all() else None)
     return found
