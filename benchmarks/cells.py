@@ -18,8 +18,10 @@ import torch
 from hsac import config
 from hsac.data import build_variant, fetch, write_variant
 from hsac.files import write_json
-from hsac.train.loop import Training
-from hsac.train.run import normals, prepare
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import Trainer
+from hsac.train.seeds import normals
+from hsac.train.setup import prepare
 
 ROOT = Path(__file__).parent.parent
 SEEDS = tuple(range(10))  # a bundle of the default scale
@@ -72,7 +74,7 @@ def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
 
 def training(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
-) -> Training:
+) -> Trainer:
     """Prepare the training of a cell.
 
     Args:
@@ -87,11 +89,9 @@ def training(
     """
     given = settings(scale) | {"device": str(device)}
     cell = config.cell(given, experiment, method)
-    made = prepare(given, cell, [*seeds], variant(scale, experiment)[0], folder() / "data")
-    rules = (made.weight_rule, made.curvature_rule, made.transform)
-    return Training(
-        made.task, made.bundle, made.w, made.theta, *rules, made.plan, normals(seeds, made.w)
-    )
+    inputs = load_inputs(given, cell, variant(scale, experiment)[0], folder() / "data")
+    made = prepare(inputs, seeds)
+    return Trainer(made, normals(seeds, made.w))
 
 
 def trained(

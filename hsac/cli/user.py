@@ -221,13 +221,12 @@ def verify_runs(scale: str, override: dict[str, Any], sample: str, seed: int) ->
     from tqdm import tqdm
 
     from hsac.ops import verify
-    from hsac.study import old
-    from hsac.study.graph import data_root, results_root
+    from hsac.study.graph import data_root
 
-    settings, results = old.settings(inputs.load(scale, override).study), results_root(scale)
+    graph = inputs.load(scale, override)
     track = partial(tqdm, unit="group", disable=None)
-    certificate = verify.verify(settings, results, data_root(), sample, seed, track)
-    verify.write_certificate(results / "verification.json", certificate)
+    certificate = verify.verify(graph, data_root(), sample, seed, track)
+    verify.write_certificate(graph.results / "verification.json", certificate)
     print("\n".join(verify.lines(certificate)))
     return int(certificate["counts"]["outside"] > 0)
 
@@ -360,15 +359,14 @@ def time_steps(
 
     from hsac.ops.time_cells import chosen, time_cells
     from hsac.ops.timings import FILE
-    from hsac.study import old
     from hsac.study.graph import data_root
 
-    settings = old.settings(inputs.load(scale, override).study)
+    graph = inputs.load(scale, override)
     mirror = inputs.mirror_of(scale, override)
     track = partial(tqdm, unit="cell", disable=None)
-    wanted = chosen(settings, list(cells) or None)
+    wanted = chosen(graph, list(cells) or None)
     failed = time_cells(
-        inputs.lease_gpu(settings), wanted, data_root(), mirror, output or FILE, track
+        inputs.lease_gpu(graph.study), wanted, data_root(), mirror, output or FILE, track
     )
     for line in failed:
         click.echo(f"hsac: {line}", err=True)

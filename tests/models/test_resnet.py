@@ -8,7 +8,7 @@ from torch.optim.swa_utils import update_bn
 
 from hsac.models.layers import batch_moments, batch_norm
 from hsac.models.resnet import Resnet
-from hsac.train.ensemble import Bundle
+from hsac.train.ensemble import Ensemble
 
 F64 = torch.float64
 FLAT = torch.zeros(1, dtype=F64)
@@ -174,22 +174,22 @@ def test_training_ignores_a_kernels_scale():
 def test_ensemble_statistics_are_of_its_runs():
     """Statistics of many seeds as one program are those of each seed."""
     model = Resnet((3, 8, 8), 4, "hyperbolic", depth=20)
-    bundle, w = Bundle.start(model, [0, 1], torch.device("cpu"))
+    ensemble, w = Ensemble.start(model, [0, 1], torch.device("cpu"))
     w, c = (
         w.double(),
         torch.tensor([[0.1], [2.0]]).double(),
     )  # a batch's size changes float32's rounding
     x = images(8)
-    state = bundle.statistics(w, c, iter((x[::2], x[1::2])))
-    found = bundle.call("forward", w, c, x[:3], shared=True, state=state)
+    state = ensemble.statistics(w, c, iter((x[::2], x[1::2])))
+    found = ensemble.call("forward", w, c, x[:3], shared=True, state=state)
     for i in range(2):
-        params = bundle.unflatten(w[i])
+        params = ensemble.unflatten(w[i])
         halves = [model.statistics(params, c[i], part) for part in (x[::2], x[1::2])]
         own = {name: (halves[0][name] + halves[1][name]) / 2 for name in halves[0]}
         torch.testing.assert_close({name: values[i] for name, values in state.items()}, own)
         torch.testing.assert_close(found[i], model.forward(params, c[i], x[:3], own))
     torch.testing.assert_close(
-        found[:, :1], bundle.call("forward", w, c, x[:1], shared=True, state=state)
+        found[:, :1], ensemble.call("forward", w, c, x[:1], shared=True, state=state)
     )
 
 
@@ -198,9 +198,9 @@ def test_vmapped_statistics_and_evaluation(monkeypatch):
     results = []
     for vmapped in (False, True):
         monkeypatch.setattr(Resnet, "vmapped", vmapped)
-        bundle, w = Bundle.start(
+        ensemble, w = Ensemble.start(
             Resnet((3, 8, 8), 4, "hyperbolic", depth=20), [0, 1], torch.device("cpu")
         )
-        state = bundle.statistics(w, torch.ones(2, 1), [x])
-        results.append(bundle.call("forward", w, torch.ones(2, 1), x, shared=True, state=state))
+        state = ensemble.statistics(w, torch.ones(2, 1), [x])
+        results.append(ensemble.call("forward", w, torch.ones(2, 1), x, shared=True, state=state))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ def searched(rule, loss, start=0.3, transform=TRANSFORM, curvatures=2, seed=0):
     tried = []
     while (proposed := rule.propose(theta, tried, transform, stream)) is not None:
         value = loss(proposed)
-        tried.append(Trial(proposed, (True, -value, 0.0), value))
+        tried.append(Trial(proposed, (-value, 0.0), value))
         assert len(tried) < 500
     return [t.theta for t in tried], max(tried, key=rule.score).theta
 

@@ -90,7 +90,7 @@ def hypergradient_points(wildcards):
 
 def trained_again(cell):
     """Configuration and code of a cell that the theory trains again."""
-    return f"{cell.hash} {fingerprint.of_training(cell.config.dump())}"
+    return f"{cell.hash} {fingerprint.of_training(cell.config)}"
 
 
 def informed_cells(wildcards):

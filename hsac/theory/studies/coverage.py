@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from hsac.parts import require
-from hsac.theory.pac_bayes import certify
+from hsac.theory.pac_bayes import Posteriors, certify
 
 SIGMAS = tuple(float(s) for s in np.geomspace(0.05, 1.0, 8))
 ALPHAS = (0.7, 1.0)
@@ -110,13 +110,9 @@ class Coverage:
                     w,
                     torch.zeros_like(w),
                     n,
-                    sigmas=SIGMAS,
-                    alphas=ALPHAS,
-                    delta=delta,
-                    draws=self.draws,
-                    pilot_draws=self.pilot_draws,
-                    generator=generator,
-                    chance=chance,
+                    Posteriors(SIGMAS, delta, self.draws, self.pilot_draws, ALPHAS),
+                    generator,
+                    chance,
                 )
                 values = (c.bound, c.empirical_upper, c.empirical, c.sigma, c.alpha)
                 for name, value in zip(certified, values, strict=True):
