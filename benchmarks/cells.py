@@ -18,8 +18,10 @@ import torch
 from hsac import config
 from hsac.data import build_variant, fetch, write_variant
 from hsac.files import write_json
-from hsac.train.loop import Training
-from hsac.train.run import normals, prepare
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import Trainer
+from hsac.train.seeds import normals
+from hsac.train.setup import prepare
 
 ROOT = Path(__file__).parent.parent
 SEEDS = tuple(range(10))  # a bundle of the default scale
@@ -27,7 +29,11 @@ SEEDS = tuple(range(10))  # a bundle of the default scale
 
 @cache
 def folder() -> Path:
-    """A place for data and runs, which goes when the process ends."""
+    """Make a folder for data and runs, which is deleted when the process ends.
+
+    Returns:
+        The folder, the same at each call.
+    """
     path = Path(tempfile.mkdtemp(prefix="hsac-benchmarks-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -35,13 +41,28 @@ def folder() -> Path:
 
 @cache
 def settings(scale: str) -> dict[str, Any]:
-    """A scale's settings."""
+    """Load the study of a scale.
+
+    Args:
+        scale: name of the scale.
+
+    Returns:
+        Resolved settings.
+    """
     return config.load(scale, folder=ROOT / "config")
 
 
 @cache
 def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
-    """An experiment's variant, and the file it is in; its data are fetched."""
+    """Build the variant of an experiment, and fetch its data if need be.
+
+    Args:
+        scale: name of the scale.
+        experiment: name of the experiment.
+
+    Returns:
+        The variant, and the file that it is in.
+    """
     given = settings(scale)["experiments"][experiment]
     fetch(given["dataset"], folder() / "data")
     recipe = {key: value for key, value in given["variant"].items() if key != "name"}
@@ -53,22 +74,40 @@ def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
 
 def training(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
-) -> Training:
-    """A cell and its seeds, ready to move a step at a time."""
+) -> Trainer:
+    """Prepare the training of a cell.
+
+    Args:
+        scale: name of the scale.
+        experiment: name of the experiment.
+        method: name of the method.
+        seeds: seeds that train together.
+        device: where they train.
+
+    Returns:
+        The training before its first step.
+    """
     given = settings(scale) | {"device": str(device)}
     cell = config.cell(given, experiment, method)
-    made = prepare(given, cell, [*seeds], variant(scale, experiment)[0], folder() / "data")
-    rules = (made.weight_rule, made.curvature_rule, made.transform)
-    return Training(
-        made.task, made.bundle, made.w, made.theta, *rules, made.plan, normals(seeds, made.w)
-    )
+    inputs = load_inputs(given, cell, variant(scale, experiment)[0], folder() / "data")
+    made = prepare(inputs, seeds)
+    return Trainer(made, normals(seeds, made.w))
 
 
 def trained(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
 ) -> dict[str, float]:
-    """Seconds of a process of its own that trains a cell's seeds, by the workflow's command: `wall`
-    and `cpu` of all of it, `training` of what the records say.
+    """Train a cell's seeds in a process of its own, by the workflow's command.
+
+    Args:
+        scale: name of the scale.
+        experiment: name of the experiment.
+        method: name of the method.
+        seeds: seeds that train together.
+        device: where they train.
+
+    Returns:
+        Seconds: `wall` and `cpu` of the whole process, `training` of what its records say.
     """
     _, stored = variant(scale, experiment)
     place = Path(tempfile.mkdtemp(dir=folder()))
@@ -91,7 +130,15 @@ def trained(
 
 
 def run(command: list[str], place: Path) -> dict[str, float]:
-    """Run a command in a folder: its `wall` seconds, and `cpu` seconds of it and its children."""
+    """Run a command in a folder.
+
+    Args:
+        command: program and arguments.
+        place: the folder.
+
+    Returns:
+        Seconds: `wall`, and `cpu` of the command and its children.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     given = {
         "PATH": path,

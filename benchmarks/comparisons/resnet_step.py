@@ -14,9 +14,9 @@ from hsac.losses.cross_entropy import CrossEntropy
 from hsac.models.resnet import Resnet
 from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.weights.sgd import Sgd
-from hsac.train.ensemble import Bundle
-from hsac.train.loop import Plan, Training
-from hsac.train.tasks import Outputs
+from hsac.train.ensemble import Ensemble
+from hsac.train.loop import Prepared, Schedule, Trainer
+from hsac.train.tasks.types import Outputs
 
 CURVATURE, RATE, DECAY, CLASSES = 0.3, 0.1, 5e-4, 10
 SIZES = {"cpu": (32, 32, 16), "cuda": (32, 32, 128)}  # depth, side, batch
@@ -44,9 +44,9 @@ class Images:
         return self.bytes[None].float() / 255, self.labels[None]
 
     def outputs(
-        self, bundle: Bundle, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]
+        self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: tuple[Tensor, Tensor]
     ) -> Outputs:
-        return Outputs(bundle.call("forward", w, c, batch[0]), batch[1], None)
+        return Outputs(ensemble.call("forward", w, c, batch[0]), batch[1], None)
 
 
 class Block(nn.Module):
@@ -117,26 +117,26 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, Run]:
     """One step of each from the same weights on the same images; both return the weights after it."""
     model = Resnet((3, side, side), CLASSES, "hyperbolic", depth=depth)
-    bundle, w = Bundle.start(model, [0], device)
+    ensemble, w = Ensemble.start(model, [0], device)
     plain = Plain(depth, model.clip).to(device)
     with torch.no_grad():
-        for p, given in zip(plain.parameters(), bundle.unflatten(w[0]).values(), strict=True):
+        for p, given in zip(plain.parameters(), ensemble.unflatten(w[0]).values(), strict=True):
             p.copy_(given)
     images: Any = Images(side, batch, device)
     transform = Transform()
     theta = torch.full((1, 1), transform.inverse(CURVATURE), device=device)
-    plan = Plan(1, DECAY, "constant", 1, 0.3, 1)
-    going = Training(
-        images,
-        bundle,
-        w,
-        theta,
-        Sgd(lr=RATE),
-        Fixed(),
-        transform,
-        plan,
-        lambda _: torch.zeros_like(w),
+    made = Prepared(
+        task=images,
+        model=model,
+        ensemble=ensemble,
+        weight_rule=Sgd(lr=RATE),
+        curvature_rule=Fixed(),
+        transform=transform,
+        schedule=Schedule(1, DECAY, "constant", 1, 0.3, 1),
+        w=w,
+        theta=theta,
     )
+    going = Trainer(made, lambda _: torch.zeros_like(w))
     optimiser = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=DECAY)
 
     def ours() -> Tensor:

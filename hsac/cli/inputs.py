@@ -162,18 +162,18 @@ def cell_of(study: "Study", experiment: str, method: str) -> "Cell":
     return cell(study, experiment, method)
 
 
-def lease_gpu(settings: dict[str, Any]) -> dict[str, Any]:
+def lease_gpu(study: "Study") -> "Study":
     """Keep a whole GPU until the command ends, where there are GPUs.
 
     Args:
-        settings: The settings.
+        study: The study.
 
     Returns:
-        The settings with that GPU as `device`. On a CPU they are as given.
+        The study with that GPU as `device`. On a CPU it is as given.
     """
     from hsac.ops.device import leased
 
-    return _until_the_end(leased(settings))
+    return _until_the_end(leased(study))
 
 
 def mirror_of(scale: str, override: Mapping[str, Any] | None = None) -> Path | None:

@@ -104,9 +104,9 @@ def train_bundle(
     Raises:
         InputError: A searched method comes without a point, or another one with it.
     """
-    from hsac.study import old, search
+    from hsac.ops.runner import run_bundle
+    from hsac.study import search
     from hsac.study.graph import data_root
-    from hsac.train.run import run_bundle
 
     study = inputs.read(settings)
     cell, told = inputs.cell_of(study, experiment, method), None
@@ -116,9 +116,9 @@ def train_bundle(
         raise InputError(f"--point: {method} {is_searched}; allowed is {allowed}")
     if point is not None:
         choice = search.read_point(point, cell)
-        told = search.told(study, cell, choice).dump()
+        told = search.told(study, cell, choice)
         cell = search.trained(study, cell, choice)
-    run_bundle(old.settings(study), old.cell(cell), list(seeds), variant, data_root(), index, told)
+    run_bundle(study, cell, list(seeds), variant, data_root(), index, told)
 
 
 @job.command("points")
@@ -154,9 +154,9 @@ def train_points(
     Raises:
         InputError: The method is not searched, or its search has no such point.
     """
-    from hsac.study import old, resolve
+    from hsac.ops.runner import run_points
+    from hsac.study import resolve
     from hsac.study.graph import data_root
-    from hsac.train.run import run_points
 
     study = inputs.read(settings)
     cell = inputs.cell_of(study, experiment, method)
@@ -165,8 +165,8 @@ def train_points(
     for number in candidates:
         if not 0 <= number < len(trials):
             raise InputError(f"--candidate: found {number}; allowed is 0 to {len(trials) - 1}")
-    points = [old.cell(trials[number]) for number in candidates]
-    run_points(old.settings(study), points, list(seeds), variant, data_root(), index)
+    points = [trials[number] for number in candidates]
+    run_points(study, points, list(seeds), variant, data_root(), index)
 
 
 @job.command("tune")
@@ -225,13 +225,13 @@ def select_runs(
         candidates: The indexes of the methods that it chooses among.
         index: The bundle's index to write.
     """
-    from hsac.study import old, resolve
-    from hsac.train.run import select_bundle
+    from hsac.ops.runner import select_bundle
+    from hsac.study import resolve
 
     study = inputs.read(settings)
     cell = inputs.cell_of(study, experiment, method)
     among = [candidate.method for candidate in resolve.candidates(study, cell)]
-    select_bundle(old.cell(cell), among, list(candidates), list(seeds), index)
+    select_bundle(cell, among, list(candidates), list(seeds), index)
 
 
 @job.command("theory")
@@ -285,27 +285,25 @@ def measure_networks(
     from tqdm import tqdm
 
     from hsac.files import read_json, write_rows
-    from hsac.study import old
     from hsac.study.fingerprint import of_modules
     from hsac.study.graph import data_root
-    from hsac.theory.landscape import measure
+    from hsac.theory.landscape import Kept, measure
 
     study = inputs.read(settings)
     methods = {index: read_json(index)["method"] for index in indexes}
     bundles = {}
     for index, method in methods.items():
-        bundles[index] = old.cell(inputs.cell_of(study, experiment, method))
-    kept, code = output.parent / experiment, of_modules(["hsac.theory.landscape"])
+        bundles[index] = inputs.cell_of(study, experiment, method)
+    kept = Kept(output.parent / experiment, of_modules(["hsac.theory.landscape"]))
     with tqdm(desc=experiment, unit="run", disable=None) as bar:
 
         def progress(text: str) -> None:
             bar.set_postfix_str(text)
             bar.update()
 
-        leased = inputs.lease_gpu(old.settings(study))
-        options = study.theory.measuring() if study.theory else {}
+        leased = inputs.lease_gpu(study)
         root = data_root()
-        rows = measure(leased, options, bundles, variant, root, kept, code, progress)
+        rows = measure(leased, bundles, variant, root, kept, progress)
     write_rows(output, rows)
 
 
@@ -330,16 +328,16 @@ def certify_methods(
     from tqdm import tqdm
 
     from hsac.files import write_rows
-    from hsac.study import old, resolve
+    from hsac.study import resolve
     from hsac.study.graph import data_root
     from hsac.theory.informed import informed
 
     study = inputs.read(settings)
     inputs.experiment_of(study, experiment)
     seeds, rows = study.seeds_of(experiment), []
-    leased = inputs.lease_gpu(old.settings(study))
+    leased = inputs.lease_gpu(study)
     for cell in tqdm(resolve.informed(study, experiment), unit="method", disable=None):
-        chosen = old.cell(_at_chosen_point(study, cell, points))
+        chosen = _at_chosen_point(study, cell, points)
         rows += informed(leased, chosen, seeds, variant, data_root())
     write_rows(output, rows)
 
@@ -368,7 +366,7 @@ def measure_hypergradient(
     from tqdm import tqdm
 
     from hsac.files import write_rows
-    from hsac.study import old, resolve
+    from hsac.study import resolve
     from hsac.study.graph import data_root
     from hsac.theory.hypergradient_bias import hypergradient_bias
 
@@ -377,10 +375,10 @@ def measure_hypergradient(
         raise InputError(
             f"--experiment: found {experiment!r}; allowed is one with the key hypergradient"
         )
-    options = study.hypergradient_of(experiment).dump()
-    cell = old.cell(_at_chosen_point(study, resolve.studied(study, experiment), points))
-    leased, root = inputs.lease_gpu(old.settings(study)), data_root()
-    with tqdm(desc=experiment, total=len(options["at"]), unit="point", disable=None) as bar:
+    options = study.hypergradient_of(experiment)
+    cell = _at_chosen_point(study, resolve.studied(study, experiment), points)
+    leased, root = inputs.lease_gpu(study), data_root()
+    with tqdm(desc=experiment, total=len(options.at), unit="point", disable=None) as bar:
         rows = hypergradient_bias(leased, cell, options, variant, root, lambda text: bar.update())
     write_rows(output, rows)
 

@@ -76,7 +76,7 @@ def _listed(study: "Study") -> "dict[str, Callable[[], list[str]]]":
     """Return what makes the lines of each kind of name."""
     from functools import partial
 
-    from hsac import parts
+    from hsac import parts, plugins
     from hsac.data import catalogue
     from hsac.study.load import SCALES
     from hsac.study.models import SETTINGS
@@ -93,11 +93,19 @@ def _listed(study: "Study") -> "dict[str, Callable[[], list[str]]]":
         methods = {name: one.methods for name, one in study.experiments.items()}
         return [f"{name:<32}{' '.join(listed)}" for name, listed in methods.items()]
 
+    def figures() -> list[str]:
+        return [
+            _name_line("figures", name, parts.load("figures", name).CAPTION)
+            for name in plugins.names("figure")
+        ]
+
+    families = [name for name in parts.FAMILIES if parts.names(name)]
     return {
         "settings": lambda: list(SETTINGS),
         "scales": lambda: list(SCALES),
         "datasets": datasets,
-        **{parts.plural(name): partial(family, name) for name in parts.FAMILIES},
+        **{parts.plural(name): partial(family, name) for name in families},
+        **({"figures": figures} if plugins.names("figure") else {}),
         "experiments": experiments,
     }
 
@@ -213,13 +221,12 @@ def verify_runs(scale: str, override: dict[str, Any], sample: str, seed: int) ->
     from tqdm import tqdm
 
     from hsac.ops import verify
-    from hsac.study import old
-    from hsac.study.graph import data_root, results_root
+    from hsac.study.graph import data_root
 
-    settings, results = old.settings(inputs.load(scale, override).study), results_root(scale)
+    graph = inputs.load(scale, override)
     track = partial(tqdm, unit="group", disable=None)
-    certificate = verify.verify(settings, results, data_root(), sample, seed, track)
-    verify.write_certificate(results / "verification.json", certificate)
+    certificate = verify.verify(graph, data_root(), sample, seed, track)
+    verify.write_certificate(graph.results / "verification.json", certificate)
     print("\n".join(verify.lines(certificate)))
     return int(certificate["counts"]["outside"] > 0)
 
@@ -352,15 +359,14 @@ def time_steps(
 
     from hsac.ops.time_cells import chosen, time_cells
     from hsac.ops.timings import FILE
-    from hsac.study import old
     from hsac.study.graph import data_root
 
-    settings = old.settings(inputs.load(scale, override).study)
+    graph = inputs.load(scale, override)
     mirror = inputs.mirror_of(scale, override)
     track = partial(tqdm, unit="cell", disable=None)
-    wanted = chosen(settings, list(cells) or None)
+    wanted = chosen(graph, list(cells) or None)
     failed = time_cells(
-        inputs.lease_gpu(settings), wanted, data_root(), mirror, output or FILE, track
+        inputs.lease_gpu(graph.study), wanted, data_root(), mirror, output or FILE, track
     )
     for line in failed:
         click.echo(f"hsac: {line}", err=True)

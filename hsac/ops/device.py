@@ -4,30 +4,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from hsac.errors import InputError
 from hsac.ops.gpu_lease import SLOTS, Card, folder, lease, needed, slots
+from hsac.study.models import Study
+from hsac.train.inputs import choose_device
 
 MEMORY = ("nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,nounits")
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the first GPU or else the CPU. Raises InputError when the GPU asked for is not
-    there.
-    """
-    count = torch.cuda.device_count()
-    if wanted == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise InputError(
-            f"device: found {wanted!r}; allowed here is auto, cpu"
-            + "".join(f", cuda:{i}" for i in range(count))
-        )
-    return device
 
 
 def cards() -> list[Card]:
@@ -50,26 +34,29 @@ def cards() -> list[Card]:
 
 
 @contextmanager
-def leased(
-    settings: dict[str, Any], method: Path | None = None, together: int = 1
-) -> Iterator[dict[str, Any]]:
-    """The settings with a GPU that the block has a share of for `device`: one of all where this
-    says `auto` or `cuda`. On a CPU they are as given, and nothing is locked.
+def leased(study: Study, method: Path | None = None, together: int = 1) -> Iterator[Study]:
+    """Lease a share of a GPU for the block. On a CPU nothing is locked.
 
-    The share is what `together` runs at once need by the finished runs in the folder of their
-    `method`; the whole card without one. Raises InputError as `choose_device` does.
+    Args:
+        study: The study, whose `device` says which GPU: one of all where it is `auto` or `cuda`.
+        method: The folder of a method, whose finished runs tell how much memory a run needs. None
+            leases the whole GPU.
+        together: How many runs are trained at once.
+
+    Yields:
+        The study with that GPU as its device.
+
+    Raises:
+        InputError: The device is not there.
     """
-    device = choose_device(settings["device"])
+    device = choose_device(study.device)
     if device.type != "cuda":
-        yield settings
+        yield study
         return
 
     def wanted() -> list[Card]:
-        return [
-            card
-            for card in cards()
-            if settings["device"] in ("auto", "cuda") or card.number == device.index
-        ]
+        any_card = study.device in ("auto", "cuda")
+        return [card for card in cards() if any_card or card.number == device.index]
 
     def share(card: Card) -> int:
         name = torch.cuda.get_device_name(card.number)
@@ -78,6 +65,6 @@ def leased(
     with lease(wanted, share, folder()) as card:
         torch.cuda.set_device(card.number)
         try:
-            yield settings | {"device": f"cuda:{card.number}"}
+            yield study.model_copy(update={"device": f"cuda:{card.number}"})
         finally:
             torch.cuda.empty_cache()  # the share is the next one's

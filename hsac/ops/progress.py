@@ -1,9 +1,11 @@
-"""Show how many runs are done and the time left, while a workflow runs."""
+"""Show how many runs of a scale are done, once or while a workflow runs."""
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,30 +15,40 @@ from hsac.study.graph import Graph
 INTERVAL_S = 1.0
 
 
-def expected(graph: Graph) -> list[Path]:
-    """Return the record of every run that is trained.
+def count_done(graph: Graph) -> tuple[int, int]:
+    """Count the runs that are done.
 
     Args:
-        graph: the work of a study.
+        graph: The work of a study.
+
+    Returns:
+        The runs whose record is there, and all that are trained.
     """
-    return [run.record for run in graph.runs()]
+    there = [run.record.exists() for run in graph.runs()]
+    return sum(there), len(there)
 
 
-def watch(scale: str, override: Mapping[str, object], process: int) -> None:
-    """Draw a progress bar on standard error, nothing where that is no terminal.
+def watch(scale: str, override: Mapping[str, Any], process: int) -> None:
+    """Draw a bar on standard error while a process lives and runs are missing.
+
+    It is silent where standard error is no terminal. SIGTERM ends it with its line complete.
 
     Args:
-        scale: the name of the scale.
-        override: top-level keys from the command line.
-        process: the process to watch: the bar ends with it, or when no run is missing.
+        scale: The scale.
+        override: Top-level keys of the configuration to replace.
+        process: The number of the process.
     """
-    records = expected(Graph(load.load(scale, override)))
-    waiting = {path for path in records if not path.exists()}
-    done = len(records) - len(waiting)
-    # `disable=None`: tqdm itself looks whether standard error is a terminal
-    bar = tqdm(total=len(records), initial=done, unit="run", desc=f"hsac {scale}", disable=None)
-    with bar:
-        while waiting and _alive(process):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    runs = [run.record for run in Graph(load.load(scale, override)).runs()]
+    waiting = {path for path in runs if not path.exists()}
+    with tqdm(
+        total=len(runs),
+        initial=len(runs) - len(waiting),
+        unit="run",
+        desc=f"hsac {scale}",
+        disable=None,
+    ) as bar:
+        while waiting and _is_alive(process):
             time.sleep(INTERVAL_S)
             there = {path for path in waiting if path.exists()}
             waiting -= there
@@ -44,7 +56,7 @@ def watch(scale: str, override: Mapping[str, object], process: int) -> None:
             bar.refresh()
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)  # signal 0 is not sent; it only asks whether it could be
     except OSError:

@@ -110,9 +110,9 @@ def code(graph: Graph, cell: Cell) -> str:
         cell: one of its cells. The fingerprint of a derived one is that of its candidates.
     """
     if not cell.derived:
-        return fingerprint.of_training(cell.config.dump())
+        return fingerprint.of_training(cell.config)
     among = resolve.candidates(graph.study, cell)
-    return digest([fingerprint.of_training(one.config.dump()) for one in among])
+    return digest([fingerprint.of_training(one.config) for one in among])
 
 
 def _digests(index: Path) -> dict[Path, str]:

@@ -11,102 +11,129 @@ from typing import Any
 
 import torch
 
-from hsac import config, layout, parts
+from hsac import parts
 from hsac.data import build_variant, fetch, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import canonical, write_rows
 from hsac.ops.device import choose_device
+from hsac.ops.runner import failure, train_seeds
 from hsac.ops.timings import read_rows, shape, sizes
-from hsac.train.run import Prepared, failure, train_seeds
+from hsac.study import resolve
+from hsac.study.cell import Cell
+from hsac.study.graph import Graph, blocks, variant_inputs, variant_path
+from hsac.study.models import Experiment, Study
+from hsac.train.loop import Prepared
 
 STEPS = 10
-PERIOD = (
-    3  # steps between outer steps while the clock runs, so that a few steps see several of them
-)
-Cell = dict[str, Any]
+# Steps between outer steps while the clock runs, so that a few steps see several of them.
+PERIOD = 3
 Row = dict[str, Any]
+Wanted = list[tuple[Cell, list[int]]]  # cells, each with the seeds of a bundle
 
 
-def chosen(settings: dict[str, Any], patterns: list[str] | None) -> list[tuple[Cell, list[int]]]:
-    """A cell of each shape that the settings train, with the seeds of its first bundle; of those
-    that a pattern names: `digits`, `digits/sgd+hsac`, `*/sgd+*`. Raises InputError for a pattern
-    that names none.
+def chosen(graph: Graph, patterns: list[str] | None) -> Wanted:
+    """Choose a cell of each shape that a study trains.
+
+    Args:
+        graph: The work of a study.
+        patterns: Which cells to choose from: `digits`, `digits/sgd+hsac`, `*/sgd+*`. None is all.
+
+    Returns:
+        The cells, each with the seeds of its first bundle.
+
+    Raises:
+        InputError: A pattern names no cell.
     """
-    cells = [
-        cell for cell in config.trained_cells(settings) if not config.searched(cell)
-    ]  # one of its points is
-    names = {c["hash"]: (c["experiment"], f"{c['experiment']}/{c['method']}") for c in cells}
+    # A searched cell itself is never trained; one of its points is.
+    cells = [cell for cell in graph.trained if not cell.searched]
+    names = {c.hash: (c.experiment, f"{c.experiment}/{c.method}") for c in cells}
     for pattern in patterns or []:
-        if not any(fnmatchcase(name, pattern) for pair in names.values() for name in pair):
-            found = [experiment for experiment, _ in names.values()]
+        if not any(_named(pair, [pattern]) for pair in names.values()):
+            found = {experiment for experiment, _ in names.values()}
             raise InputError(
-                f"--cells: found {pattern!r}; experiments {parts.nearest(pattern, set(found))}"
+                f"--cells: found {pattern!r}; experiments {parts.nearest(pattern, found)}"
             )
     distinct: dict[tuple[str, int], tuple[Cell, list[int]]] = {}
     for cell in cells:
-        if patterns is None or any(
-            fnmatchcase(name, p) for name in names[cell["hash"]] for p in patterns
-        ):
-            seeds = next(
-                iter(layout.blocks(config.cell_seeds(settings, cell), settings["bundle"]).values())
-            )
-            together = parts.part("model", cell["config"]["model"]["name"]).vmapped
-            seeds = seeds if together else seeds[:1]
-            distinct.setdefault((shape(cell), len(seeds)), (cell, seeds))
+        if patterns is None or _named(names[cell.hash], patterns):
+            seeds = _together(graph.study, cell)
+            distinct.setdefault((shape(cell.config.dump()), len(seeds)), (cell, seeds))
     return list(distinct.values())
 
 
+def _named(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Whether a pattern names one of the names."""
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _together(study: Study, cell: Cell) -> list[int]:
+    """The seeds of the first bundle of a cell that are trained as one program."""
+    seeds = next(iter(blocks(resolve.seeds(study, cell), study.bundle).values()))
+    return seeds if parts.part("model", cell.config.model.name).vmapped else seeds[:1]
+
+
 def time_cells(
-    settings: dict[str, Any],
-    wanted: list[tuple[Cell, list[int]]],
+    study: Study,
+    wanted: Wanted,
     data: Path,
     mirror: Path | None,
     file: Path,
-    track: Callable[[list[tuple[Cell, list[int]]]], Iterable[tuple[Cell, list[int]]]] = iter,
+    track: Callable[[Wanted], Iterable[tuple[Cell, list[int]]]] = iter,
 ) -> list[str]:
-    """Time the cells that the file has no row of from this kind of device, and add a row each as it
-    is measured.
+    """Time the cells that the file has no row of from this kind of device.
 
-    Data and variants that are missing are made. Returns a line for each cell that could not be
-    timed. Raises InputError for a file that holds no timings or a device that is not there.
+    A row is added as each is measured. Data and variants that are missing are made.
+
+    Args:
+        study: The study.
+        wanted: What `chosen` gave.
+        data: The data folder.
+        mirror: A folder of files to take instead of downloading them.
+        file: The file of timings.
+        track: Watches the cells as they are taken.
+
+    Returns:
+        A line for each cell that could not be timed.
+
+    Raises:
+        InputError: The file holds no timings, or the device is not there.
     """
-    device = choose_device(settings["device"])
+    device = choose_device(study.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     failed = []
     for cell, seeds in track(wanted):
-        key = (shape(cell), len(seeds), name)
+        key = (shape(cell.config.dump()), len(seeds), name)
         if any((row["shape"], row["together"], row["device"]) == key for row in read_rows(file)):
             continue
         try:
-            variant = load_variant(
-                _variant(settings["experiments"][cell["experiment"]], data, mirror)
-            )
-            row = measured(settings, cell, seeds, variant, data)
+            path = _variant(study.experiments[cell.experiment], data, mirror)
+            row = measured(study, cell, seeds, load_variant(path), data)
         except Exception as error:
             reason = str(error) if isinstance(error, InputError) else ": ".join(failure(error))
-            failed.append(f"{cell['experiment']} {cell['method']}: not timed: {reason}")
+            failed.append(f"{cell.experiment} {cell.method}: not timed: {reason}")
             continue
         write_rows(file, [*read_rows(file), row])
     return failed
 
 
-def _variant(experiment: dict[str, Any], data: Path, mirror: Path | None) -> Path:
+def _variant(experiment: Experiment, data: Path, mirror: Path | None) -> Path:
     """The experiment's variant file, made if it is missing."""
-    path = layout.variant_path(experiment)
+    path = variant_path(experiment)
     if not path.is_file():
-        for manifest in layout.variant_inputs(experiment):
+        for manifest in variant_inputs(experiment):
             if manifest.name == "manifest.json":
                 fetch(manifest.parent.name, data, mirror)
-        recipe = {key: value for key, value in experiment["variant"].items() if key != "name"}
-        write_variant(
-            build_variant(experiment["dataset"], experiment["variant"]["name"], recipe, data), path
-        )
+        variant = experiment.variant
+        made = build_variant(experiment.dataset, variant.name, variant.made_by(), data)
+        write_variant(made, path)
     return path
 
 
 class _Clock:
-    """When steps begin and end, in seconds: of a GPU's wall clock, waiting for it; of a CPU's time
-    spent in this process, so that what else the machine does is not counted.
+    """When steps begin and end, in seconds.
+
+    Of a GPU it is the wall clock, waiting for it. Of a CPU it is the time spent in this process, so
+    that what else the machine does is not counted.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -159,54 +186,85 @@ class _Rule:
         return found
 
 
-def measured(
-    settings: dict[str, Any], cell: Cell, seeds: list[int], variant: dict[str, Any], data: Path
-) -> Row:
-    """The row of a cell: STEPS steps with two evaluations, by the training loop itself.
+class _Watch:
+    """Puts the clock into what was prepared, and makes its training short.
 
-    A step's seconds are the median of steps after the first; a rule that moves every `period` steps
-    moves every third here, and the steps on which it does count by their share in training.
+    Attributes:
+        clock: The clock.
+        share: The share of steps of a whole training on which the curvature rule moves.
+        steps_per_epoch: Steps of an epoch of a whole training.
     """
-    clock = _Clock(choose_device(settings["device"]))
-    seen: dict[str, float] = {"share": 0.0}
 
-    def watch(made: Prepared) -> Prepared:
+    def __init__(self, clock: _Clock) -> None:
+        self.clock, self.share, self.steps_per_epoch = clock, 0.0, 0
+
+    def __call__(self, made: Prepared) -> Prepared:
         rule: Any = made.curvature_rule
-        seen["steps_per_epoch"] = made.task.steps_per_epoch
+        self.steps_per_epoch = made.task.steps_per_epoch
         if hasattr(rule, "period"):
-            seen["share"] = (1 - rule.warm_up) / rule.period
+            self.share = (1 - rule.warm_up) / rule.period
             rule = replace(rule, period=PERIOD, warm_up=0.0)
-        plan = replace(made.plan, epochs=1, evaluations=2)
         return replace(
-            made, task=_Task(made.task, clock), curvature_rule=_Rule(rule, clock), plan=plan
+            made,
+            task=_Task(made.task, self.clock),
+            curvature_rule=_Rule(rule, self.clock),
+            schedule=replace(made.schedule, epochs=1, evaluations=2),
         )
 
+    def step(self) -> float:
+        """Seconds of a step of a whole training."""
+        pairs = zip(self.clock.begun, self.clock.ended, strict=True)
+        steps = [end - begin for begin, end in pairs]
+        outer, plain = [], []
+        for number, seconds in enumerate(steps, 1):
+            if self.share and number % PERIOD == 0:
+                outer.append(seconds)
+            elif number > 1:  # the first step also warms up
+                plain.append(seconds)
+        step = median(plain)
+        return step + self.share * max(0.0, median(outer) - step if outer else 0.0)
+
+
+def measured(
+    study: Study, cell: Cell, seeds: list[int], variant: dict[str, Any], data: Path
+) -> Row:
+    """Time a cell: STEPS steps with two evaluations, by the training loop itself.
+
+    A step's seconds are the median of steps after the first. A rule that moves every `period` steps
+    moves every third here, and the steps on which it does count by their share in training.
+
+    Args:
+        study: The study.
+        cell: The cell.
+        seeds: The seeds that are trained together.
+        variant: The variant.
+        data: The data folder.
+
+    Returns:
+        The cell's row for the file of timings.
+    """
+    clock = _Clock(choose_device(study.device))
+    watch = _Watch(clock)
     started = clock.now()
-    record, weights = train_seeds(
-        settings | {"time_limit": None}, cell, seeds, variant, data, watch
-    )[0]
-    whole, threads, share = clock.now() - started, record["threads"], seen["share"]
-    steps = [end - begin for begin, end in zip(clock.begun, clock.ended, strict=True)]
-    outer = [seconds for i, seconds in enumerate(steps) if share and (i + 1) % PERIOD == 0]
-    plain = [
-        seconds for i, seconds in enumerate(steps) if i and not (share and (i + 1) % PERIOD == 0)
-    ]
-    step = median(plain) + share * max(0.0, median(outer) - median(plain) if outer else 0.0)
+    unlimited = study.model_copy(update={"time_limit": None})
+    record, weights = train_seeds(unlimited, cell, seeds, variant, data, watch)[0]
+    whole, threads, share = clock.now() - started, record["threads"], watch.share
+    in_steps = sum(end - begin for begin, end in zip(clock.begun, clock.ended, strict=True))
     evaluation = clock.begun[STEPS // 2] - clock.ended[STEPS // 2 - 1]
     tried = record["tried"]  # a searching rule's run is so many trainings
-    once = max(0.0, whole - sum(steps) - 2 * tried * evaluation)
+    once = max(0.0, whole - in_steps - 2 * tried * evaluation)
     workers = threads if clock.device.type == "cpu" else 1
     log = record["outer"]
     return {
-        "experiment": cell["experiment"],
-        "method": cell["method"],
-        "shape": shape(cell),
+        "experiment": cell.experiment,
+        "method": cell.method,
+        "shape": shape(cell.config.dump()),
         "together": len(seeds),
         "device": record["device"],
         "threads": threads,
-        "steps_per_epoch": tried * seen["steps_per_epoch"],
+        "steps_per_epoch": tried * watch.steps_per_epoch,
         "seconds_once": _short(once / workers),
-        "seconds_step": _short(step / workers),
+        "seconds_step": _short(watch.step() / workers),
         "seconds_evaluation": _short(tried * evaluation / workers),
         "bytes_once": sizes(record, weights.nbytes)[0],
         "bytes_step": _short(share * len(canonical(log)) / len(log["step"])) if log else 0.0,

@@ -1,18 +1,18 @@
-"""Finished runs trained once more, and how far the new results are from the recorded ones.
+"""Train finished runs once more, and tell how far the new results are from the recorded ones.
 
-What is repeated is a group of seeds that was trained as one program, with as many threads as then:
-on the machine, device and packages of the first time every bit must come out the same. Elsewhere
+What is repeated is a group of seeds that was trained as one program, with as many threads as then.
+On the machine, device and packages of the first time every bit must come out the same. Elsewhere
 sums are rounded otherwise, and how much that matters differs from run to run. So the tolerance is
-learned where a difference shows: the group is trained a few times more, each weight moved up or
-down by one rounding after every step, and each quantity may differ by FACTOR times the largest
-change that these moves make to it.
+learned where a difference shows. The group is trained a few times more, each weight moved up or
+down by one rounding after every step. Each quantity may differ by FACTOR times the largest change
+that these moves make to it.
 """
 
 import math
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,20 +22,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsac import config, layout, tuning
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.files import read_array, read_json, write_json
+from hsac.ops.runner import run_bundle, train_seeds
 from hsac.rules.types import Gradient, State, WeightRule
+from hsac.study import search
+from hsac.study.cell import Cell
 from hsac.study.fingerprint import of_training
+from hsac.study.graph import POINTS, SELECT, Bundle, Graph
+from hsac.study.models import Study
 from hsac.study.record import FINAL, read_records, same_cell
-from hsac.train.run import Prepared, finite, run_bundle, train_seeds
+from hsac.study.search import Chosen
+from hsac.train.loop import Prepared
+from hsac.train.results import finite
 from hsac.train.seeds import generator
 
 Record = dict[str, Any]
 ENVIRONMENT = ("versions", "device", "threads")
 # what a plugin's code means is in the record's code; its file may have a comment more
 IGNORED = ("seconds", "peak_memory_mib", "host", "together", "plugins", *ENVIRONMENT)
+REPEATED = ("experiment", "method", "seed", "config_hash", "code")
 NUDGES = 3
 FACTOR = 10.0
 TOLERANCE = (
@@ -46,21 +53,49 @@ TOLERANCE = (
 
 @dataclass(frozen=True)
 class Group:
-    """Seeds of a cell that were trained as one program: their records by path, of which some were
-    sampled; what these say of the search that chose the cell, None where there was none.
+    """Seeds of a cell that were trained as one program.
+
+    Attributes:
+        cell: the cell; of a searched one that of the chosen point.
+        index: the index of the bundle.
+        seeds: the seeds.
+        records: their records by path.
+        sampled: the paths of those that were sampled.
+        told: what the records say of the search that chose the cell, None where there was none.
     """
 
-    cell: dict[str, Any]
+    cell: Cell
     index: Path
     seeds: tuple[int, ...]
-    records: dict[Path, Record]
+    records: Mapping[Path, Record]
     sampled: frozenset[Path]
-    told: Record | None = None
+    told: Chosen | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which runs are to be trained again.
+
+    Attributes:
+        groups: the groups of the sampled runs.
+        finished: how many runs are finished.
+        stale: how many of these the present code, configuration or variant would train otherwise.
+    """
+
+    groups: list[Group]
+    finished: int
+    stale: int
 
 
 def sample_size(sample: str, runs: int) -> int:
-    """How many of so many runs `5%` (rounded up) or `12` (at most all) means. Raises InputError for
-    anything else.
+    """Return how many runs a sample is.
+
+    Args:
+        sample: `5%`, rounded up, or `12`, at most all.
+        runs: how many there are.
+
+    Raises:
+        InputError: for anything else.
     """
     try:
         share = sample.endswith("%")
@@ -75,159 +110,157 @@ def sample_size(sample: str, runs: int) -> int:
     return min(math.ceil(value), runs)
 
 
-def groups(
-    settings: dict[str, Any], results: Path, sample: str, seed: int
-) -> tuple[list[Group], int, int]:
-    """The groups of randomly sampled finished runs, how many runs are finished, and how many of
-    these are stale.
+def draw(graph: Graph, sample: str, seed: int) -> Sample:
+    """Draw finished runs at random.
 
-    A run is stale, and not sampled, when the present code, configuration or variant would train
-    another. Raises InputError naming a record that was edited, and when there is nothing to sample.
+    A run is stale, and not drawn, when the present code, configuration or variant would train
+    another.
+
+    Args:
+        graph: the work of a study.
+        sample: how many, as `sample_size` takes it.
+        seed: of the draw.
+
+    Raises:
+        InputError: names a record that was edited, or says that there is nothing to draw from.
     """
-    fresh: dict[Path, tuple[dict[str, Any], Path, Record]] = {}
+    fresh: dict[Path, tuple[Cell, Bundle, Chosen | None, Record]] = {}
     finished = 0
-    told: dict[Path, Record | None] = {}
-    for index, cells, said in _bundles(settings, results):
-        told[index] = said
-        variant = load_variant(
-            layout.variant_path(settings["experiments"][cells[0]["experiment"]])
-        )["hash"]
-        codes = {cell["hash"]: of_training(cell["config"]) for cell in cells}
-        of = {cell["hash"]: cell for cell in cells}
-        for path, record in read_records(index):
-            if record["status"] in FINAL:
-                finished += 1
-                key = record["config_hash"]
-                if key in of and same_cell(record, {"code": codes[key], "variant_hash": variant}):
-                    fresh[path] = (of[key], index, record)
+    for bundle, cells, told in _trained(graph):
+        variant = load_variant(graph.variant(bundle.of.experiment))["hash"]
+        codes = {cell.hash: of_training(cell.config) for cell in cells}
+        of = {cell.hash: cell for cell in cells}
+        for path, record in read_records(bundle.index):
+            if record["status"] not in FINAL:
+                continue
+            finished += 1
+            of_hash = record["config_hash"]
+            present = {"code": codes.get(of_hash, ""), "variant_hash": variant}
+            if of_hash in of and same_cell(record, present):
+                fresh[path] = (of[of_hash], bundle, told, record)
     if not fresh:
-        raise InputError(f"{results}: found {finished} finished runs, none of the present code and configuration; "
-                         "run `snakemake` first (`hsac stale` says why)")  # fmt: skip
-    chosen = set(random.Random(seed).sample(sorted(fresh), sample_size(sample, len(fresh))))
-    found: dict[tuple[Path, Path, tuple[int, ...]], dict[Path, Record]] = {}
-    for path, (_, index, record) in fresh.items():
-        found.setdefault((path.parent, index, tuple(record["together"])), {})[path] = record
-    trained = {path.parent: cell for path, (cell, _, _) in fresh.items()}
-    return (
-        [
-            Group(
-                trained[folder],
-                index,
-                seeds,
-                records,
-                frozenset(chosen & set(records)),
-                told[index],
-            )
-            for (folder, index, seeds), records in found.items()
-            if chosen & set(records)
-        ],
-        finished,
-        finished - len(fresh),
-    )
+        raise InputError(
+            f"{graph.results}: found {finished} finished runs, none of the present code and"
+            " configuration; run `snakemake` first (`hsac stale` says why)"
+        )
+    count = sample_size(sample, len(fresh))
+    chosen = frozenset(random.Random(seed).sample(sorted(fresh), count))
+    groups: dict[tuple[Path, Path, tuple[int, ...]], Group] = {}
+    for path, (cell, bundle, told, record) in fresh.items():
+        together = tuple(record["together"])
+        key = (path.parent, bundle.index, together)
+        known = groups[key].records if key in groups else {}
+        records = {**known, path: record}
+        sampled = chosen & set(records)
+        groups[key] = Group(cell, bundle.index, together, records, sampled, told)
+    drawn = [group for group in groups.values() if group.sampled]
+    return Sample(drawn, finished, finished - len(fresh))
 
 
-def _bundles(
-    settings: dict[str, Any], results: Path
-) -> Iterator[tuple[Path, list[dict[str, Any]], Record | None]]:
-    """Index of every bundle that is there, the cells that its runs are of, and what these say of a
-    search.
-    """
-    for given in config.trained_cells(settings):
-        if given["point"] is not None:  # in a bundle of the searched cell's
+def _trained(graph: Graph) -> Iterator[tuple[Bundle, tuple[Cell, ...], Chosen | None]]:
+    """Yield every bundle that is there, the cells of its runs, and what these say of a search."""
+    for bundle in graph.bundles:
+        if bundle.rule == SELECT or not bundle.index.is_file():
             continue
-        for index, (points, _) in layout.point_bundles(settings, results, given).items():
-            if index.is_file():
-                yield index, points, None
-        for index in filter(Path.is_file, layout.indexes(settings, results, [given])):
-            cell, point = tuning.present(settings, results, given)
-            yield index, [cell], None if point is None else tuning.told(settings, given, point)
+        if bundle.rule == POINTS:
+            yield bundle, bundle.cells, None
+        else:
+            cell, point = search.present(graph, bundle.of)
+            told = None if point is None else search.told(graph.study, bundle.of, point)
+            yield bundle, (cell,), told
 
 
 def verify(
-    settings: dict[str, Any],
-    results: Path,
+    graph: Graph,
     data: Path,
     sample: str,
     seed: int,
     track: Callable[[list[Group]], Iterable[Group]] = iter,
-) -> dict[str, Any]:
-    """Train the groups of sampled runs again in a temporary folder; the certificate.
+) -> Record:
+    """Train the groups of sampled runs again in a temporary folder.
 
-    It holds no date and no host: the same runs on the same machine give the same bytes. All runs of
-    a group are checked, the sampled ones and those trained with them. `track` may watch the groups
-    as they are taken.
+    Args:
+        graph: the work of a study.
+        data: the folder of the data.
+        sample: how many runs to draw, as `sample_size` takes it.
+        seed: of the draw.
+        track: watches the groups as they are taken.
+
+    Returns:
+        The certificate. It holds no date and no host: the same runs on the same machine give the
+        same bytes. All runs of a group are checked, the sampled ones and those trained with them.
+
+    Raises:
+        InputError: as `draw` does.
     """
-    chosen, finished, stale = groups(settings, results, sample, seed)
+    drawn = draw(graph, sample, seed)
     runs = []
-    for group in track(chosen):
-        runs += _verify_group(settings, group, results, data)
+    for group in track(drawn.groups):
+        runs += _verify_group(graph, group, data)
     verdicts = [run["verdict"] for run in runs]
-    return finite(
+    counts = {verdict: verdicts.count(verdict) for verdict in ("bitwise", "within", "outside")}
+    certificate: Record = finite(
         {
             "schema": 1,
-            "scale": settings["scale"],
+            "scale": graph.study.scale,
             "sample": sample,
             "seed": seed,
-            "finished": finished,
-            "stale": stale,
+            "finished": drawn.finished,
+            "stale": drawn.stale,
             "sampled": sum(run["sampled"] for run in runs),
             "checked": len(runs),
-            "counts": {
-                verdict: verdicts.count(verdict) for verdict in ("bitwise", "within", "outside")
-            },
+            "counts": counts,
             "tolerance": TOLERANCE,
             "runs": runs,
         }
     )
+    return certificate
 
 
-def _verify_group(
-    settings: dict[str, Any], group: Group, results: Path, data: Path
-) -> list[Record]:
-    settings = settings | {"time_limit": None}
-    variant = layout.variant_path(settings["experiments"][group.cell["experiment"]])
+def _verify_group(graph: Graph, group: Group, data: Path) -> list[Record]:
+    study = graph.study.model_copy(update={"time_limit": None})
+    variant = graph.variant(group.cell.experiment)
     threads = next(iter(group.records.values()))["threads"]
     rows = []
     with tempfile.TemporaryDirectory() as folder, _threads(threads):
         repeated = Path(folder) / group.index.name
-        run_bundle(settings, group.cell, list(group.seeds), variant, data, repeated, group.told)
-        again = {path: read_json(repeated.parent / path.name) for path in group.records}
-        tolerance: dict[str, float] | None = None
+        run_bundle(study, group.cell, list(group.seeds), variant, data, repeated, group.told)
+        learned: dict[str, float] | None = None
         for path, record in group.records.items():
-            row = {
-                key: record[key] for key in ("experiment", "method", "seed", "config_hash", "code")
-            }
-            row |= {
-                "record": path.relative_to(results).as_posix(),
-                "sampled": path in group.sampled,
-            }
-            row |= {
-                "environment": changes(record, again[path]),
-                "verdict": "bitwise",
-                "differs": {},
-            }
-            if not same_bits(record, again[path]):
-                old, new = (
-                    quantities(one, at.with_suffix(".npy"))
-                    for one, at in ((record, path), (again[path], repeated.parent / path.name))
-                )
-                if tolerance is None:
-                    tolerance = learn(settings, group, load_variant(variant), data, repeated.parent)
-                found = deviations(old, new)
-                inside = all(value <= tolerance.get(key, 0.0) for key, value in found.items())
-                row["verdict"] = "within" if inside else "outside"
-                row["differs"] = {
-                    key: {"deviation": value, "tolerance": tolerance.get(key, 0.0)}
-                    for key, value in found.items()
-                    if value > 0
-                }
+            new = repeated.parent / path.name
+            again = read_json(new)
+            row = {key: record[key] for key in REPEATED}
+            row |= {"record": path.relative_to(graph.results).as_posix()}
+            row |= {"sampled": path in group.sampled, "environment": changes(record, again)}
+            row |= {"verdict": "bitwise", "differs": {}}
+            if not same_bits(record, again):
+                if learned is None:
+                    learned = learn(study, group, load_variant(variant), data, repeated.parent)
+                before = quantities(record, path.with_suffix(".npy"))
+                row |= _judged(before, quantities(again, new.with_suffix(".npy")), learned)
             rows.append(row)
     return rows
 
 
+def _judged(
+    before: Mapping[str, list[Any]], after: Mapping[str, list[Any]], tolerance: Mapping[str, float]
+) -> Record:
+    """Return the verdict on a run that did not come out bit for bit, and what differs."""
+    found = deviations(before, after)
+    inside = all(value <= tolerance.get(key, 0.0) for key, value in found.items())
+    differs = {}
+    for key, value in found.items():
+        if value > 0:
+            differs[key] = {"deviation": value, "tolerance": tolerance.get(key, 0.0)}
+    return {"verdict": "within" if inside else "outside", "differs": differs}
+
+
 def same_bits(record: Record, again: Record) -> bool:
-    """Whether two records are the same, weights' digest included, but for time, memory, host and
-    environment.
+    """Tell whether two records are the same but for time, memory, host and environment.
+
+    Args:
+        record: a record, with the digest of its weights.
+        again: the other.
     """
     return all(
         record.get(key) == again.get(key)
@@ -237,21 +270,34 @@ def same_bits(record: Record, again: Record) -> bool:
 
 
 def changes(record: Record, again: Record) -> dict[str, list[Any]]:
-    """What of the environment (package versions, device, threads) differs: name -> [then, now]."""
-    flat = [
-        {**one["versions"], **{key: one[key] for key in ENVIRONMENT if key != "versions"}}
-        for one in (record, again)
-    ]
-    return {
-        key: [flat[0].get(key), flat[1].get(key)]
-        for key in sorted(flat[0].keys() | flat[1].keys())
-        if flat[0].get(key) != flat[1].get(key)
-    }
+    """Return what of the environment differs: package versions, device, threads.
+
+    Args:
+        record: a record.
+        again: the record of the run repeated here.
+
+    Returns:
+        Name -> [then, now].
+    """
+    then, now = _environment(record), _environment(again)
+    found = {key: [then.get(key), now.get(key)] for key in sorted(then.keys() | now.keys())}
+    return {key: pair for key, pair in found.items() if pair[0] != pair[1]}
+
+
+def _environment(record: Record) -> Record:
+    others = {key: record[key] for key in ENVIRONMENT if key != "versions"}
+    return {**record["versions"], **others}
 
 
 def quantities(record: Record, weights: Path) -> dict[str, list[Any]]:
-    """What a run came to, by name (`metrics.last.test_nll`): the numbers and words in it, lists
-    laid flat.
+    """Return what a run came to.
+
+    Args:
+        record: its record.
+        weights: the file of its weights.
+
+    Returns:
+        By name (`metrics.last.test_nll`) the numbers and words in the record, lists laid flat.
     """
     found: dict[str, list[Any]] = {}
 
@@ -274,13 +320,19 @@ def quantities(record: Record, weights: Path) -> dict[str, list[Any]]:
     return found
 
 
-def deviations(a: dict[str, list[Any]], b: dict[str, list[Any]]) -> dict[str, float]:
-    """Largest absolute difference of each of two runs' quantities, in its own unit; infinite where
-    one has no number and the other has, where words differ, and where one has more of them.
+def deviations(a: Mapping[str, list[Any]], b: Mapping[str, list[Any]]) -> dict[str, float]:
+    """Return the largest absolute difference of each quantity of two runs, in its own unit.
+
+    Args:
+        a: the quantities of a run.
+        b: those of the other.
+
+    Returns:
+        By name. Infinite where only one of them has a number, where words differ, and where one has
+        more of them.
     """
-    return {
-        name: _deviation(a.get(name, []), b.get(name, [])) for name in sorted(a.keys() | b.keys())
-    }
+    names = sorted(a.keys() | b.keys())
+    return {name: _deviation(a.get(name, []), b.get(name, [])) for name in names}
 
 
 def _deviation(a: list[Any], b: list[Any]) -> float:
@@ -288,9 +340,8 @@ def _deviation(a: list[Any], b: list[Any]) -> float:
         return math.inf
     largest = 0.0
     for x, y in zip(a, b, strict=True):
-        if x == y or (
-            isinstance(x, float) and isinstance(y, float) and math.isnan(x) and math.isnan(y)
-        ):
+        both = isinstance(x, float) and isinstance(y, float)
+        if x == y or (both and math.isnan(x) and math.isnan(y)):
             continue
         numbers = all(isinstance(value, int | float) for value in (x, y))
         difference = abs(x - y) if numbers else math.inf
@@ -300,41 +351,63 @@ def _deviation(a: list[Any], b: list[Any]) -> float:
 
 @dataclass(frozen=True)
 class Nudged:
-    """A weight rule whose every step ends with each weight (R, P) moved up or down by one rounding,
-    at random.
+    """A weight rule whose every step ends with each weight moved up or down by one rounding.
+
+    Attributes:
+        rule: the rule that makes the steps.
+        signs: draws which way each of the weights (R, P) moves.
     """
 
     rule: WeightRule
     signs: torch.Generator
 
     def init(self, w: Tensor) -> State:
-        """The rule's own."""
+        """Return the state of the rule.
+
+        Args:
+            w: the start weights (R, P).
+        """
         return self.rule.init(w)
 
     def update(
         self, w: Tensor, state: State, gradient: Callable[[Tensor], Gradient], rate: float
     ) -> tuple[Tensor, State, Gradient]:
-        """The rule's own, then the move."""
+        """Make the rule's step, then the move.
+
+        Args:
+            w: the weights (R, P).
+            state: the rule's state.
+            gradient: gives the gradient at some weights.
+            rate: a factor on the learning rate.
+        """
         w, state, at = self.rule.update(w, state, gradient, rate)
         signs = torch.randint(2, w.shape, generator=self.signs).to(w) * 2 - 1
         return w * (1 + torch.finfo(w.dtype).eps * signs), state, at
 
 
 def learn(
-    settings: dict[str, Any], group: Group, variant: dict[str, Any], data: Path, repeated: Path
+    study: Study, group: Group, variant: Record, data: Path, repeated: Path
 ) -> dict[str, float]:
-    """How far each quantity of a group's runs may be from the run repeated here (records and
-    weights in `repeated`).
+    """Learn how far each quantity of a group's runs may be from the run repeated here.
+
+    Args:
+        study: the study.
+        group: the group.
+        variant: its variant.
+        data: the folder of the data.
+        repeated: the folder with the repeated records and weights.
+
+    Returns:
+        By quantity FACTOR times the largest change that roundings make.
     """
     largest: dict[str, float] = {}
+    seeds = list(group.seeds)
     for k in range(NUDGES):
 
         def nudge(made: Prepared, k: int = k) -> Prepared:
             return replace(made, weight_rule=Nudged(made.weight_rule, generator(k, "nudge")))
 
-        for record, weights in train_seeds(
-            settings, group.cell, list(group.seeds), variant, data, nudge
-        ):
+        for record, weights in train_seeds(study, group.cell, seeds, variant, data, nudge):
             path = repeated / f"seed{record['seed']}.json"
             plain = quantities(read_json(path), path.with_suffix(".npy"))
             nudged = quantities(record, Path("none")) | {"weights": np.ravel(weights).tolist()}
@@ -357,9 +430,11 @@ def _threads(count: int) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def lines(certificate: dict[str, Any]) -> Iterator[str]:
-    """The certificate to print: one line a run, what differs most beyond its tolerance, and the
-    sum.
+def lines(certificate: Record) -> Iterator[str]:
+    """Yield the certificate to print: a line a run, what differs beyond its tolerance, the sum.
+
+    Args:
+        certificate: what `verify` returned.
     """
     for run in certificate["runs"]:
         other = ", ".join(
@@ -379,6 +454,11 @@ def lines(certificate: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def write_certificate(path: Path, certificate: dict[str, Any]) -> None:
-    """Write the certificate as JSON, atomically."""
+def write_certificate(path: Path, certificate: Record) -> None:
+    """Write the certificate as JSON, atomically.
+
+    Args:
+        path: the file.
+        certificate: what `verify` returned.
+    """
     write_json(path, certificate)

@@ -2,28 +2,12 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hsac import parts
 from hsac.study.models import Curvature, Measure, Training, Variant
-
-
-@dataclass(frozen=True)
-class Part:
-    """A rule, loss or head of a cell.
-
-    Attributes:
-        name: the name of its class, as `hsac list` shows it.
-        parameters: those that the configuration gives; the class has defaults for the others.
-    """
-
-    name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def dump(self) -> dict[str, Any]:
-        """Return the part as records hold it."""
-        return {"rule": self.name, "parameters": dict(self.parameters)}
+from hsac.study.part import Part
 
 
 @dataclass(frozen=True)

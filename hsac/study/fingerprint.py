@@ -11,6 +11,9 @@ from typing import Any
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256
+from hsac.study import resolve
+from hsac.study.cell import Cell, Configuration
+from hsac.study.models import Study
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,34 +99,57 @@ def of_variant(recipe: dict[str, Any]) -> str:
     return of_modules(modules)
 
 
-def _modules(config: dict[str, Any]) -> list[str]:
-    """What trains a cell: the loop, its model and head, its rules, loss and solver; its dataset and
-    label noise where these are plugins.
+def _modules(config: Configuration) -> list[str]:
+    """The modules that train a cell start at.
+
+    They are the training itself, model and head, rules, loss and solver, and its dataset and label
+    noise where these are plugins.
     """
-    solver = (config["rule"]["parameters"].get("solver") or {}).get("name", "neumann")
-    solves = "solver" in parts.parameters("curvature rule", config["rule"]["rule"])
+    rule, weights, head = config.curvature_rule, config.weight_rule, config.model.head
+    solver = (rule.parameters.get("solver") or {}).get("name", "neumann")
+    solves = "solver" in parts.parameters("curvature rule", rule.name)
     chosen = [
-        ("model", config["model"]["name"]),
-        ("head", (config["model"].get("head") or {}).get("rule", "poincare_mlr")),
-        ("weight rule", config["weights"]["rule"]),
-        ("weight rule", config["weights"]["parameters"].get("base", "sgd")),
-        ("curvature rule", config["rule"]["rule"]),
-        ("loss", config["loss"]["rule"]),
-        *([("solver", solver)] if solves and solver != "none" else []),
+        ("model", config.model.name),
+        ("head", head.name if head else "poincare_mlr"),
+        ("weight rule", weights.name),
+        ("weight rule", weights.parameters.get("base", "sgd")),
+        ("curvature rule", rule.name),
+        ("loss", config.loss.name),
     ]
+    if solves and solver != "none":
+        chosen.append(("solver", solver))
     places = [(parts.FAMILIES[family], name) for family, name in chosen]
-    # the hash of the variant tells other data, too, but only once they are made again
-    data = [
-        ("data.sources", config.get("dataset")),
-        (parts.FAMILIES["noise kind"], config.get("variant", {}).get("kind")),
-    ]
+    # The variant hash also changes with the data, but only after the data has been rebuilt.
+    kind = config.variant.parameters.get("kind")
+    data = [("data.sources", config.dataset)]
+    if kind is not None:
+        data.append((parts.FAMILIES["noise kind"], kind))
     places += [place for place in data if parts.from_plugin(*place)]
-    return ["hsac.train.run", *(parts.module(folder, name) for folder, name in places)]
+    return ["hsac.train.bundle", *(parts.module(folder, name) for folder, name in places)]
 
 
-def of_training(config: dict[str, Any]) -> str:
-    """Fingerprint of what trains a cell."""
+def of_training(config: Configuration) -> str:
+    """Compute the fingerprint of what trains a cell.
+
+    Args:
+        config: The cell's configuration.
+
+    Returns:
+        The fingerprint, 16 hexadecimal digits.
+    """
     return of_modules(_modules(config))
+
+
+def of_trainings(study: Study, cell: Cell) -> str:
+    """Return the fingerprint of what trains a cell, or the trials of its search.
+
+    Args:
+        study: the study.
+        cell: one of its cells.
+    """
+    trained = resolve.trials(study, cell) or [cell]
+    codes = {of_training(one.config) for one in trained}
+    return codes.pop() if len(codes) == 1 else digest(sorted(codes))
 
 
 def of_data(dataset: str) -> str:
@@ -134,7 +160,7 @@ def of_data(dataset: str) -> str:
     )
 
 
-def of_plugins(config: dict[str, Any]) -> dict[str, str]:
+def of_plugins(config: Configuration) -> dict[str, str]:
     """The plugin files that train a cell, by their paths below the folders that the configuration
     gives: SHA-256.
     """

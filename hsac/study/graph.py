@@ -212,6 +212,24 @@ class Graph:
         """The bundles by their index."""
         return {bundle.index: bundle for bundle in self.bundles}
 
+    @cached_property
+    def _by_folder(self) -> dict[tuple[str, str, str], Cell]:
+        found = {}
+        for cell in (*self.trained, *self.derived):
+            if cell.point is None:
+                found[cell.experiment, cell.method, cell.hash] = cell
+        return found
+
+    def cell(self, experiment: str, method: str, config_hash: str) -> Cell:
+        """Return the cell whose bundles lie in a folder; it is no trial of a search.
+
+        Args:
+            experiment: the first part of the folder.
+            method: the second.
+            config_hash: the third, the hash of the cell.
+        """
+        return self._by_folder[experiment, method, config_hash]
+
     def own(self, cell: Cell) -> list[Bundle]:
         """Return the bundles of a cell's own seeds.
 

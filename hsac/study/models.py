@@ -160,7 +160,7 @@ class Rules(Model):
         return default | (getattr(self, kind) or {})
 
 
-class Certificate(Model):
+class CertificateOptions(Model):
     """The PAC-Bayes certificate of a trained network."""
 
     delta: Fraction = Field(description="δ: a certificate holds with probability 1 − δ")
@@ -178,7 +178,7 @@ class Certificate(Model):
     )
 
 
-class Informed(Model):
+class InformedOptions(Model):
     """Certificates with a prior that is trained on a part of the examples."""
 
     share: Fraction = Field(
@@ -192,7 +192,7 @@ class Informed(Model):
     draws: Count = Field(description="as `certificate.draws`, for these certificates")
 
 
-class Hypergradient(Model):
+class HypergradientOptions(Model):
     """The study of the hypergradient's bias and noise along a training."""
 
     at: Annotated[
@@ -231,13 +231,13 @@ class Theory(Model):
         " head of the experiment's reference): Hessian spectrum, certificate; `[]` for none"
     )
     probes: Several = Field(description="Rademacher probes of the Hessian's trace")
-    certificate: Certificate = Field(description="the PAC-Bayes certificate")
-    informed: Informed = Field(description="certificates with a prior trained on a part")
-    hypergradient: Hypergradient = _left_out(
+    certificate: CertificateOptions = Field(description="the PAC-Bayes certificate")
+    informed: InformedOptions = Field(description="certificates with a prior trained on a part")
+    hypergradient: HypergradientOptions = _left_out(
         description="options of the hypergradient's study; needed where an experiment asks"
     )
 
-    def measuring(self) -> dict[str, Any]:
+    def measured_options(self) -> dict[str, Any]:
         """Return the options that what is measured of trained networks depends on.
 
         Returns:
@@ -331,7 +331,7 @@ if TYPE_CHECKING:
     PartialCurvature = Curvature
     PartialRules = Rules
 
-    class StudiedHypergradient(Hypergradient):
+    class StudiedHypergradient(HypergradientOptions):
         """The options of an experiment's study, over those of the theory."""
 
         method: str
@@ -340,7 +340,7 @@ else:
     PartialCurvature = _partial(Curvature)
     PartialRules = _partial(Rules)
     StudiedHypergradient = _partial(
-        Hypergradient,
+        HypergradientOptions,
         method=(
             Annotated[Text, Allowed("one of the experiment's methods")],
             Field(description="the method whose training is looked at"),
@@ -514,7 +514,7 @@ class Study(Keys):
         own = self.experiments[experiment].curvature
         return self.curvature.model_copy(update=own.dump()) if own else self.curvature
 
-    def hypergradient_of(self, experiment: str) -> Hypergradient:
+    def hypergradient_of(self, experiment: str) -> HypergradientOptions:
         """Return the options of an experiment's study of the hypergradient.
 
         Args:

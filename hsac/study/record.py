@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
+from hsac.study.cell import Cell
 
 # Statuses that count as a result. Runs with any other status are retried.
 FINAL = ("ok", "diverged")
@@ -321,7 +322,7 @@ def _problem(error: ErrorDetails) -> str:
     return f"{'.'.join(map(str, [*parents, key]))}: {error['msg']}, found {found}"
 
 
-def write_index(index: Path, cell: dict[str, Any], paths: dict[int, Path]) -> None:
+def write_index(index: Path, cell: Cell, paths: dict[int, Path]) -> None:
     """Write the index of a bundle: each run's record, by seed, and the digest of its bytes.
 
     Args:
@@ -332,7 +333,7 @@ def write_index(index: Path, cell: dict[str, Any], paths: dict[int, Path]) -> No
     _write_index(index, cell, [(seed, path, path.name) for seed, path in sorted(paths.items())])
 
 
-def write_point_index(index: Path, cell: dict[str, Any], runs: list[tuple[int, Path]]) -> None:
+def write_point_index(index: Path, cell: Cell, runs: list[tuple[int, Path]]) -> None:
     """Write the index of a bundle of trials, whose records lie in the trials' own folders.
 
     Args:
@@ -346,11 +347,11 @@ def write_point_index(index: Path, cell: dict[str, Any], runs: list[tuple[int, P
     _write_index(index, cell, placed)
 
 
-def _write_index(index: Path, cell: dict[str, Any], runs: list[tuple[int, Path, str]]) -> None:
+def _write_index(index: Path, cell: Cell, runs: list[tuple[int, Path, str]]) -> None:
     listed = []
     for seed, path, place in runs:
         listed.append({"seed": seed, "path": place, "sha256": file_sha256(path)})
-    of = {"experiment": cell["experiment"], "method": cell["method"]}
+    of = {"experiment": cell.experiment, "method": cell.method}
     write_json(index, {"schema": 1, **of, "runs": listed})
 
 

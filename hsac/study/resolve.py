@@ -6,9 +6,10 @@ from hsac import parts
 from hsac.errors import InputError
 from hsac.files import digest
 from hsac.study import search_space
-from hsac.study.cell import Cell, Configuration, ModelPart, Part, Trials
+from hsac.study.cell import Cell, Configuration, ModelPart, Trials
 from hsac.study.method import GRAMMAR, Method
 from hsac.study.models import KINDS, LOSS, Experiment, Study
+from hsac.study.part import Part
 
 GRID = (0.1, 0.3, 1.0, 3.0)  # the default of the curvature rule `grid`
 

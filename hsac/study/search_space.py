@@ -13,8 +13,8 @@ from typing import Any
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import digest
-from hsac.study.cell import Part
 from hsac.study.models import KINDS
+from hsac.study.part import Part
 
 FAMILIES = dict(zip(KINDS, ("weight rule", "curvature rule", "loss", "head"), strict=True))
 START = "start"  # the initial curvature: of every curvature rule, though no parameter of its class

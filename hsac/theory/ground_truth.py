@@ -8,13 +8,15 @@ from torch import Tensor
 from hsac.hypergradient.operator import HessianOperator, Loss, dot, norm
 
 STEP = 2e-3  # of the differences: truncation h⁴F⁽⁵⁾/480 and rounding are both about 1e-13 there
-TOLERANCE = 1e-11  # of |∇L| against ℓ(1 + |w|), before Newton's last, quadratically convergent step
+# Of |∇L| against ℓ(1 + |w|), before Newton's last step, which converges quadratically.
+TOLERANCE = 1e-11
 HALVINGS = 40
 
 
 class Problem(Protocol):
-    """A lower level that can be solved to machine precision; float64, w (R, P), θ (R, C), R
-    independent problems.
+    """A lower level that can be solved to machine precision.
+
+    R independent problems in float64, w (R, P), θ (R, C).
     """
 
     @property
@@ -28,25 +30,67 @@ class Problem(Protocol):
         ...
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
-        """L (R,)."""
+        """Compute the lower level's objective L.
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters (R, C).
+
+        Returns:
+            L (R,).
+        """
         ...
 
     def upper(self, w: Tensor, theta: Tensor) -> Tensor:
-        """U (R,)."""
+        """Compute the upper level's objective U.
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters (R, C).
+
+        Returns:
+            U (R,).
+        """
         ...
 
     def solve(self, theta: Tensor) -> Tensor:
-        """w*(θ) (R, P); raises ArithmeticError where it is not found to machine precision."""
+        """Compute the lower level's minimiser w*(θ).
+
+        Args:
+            theta: Hyper-parameters (R, C).
+
+        Returns:
+            w* (R, P).
+
+        Raises:
+            ArithmeticError: It is not found to machine precision.
+        """
         ...
 
 
 def operator(loss: Loss, w: Tensor, theta: Tensor) -> HessianOperator:
-    """The Hessian operator at a point, w (R, P), θ (R, C), detached first."""
+    """Make the Hessian operator at a point.
+
+    Args:
+        loss: A loss (w, θ) -> (R,).
+        w: Weights (R, P), which are detached first.
+        theta: Hyper-parameters (R, C), which are detached first.
+
+    Returns:
+        The operator.
+    """
     return HessianOperator(loss, w.detach().requires_grad_(), theta.detach().requires_grad_())
 
 
 def dense(hessian: HessianOperator) -> Tensor:
-    """The whole Hessian (R, P, P) in one batched product, which counts for P."""
+    """Compute the whole Hessian in one batched product, which counts for P.
+
+    Args:
+        hessian: The operator.
+
+    Returns:
+        The Hessian (R, P, P).
+    """
     runs, size = hessian.w.shape
     basis = torch.eye(size, dtype=hessian.w.dtype)[:, None].expand(-1, runs, -1)
     rows = torch.autograd.grad(
@@ -57,7 +101,16 @@ def dense(hessian: HessianOperator) -> Tensor:
 
 
 def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """dU/dw (R, P) and dU/dθ (R, C) of a loss at a point; 0 where it does not depend on one."""
+    """Compute the gradients of a loss at a point.
+
+    Args:
+        loss: A loss (w, θ) -> (R,).
+        w: Weights (R, P).
+        theta: Hyper-parameters (R, C).
+
+    Returns:
+        The gradients in w (R, P) and in θ (R, C), 0 where the loss does not depend on one.
+    """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     found = torch.autograd.grad(
         loss(w, theta).sum(), (w, theta), allow_unused=True, materialize_grads=True
@@ -66,26 +119,49 @@ def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def linearised(loss: Loss, w: Tensor, theta: Tensor) -> Loss:
-    """A loss with the same gradients at a point, whose adversary, say, is thus found once for many
-    hypergradients.
+    """Make a linear loss with the same gradients at a point.
+
+    What is costly in the loss, as its adversary, is thus found once for many hypergradients.
+
+    Args:
+        loss: A loss (w, θ) -> (R,).
+        w: Weights (R, P).
+        theta: Hyper-parameters (R, C).
+
+    Returns:
+        The linear loss.
     """
     v, direct = gradients(loss, w, theta)
     return lambda at, hyper: (v * at).sum(-1) + (direct * hyper).sum(-1)
 
 
 def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """μ and ℓ (R,): the extreme eigenvalues of the dense Hessian of the lower level at its
-    solution.
+    """Compute the extreme eigenvalues of the lower level's Hessian at its solution.
+
+    Args:
+        problem: The problem.
+        theta: Hyper-parameters (R, C).
+
+    Returns:
+        μ and ℓ (R,).
     """
     values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.solve(theta), theta)))
     return values[:, 0], values[:, -1]
 
 
 def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
-    """dF/dθ (R, C) by central differences of the re-solved problem, extrapolated once (Richardson).
+    """Compute dF/dθ by central differences of the re-solved problem, extrapolated once (Richardson).
 
     Nothing of the implicit function theorem is in it: F(θ) = U(w*(θ), θ) is evaluated four times a
     hyper-parameter.
+
+    Args:
+        problem: The problem.
+        theta: Hyper-parameters (R, C).
+        step: The wider of the two differences.
+
+    Returns:
+        dF/dθ (R, C).
     """
     columns = []
     for j in range(theta.shape[1]):
@@ -102,17 +178,27 @@ def _difference(problem: Problem, theta: Tensor, j: int, h: float) -> Tensor:
 
 
 def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
-    """A minimiser (R, P) of L(·, θ) near w (R, P), to machine precision, by Newton's method with
-    backtracking.
+    """Compute a minimiser of L(·, θ) to machine precision, by Newton's method with backtracking.
 
-    Negative eigenvalues change sign, so that every step descends. Raises ArithmeticError where the
-    gradient does not vanish within `steps` or the Hessian at its zero is not positive definite.
+    Args:
+        loss: L.
+        w: Weights (R, P) near the minimiser.
+        theta: Hyper-parameters (R, C).
+        steps: Newton steps at most.
+
+    Returns:
+        The minimiser (R, P).
+
+    Raises:
+        ArithmeticError: The gradient does not vanish within `steps`, or the Hessian at its zero is
+            not positive definite.
     """
     for _ in range(steps):
         hessian = operator(loss, w, theta)
         g = hessian.gradient.detach()
         values, basis = torch.linalg.eigh(dense(hessian))
         ell = values.abs().amax(-1, keepdim=True)
+        # Negative eigenvalues change sign, so that every step descends.
         scaled = (basis.mT @ g[..., None]).squeeze(-1) / values.abs().clamp(min=1e-8 * ell)
         descent = -(basis @ scaled[..., None]).squeeze(-1)
         if (norm(g) <= TOLERANCE * ell * (1 + norm(w))).all():

@@ -29,22 +29,20 @@ from hsac.hypergradient.solution import Solution
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import ascend, scope_scale
-from hsac.train.loop import Problem, Training
-from hsac.train.run import normals, prepare
-from hsac.train.seeds import generator
-from hsac.train.tasks import EpisodeTask, ImageTask
+from hsac.study.cell import Cell
+from hsac.study.models import HypergradientOptions, Study
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import BilevelLosses, Prepared, Trainer
+from hsac.train.seeds import generator, normals
+from hsac.train.setup import prepare
+from hsac.train.tasks.episodes import EpisodeTask
+from hsac.train.tasks.images import ImageTask
 
 Row = dict[str, Any]
 Sampled = ImageTask | EpisodeTask  # tasks whose batches are drawn from fixed rows
 Losses = Iterable[tuple[float, Loss]]  # parts of a mean: each one's share of the rows and its loss
 OBJECTIVES = ("loss", "worst")
-KINDS = (
-    "none",
-    "adversary",
-    "levels",
-    "terms",
-    "step",
-)  # of estimates, by which samples are shared
+KINDS = ("none", "adversary", "levels", "terms", "step")  # of estimates, by what they share
 COLD_STEPS = 3  # of the ascent that the carried adversary comes from
 IMAGES = 2048  # that one program takes at once, which bounds memory
 IMAGES_APART = 512  # the same where runs go one after another, and so gain nothing from more
@@ -54,9 +52,11 @@ IMAGES_APART = 512  # the same where runs go one after another, and so gain noth
 class Known:
     """What is computed on the whole training part at one point (w, θ) of a training.
 
-    `carried` (1, P) is the adversary and `power` (1, P) the power vector that the rule would carry
-    to this point. `step` is Neumann's step there, and `found` the hypergradient that estimates are
-    compared with.
+    Attributes:
+        carried: The adversary (1, P) that the rule would carry to this point.
+        power: The power vector (1, P) that it would carry there.
+        step: Neumann's step there.
+        found: The hypergradient that estimates are compared with.
     """
 
     carried: Tensor
@@ -69,8 +69,10 @@ class Known:
 class Estimates:
     """R independent estimates at one point.
 
-    `total` (R, C) are the hypergradients, `gradients` what one of them costs, in gradients of a
-    batch of its size with a Hessian product counted as two.
+    Attributes:
+        total: The hypergradients (R, C).
+        gradients: What one of them costs, in gradients of a batch of its size. A Hessian product
+            counts as two.
     """
 
     total: Tensor
@@ -85,16 +87,24 @@ class MeanOperator(HessianOperator):
     """
 
     def __init__(self, losses: Callable[[], Losses], w: Tensor, theta: Tensor) -> None:
+        """Stand at a point w (R, P), θ (R, C), where `losses` are made anew for each product."""
         self.losses, self.products = losses, 0
         self.w, self.theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
 
     def __call__(self, v: Tensor) -> Tensor:
-        """H v: (R, P) -> (R, P)."""
+        """Compute H v: (R, P) -> (R, P)."""
         self.products += 1
         return self._mean(lambda hessian: hessian(v))
 
     def mixed(self, v: Tensor) -> Tensor:
-        """(d²L/dθdw)ᵀ v: (R, P) -> (R, C)."""
+        """Compute (d²L/dθdw)ᵀ v.
+
+        Args:
+            v: A vector (R, P).
+
+        Returns:
+            The product (R, C).
+        """
         self.products += 1
         return self._mean(lambda hessian: hessian.mixed(v))
 
@@ -114,8 +124,15 @@ class OnItsOwn:
     operator: HessianOperator
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """Solve H x = v with the operator's H, and take the implicit term with its mixed
-        derivative.
+        """Solve H x = v with the own operator's H, and take the implicit term with it.
+
+        Args:
+            hessian: Of no effect.
+            v: The right-hand side (R, P).
+            state: The solver's state.
+
+        Returns:
+            The solution.
         """
         found = self.solver.solve(self.operator, v, state)
         return replace(found, implicit=self.operator.mixed(found.x))
@@ -123,7 +140,11 @@ class OnItsOwn:
 
 @dataclass(frozen=True)
 class HsacWith(Hsac):
-    """The rule `hsac` with a linear solver that no configuration can name."""
+    """The rule `hsac` with a linear solver that no configuration can name.
+
+    Attributes:
+        given: The solver.
+    """
 
     given: Solver | None = None
 
@@ -134,7 +155,14 @@ class HsacWith(Hsac):
 
 
 def neumann(rule: Hsac) -> Neumann:
-    """Return the rule's own solver, Neumann's series."""
+    """Return the rule's own solver, Neumann's series.
+
+    Args:
+        rule: The rule, with its default solver.
+
+    Returns:
+        The solver.
+    """
     solver = rule.linear_solver
     assert isinstance(solver, Neumann)  # what the rule has unless it is told otherwise
     return solver
@@ -152,6 +180,9 @@ def neumann_step(solver: Neumann, operator: HessianOperator, v: Tensor, power: T
         operator: H, of one run.
         v: The right-hand side (1, P).
         power: The power vector (1, P) that a solve starts from.
+
+    Returns:
+        The step.
     """
     largest = operator.power(power)[0]
     largest = torch.maximum(largest, norm(operator(v)) / norm(v))
@@ -169,7 +200,15 @@ class _Given:
 
 
 def batch_of(task: Sampled, rows: Tensor) -> Any:
-    """Return the task's batch of these rows (R, B) of the training part, or of these episodes."""
+    """Make a task's batch of given rows.
+
+    Args:
+        task: The task.
+        rows: Rows (R, B) of the training part, or episodes.
+
+    Returns:
+        The batch.
+    """
     alike = copy.copy(task)
     alike.size, alike.streams = rows.shape[1], {"given": _Given(rows)}  # type: ignore[dict-item]
     return alike.batch("given")
@@ -177,11 +216,18 @@ def batch_of(task: Sampled, rows: Tensor) -> Any:
 
 @dataclass(frozen=True)
 class Draws:
-    """Independent samples of `size` rows of a population (N,): one for each of the draws `numbers`,
-    by what it is for.
+    """Independent samples of a population, one for each draw and purpose.
 
     Within a sample no row occurs twice. Samples for two purposes are independent. The same purpose
     and number give the same rows, so the kinds of estimates are compared on the same samples.
+
+    Attributes:
+        task: The task.
+        population: Rows (N,) of the training part.
+        size: Rows of a sample.
+        seed: The seed of the study.
+        place: What the point of the training is called.
+        numbers: The numbers of the draws.
     """
 
     task: Sampled
@@ -192,20 +238,32 @@ class Draws:
     numbers: range
 
     def batch(self, purpose: str) -> Any:
-        """Return the batch of a purpose, with a leading axis for the draws."""
+        """Make the batch of a purpose.
+
+        Args:
+            purpose: What it is for.
+
+        Returns:
+            The batch, with a leading axis for the draws.
+        """
         places = []
         for number in self.numbers:
             own = generator(self.seed, f"hypergradient {self.place} {self.size} {purpose} {number}")
-            places.append(
-                torch.randperm(len(self.population), generator=own)[: self.size].sort().values
-            )
+            order = torch.randperm(len(self.population), generator=own)
+            places.append(order[: self.size].sort().values)
         return batch_of(self.task, self.population[torch.stack(places)])
 
 
 def population(task: Sampled, most: int | None, seed: int) -> Tensor:
-    """Return the rows (N,) that stand for the training part, episodes where it consists of these.
+    """Choose the rows that stand for the training part, episodes where it consists of these.
 
-    All of them, or `most` of them drawn at random.
+    Args:
+        task: The task.
+        most: How many rows are drawn at random. None is all.
+        seed: The seed of the study.
+
+    Returns:
+        Rows (N,).
     """
     n = len(task.episodes["train"]) if isinstance(task, EpisodeTask) else len(task.rows["train"])
     if most is None or most >= n:
@@ -213,31 +271,51 @@ def population(task: Sampled, most: int | None, seed: int) -> Tensor:
     return torch.randperm(n, generator=generator(seed, "hypergradient rows"))[:most].sort().values
 
 
-def rows_at_once(problem: Problem) -> int:
-    """Return how many rows of the training part one program takes: an episode is as many images as
-    it has.
+def rows_at_once(losses: BilevelLosses) -> int:
+    """Compute how many rows of the training part one program takes.
+
+    Args:
+        losses: The training's losses.
+
+    Returns:
+        The number of rows. An episode counts as as many images as it has.
     """
-    task = _sampled(problem)
+    task = _sampled(losses)
     images = task.episodes["train"][0].numel() if isinstance(task, EpisodeTask) else 1
-    return max(1, (IMAGES if problem.bundle.vmapped else IMAGES_APART) // images)
+    return max(1, (IMAGES if losses.ensemble.vmapped else IMAGES_APART) // images)
 
 
-def _sampled(problem: Problem) -> Sampled:
-    assert isinstance(problem.task, Sampled)  # others are refused before training
-    return problem.task
+def _sampled(losses: BilevelLosses) -> Sampled:
+    assert isinstance(losses.task, Sampled)  # others are refused before training
+    return losses.task
 
 
-def repeated(problem: Problem, runs: int) -> Problem:
-    """Return the problem of one run for `runs` copies of it, its count of gradients at 0."""
-    out = copy.copy(problem)
-    out.memory = {name: kept.expand(runs, *kept.shape[1:]) for name, kept in problem.memory.items()}
+def repeated(losses: BilevelLosses, runs: int) -> BilevelLosses:
+    """Make the losses of copies of one run, their count of gradients at 0.
+
+    Args:
+        losses: The losses of one run.
+        runs: The number of copies.
+
+    Returns:
+        The losses of `runs` runs.
+    """
+    out = copy.copy(losses)
+    out.memory = {name: kept.expand(runs, *kept.shape[1:]) for name, kept in losses.memory.items()}
     out.gradients = 0
     return out
 
 
 def mean_gradients(losses: Losses, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return value (R,), gradient in w (R, P) and in θ (R, C) of a mean of losses, one part after
-    another.
+    """Compute value and gradients of a mean of losses, one part after another.
+
+    Args:
+        losses: The parts of the mean.
+        w: Weights (R, P).
+        theta: Unconstrained curvatures (R, C).
+
+    Returns:
+        The value (R,), and the gradients in w (R, P) and in θ (R, C).
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value, in_w, in_theta = w.new_zeros(len(w)), torch.zeros_like(w), torch.zeros_like(theta)
@@ -267,7 +345,7 @@ def _ascended(
     return ascend(gradient, w, scope_scale(w, rule.scope), rule.radius, steps, start)
 
 
-def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: str) -> Known:
+def known(losses: BilevelLosses, w: Tensor, theta: Tensor, rows: Tensor, objective: str) -> Known:
     """Compute the hypergradient with both levels on all rows of the population.
 
     The rule carries its adversary and its power vector from one outer step to the next. Here they
@@ -275,25 +353,25 @@ def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: s
     whole part, too. An estimate on all rows is therefore equal to this one.
 
     Args:
-        problem: The training's problem, of one run.
+        losses: The training's losses, of one run.
         w: Its weights (1, P).
         theta: Its unconstrained curvatures (1, C).
         rows: The population (N,).
         objective: `loss`, or `worst` for the loss at the adversary.
+
+    Returns:
+        The hypergradient, and what the rule would carry to this point.
     """
-    rule, task = Hsac(objective=objective), _sampled(problem)
-    chunks = rows.split(rows_at_once(problem))
+    rule, task = Hsac(objective=objective), _sampled(losses)
+    chunks = rows.split(rows_at_once(losses))
 
     def upper() -> Iterator[tuple[float, Loss]]:
-        return (
-            (len(some) / len(rows), problem.loss(batch_of(task, some[None]))) for some in chunks
-        )
+        for some in chunks:
+            yield len(some) / len(rows), losses.loss(batch_of(task, some[None]))
 
     def lower() -> Iterator[tuple[float, Loss]]:
-        return (
-            (len(some) / len(rows), problem.objective(batch_of(task, some[None])))
-            for some in chunks
-        )
+        for some in chunks:
+            yield len(some) / len(rows), losses.objective(batch_of(task, some[None]))
 
     carried = e = torch.zeros_like(w)
     if objective == "worst":
@@ -309,23 +387,17 @@ def known(problem: Problem, w: Tensor, theta: Tensor, rows: Tensor, objective: s
         """A loss with the gradients of the whole part's at w + e."""
         return (v * w).sum(-1) + (direct * theta).sum(-1)
 
-    return Known(
-        carried,
-        power,
-        step,
-        implicit_hypergradient(linear, _nothing, w, theta, solver, {}, rule.ratio),
-    )
+    found = implicit_hypergradient(linear, _nothing, w, theta, solver, {}, rule.ratio)
+    return Known(carried, power, step, found)
 
 
 def _nothing(w: Tensor, theta: Tensor) -> Tensor:
-    """The lower level's loss where a solver has an operator of its own, and never asks for this
-    one.
-    """
+    """The lower level's loss where a solver has an operator of its own, and never asks for it."""
     return (w * w).sum(-1)
 
 
 def estimates(
-    problem: Problem,
+    losses: BilevelLosses,
     w: Tensor,
     theta: Tensor,
     objective: str,
@@ -336,61 +408,65 @@ def estimates(
     """Estimate the hypergradient as the rule `hsac` does, once for each of R draws.
 
     Args:
-        problem: The training's problem, of one run.
+        losses: The training's losses, of one run.
         w: Its weights (1, P).
         theta: Its unconstrained curvatures (1, C).
         objective: `loss`, or `worst` for the loss at the adversary.
-        shared: Which samples are shared, as the rule's key of that name has it. `none`: upper level, lower level and
-            adversary have a batch each. `adversary`: the adversary is found on the upper level's batch. `levels`: one
-            batch is for all. Two more are as `none`, but for one respect. `terms`: each product has a batch of its own
-            (stocBiO). `step`: Neumann's step is that of the whole part.
+        shared: Which samples are shared, as the rule's key of that name has it. `none`: upper
+            level, lower level and adversary have a batch each. `adversary`: the adversary is found
+            on the upper level's batch. `levels`: one batch is for all. Two more are as `none`, but
+            for one respect. `terms`: each product has a batch of its own (stocBiO). `step`:
+            Neumann's step is that of the whole part.
         draws: The samples.
         truth: What the whole part gives at this point.
+
+    Returns:
+        The estimates and their cost.
     """
     runs = len(draws.numbers)
-    rule, problem = Hsac(objective=objective), repeated(problem, runs)
+    rule, losses = Hsac(objective=objective), repeated(losses, runs)
     w, theta = w.repeat(runs, 1), theta.repeat(runs, 1)
-    upper = problem.loss(draws.batch("upper"))
+    upper = losses.loss(draws.batch("upper"))
     own_adversary = objective == "worst" and shared not in ("adversary", "levels")
-    adversary = problem.loss(draws.batch("adversary")) if own_adversary else upper
-    lower = problem.objective(draws.batch("upper" if shared == "levels" else "lower"))
+    adversary = losses.loss(draws.batch("adversary")) if own_adversary else upper
+    lower = losses.objective(draws.batch("upper" if shared == "levels" else "lower"))
     separate = None
     if shared == "step":
         rule = HsacWith(objective=objective, given=replace(neumann(rule), step=truth.step))
     elif shared == "terms":
         # The rule builds one graph for all products. Here each has its own, and the rule's lower
         # level is not used.
-        separate = MeanOperator(_one_a_product(problem, draws), w, theta)
-        rule, lower = (
-            HsacWith(objective=objective, given=OnItsOwn(neumann(rule), separate)),
-            _nothing,
-        )
+        separate = MeanOperator(_one_a_product(losses, draws), w, theta)
+        rule = HsacWith(objective=objective, given=OnItsOwn(neumann(rule), separate))
+        lower = _nothing
     state = {"adversary": truth.carried.expand_as(w), "solver": {"power": truth.power.expand_as(w)}}
     samples = Samples(upper, lower, adversary)
     _, _, log = rule.outer(theta, rule.init(theta) | state, w, samples, _no_noise, ())
     products = int(log["products"][0]) if separate is None else separate.products
-    return Estimates(log["hypergradient"], problem.gradients + 2 * products)
+    return Estimates(log["hypergradient"], losses.gradients + 2 * products)
 
 
 def _no_noise() -> Tensor:
-    """Stand for the normal draws of a rule's step, which the objectives of this study do not ask
-    for.
-    """
+    """Stand for a step's normal draws, which the objectives of this study do not ask for."""
     raise AssertionError
 
 
-def _one_a_product(problem: Problem, draws: Draws) -> Callable[[], Losses]:
+def _one_a_product(losses: BilevelLosses, draws: Draws) -> Callable[[], Losses]:
     """Losses of another batch each time."""
     count = itertools.count()
-    return lambda: [(1.0, problem.objective(draws.batch(f"term {next(count)}")))]
+    return lambda: [(1.0, losses.objective(draws.batch(f"term {next(count)}")))]
 
 
 def summary(total: Tensor, truth: Tensor) -> dict[str, list[float]]:
-    """Summarise the estimates (D, C) of a hypergradient (C,), for each of its C columns.
+    """Summarise estimates of a hypergradient, for each of its C columns.
+
+    Args:
+        total: The estimates (D, C).
+        truth: The hypergradient (C,).
 
     Returns:
-        `mean`; `bias`, the mean less the truth, with its standard error `bias_se`; `sd` of a single estimate; and
-        `wrong_sign`, the share of estimates whose sign isn't the truth's.
+        `mean`. `bias`, the mean less the truth, with its standard error `bias_se`. `sd` of a single
+        estimate. `wrong_sign`, the share of estimates whose sign isn't the truth's.
     """
     total, truth = total.double(), truth.double()
     sd = total.std(0)
@@ -404,12 +480,12 @@ def summary(total: Tensor, truth: Tensor) -> dict[str, list[float]]:
 
 
 def at_point(
-    problem: Problem, w: Tensor, theta: Tensor, options: dict[str, Any], place: str
+    losses: BilevelLosses, w: Tensor, theta: Tensor, options: dict[str, Any], place: str
 ) -> list[Row]:
     """Compare all kinds of estimates with the truth at one point of a training.
 
     Args:
-        problem: The training's problem, of one run.
+        losses: The training's losses, of one run.
         w: Its weights (1, P).
         theta: Its unconstrained curvatures (1, C).
         options: As `hypergradient_bias` has them, with `batch`, a training batch's rows.
@@ -418,63 +494,65 @@ def at_point(
     Returns:
         A row for each objective, kind of estimate, batch size and column of θ.
     """
-    task = _sampled(problem)
-    every, names = (
-        population(task, options["rows"], options["seed"]),
-        problem.bundle.model.curvature_names,
-    )
-    sizes = sorted(
-        {min(len(every), max(1, round(share * options["batch"]))) for share in options["sizes"]}
-    )
+    every = population(_sampled(losses), options["rows"], options["seed"])
+    names = losses.ensemble.model.curvature_names
+    sizes = {min(len(every), max(1, round(s * options["batch"]))) for s in options["sizes"]}
     rows = []
     for objective in OBJECTIVES:
-        truth = known(problem, w, theta, every, objective)
-        for shared in (one for one in KINDS if objective == "worst" or one != "adversary"):
-            for size in sizes:
-                drawn = []
-                for some in _parts(options["draws"], max(1, rows_at_once(problem) // size)):
-                    draws = Draws(task, every, size, options["seed"], place, some)
-                    drawn.append(estimates(problem, w, theta, objective, shared, draws, truth))
-                found = summary(torch.cat([one.total for one in drawn]), truth.found.total[0])
-                for column in range(theta.shape[1]):
-                    rows.append(
-                        {
-                            "curvature": names[column] if theta.shape[1] == len(names) else "all",
-                            "objective": objective,
-                            "shared": shared,
-                            "size": size,
-                            "draws": options["draws"],
-                            "truth": float(truth.found.total[0, column]),
-                            "truth_direct": float(truth.found.direct[0, column]),
-                            "truth_implicit": float(truth.found.implicit[0, column]),
-                            **{name: values[column] for name, values in found.items()},
-                            "gradients": drawn[0].gradients * size / options["batch"],
-                        }
-                    )
+        truth = known(losses, w, theta, every, objective)
+        kinds = [kind for kind in KINDS if objective == "worst" or kind != "adversary"]
+        for shared, size in itertools.product(kinds, sorted(sizes)):
+            drawn = []
+            for numbers in _parts(options["draws"], max(1, rows_at_once(losses) // size)):
+                draws = Draws(_sampled(losses), every, size, options["seed"], place, numbers)
+                drawn.append(estimates(losses, w, theta, objective, shared, draws, truth))
+            found = summary(torch.cat([one.total for one in drawn]), truth.found.total[0])
+            for column in range(theta.shape[1]):
+                row = {"curvature": names[column] if theta.shape[1] == len(names) else "all"}
+                row |= {"objective": objective, "shared": shared, "size": size}
+                row |= {"draws": options["draws"], **_truth(truth, column)}
+                row |= {name: values[column] for name, values in found.items()}
+                rows.append(row | {"gradients": drawn[0].gradients * size / options["batch"]})
     return rows
+
+
+def _truth(truth: Known, column: int) -> Row:
+    """The true hypergradient and its two terms, of one column of θ."""
+    found = truth.found
+    return {
+        "truth": float(found.total[0, column]),
+        "truth_direct": float(found.direct[0, column]),
+        "truth_implicit": float(found.implicit[0, column]),
+    }
 
 
 def _parts(count: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def points(going: Training, shares: Sequence[float]) -> Iterator[tuple[int, Training]]:
-    """Train, and stop after each share of the steps: the number of steps done, and the training as
-    it is then.
+def points(trainer: Trainer, shares: Sequence[float]) -> Iterator[int]:
+    """Train, and stop after each share of the steps.
+
+    Args:
+        trainer: The training, at its start.
+        shares: Shares of all its steps.
+
+    Yields:
+        The number of steps done, with the trainer at that point.
     """
     done = 0
-    for step in sorted({max(1, round(share * going.total)) for share in shares}):
+    for step in sorted({max(1, round(share * trainer.total)) for share in shares}):
         while done < step:
-            going.step(done)
+            trainer.step(done)
             done += 1
-        going.problem.progress = done / going.total
-        yield done, going
+        trainer.losses.progress = done / trainer.total
+        yield done
 
 
 def hypergradient_bias(
-    settings: dict[str, Any],
-    cell: dict[str, Any],
-    options: dict[str, Any],
+    study: Study,
+    cell: Cell,
+    options: HypergradientOptions,
     variant: Path,
     data: Path,
     progress: Callable[[str], None] = lambda text: None,
@@ -482,10 +560,11 @@ def hypergradient_bias(
     """Study bias and noise of the hypergradient along one training of a cell.
 
     Args:
-        settings: The resolved settings.
+        study: The study, whose device is used.
         cell: The experiment and the method that is trained.
-        options: `at` (shares of training), `sizes` (of batches, in training batches), `draws` (estimates of each kind),
-            `seed` (of the training and of the draws), and `rows` (how many training rows stand for all, or None).
+        options: `at` (shares of training), `sizes` (of batches, in training batches), `draws`
+            (estimates of each kind), `seed` (of the training and of the draws), and `rows` (how
+            many training rows stand for all, or None).
         variant: The variant's file.
         data: The data folder.
         progress: Told about each point once it is measured.
@@ -494,42 +573,40 @@ def hypergradient_bias(
         The rows of `at_point` for each point of the training. They end where the training diverges.
 
     Raises:
-        InputError: The method has no curvature, its batches aren't samples of the same training rows, or its model
-            has batch statistics.
+        InputError: The method has no curvature, its batches aren't samples of the same training
+            rows, or its model has batch statistics.
     """
-    key, chosen = f"experiments.{cell['experiment']}.hypergradient", load_variant(variant)
-    made = prepare(settings, cell, [options["seed"]], chosen, data)
+    inputs = load_inputs(study.device, cell, load_variant(variant), data)
+    made = prepare(inputs, [options.seed])
+    _check(cell, made)
+    trainer = Trainer(made, normals([options.seed], made.w))
+    given = options.dump() | {"batch": made.task.size}
+    rows: list[Row] = []
+    for done in points(trainer, options.at):
+        if not (trainer.w.isfinite().all() and trainer.theta.isfinite().all()):
+            break
+        common: Row = {"experiment": cell.experiment, "method": cell.method}
+        common |= {"seed": options.seed, "step": done, "share": done / trainer.total}
+        found = at_point(trainer.losses, trainer.w, trainer.theta, given, f"at {done}")
+        rows += [common | row for row in found]
+        progress(f"step {done} of {trainer.total}")
+    return rows
+
+
+def _check(cell: Cell, made: Prepared) -> None:
+    """Raise InputError for a cell whose bias cannot be measured."""
+    key = f"experiments.{cell.experiment}.hypergradient"
     if not isinstance(made.task, Sampled) or getattr(made.task, "augment", None):
         raise InputError(
-            f"{key}: found {cell['method']!r}; allowed where batches are drawn and images not"
+            f"{key}: found {cell.method!r}; allowed where batches are drawn and images not"
             " augmented"
         )
-    if hasattr(made.bundle.model, "statistics"):
+    if hasattr(made.model, "statistics"):
         # The loss is then no mean over rows: the truth would depend on the parts that it is
         # computed in.
-        name = cell["config"]["model"]["name"]
+        name = cell.config.model.name
         raise InputError(
             f"{key}: found model {name!r}; allowed are models that do not normalise by batch"
         )
     if made.transform is None or not made.theta.shape[1]:
-        raise InputError(f"{key}: found {cell['method']!r}; allowed is a method with a curvature")
-    going = Training(
-        made.task, made.bundle, made.w, made.theta, made.weight_rule, made.curvature_rule, made.transform, made.plan,
-        normals([options["seed"]], made.w),
-    )  # fmt: skip
-    options = options | {"batch": made.task.size}
-    rows: list[Row] = []
-    for done, now in points(going, options["at"]):
-        if not (now.w.isfinite().all() and now.theta.isfinite().all()):
-            break
-        common = {
-            "experiment": cell["experiment"],
-            "method": cell["method"],
-            "seed": options["seed"],
-        }
-        common |= {"step": done, "share": done / now.total}
-        rows += [
-            common | row for row in at_point(now.problem, now.w, now.theta, options, f"at {done}")
-        ]
-        progress(f"step {done} of {now.total}")
-    return rows
+        raise InputError(f"{key}: found {cell.method!r}; allowed is a method with a curvature")

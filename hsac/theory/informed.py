@@ -6,7 +6,8 @@ Parrado-Hernández, Shawe-Taylor, NeurIPS 2006; Dziugaite et al., AISTATS 2021),
 learned on the first part is no choice made on the second.
 """
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,132 +15,161 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsac.data import catalogue, load_images, load_variant
+from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.rules.curvature.fixed import Fixed
-from hsac.theory.pac_bayes import Certificate, certify
-from hsac.train.loop import train
-from hsac.train.run import normals, prepare
-from hsac.train.seeds import generator
+from hsac.study.cell import Cell
+from hsac.study.models import InformedOptions, Study
+from hsac.theory.pac_bayes import Certificate, Posteriors, certify
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import Outcome, Prepared, train
+from hsac.train.seeds import generator, normals
+from hsac.train.setup import Inputs, prepare
 
 Row = dict[str, Any]
+Variant = dict[str, Any]
+EMPTY = dict.fromkeys([*Certificate.__dataclass_fields__, "vacuous"])
 
 
-def split(
-    variant: dict[str, Any], group: np.ndarray, share: float
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two variants that part the training rows of an image variant: `share` of its groups of near
-    copies, drawn at random, and the others.
+def split(variant: Variant, group: np.ndarray, share: float) -> tuple[Variant, Variant]:
+    """Part the training rows of an image variant at random.
+
+    Args:
+        variant: The variant.
+        group: Of every row of the dataset, which others it is a near copy of. Groups stay whole.
+        share: The share of the groups that goes to the first part.
+
+    Returns:
+        Two variants: one with this share of the groups, one with the others.
     """
     rows = np.asarray(variant["indices"]["train"])
     groups = np.unique(group[rows])
-    first = groups[
-        torch.randperm(len(groups), generator=generator(0, "prior"))[
-            : round(share * len(groups))
-        ].numpy()
-    ]
-    chosen = np.isin(group[rows], first)
-    return tuple(_cut(variant, keep) for keep in (chosen, ~chosen))  # type: ignore[return-value]
+    order = torch.randperm(len(groups), generator=generator(0, "prior")).numpy()
+    chosen = np.isin(group[rows], groups[order[: round(share * len(groups))]])
+    return _cut(variant, chosen), _cut(variant, ~chosen)
 
 
-def _cut(variant: dict[str, Any], keep: np.ndarray) -> dict[str, Any]:
-    def kept(parts: dict[str, list]) -> dict[str, list]:
-        return (
-            {**parts, "train": np.asarray(parts["train"])[keep].tolist()}
-            if "train" in parts
-            else parts
-        )
+def _cut(variant: Variant, keep: np.ndarray) -> Variant:
+    """The variant with those of its training rows that are to be kept."""
+    cut = {}
+    for field in ("indices", "labels"):
+        parts = dict(variant.get(field, {}))
+        if "train" in parts:
+            parts["train"] = np.asarray(parts["train"])[keep].tolist()
+        cut[field] = parts
+    return variant | cut
 
-    return variant | {
-        "indices": kept(variant["indices"]),
-        "labels": kept(variant.get("labels", {})),
-    }
+
+@dataclass(frozen=True)
+class _Networks:
+    """The prior networks and those trained on from them, and what certifies both.
+
+    Attributes:
+        whole: Task and ensemble on all examples.
+        prior: Outcome of training on the first part.
+        trained: Outcome of training on from there.
+        certified: The task on the second part.
+    """
+
+    whole: Prepared
+    prior: Outcome
+    trained: Outcome
+    certified: Any
 
 
 def informed(
-    settings: dict[str, Any],
-    cell: dict[str, Any],
+    study: Study,
+    cell: Cell,
     seeds: list[int],
     variant: Path,
     data: Path,
 ) -> list[Row]:
-    """Two rows a seed: the certificate of the prior network itself and that of the network trained
-    on from it.
+    """Certify a cell's networks with a prior trained on a part of the examples.
 
     The prior is the cell's network trained on `share` of the examples, curvature included. From
     there the weights are trained on all examples, at `rate` times the learning rate and with the
-    curvature kept. Both are certified on the other examples; for the prior the divergence is 0, and
-    its certificate is a held-out bound. Raises InputError for a variant that is not of images.
+    curvature kept. Both are certified on the other examples. For the prior the divergence is 0, and
+    its certificate is a held-out bound.
+
+    Args:
+        study: The study, with the options `theory.informed`.
+        cell: The cell.
+        seeds: The seeds of its runs.
+        variant: The variant's file.
+        data: The data folder.
+
+    Returns:
+        Two rows a seed: the certificate of the prior network itself, and that of the network
+        trained on from it.
+
+    Raises:
+        InputError: The variant is not of images.
     """
-    options, chosen = settings["theory"]["informed"], load_variant(variant)
-    found, dataset = cell["experiment"], cell["config"]["dataset"]
-    if "indices" not in chosen or catalogue.entry(dataset).kind == "graph":
+    assert study.theory is not None  # only the theory asks for it
+    options, chosen = study.theory.informed, load_variant(variant)
+    inputs = load_inputs(study.device, cell, chosen, data)
+    if "indices" not in chosen or "group" not in inputs.arrays:
         raise InputError(
-            f"experiments.{found}.informed: found {cell['method']!r}; allowed where images are"
-            " classified"
+            f"experiments.{cell.experiment}.informed: found {cell.method!r}; allowed where"
+            " images are classified"
         )
-    group = load_images(dataset, data).group
-    first, second = split(chosen, group, options["share"])
-    made = prepare(settings, cell, seeds, first, data)
-    rules = made.weight_rule, made.curvature_rule
-    prior = train(
-        made.task,
-        made.bundle,
-        made.w,
-        made.theta,
-        *rules,
-        made.transform,
-        made.plan,
-        normals(seeds, made.w),
+    networks = _train(inputs, seeds, options)
+    posteriors = Posteriors(
+        sigmas=options.sigmas,
+        delta=study.theory.certificate.delta,
+        draws=options.draws,
+        pilot_draws=study.theory.certificate.pilot_draws,
     )
-    whole, gentle = (
-        prepare(settings, cell, seeds, chosen, data),
-        replace(made.plan, rate=options["rate"]),
-    )
-    kept = made.curvature_rule if made.transform is None else Fixed()
-    trained = train(
-        whole.task, whole.bundle, prior.w, prior.theta, made.weight_rule, kept, made.transform, gentle,
-        normals(seeds, made.w),
-    )  # fmt: skip
-    certified = prepare(settings, cell, seeds, second, data).task
+    whole, errors = networks.whole, {}
+    outcomes = {"prior": networks.prior, "trained on": networks.trained}
     with torch.no_grad():
-        errors = {
-            name: 1 - whole.task.evaluate(whole.bundle, out.w, out.c)["test_accuracy"]
-            for name, out in (("prior", prior), ("trained on", trained))
-        }
+        for name, out in outcomes.items():
+            metrics = whole.task.evaluate(whole.ensemble, out.w, out.c)
+            errors[name] = 1 - metrics["test_accuracy"]
     rows = []
     for i, seed in enumerate(seeds):
-        c = prior.c[i]
-
-        def risk(samples: Tensor, c: Tensor = c) -> Tensor:
-            with torch.no_grad():
-                return certified.risk(whole.bundle, samples, c.expand(len(samples), -1))
-
-        for name, out in (("prior", prior), ("trained on", trained)):
-            usable = bool(out.w[i].isfinite().all())
-            found = dict.fromkeys([*Certificate.__dataclass_fields__, "vacuous"])
-            if usable:
-                certificate = certify(
-                    risk,
-                    out.w[i],
-                    prior.w[i],
-                    certified.examples,
-                    sigmas=options["sigmas"],
-                    delta=settings["theory"]["certificate"]["delta"],
-                    draws=options["draws"],
-                    pilot_draws=settings["theory"]["certificate"]["pilot_draws"],
-                    generator=generator(seed, f"informed {name}"),
-                    chance=certified.chance,
-                )
-                found = asdict(certificate) | {"vacuous": certificate.vacuous}
-            rows.append(
-                {
-                    "experiment": cell["experiment"],
-                    "method": cell["method"],
-                    "seed": seed,
-                    "posterior": name,
-                }
-                | found
-                | {"test_error": float(errors[name][i]), "examples": certified.examples}
-            )
+        for name, out in outcomes.items():
+            row = {"experiment": cell.experiment, "method": cell.method, "seed": seed}
+            row |= {"posterior": name}
+            stream = generator(seed, f"informed {name}")
+            row |= _certificate(networks, out.w[i], i, posteriors, stream)
+            row |= {"test_error": float(errors[name][i])}
+            rows.append(row | {"examples": networks.certified.examples})
     return rows
+
+
+def _train(inputs: Inputs, seeds: Sequence[int], options: InformedOptions) -> _Networks:
+    first, second = split(inputs.variant, inputs.arrays["group"], options.share)
+    made = prepare(replace(inputs, variant=first), seeds)
+    prior = train(made, normals(seeds, made.w))
+    whole = prepare(inputs, seeds)
+    # The rules are those that trained the prior, on the streams of the whole.
+    onward = replace(
+        whole,
+        weight_rule=made.weight_rule,
+        curvature_rule=made.curvature_rule if made.transform is None else Fixed(),
+        schedule=replace(made.schedule, rate=options.rate),
+        w=prior.w,
+        theta=prior.theta,
+    )
+    trained = train(onward, normals(seeds, made.w))
+    certified = prepare(replace(inputs, variant=second), seeds).task
+    return _Networks(whole, prior, trained, certified)
+
+
+def _certificate(
+    networks: _Networks, w: Tensor, i: int, posteriors: Posteriors, stream: torch.Generator
+) -> Row:
+    """The certificate's numbers of weights (P,) of run i, all None where these are not finite."""
+    if not w.isfinite().all():
+        return dict(EMPTY)
+    c, certified = networks.prior.c[i], networks.certified
+
+    def risk(samples: Tensor) -> Tensor:
+        with torch.no_grad():
+            return certified.risk(networks.whole.ensemble, samples, c.expand(len(samples), -1))
+
+    found = certify(
+        risk, w, networks.prior.w[i], certified.examples, posteriors, stream, certified.chance
+    )
+    return asdict(found) | {"vacuous": found.vacuous}

@@ -1,5 +1,6 @@
-"""The Hessian's spectrum by products alone: its two ends by Lanczos, its trace by Hutchinson's
-estimate.
+"""The Hessian's spectrum by products alone.
+
+Its two ends come from Lanczos' method, its trace from Hutchinson's estimate.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,25 @@ DENSE = 20  # up to this size P products give every eigenvalue, fewer than Lancz
 def extreme_eigenvalues(
     hessian: HessianOperator, tolerance: float = 1e-4, restarts: int = 100
 ) -> tuple[Tensor, Tensor]:
-    """The largest and the smallest (most negative) eigenvalue of each run's Hessian, each (R,).
+    """Compute the largest and the smallest (most negative) eigenvalue of each run's Hessian.
 
-    Implicitly restarted Lanczos (ARPACK), at most `restarts` times 20 products an end, from the
-    same start vector on every call. First the eigenvalue λ of largest magnitude, to relative
-    accuracy `tolerance`; then the other end as that of |λ|I ∓ H, which is positive semi-definite,
-    to absolute accuracy `tolerance`·|λ|: ARPACK starts in the range of what it is given, and would
-    not see that a singular Hessian has an eigenvalue 0. An end that does not converge, or a Hessian
-    that is not finite, is NaN for that run. Runs go one by one although a product evaluates all R
-    of them, so a solve costs R times what an operator of that single run would: hand in single runs
-    (R = 1) where P is large.
+    Implicitly restarted Lanczos (ARPACK), from the same start vector on every call. First comes the
+    eigenvalue λ of largest magnitude, to relative accuracy `tolerance`. Then comes the other end,
+    to absolute accuracy `tolerance`·|λ|.
+
+    Args:
+        hessian: The operator. Runs go one by one although a product evaluates all R of them, so a
+            solve costs R times what an operator of that single run would. Hand in single runs
+            (R = 1) where P is large.
+        tolerance: The accuracy, in (0, 1).
+        restarts: An end takes at most so many times 20 products.
+
+    Returns:
+        The largest (R,) and the smallest (R,). NaN for an end that does not converge, and for a
+        Hessian that is not finite.
+
+    Raises:
+        InputError: Tolerance or restarts are not allowed.
     """
     require(0 < tolerance < 1, "tolerance", tolerance, "a number in (0, 1)")
     require(restarts >= 1, "restarts", restarts, "an integer from 1")
@@ -75,25 +85,35 @@ def _ends(
     image = product(start)
     if not np.isfinite(image).all():
         return np.nan, np.nan
-    if (
-        not image.any()
-    ):  # a vector in general position has no image but in a Hessian of 0, which ARPACK refuses
+    if not image.any():
+        # Only a Hessian of 0, which ARPACK refuses, maps a vector in general position to 0.
         return 0.0, 0.0
     first = end(product)
     if np.isnan(first):
         return np.nan, np.nan
+    # The other end is that of |λ|I ∓ H, which is positive semi-definite. ARPACK starts in the range
+    # of what it is given, and would not see that a singular Hessian has an eigenvalue 0.
     sign = np.sign(first)
     other = sign * (abs(first) - end(lambda v: abs(first) * v.ravel() - sign * product(v)))
     return (other, first) if sign > 0 else (first, other)
 
 
 def trace(hessian: HessianOperator, probes: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The trace of each run's Hessian and its standard error, each (R,), all runs at once with
-    `probes` products.
+    """Estimate the trace of each run's Hessian, all runs at once (Hutchinson, 1990).
 
-    Hutchinson (1990): the mean of zᵀHz over Rademacher vectors z, which is unbiased with the least
-    variance of all independent entries, 2 Σ_{i≠j} H_ij². `generator` is a CPU one, so that every
-    device draws the same probes.
+    It is the mean of zᵀHz over Rademacher vectors z, which is unbiased with the least variance of
+    all independent entries, 2 Σ_{i≠j} H_ij².
+
+    Args:
+        hessian: The operator.
+        probes: Number of vectors, and of products.
+        generator: A generator of the CPU, so that every device draws the same probes.
+
+    Returns:
+        The estimate (R,) and its standard error (R,).
+
+    Raises:
+        InputError: There are fewer than two probes.
     """
     require(probes >= 2, "probes", probes, "an integer from 2")
     w = hessian.w

@@ -1,5 +1,6 @@
-"""What is done to images of training batches. One stream of draws a run, so that methods see the
-same images.
+"""Augmentation of images of training batches, with one stream of draws a run.
+
+Methods see the same images, because the draws depend on seed and purpose alone.
 """
 
 from collections.abc import Sequence
@@ -14,31 +15,29 @@ AUGMENTATIONS = ("crop_flip",)
 
 
 class CropFlip:
-    """A crop of the image's size out of the image with 4 pixels of zeros around it, mirrored left
-    to right in half of the cases (He et al., CVPR 2016, section 4.2).
+    """A random crop and a mirror image (He et al., CVPR 2016, section 4.2).
+
+    The crop has the image's size and is cut out of the image with `PADDING` pixels of zeros around
+    it. Half of the crops are mirrored left to right.
     """
 
     PADDING = 4
 
     def __init__(self, seeds: Sequence[int], purpose: str) -> None:
+        """Start a stream of draws for each of the seeds."""
         self.generators = [generator(seed, purpose) for seed in seeds]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (R, B, H, W) or (R, B, 3, H, W) of any dtype, each with draws of its own -> the
-        same shape.
-        """
-        draws = torch.stack([self._draw(images.shape[1], g) for g in self.generators]).to(
-            images.device
-        )
-        top, left, mirrored = draws.flatten(0, 1)[..., None].unbind(1)
+        """Augment images (R, B, H, W) or (R, B, 3, H, W) of any dtype, each with draws of its own."""
+        draws = torch.stack([self._draw(images.shape[1], g) for g in self.generators])
+        top, left, mirrored = draws.to(images.device).flatten(0, 1)[..., None].unbind(1)
         rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])
         columns = torch.where(mirrored == 1, columns.flip(0), columns)
         padded = pad(images.flatten(0, 1), (self.PADDING,) * 4)
         each = torch.arange(len(padded), device=images.device)[:, None, None]
-        found = padded[
-            each, ..., (top + rows)[:, :, None], (left + columns)[:, None, :]
-        ]  # channels come out last
-        found = found.movedim(-1, 1).contiguous() if found.dim() == 4 else found
+        found = padded[each, ..., (top + rows)[:, :, None], (left + columns)[:, None, :]]
+        if found.dim() == 4:  # indexing puts the channels last
+            found = found.movedim(-1, 1).contiguous()
         return found.unflatten(0, images.shape[:2])
 
     def _draw(self, count: int, stream: torch.Generator) -> Tensor:

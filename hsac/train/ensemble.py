@@ -1,5 +1,7 @@
-"""Many seeds of one model as one program: weights in one (R, P) tensor, a leading axis for the
-runs.
+"""Many seeds of one model as one program.
+
+The weights are one (R, P) tensor with a leading axis for the runs, so every rule, inner product and
+solver is a few operations on it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,11 +19,13 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Ensemble:
     """A model's parameters laid out flat, and its forward pass over R runs.
 
-    One (R, P) tensor instead of a dict: every rule, inner product and solver is then a few
-    operations on it.
+    Attributes:
+        model: The model.
+        shapes: Shapes of the parameter tensors by name, in the order in which they are laid out.
+        device: Where the weights are.
     """
 
     model: Any
@@ -31,15 +35,21 @@ class Bundle:
     @classmethod
     def start(
         cls, model: Any, seeds: Sequence[int], device: torch.device
-    ) -> tuple["Bundle", Tensor]:
-        """The layout and the start weights (R, P), drawn per seed on the CPU so that every device
-        starts alike.
+    ) -> tuple["Ensemble", Tensor]:
+        """Lay out a model and draw its start weights.
+
+        Args:
+            model: The model.
+            seeds: The seeds of the R runs.
+            device: Where the weights go. They are drawn on the CPU, so every device starts alike.
+
+        Returns:
+            The ensemble and the start weights (R, P).
         """
         drawn = [model.init(generator(seed, "weights")) for seed in seeds]
         flat = torch.stack([torch.cat([p.flatten() for p in params.values()]) for params in drawn])
-        return cls(model, {k: p.shape for k, p in drawn[0].items()}, device), flat.to(
-            device, model.dtype
-        )
+        shapes = {name: p.shape for name, p in drawn[0].items()}
+        return cls(model, shapes, device), flat.to(device, model.dtype)
 
     @property
     def vmapped(self) -> bool:
@@ -48,8 +58,9 @@ class Bundle:
 
     @property
     def points(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Where w holds points of the ball: start, end, dimension, and the column of their ball's
-        curvature.
+        """Where w holds points of the ball.
+
+        Of each: start, end, dimension, and the column of their ball's curvature.
         """
         head = getattr(self.model, "classifier", None)
         names = () if head is None else head.points
@@ -67,11 +78,16 @@ class Bundle:
         return tuple(shape.numel() for shape in self.shapes.values())
 
     def unflatten(self, w: Tensor) -> Params:
-        """One run's weights (P,) -> named parameters."""
-        parts = w.split(self.sizes)
-        return {
-            k: part.view(shape) for (k, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        """Take one run's weights apart.
+
+        Args:
+            w: Weights (P,).
+
+        Returns:
+            The parameters by name, as views.
+        """
+        named = zip(self.shapes.items(), w.split(self.sizes), strict=True)
+        return {name: part.view(shape) for (name, shape), part in named}
 
     def call(
         self,
@@ -82,13 +98,21 @@ class Bundle:
         shared: bool = False,
         state: State | None = None,
     ) -> Any:
-        """`forward` or `embed` of R runs: w (R, P), c (R, C), x with a leading R (or one for all,
-        `shared`).
+        """Call a method of the model for all R runs.
 
-        `state`: what else a run's pass takes, by name with a leading R. In evaluation of a model
-        that normalises by batch, what `statistics` gave for the same w and c; without it the batch
-        at hand is used, a pure function of weights and batch, which is what training
-        differentiates. In training with dropout, the batch's masks.
+        Args:
+            method: `forward`, `embed`, or another method with their arguments.
+            w: Weights (R, P).
+            c: Curvatures (R, C).
+            x: Input with a leading R.
+            shared: One input without a leading R is for all runs.
+            state: What else a run's pass takes, by name with a leading R. In evaluation of a model
+                that normalises by batch, what `statistics` gave for the same w and c. Without it
+                the batch at hand is used, a pure function of weights and batch, which is what
+                training differentiates. In training with dropout, the batch's masks.
+
+        Returns:
+            What the method gives, each tensor with a leading R.
         """
 
         def one(w: Tensor, c: Tensor, x: Any, state: State | None) -> Any:
@@ -98,15 +122,24 @@ class Bundle:
         if self.vmapped:
             dims = (0, 0, None if shared else 0, None if state is None else 0)
             return torch.func.vmap(one, in_dims=dims)(w, c, x, state)
-        own = [state and {name: values[i] for name, values in state.items()} for i in range(len(w))]
-        runs = [one(w[i], c[i], x if shared else x[i], own[i]) for i in range(len(w))]
+        runs = []
+        for i in range(len(w)):
+            own = state and {name: values[i] for name, values in state.items()}
+            runs.append(one(w[i], c[i], x if shared else x[i], own))
         if isinstance(runs[0], dict):
             return {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
         return torch.stack(runs)
 
     def statistics(self, w: Tensor, c: Tensor, batches: Iterable[Tensor]) -> State | None:
-        """The model's statistics of each run, their mean over batches that all runs share; None for
-        a model that has none, and then no batch is made.
+        """Compute the model's batch statistics of each run, as their mean over batches.
+
+        Args:
+            w: Weights (R, P).
+            c: Curvatures (R, C).
+            batches: Batches that all runs share. None is made where the model has no statistics.
+
+        Returns:
+            The statistics by name with a leading R. None for a model that has none.
         """
         if not hasattr(self.model, "statistics"):
             return None

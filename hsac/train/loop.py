@@ -14,48 +14,115 @@ from hsac.ball import Transform
 from hsac.hypergradient.operator import Loss, norm
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
-from hsac.train.ensemble import Bundle
-from hsac.train.tasks import Metrics, Outputs, Task, plain_loss
+from hsac.train.ensemble import Ensemble
+from hsac.train.tasks.types import Metrics, Outputs, Task, plain_loss
 
-SLICE = torch.linspace(-1, 1, 21)
+SLICE = torch.linspace(-1, 1, 21)  # of the landscape: multiples of a direction
+QUANTITIES = ("loss", "weights", "curvature")  # that may diverge, in the order they are named in
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and how: epochs, weight decay, learning-rate schedule, number of evaluations, the
-    measured scope.
+class Schedule:
+    """How long and at which rates to train, and when and how to measure.
 
-    `rate` is a factor on the learning rate, beside the schedule's.
+    Attributes:
+        epochs: Epochs of training.
+        weight_decay: Factor of |w|²/2 in the objective.
+        kind: How the learning rate changes: `constant`, `cosine` or `warmup_steps`.
+        evaluations: Evaluations, evenly spread; the last is at the end.
+        radius: Radius of the scope that sharpness is measured in.
+        ascent_steps: Steps of the ascent that finds the worst point of the scope.
+        rate: A factor on the learning rate beside the schedule's.
     """
 
     epochs: int
     weight_decay: float
-    schedule: str
+    kind: str
     evaluations: int
     radius: float
     ascent_steps: int
     rate: float = 1.0
 
     def factor(self, step: int, total: int) -> float:
-        """The factor on the learning rate at a step.
+        """Compute the factor on the learning rate at a step.
 
         `warmup_steps` is the recipe of Cao et al. (NeurIPS 2019) in shares of training (there 5,
         160 and 180 of 200 epochs): a linear rise over the first 2.5 %, 0.01 from 80 % on, 0.0001
         from 90 % on.
+
+        Args:
+            step: The step, from 0.
+            total: Steps of the whole training.
+
+        Returns:
+            The factor, from 0.
         """
-        if self.schedule == "cosine":
+        if self.kind == "cosine":
             return self.rate * (0.5 * (1 + math.cos(math.pi * step / total)))
-        if self.schedule == "warmup_steps":
+        if self.kind == "warmup_steps":
             done = step / total
             rising = min(1.0, (step + 1) / (0.025 * total))
             return self.rate * rising * (1.0 if done < 0.8 else 0.01 if done < 0.9 else 0.0001)
         return self.rate
 
+    def evaluated(self, total: int) -> set[int]:
+        """Compute after which steps to evaluate.
+
+        Args:
+            total: Steps of the whole training.
+
+        Returns:
+            Numbers of steps done, from 1 to `total`.
+        """
+        return {round(total * (i + 1) / self.evaluations) for i in range(self.evaluations)}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell and its seeds made ready for training.
+
+    Attributes:
+        task: The task, with its streams at their start.
+        model: The model.
+        ensemble: The model for R runs.
+        weight_rule: The rule for the weights.
+        curvature_rule: The rule for the curvature.
+        transform: From θ to curvatures. None is flat space.
+        schedule: How long and how to train.
+        w: Start weights (R, P).
+        theta: Start θ (R, C).
+    """
+
+    task: Any
+    model: Any
+    ensemble: Ensemble
+    weight_rule: WeightRule
+    curvature_rule: CurvatureRule
+    transform: Transform | None
+    schedule: Schedule
+    w: Tensor
+    theta: Tensor
+
 
 @dataclass
 class Outcome:
-    """What training R runs gave: final w, θ and c, evaluations, hsac's log, first bad step and
-    quantity, cost.
+    """What training R runs gave.
+
+    Attributes:
+        w: Final weights (R, P).
+        theta: Final θ (R, C).
+        c: Final curvatures (R, one a name of the model's).
+        steps: The steps after which there was an evaluation.
+        curvature: The curvatures at each of these.
+        sharpness: The sharpness (R,) at each of these.
+        metrics: The task's metrics at each of these.
+        outer: Step and log of each of the curvature rule's moves.
+        landscape: Cross-entropy along each direction, at the multiples in `SLICE`.
+        bad: The first step (R,) at which each quantity was not finite, -1 where it always was.
+        total: Steps of training.
+        gradients: Gradients taken of one run.
+        products: Hessian products taken of one run.
+        held_out_batches: Batches of the validation part that training drew.
     """
 
     w: Tensor
@@ -75,46 +142,70 @@ class Outcome:
 
 
 class TimeLimitError(Exception):
-    """Training took longer than it may; the message says after which step."""
+    """Training took longer than it may. The message says after which step."""
 
 
-class Problem:
-    """The bi-level problem at hand: losses as functions of (w, θ), and the cost of what was asked.
+class BilevelLosses:
+    """The losses of both levels as functions of (w, θ), and the cost of what was asked of them.
 
-    The training loss may remember each training row and know how far training is, `progress` in [0,
-    1]: both are constants to every loss taken in a step.
+    The training loss may remember each training row and know how far training is. Both are
+    constants to every loss taken in a step.
+
+    Attributes:
+        memory: What the training loss remembers of each row, (R, n, ...) by name.
+        progress: How far training is, in [0, 1].
+        gradients: Gradients taken of one run, in training batches.
+        held_out_batches: Batches drawn of the validation part.
     """
 
     def __init__(
         self,
         task: Task,
-        bundle: Bundle,
+        ensemble: Ensemble,
         tau: Callable[[Tensor], Tensor],
         weight_decay: float,
         runs: int,
     ) -> None:
-        self.task, self.bundle, self.tau, self.weight_decay = task, bundle, tau, weight_decay
+        """Start the count at 0 and the memory empty.
+
+        Args:
+            task: The task.
+            ensemble: The network.
+            tau: From θ (R, C) to the model's curvatures.
+            weight_decay: Factor of |w|²/2 in the objective.
+            runs: Number of runs R.
+        """
+        self.task, self.ensemble, self.tau, self.weight_decay = task, ensemble, tau, weight_decay
         self.memory, self.progress = task.trained.init(runs), 0.0
         self.gradients = self.held_out_batches = 0
 
     def loss(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
-        """The training loss on a batch. The `first` time of a training step it remembers what it
-        sees. A gradient of a batch that is `times` as large as a training batch counts as so many.
+        """Make the training loss on a batch.
+
+        Args:
+            batch: A batch of the training part.
+            first: The first time of a training step. The loss then remembers what it sees.
+            times: The batch's size in training batches. Its gradient counts as so many.
+
+        Returns:
+            The loss (w, θ) -> (R,).
         """
         unseen = first and bool(self.memory)
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
             nonlocal unseen
-            self.gradients += times * getattr(self.bundle.model, "gradients_per_pass", 1)
-            outputs = self.task.outputs(self.bundle, w, self.tau(theta), batch)
+            self._count(times)
+            outputs = self.task.outputs(self.ensemble, w, self.tau(theta), batch)
             if unseen:
                 self._remember(outputs)
                 unseen = False
-            return self.task.trained(
-                outputs.logits, outputs.labels, self._recalled(outputs), self.progress
-            )
+            recalled = self._recalled(outputs)
+            return self.task.trained(outputs.logits, outputs.labels, recalled, self.progress)
 
         return loss
+
+    def _count(self, times: int) -> None:
+        self.gradients += times * getattr(self.ensemble.model, "gradients_per_pass", 1)
 
     def _places(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         assert outputs.rows is not None  # a loss with a memory is refused where there are none
@@ -129,26 +220,59 @@ class Problem:
             self.memory[k][self._places(outputs)] = values
 
     def objective(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
-        """The lower level's objective on a batch: loss + weight decay/2·|w|²."""
+        """Make the lower level's objective on a batch: loss + weight decay/2·|w|².
+
+        Args:
+            batch: A batch of the training part.
+            first: As `loss` has it.
+            times: As `loss` has it.
+
+        Returns:
+            The objective (w, θ) -> (R,).
+        """
         loss = self.loss(batch, first, times)
         return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
 
     def draw_held_out(self, stream: str) -> Any:
-        """A batch of the validation part; counted, because its labels then take part in training."""
+        """Draw a batch of the validation part, and count it.
+
+        Args:
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            The batch.
+        """
+        # Counted because the labels of such batches take part in training.
         self.held_out_batches += 1
         return self.task.held_out(stream)
 
     def held_out(self, batch: Any) -> Loss:
-        """The loss on a batch of the validation part."""
+        """Make the loss on a batch of the validation part.
+
+        Args:
+            batch: What `draw_held_out` gave.
+
+        Returns:
+            The loss (w, θ) -> (R,).
+        """
 
         def loss(w: Tensor, theta: Tensor) -> Tensor:
-            self.gradients += getattr(self.bundle.model, "gradients_per_pass", 1)
-            return self.task.held_out_loss(self.bundle, w, self.tau(theta), batch)
+            self._count(1)
+            return self.task.held_out_loss(self.ensemble, w, self.tau(theta), batch)
 
         return loss
 
     def gradient(self, batch: Any, theta: Tensor, with_theta: bool) -> Callable[[Tensor], Gradient]:
-        """Gradient of the objective in w, and in θ if asked for, for one training step."""
+        """Make the gradient of the objective for one training step.
+
+        Args:
+            batch: The step's training batch.
+            theta: θ (R, C).
+            with_theta: Whether the gradient in θ is taken, too.
+
+        Returns:
+            The gradient as a function of w (R, P).
+        """
         objective = self.objective(batch, first=True)
 
         def gradient(w: Tensor) -> Gradient:
@@ -161,115 +285,117 @@ class Problem:
 
         return gradient
 
-    def sharpness(self, batch: Any, w: Tensor, theta: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Worst-case increase of cross-entropy in the adaptive scope (R,) and the perturbation that
-        gives it (R, P).
+    def sharpness(
+        self, batch: Any, w: Tensor, theta: Tensor, schedule: Schedule
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the worst-case increase of cross-entropy in the adaptive scope.
+
+        Args:
+            batch: The batch that it is measured on.
+            w: Weights (R, P).
+            theta: θ (R, C).
+            schedule: Radius of the scope and steps of the ascent.
+
+        Returns:
+            The increase (R,), and the perturbation (R, P) that gives it.
         """
 
         def loss_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
             point = point.detach().requires_grad_()
-            value = plain_loss(self.task, self.bundle, point, self.tau(theta), batch)
+            value = plain_loss(self.task, self.ensemble, point, self.tau(theta), batch)
             return value.detach(), torch.autograd.grad(value.sum(), point)[0]
 
-        e = ascend(loss_and_gradient, w, scope_scale(w, "adaptive"), plan.radius, plan.ascent_steps)
+        scale = scope_scale(w, "adaptive")
+        e = ascend(loss_and_gradient, w, scale, schedule.radius, schedule.ascent_steps)
         with torch.no_grad():
-            at = [
-                plain_loss(self.task, self.bundle, point, self.tau(theta), batch)
-                for point in (w + e, w)
-            ]
-        return at[0] - at[1], e
+            c = self.tau(theta)
+            above, at = (
+                plain_loss(self.task, self.ensemble, point, c, batch) for point in (w + e, w)
+            )
+        return above - at, e
 
 
-def train(
-    task: Task,
-    bundle: Bundle,
-    w: Tensor,
-    theta: Tensor,
-    weight_rule: WeightRule,
-    curvature_rule: CurvatureRule,
-    transform: Transform | None,
-    plan: Plan,
-    normal: Callable[[str], Tensor],
-    deadline: float = math.inf,
-) -> Outcome:
-    """Train R runs from w (R, P) and θ (R, C) to the end of the plan; a run that diverges does not
-    stop the others.
+def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = math.inf) -> Outcome:
+    """Train R runs from their start to the end of the schedule.
 
-    `transform` None is flat space; `normal(purpose)` draws standard normals of w's shape.
-    Divergence is noted with its first step and quantity (loss, weights, curvature). Raises
-    TimeLimitError when a step would begin after `deadline` (on the clock of `time.perf_counter`,
-    s).
+    A run that diverges does not stop the others. Its first step and quantity that are not finite
+    are noted.
+
+    Args:
+        made: What trains.
+        normal: Draws standard normals of w's shape, by purpose.
+        deadline: The time when the last step may begin, on the clock of `time.perf_counter` (s).
+
+    Returns:
+        What came of it.
+
+    Raises:
+        TimeLimitError: A step would begin after the deadline.
     """
-
-    going = Training(task, bundle, w, theta, weight_rule, curvature_rule, transform, plan, normal)
-    problem, total = going.problem, going.total
-    when = {round(total * (i + 1) / plan.evaluations) for i in range(plan.evaluations)}
-    never = torch.full((len(w),), -1, device=w.device)
-    bad = {name: never.clone() for name in ("loss", "weights", "curvature")}
-    out = Outcome(w, theta, going.c, bad=bad, total=total)
-    probe = task.probe()
+    trainer = Trainer(made, normal)
+    losses, total = trainer.losses, trainer.total
+    evaluated = made.schedule.evaluated(total)
+    never = torch.full((len(made.w),), -1, device=made.w.device)
+    bad = {name: never.clone() for name in QUANTITIES}
+    out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=total)
+    probe = made.task.probe()
 
     for index in range(total):
         if time.perf_counter() > deadline:
             raise TimeLimitError(f"stopped after step {index} of {total}")
-        at, log = going.step(index)
-        for name, value in (
-            ("loss", at.loss[:, None]),
-            ("weights", going.w),
-            ("curvature", going.theta),
-        ):
+        at, log = trainer.step(index)
+        moved = (at.loss[:, None], trainer.w, trainer.theta)
+        for name, value in zip(QUANTITIES, moved, strict=True):
             fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
             out.bad[name] = torch.where(fault, index + 1, out.bad[name])
         if log:
             out.outer.append((index + 1, log))
-        if index + 1 in when:
+        if index + 1 in evaluated:
             with torch.no_grad():
-                out.metrics.append(task.evaluate(bundle, going.w, going.c))
+                out.metrics.append(made.task.evaluate(made.ensemble, trainer.w, trainer.c))
             out.steps.append(index + 1)
-            out.curvature.append(going.c)
-            out.sharpness.append(problem.sharpness(probe, going.w, going.theta, plan)[0])
-    out.w, out.theta, out.c, out.gradients = going.w, going.theta, going.c, problem.gradients
-    out.products = int(
-        sum(log["products"][0] for _, log in out.outer)
-    )  # once, as a GPU is waited for
-    out.held_out_batches = problem.held_out_batches
-    out.landscape = _slices(problem, probe, out.w, out.theta, normal("landscape"), plan)
+            out.curvature.append(trainer.c)
+            sharpness, _ = losses.sharpness(probe, trainer.w, trainer.theta, made.schedule)
+            out.sharpness.append(sharpness)
+    out.w, out.theta, out.c, out.gradients = trainer.w, trainer.theta, trainer.c, losses.gradients
+    # Summed here and not step by step, as each number that is read makes the host wait for a GPU.
+    out.products = int(sum(log["products"][0] for _, log in out.outer))
+    out.held_out_batches = losses.held_out_batches
+    out.landscape = _slices(losses, probe, out, normal("landscape"), made.schedule)
     return out
 
 
-class Training:
-    """R runs on their way: weights w (R, P), θ (R, C) and the rules' states, moved a step at a
-    time.
+class Trainer:
+    """R runs on their way, moved a step at a time.
+
+    Attributes:
+        w: Weights (R, P).
+        theta: θ (R, C).
+        losses: The losses of both levels, and their cost so far.
+        total: Steps of the whole training.
+        weight_state: The weight rule's state.
+        curvature_state: The curvature rule's state.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        bundle: Bundle,
-        w: Tensor,
-        theta: Tensor,
-        weight_rule: WeightRule,
-        curvature_rule: CurvatureRule,
-        transform: Transform | None,
-        plan: Plan,
-        normal: Callable[[str], Tensor],
-    ) -> None:
-        self.w, self.theta, self.weight_rule, self.curvature_rule = (
-            w,
-            theta,
-            weight_rule,
-            curvature_rule,
-        )
-        self.transform, self.plan, self.normal = transform, plan, normal
-        self.problem = Problem(task, bundle, self._tau, plan.weight_decay, len(w))
-        self.total = plan.epochs * task.steps_per_epoch
-        self.weight_state, self.curvature_state = weight_rule.init(w), curvature_rule.init(theta)
+    def __init__(self, made: Prepared, normal: Callable[[str], Tensor]) -> None:
+        """Start a training.
+
+        Args:
+            made: What trains.
+            normal: Draws standard normals of w's shape, by purpose.
+        """
+        self.made, self.normal, self.w, self.theta = made, normal, made.w, made.theta
+        weight_decay = made.schedule.weight_decay
+        self.losses = BilevelLosses(made.task, made.ensemble, self._tau, weight_decay, len(made.w))
+        self.total = made.schedule.epochs * made.task.steps_per_epoch
+        self.weight_state = made.weight_rule.init(made.w)
+        self.curvature_state = made.curvature_rule.init(made.theta)
 
     def _tau(self, theta: Tensor) -> Tensor:
-        names = len(self.problem.bundle.model.curvature_names)
-        return (
-            torch.zeros_like(theta) if self.transform is None else self.transform(theta)
-        ).expand(-1, names)
+        """The model's curvatures: a column a name, where all share one it is repeated."""
+        transform, names = self.made.transform, self.made.ensemble.model.curvature_names
+        c = torch.zeros_like(theta) if transform is None else transform(theta)
+        return c.expand(-1, len(names))
 
     @property
     def c(self) -> Tensor:
@@ -277,90 +403,159 @@ class Training:
         return self._tau(self.theta).detach()
 
     def step(self, index: int) -> tuple[Gradient, dict[str, Tensor]]:
-        """Step `index` from 0: the gradient that the weights moved by, and the curvature rule's
-        log.
+        """Train one step.
+
+        Args:
+            index: The step, from 0.
+
+        Returns:
+            The gradient that the weights moved by, and the curvature rule's log.
         """
-        problem, transform = self.problem, self.transform
-        problem.progress = index / self.total
-        gradient = problem.gradient(
-            problem.task.batch("batches"), self.theta, self.curvature_rule.needs_gradient
-        )
-        rate = self.plan.factor(index, self.total)
-        self.w, self.weight_state, at = self.weight_rule.update(
+        made, losses = self.made, self.losses
+        losses.progress = index / self.total
+        batch = made.task.batch("batches")
+        gradient = losses.gradient(batch, self.theta, made.curvature_rule.needs_gradient)
+        rate = made.schedule.factor(index, self.total)
+        self.w, self.weight_state, at = made.weight_rule.update(
             self.w, self.weight_state, gradient, rate
         )
-        fresh = _Fresh(problem, self.w, self.theta)
-        step = Step(
-            index, self.total, self.w, at, fresh.loss, fresh.objective, fresh.adversary, lambda: self.normal("upper"),
-            problem.bundle.sizes, fresh.held_out, fresh.features,
-            torch.zeros_like if transform is None else transform.to_theta, problem.task.examples, problem.task.batches,
-        )  # fmt: skip
-        theta, self.curvature_state, log = self.curvature_rule.update(
-            self.theta, self.curvature_state, step
+        theta, self.curvature_state, log = made.curvature_rule.update(
+            self.theta, self.curvature_state, self._seen(index, at)
         )
-        self.theta = theta if transform is None else transform.clamp(theta)
+        self.theta = theta if made.transform is None else made.transform.clamp(theta)
         return at, log
 
-
-class _Fresh:
-    """What a step draws when a curvature rule first asks for it: a training or validation batch a
-    purpose.
-    """
-
-    def __init__(self, problem: Problem, w: Tensor, theta: Tensor) -> None:
-        self.problem, self.w, self.theta = problem, w, theta
-        self.batch = cache(lambda purpose, times: problem.task.batch(purpose, times))
-        self.held_out_batch = cache(problem.draw_held_out)
-
-    def loss(self, times: int = 1) -> Loss:
-        return self.problem.loss(self.batch("upper", times), times=times)
-
-    def objective(self, times: int = 1, shared: bool = False) -> Loss:
-        return self.problem.objective(
-            self.batch("upper" if shared else "lower", times), times=times
+    def _seen(self, index: int, at: Gradient) -> Step:
+        """The step as the curvature rule sees it, after the weights moved."""
+        made, drawn = self.made, StepBatches(self.losses, self.w, self.theta)
+        return Step(
+            index=index,
+            total=self.total,
+            w=self.w,
+            gradient=at,
+            upper=drawn.loss,
+            lower=drawn.objective,
+            adversary=drawn.adversary,
+            normal=lambda: self.normal("upper"),
+            layers=made.ensemble.sizes,
+            held_out=drawn.held_out,
+            features=drawn.features,
+            to_theta=torch.zeros_like if made.transform is None else made.transform.to_theta,
+            examples=made.task.examples,
+            batches=made.task.batches,
         )
 
+
+class StepBatches:
+    """What a step draws when a curvature rule first asks for it.
+
+    There is one training or validation batch a purpose, the same all through the step.
+    """
+
+    def __init__(self, losses: BilevelLosses, w: Tensor, theta: Tensor) -> None:
+        """Draw nothing yet.
+
+        Args:
+            losses: The losses, whose task draws.
+            w: Weights (R, P) at which features are taken.
+            theta: θ (R, C) at which features are taken.
+        """
+        self.losses, self.w, self.theta = losses, w, theta
+        self.batch = cache(lambda purpose, times: losses.task.batch(purpose, times))
+        self.held_out_batch = cache(losses.draw_held_out)
+
+    def loss(self, times: int = 1) -> Loss:
+        """Draw the upper level's loss.
+
+        Args:
+            times: The size of the sample, in training batches.
+
+        Returns:
+            The loss (w, θ) -> (R,).
+        """
+        return self.losses.loss(self.batch("upper", times), times=times)
+
+    def objective(self, times: int = 1, shared: bool = False) -> Loss:
+        """Draw the lower level's objective.
+
+        Args:
+            times: The size of the sample, in training batches.
+            shared: Whether the sample is the upper level's.
+
+        Returns:
+            The objective (w, θ) -> (R,).
+        """
+        batch = self.batch("upper" if shared else "lower", times)
+        return self.losses.objective(batch, times=times)
+
     def adversary(self, times: int = 1) -> Loss:
-        return self.problem.loss(self.batch("adversary", times), times=times)
+        """Draw the loss that an adversary is found on.
+
+        Args:
+            times: The size of the sample, in training batches.
+
+        Returns:
+            The loss (w, θ) -> (R,).
+        """
+        return self.losses.loss(self.batch("adversary", times), times=times)
 
     def held_out(self, stream: str = "held_out") -> Loss:
-        return self.problem.held_out(self.held_out_batch(stream))
+        """Draw a loss on the validation part.
+
+        Args:
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            The loss (w, θ) -> (R,).
+        """
+        return self.losses.held_out(self.held_out_batch(stream))
 
     def features(self) -> Tensor:
+        """Compute tangent features (R, N, d) of a training batch that is fresh at each call."""
         with torch.no_grad():
-            return self.problem.task.features(
-                self.problem.bundle, self.w, self.problem.tau(self.theta)
-            )
+            c = self.losses.tau(self.theta)
+            return self.losses.task.features(self.losses.ensemble, self.w, c)
 
 
 def _slices(
-    problem: Problem, batch: Any, w: Tensor, theta: Tensor, direction: Tensor, plan: Plan
+    losses: BilevelLosses, batch: Any, out: Outcome, direction: Tensor, schedule: Schedule
 ) -> dict[str, list[Tensor]]:
-    """Cross-entropy at w + αd, α in SLICE: d filter-normalised random (Li et al., NeurIPS 2018),
-    and worst-case in the scope.
+    """Cross-entropy at w + αd, α in SLICE.
+
+    One d is filter-normalised random (Li et al., NeurIPS 2018), one the worst case in the scope.
     """
     directions = {
-        "random": filter_normalised(problem.bundle, direction, w),
-        "worst": problem.sharpness(batch, w, theta, plan)[1],
+        "random": filter_normalised(losses.ensemble, direction, out.w),
+        "worst": losses.sharpness(batch, out.w, out.theta, schedule)[1],
     }
+    found: dict[str, list[Tensor]] = {name: [] for name in directions}
     with torch.no_grad():
-        c = problem.tau(theta)
-        return {
-            name: [
-                plain_loss(problem.task, problem.bundle, w + float(alpha) * d, c, batch)
-                for alpha in SLICE
-            ]
-            for name, d in directions.items()
-        }
+        c = losses.tau(out.theta)
+        for name, d in directions.items():
+            for alpha in SLICE:
+                at = out.w + float(alpha) * d
+                found[name].append(plain_loss(losses.task, losses.ensemble, at, c, batch))
+    return found
 
 
-def filter_normalised(bundle: Bundle, direction: Tensor, w: Tensor) -> Tensor:
-    """Scale each filter (row of a weight tensor; a whole vector) of the direction to the weights'
-    norm: (R, P).
+def filter_normalised(ensemble: Ensemble, direction: Tensor, w: Tensor) -> Tensor:
+    """Scale each filter of a direction to the norm of the weights' (Li et al., NeurIPS 2018).
+
+    A filter is a row of a weight tensor, or a whole vector.
+
+    Args:
+        ensemble: The layout of the weights.
+        direction: The direction (R, P).
+        w: Weights (R, P).
+
+    Returns:
+        The scaled direction (R, P).
     """
     runs = []
     for d, weights in zip(direction, w, strict=True):
-        pairs = zip(bundle.unflatten(d).values(), bundle.unflatten(weights).values(), strict=True)
+        pairs = zip(
+            ensemble.unflatten(d).values(), ensemble.unflatten(weights).values(), strict=True
+        )
         parts = []
         for a, b in pairs:
             rows = (len(a), -1) if a.dim() > 1 else (1, -1)

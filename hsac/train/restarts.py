@@ -1,7 +1,7 @@
 """Searching rules: one run is several trainings, of which one is chosen and all are counted."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,20 +12,41 @@ from hsac.rules.types import SearchingRule, Trial
 from hsac.train.seeds import generator
 
 Record = dict[str, Any]
-Training = tuple[Record, np.ndarray, Trial]
 SUMMED = ("steps", "gradients", "products", "held_out_batches", "seconds")
 HALVINGS = 40
 
 
-def tempered_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """min_a of the weighted mean cross-entropy of e^a times the logits: (R, N, K), (N,), (N,) ->
-    (R,) nats.
+class TriedRun(NamedTuple):
+    """One finished training of a search, for one run.
 
-    The loss is convex in e^a, so a is found by bisection of its derivative, between -10 and 10;
-    that is U(a) to rounding. Infinite for logits that are not finite.
+    Attributes:
+        record: The run's record.
+        weights: Its final weights (P,).
+        trial: What the searching rule is told of it.
+    """
+
+    record: Record
+    weights: np.ndarray
+    trial: Trial
+
+
+def tempered_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Compute min_a of the weighted mean cross-entropy of e^a times the logits.
+
+    The loss is convex in e^a, so a is found by bisection of its derivative, between -10 and 10.
+    That is U(a) to rounding.
+
+    Args:
+        logits: Logits (R, N, K).
+        labels: Labels (N,).
+        weights: Weights of the rows (N,).
+
+    Returns:
+        The loss (R,) in nats. Infinite for logits that are not finite.
     """
     logits, weights = logits.double(), weights.double() / weights.double().sum()
-    true = logits.gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
+    place = labels.expand(logits.shape[:-1])[..., None]
+    true = logits.gather(-1, place).squeeze(-1)
     low, high = logits.new_full((len(logits),), -10.0), logits.new_full((len(logits),), 10.0)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -33,9 +54,7 @@ def tempered_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         rises = (((p * logits).sum(-1) - true) * weights).sum(-1) > 0
         low, high = torch.where(rises, low, middle), torch.where(rises, middle, high)
     scaled = ((low + high) / 2).exp()[:, None, None] * logits
-    nll = scaled.logsumexp(-1) - scaled.gather(
-        -1, labels.expand(logits.shape[:-1])[..., None]
-    ).squeeze(-1)
+    nll = scaled.logsumexp(-1) - scaled.gather(-1, place).squeeze(-1)
     return (nll * weights).sum(-1).nan_to_num(torch.inf, torch.inf, torch.inf)
 
 
@@ -44,56 +63,68 @@ def search(
     seeds: Sequence[int],
     start: Tensor,
     transform: Transform,
-    train: Callable[[list[int], Tensor], list[Training]],
+    train: Callable[[list[int], Tensor], list[TriedRun]],
 ) -> list[tuple[Record, np.ndarray]]:
-    """The chosen training of every seed, its record with what was tried and the cost of all, and
-    its weights.
+    """Search for each seed, and choose one of its trainings.
 
-    `start` (R, C) is every run's θ; `train` trains some of the seeds together from given θ (runs,
-    C). A run whose search is over is not trained on with the others.
+    A run whose search is over is not trained on with the others.
+
+    Args:
+        rule: Proposes and scores trainings.
+        seeds: The seeds of the R runs.
+        start: Every run's θ (R, C).
+        transform: From θ to curvatures.
+        train: Trains some of the seeds together from given θ (runs, C).
+
+    Returns:
+        Of every seed the record of the chosen training, with what was tried and the cost of all,
+        and its weights.
     """
     streams = {seed: generator(seed, "search") for seed in seeds}
+    place = {seed: start[i] for i, seed in enumerate(seeds)}
     tried: dict[int, list[Trial]] = {seed: [] for seed in seeds}
     records: dict[int, list[Record]] = {seed: [] for seed in seeds}
-    best: dict[
-        int, tuple[int, np.ndarray]
-    ] = {}  # only the best training's weights are kept: models can be large
+    # Only the best training's weights are kept, as models can be large.
+    best: dict[int, tuple[int, np.ndarray]] = {}
     waiting = list(seeds)
     while waiting:
-        place = {seed: start[i] for i, seed in enumerate(seeds)}
         proposed = {s: rule.propose(place[s], tried[s], transform, streams[s]) for s in waiting}
         asked = {seed: theta for seed, theta in proposed.items() if theta is not None}
         waiting = list(asked)
         if not waiting:
             break
-        for seed, (record, weights, trial) in zip(
-            waiting, train(waiting, torch.stack([*asked.values()])), strict=True
-        ):
-            tried[seed].append(trial)
-            records[seed].append(record)
-            if seed not in best or rule.score(trial) > rule.score(tried[seed][best[seed][0]]):
-                best[seed] = len(tried[seed]) - 1, weights
+        found = train(waiting, torch.stack([*asked.values()]))
+        for seed, run in zip(waiting, found, strict=True):
+            tried[seed].append(run.trial)
+            records[seed].append(run.record)
+            leader = tried[seed][best[seed][0]] if seed in best else None
+            if leader is None or rule.score(run.trial) > rule.score(leader):
+                best[seed] = len(tried[seed]) - 1, run.weights
     return [(_chosen(records[s], tried[s], best[s][0], list(seeds)), best[s][1]) for s in seeds]
 
 
 def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[int]) -> Record:
-    selected = [(record["metrics"] or {}).get("selected") or {} for record in records]
+    """The record of the chosen training, with what was tried and the cost of all."""
+    # Whoever trains without a meter has no seconds and no memory to add up.
+    cost = {key: sum(one[key] for one in records) for key in SUMMED if key in records[0]}
+    if "peak_memory_mib" in records[0]:
+        cost["peak_memory_mib"] = max(record["peak_memory_mib"] for record in records)
+    trials = [_told(record, trial) for record, trial in zip(records, tried, strict=True)]
     return records[best] | {
-        **{key: sum(record[key] for record in records) for key in SUMMED},
-        "peak_memory_mib": max(record["peak_memory_mib"] for record in records),
+        **cost,
         "together": seeds,
         "tried": len(records),
-        "search": {
-            "chosen": best,
-            "tried": [
-                {
-                    "curvature": record["curvature"]["final"],
-                    "status": record["status"],
-                    "validation_accuracy": metrics.get("validation_accuracy"),
-                    "validation_nll": metrics.get("validation_nll"),
-                    "tempered_nll": trial.tempered if np.isfinite(trial.tempered) else None,
-                }
-                for record, metrics, trial in zip(records, selected, tried, strict=True)
-            ],
-        },
+        "search": {"chosen": best, "tried": trials},
+    }
+
+
+def _told(record: Record, trial: Trial) -> Record:
+    """What the chosen training's record says of one that was tried."""
+    selected = (record["metrics"] or {}).get("selected") or {}
+    return {
+        "curvature": record["curvature"]["final"],
+        "status": record["status"],
+        "validation_accuracy": selected.get("validation_accuracy"),
+        "validation_nll": selected.get("validation_nll"),
+        "tempered_nll": trial.tempered if np.isfinite(trial.tempered) else None,
     }

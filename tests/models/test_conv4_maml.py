@@ -1,20 +1,21 @@
 """MAML: its inner loop written out by hand, symmetries, derivatives, evaluation; that it learns."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from hsac import config
-from hsac.data.store import Images
 from hsac.errors import InputError
 from hsac.models.conv4_maml import Conv4Maml
+from hsac.ops.runner import train_seeds
 from hsac.parts import build
-from hsac.train import tasks
-from hsac.train.ensemble import Bundle
-from hsac.train.run import prepare, train_seeds
-from hsac.train.tasks import EpisodeTask
+from hsac.train.ensemble import Ensemble
+from hsac.train.inputs import load_inputs
+from hsac.train.setup import prepare
+from hsac.train.tasks import episodes as episodes_module
+from hsac.train.tasks.episodes import EpisodeTask
+from hsac.train.tasks.metrics import answers, mean
 
 F64 = torch.float64
 WAY, SHOT, QUERY = 3, 2, 4
@@ -61,7 +62,8 @@ def by_hand(params, episode, steps, rate, first_order):
 
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("inputs", [(16, 16), (3, 16, 16)])
-def test_is_the_inner_loop_written_out(inputs, first_order):
+def test_equals_the_inner_loop_written_out(inputs, first_order):
+    """Is the inner loop written out."""
     model, params, x = made(inputs, steps=3, first_order=first_order)
     params = {k: p.requires_grad_() for k, p in params.items()}
     found = model.forward(params, NO_C, x)
@@ -75,7 +77,8 @@ def test_is_the_inner_loop_written_out(inputs, first_order):
     torch.testing.assert_close(*slopes, rtol=1e-8, atol=1e-10)
 
 
-def test_orders_and_no_autograd_give_the_same_logits_and_leave_the_weights_alone():
+def test_orders_give_same_logits():
+    """Both orders, and no autograd, give the same logits and leave the weights alone."""
     (model, params, x), first = made(), made(first_order=True)[0]
     before = {k: p.clone() for k, p in params.items()}
     given = {k: p.requires_grad_() for k, p in params.items()}
@@ -125,7 +128,8 @@ def test_gradient_is_that_of_finite_differences():
         assert (slope @ d).item() == pytest.approx(want.item(), rel=1e-4)
 
 
-def test_a_query_that_repeats_its_support_is_recognised():
+def test_repeated_support_is_recognised():
+    """A query that repeats its support is recognised."""
     model, params, x = made(steps=150)
     x = x[:, :, :1].expand(-1, -1, SHOT + QUERY, -1, -1)
     found = model.forward(params, NO_C, x).argmax(-1)
@@ -156,43 +160,42 @@ def test_bad_parameters(parameters, key):
 
 
 @pytest.fixture
-def episodes(monkeypatch):
+def episodes():
     """Seven episodes a part of 60 images of side 16."""
     g = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (60, 16, 16), generator=g, dtype=torch.uint8).numpy()
-    found = Images(image, np.arange(60), np.zeros(60), np.arange(60), ("a",), "0")
-    monkeypatch.setattr(tasks, "load_images", lambda name, root: found)
     parts = ("train", "validation", "test")
     drawn = {
         part: torch.randint(0, 60, (7, WAY, SHOT + QUERY), generator=g).tolist() for part in parts
     }
-    variant = {"name": "e", "data_sha256": "0", "episodes": drawn, "shot": SHOT, "query": QUERY}
-    return EpisodeTask("colour", variant, None, (0, 1), 2, torch.zeros(()))
+    variant = {"episodes": drawn, "shot": SHOT, "query": QUERY}
+    return EpisodeTask({"image": image}, variant, (0, 1), 2, torch.zeros(()))
 
 
-def test_evaluation_adapts_to_each_episode_some_at_a_time(episodes, monkeypatch):
+def test_evaluation_adapts_to_each_episode(episodes, monkeypatch):
+    """Evaluation adapts to each episode some at a time."""
     model = made()[0]
-    bundle, w = Bundle.start(model, (0, 1), torch.device("cpu"))
+    ensemble, w = Ensemble.start(model, (0, 1), torch.device("cpu"))
     c = torch.zeros(2, 0)
     with torch.no_grad():
-        whole = episodes.evaluate(bundle, w, c)
-        logits = bundle.call(
+        whole = episodes.evaluate(ensemble, w, c)
+        logits = ensemble.call(
             "forward", w, c, episodes.pixels(episodes.episodes["test"]), shared=True
         )
-        right, nll, _ = tasks.answers(logits, episodes.answers)
-        torch.testing.assert_close(whole["test_nll"], tasks.mean(nll.flatten(1)))
+        right, nll, _ = answers(logits, episodes.answers)
+        torch.testing.assert_close(whole["test_nll"], mean(nll.flatten(1)))
         assert torch.equal(whole["test_right"], right.sum(-1))
-        held_out = episodes.held_out_logits(bundle, w, c)[0]
+        held_out = episodes.held_out_logits(ensemble, w, c)[0]
         asked: list[int] = []
         pixels = episodes.pixels
         monkeypatch.setattr(
             episodes, "pixels", lambda rows: asked.append(rows.numel()) or pixels(rows)
         )
-        monkeypatch.setattr(tasks, "CHUNK", 40)
-        torch.testing.assert_close(episodes.evaluate(bundle, w, c), whole)
-        torch.testing.assert_close(episodes.held_out_logits(bundle, w, c)[0], held_out)
+        monkeypatch.setattr(episodes_module, "CHUNK", 40)
+        torch.testing.assert_close(episodes.evaluate(ensemble, w, c), whole)
+        torch.testing.assert_close(episodes.held_out_logits(ensemble, w, c)[0], held_out)
     assert max(asked) == 36
-    assert episodes.features(bundle, w, c).shape == (2, 2 * WAY * (SHOT + QUERY), 4)
+    assert episodes.features(ensemble, w, c).shape == (2, 2 * WAY * (SHOT + QUERY), 4)
 
 
 def cell_of(settings, method):
@@ -231,4 +234,4 @@ def test_takes_no_rule_of_curvature(glyphs):
     with pytest.raises(
         InputError, match=r"adam\+hsac'; conv4_maml has no curvature, allowed is .* euclidean"
     ):
-        prepare(settings, cell_of(settings, "adam+hsac"), [0], variant, root)
+        prepare(load_inputs(settings, cell_of(settings, "adam+hsac"), variant, root), [0])

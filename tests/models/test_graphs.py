@@ -6,7 +6,7 @@ import torch
 from hsac.models.gcn import Gcn
 from hsac.models.graphs import SparseFeatures, row_shares
 from hsac.models.hgcn import Hgcn
-from hsac.train.ensemble import Bundle
+from hsac.train.ensemble import Ensemble
 
 F64 = torch.float64
 NODES, WIDTH = 7, 6
@@ -26,7 +26,8 @@ def weights(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-def test_products_and_shares_are_those_of_the_dense_matrix():
+def test_products_equal_the_dense_ones():
+    """Products and shares are those of the dense matrix."""
     x, sparse = features()
     w = weights(WIDTH, 3)
     torch.testing.assert_close(sparse @ w, x @ w)
@@ -46,12 +47,14 @@ def test_derivatives_of_every_order():
     "model", [Gcn(WIDTH, 3, "euclidean"), Hgcn(WIDTH, 3, "hyperbolic", dropout=0.5)]
 )
 def test_models_take_either(model, masked):
-    """Logits, gradients and a Hessian product of three vmapped runs, with dropout masks of their
-    own or without.
+    """Models take dense and sparse features alike.
+
+    Logits, gradients and a Hessian product of three vmapped runs, with dropout masks of their own
+    or without.
     """
     x, sparse = features()
     edges = (torch.arange(NODES), torch.arange(NODES).roll(2), weights(NODES).abs())
-    bundle, w = Bundle.start(model, (0, 1, 2), torch.device("cpu"))
+    ensemble, w = Ensemble.start(model, (0, 1, 2), torch.device("cpu"))
     w, c = w.double(), torch.full((3, len(model.curvature_names)), 0.5, dtype=F64)
     g = torch.Generator().manual_seed(4)
     shapes = (int(x.count_nonzero()),), (NODES, model.hidden)
@@ -61,7 +64,7 @@ def test_models_take_either(model, masked):
     found = []
     for given in (x, sparse):
         at = w.detach().requires_grad_()
-        logits = bundle.call(
+        logits = ensemble.call(
             "forward", at, c, (given, *edges), shared=True, state=state if masked else None
         )
         (slope,) = torch.autograd.grad(logits.log_softmax(-1)[..., 0].sum(), at, create_graph=True)

@@ -11,7 +11,7 @@ import pytest
 
 from hsac.errors import InputError
 from hsac.files import write_json
-from hsac.ops import device
+from hsac.ops import device, runner
 from hsac.ops.gpu_lease import (
     CONTEXT,
     DEFAULT_SHARE,
@@ -24,7 +24,6 @@ from hsac.ops.gpu_lease import (
     needed,
     slots,
 )
-from hsac.train import run
 
 GIB = 2**30
 POLL = 0.05
@@ -204,8 +203,8 @@ def test_what_does_not_fit_beside_others_is_tried_on_a_card_of_its_own(
         status = "ok" if found[-1] == SLOTS else "out_of_memory"
         return [({"seed": seed, "status": status, "together": seeds}, None) for seed in seeds]
 
-    monkeypatch.setattr(run, "attempt", attempt)
-    made = run._leased_attempt(
+    monkeypatch.setattr(runner, "attempt", attempt)
+    made = runner._leased_attempt(
         {"device": "auto"}, {}, [0, 1], {}, tmp_path, tmp_path / "runs/digits/sgd+hsac/hash"
     )
     assert found == [DEFAULT_SHARE, SLOTS]

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from hsac import cli, config, parts
+from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.ops import time_cells
 from hsac.ops.timings import COLUMNS, Timings, read_rows
-from hsac.train import run
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -71,7 +71,7 @@ def test_outer_steps_count_by_their_share_in_training(settings, data_folder, mon
     """
     settings["rules"]["curvature"]["hsac"] = {"period": 4, "warm_up": 0.1}
     cell = config.cell(settings, "digits", "sgd+hsac")
-    variant = run.load_variant(
+    variant = load_variant(
         time_cells._variant(settings["experiments"]["digits"], data_folder, None)
     )
     time = [0.0]
@@ -98,7 +98,7 @@ def test_outer_steps_count_by_their_share_in_training(settings, data_folder, mon
 def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, weights, gradients):
     """A clock that ticks ten a gradient."""
     cell = config.cell(settings, "digits", f"{weights}+hsac")
-    variant = run.load_variant(
+    variant = load_variant(
         time_cells._variant(settings["experiments"]["digits"], data_folder, None)
     )
     time = [0.0]

@@ -14,8 +14,8 @@ from hsac.data import build_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_array, read_json, write_array, write_json
 from hsac.ops import verify
+from hsac.ops.runner import run_bundle
 from hsac.study.record import write_index
-from hsac.train.run import run_bundle
 
 METHODS = {"digits": ["sgd+fixed@0.3", "sgd+hsac"], "disease": ["adam+hsac"]}
 

@@ -11,12 +11,12 @@ from hsac import config, layout
 from hsac.data import build_variant, write_variant
 from hsac.files import read_json, write_json
 from hsac.ops import stale, verify
+from hsac.ops.runner import run_bundle
 from hsac.ops.timings import Timings
 from hsac.report.gather import gather
 from hsac.report.tables import experiment_table
 from hsac.report.why import explain
 from hsac.study.record import read_records, write_index
-from hsac.train.run import run_bundle
 
 METHOD = "adam+temperature_search"
 

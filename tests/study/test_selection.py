@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from hsac import config, tuning
+from hsac.ops import runner
 from hsac.study.selection import WORST, run_score, validation_score
-from hsac.train import run
 from hsac.train.loop import Outcome
+from hsac.train.results import results
 
 ACCURACY = "validation_accuracy"
 
@@ -80,9 +81,11 @@ def outcome(accuracies, nlls, tests):
     ],
 )
 def test_epoch_is_chosen_by_score(accuracies, nlls, chosen):
-    task = SimpleNamespace(selected_by=ACCURACY, asked=1)
-    model = SimpleNamespace(curvature_names=("a",))
-    found = run._results(outcome(accuracies, nlls, (0.0, 0.1, 0.9)), 0, model, task)["metrics"]
+    made = SimpleNamespace(
+        task=SimpleNamespace(selected_by=ACCURACY, asked=1),
+        model=SimpleNamespace(curvature_names=("a",)),
+    )
+    found = results(made, outcome(accuracies, nlls, (0.0, 0.1, 0.9)), 0)["metrics"]
     assert found["selected"]["step"] == chosen
     assert found["oracle"]["step"] == found["last"]["step"] == 3
 
@@ -93,7 +96,7 @@ COST = dict.fromkeys(("gradients", "products", "held_out_batches", "steps", "sec
 def chosen_of_grid(*records):
     cell = {"method": "sgd+grid", "config": {"rule": {"rule": "grid"}}, "hash": "0"}
     pairs = [(str(i), one | COST | {"code": "a"}) for i, one in enumerate(records)]
-    return run._best(cell, pairs)["chosen"]
+    return runner._best(cell, pairs)["chosen"]
 
 
 def test_grid_is_chosen_by_score():

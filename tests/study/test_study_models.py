@@ -82,12 +82,12 @@ def test_copies_are_equal_and_apart():
 def test_measured_options_ignore_the_studies():
     """Trained networks are not measured again for other studies, but for another certificate."""
     keys = smoke_keys()
-    before = unchecked(keys).theory.measuring()
+    before = unchecked(keys).theory.measured_options()
     keys["theory"]["studies"] = {}
     del keys["theory"]["hypergradient"]
-    assert unchecked(keys).theory.measuring() == before
+    assert unchecked(keys).theory.measured_options() == before
     keys["theory"]["certificate"]["delta"] = 0.5
-    assert unchecked(keys).theory.measuring() != before
+    assert unchecked(keys).theory.measured_options() != before
 
 
 def test_a_variants_name_is_only_shown():

@@ -17,9 +17,11 @@ from hsac.hypergradient import HessianOperator
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.rules.curvature.hsac import SHARED, Hsac, Samples
 from hsac.theory import hypergradient_bias as study
-from hsac.train.loop import Training
-from hsac.train.run import normals, prepare
-from hsac.train.tasks import EpisodeTask
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import Trainer
+from hsac.train.seeds import normals
+from hsac.train.setup import prepare
+from hsac.train.tasks.episodes import EpisodeTask
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 METHOD = "sgd+fixed@0.3"
@@ -59,27 +61,23 @@ def variant(settings, data_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def point(settings, variant, data_folder):
     """A training stopped after a quarter of its steps, and the rows of its training part."""
-    made = prepare(
-        settings, config.cell(settings, "digits", METHOD), [0], load_variant(variant), data_folder
-    )
-    going = Training(
-        made.task, made.bundle, made.w, made.theta, made.weight_rule, made.curvature_rule, made.transform, made.plan,
-        normals([0], made.w),
-    )  # fmt: skip
+    cell = config.cell(settings, "digits", METHOD)
+    made = prepare(load_inputs(settings, cell, load_variant(variant), data_folder), [0])
+    going = Trainer(made, normals([0], made.w))
     list(study.points(going, [0.25]))
     rows = study.population(made.task, None, 0)
     truth = {
-        name: study.known(going.problem, going.w, going.theta, rows, name)
+        name: study.known(going.losses, going.w, going.theta, rows, name)
         for name in study.OBJECTIVES
     }
     return SimpleNamespace(
-        problem=going.problem, w=going.w, theta=going.theta, task=made.task, rows=rows, truth=truth
+        losses=going.losses, w=going.w, theta=going.theta, task=made.task, rows=rows, truth=truth
     )
 
 
 def estimated(point, objective, shared, size, numbers=range(4)):
     draws = study.Draws(point.task, point.rows, size, 0, "test", numbers)
-    at = (point.problem, point.w, point.theta, objective, shared, draws, point.truth[objective])
+    at = (point.losses, point.w, point.theta, objective, shared, draws, point.truth[objective])
     return study.estimates(*at)
 
 
@@ -91,14 +89,14 @@ def test_truth_is_the_rules_own(point, objective, monkeypatch):
     rule, truth = Hsac(objective=objective), point.truth[objective]
     state = rule.init(point.theta) | {"adversary": truth.carried, "solver": {"power": truth.power}}
     batch = study.batch_of(point.task, point.rows[None])
-    loss, lower = point.problem.loss(batch), point.problem.objective(batch)
+    loss, lower = point.losses.loss(batch), point.losses.objective(batch)
     _, _, log = rule.outer(
         point.theta, state, point.w, Samples(loss, lower, loss), lambda: point.w, ()
     )
     assert_close(truth.found.total, log["hypergradient"], rtol=1e-8, atol=1e-12)
     assert truth.found.implicit.abs() > 1e-4
     monkeypatch.setattr(study, "IMAGES", 100)
-    parts = study.known(point.problem, point.w, point.theta, point.rows, objective)
+    parts = study.known(point.losses, point.w, point.theta, point.rows, objective)
     assert_close(parts.found.total, truth.found.total, rtol=1e-8, atol=1e-12)
 
 
@@ -139,7 +137,7 @@ def test_estimates_are_the_rules(point, shared):
     draws = study.Draws(point.task, point.rows, 32, 0, "test", numbers)
     upper, lower, adversary = (draws.batch(name) for name in ("upper", "lower", "adversary"))
     problem, w, theta = (
-        study.repeated(point.problem, 3),
+        study.repeated(point.losses, 3),
         point.w.repeat(3, 1),
         point.theta.repeat(3, 1),
     )
@@ -177,7 +175,7 @@ def test_known_step_is_neumanns(point):
     """A series with this step fixed is the adaptive one, bit for bit."""
     batch = study.batch_of(point.task, point.rows[None, :50])
     leaves = point.w.clone().requires_grad_(), point.theta.clone().requires_grad_()
-    hessian = HessianOperator(point.problem.objective(batch), *leaves)
+    hessian = HessianOperator(point.losses.objective(batch), *leaves)
     v = torch.randn(point.w.shape, generator=torch.Generator().manual_seed(0), dtype=point.w.dtype)
     adaptive, power = Neumann(), point.truth["loss"].power
     step = study.neumann_step(adaptive, hessian, v, power)
@@ -194,17 +192,17 @@ def test_a_mean_operator_is_the_means(point):
         study.batch_of(point.task, some[None]) for some in (point.rows[:300], point.rows[300:])
     ]
     shares = [300 / len(point.rows), 1 - 300 / len(point.rows)]
-    losses = [point.problem.objective(batch) for batch in batches]
+    losses = [point.losses.objective(batch) for batch in batches]
     mean = study.MeanOperator(lambda: zip(shares, losses, strict=True), point.w, point.theta)
     leaves = point.w.clone().requires_grad_(), point.theta.clone().requires_grad_()
     whole = HessianOperator(
-        point.problem.objective(study.batch_of(point.task, point.rows[None])), *leaves
+        point.losses.objective(study.batch_of(point.task, point.rows[None])), *leaves
     )
     v = torch.randn(point.w.shape, generator=torch.Generator().manual_seed(0), dtype=point.w.dtype)
     assert_close(mean(v), whole(v))
     assert_close(mean.mixed(v), whole.mixed(v))
     draws = study.Draws(point.task, point.rows, 16, 0, "test", range(1))
-    afresh = study.MeanOperator(study._one_a_product(point.problem, draws), point.w, point.theta)
+    afresh = study.MeanOperator(study._one_a_product(point.losses, draws), point.w, point.theta)
     assert (afresh(v) != afresh(v)).any()
 
 
@@ -242,10 +240,13 @@ def test_episodes_are_rows(data_folder):
     )  # five episodes of two classes, three images each
     variant = {"name": "e", "data_sha256": images.sha256, "shot": 1, "query": 2}
     variant["episodes"] = {part: episodes for part in ("train", "validation", "test")}
-    task = EpisodeTask("digits", variant, data_folder, [0], 1, torch.zeros((), dtype=torch.float64))
+    arrays = {"image": images.image}
+    task = EpisodeTask(arrays, variant, [0], 1, torch.zeros((), dtype=torch.float64))
     for vmapped, rows in ((True, 2048 // 6), (False, 512 // 6)):
         assert (
-            study.rows_at_once(SimpleNamespace(task=task, bundle=SimpleNamespace(vmapped=vmapped)))
+            study.rows_at_once(
+                SimpleNamespace(task=task, ensemble=SimpleNamespace(vmapped=vmapped))
+            )
             == rows
         )
     assert torch.equal(study.population(task, None, 0), torch.arange(5))

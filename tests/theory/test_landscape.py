@@ -15,9 +15,11 @@ from hsac.data import build_variant, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import read_array, read_json, write_rows
 from hsac.hypergradient import HessianOperator
+from hsac.ops.runner import run_bundle
 from hsac.theory import informed, landscape
-from hsac.train import run
-from hsac.train.tasks import plain_loss
+from hsac.train.inputs import load_inputs
+from hsac.train.setup import prepare
+from hsac.train.tasks.types import plain_loss
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 
@@ -45,17 +47,17 @@ def bundles(settings, variant, data_folder, tmp_path_factory):
     for method in ("sgd+fixed@0.3", "sgd+hsac"):
         cell = config.cell(settings, "digits", method)
         index = tmp_path_factory.mktemp("runs") / "block0.json"
-        run.run_bundle(settings, cell, [0, 1], variant, data_folder, index)
+        run_bundle(settings, cell, [0, 1], variant, data_folder, index)
         found[index] = cell
     return found
 
 
 @pytest.fixture(scope="module")
 def rows(settings, bundles, variant, data_folder, tmp_path_factory):
-    kept = tmp_path_factory.mktemp("kept")
+    kept = landscape.Kept(tmp_path_factory.mktemp("kept"), "code")
     options = config.measured_options(settings)
     return landscape.measure(
-        settings, options, bundles, variant, data_folder, kept, "code", lambda text: None
+        settings, options, bundles, variant, data_folder, kept, lambda text: None
     )
 
 
@@ -63,12 +65,12 @@ def test_measured_numbers_are_those_of_the_trained_network(
     settings, bundles, variant, data_folder, rows
 ):
     index, cell = next(iter(bundles.items()))
-    made = run.prepare(settings, cell, [1], load_variant(variant), data_folder)
+    made = prepare(load_inputs(settings, cell, load_variant(variant), data_folder), [1])
     w = torch.from_numpy(read_array(index.parent / "seed1.npy"))[None].requires_grad_()
     c = torch.tensor([[0.3]], dtype=torch.float64, requires_grad=True)
     batch = made.task.probe()
     dense = HessianOperator(
-        lambda w, c: plain_loss(made.task, made.bundle, w, c, batch), w, c
+        lambda w, c: plain_loss(made.task, made.ensemble, w, c, batch), w, c
     ).dense()[0]
     values = torch.linalg.eigvalsh(dense)
     row = rows[1]
@@ -98,7 +100,13 @@ def test_what_was_measured_is_kept_until_something_changes(
     for code in ("a", "a", "b"):
         said: list[str] = []
         found = landscape.measure(
-            settings, options, bundles, variant, data_folder, tmp_path, code, said.append
+            settings,
+            options,
+            bundles,
+            variant,
+            data_folder,
+            landscape.Kept(tmp_path, code),
+            said.append,
         )
         assert found == rows
         measured.append(len(said))
@@ -109,15 +117,12 @@ def test_a_diverged_run_has_no_row(settings, variant, data_folder, tmp_path):
     wild = copy.deepcopy(settings)
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
     cell = config.cell(wild, "digits", "sgd+fixed@0.3")
-    run.run_bundle(wild, cell, [0], variant, data_folder, tmp_path / "block0.json")
+    run_bundle(wild, cell, [0], variant, data_folder, tmp_path / "block0.json")
     bundles = {tmp_path / "block0.json": cell}
     options = config.measured_options(wild)
-    assert (
-        landscape.measure(
-            wild, options, bundles, variant, data_folder, tmp_path, "code", lambda text: None
-        )
-        == []
-    )
+    kept = landscape.Kept(tmp_path, "code")
+    found = landscape.measure(wild, options, bundles, variant, data_folder, kept, lambda text: None)
+    assert found == []
     write_rows(tmp_path / "rows.csv", [])
     assert list(csv.DictReader((tmp_path / "rows.csv").open())) == []
 

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from hsac.errors import InputError
-from hsac.theory.pac_bayes import certify, kl_bernoulli, kl_inverse, round_curvature
+from hsac.theory.pac_bayes import Posteriors, certify, kl_bernoulli, kl_inverse, round_curvature
 
 F64 = torch.float64
 share = st.floats(0, 1)
@@ -95,11 +95,12 @@ def half_space(w: Tensor) -> Tensor:
 
 def example(**changes: object):
     w, prior = torch.tensor([1.0, 2.0, 3.0], dtype=F64), torch.tensor([0.0, 2.0, 3.5], dtype=F64)
-    given = {
-        "risk": half_space, "w": w, "prior": prior, "n": 300, "sigmas": [0.1, 0.3, 1.0], "delta": 0.05, "draws": 400,
-        "pilot_draws": 30, "chance": 0.5, "generator": torch.Generator().manual_seed(0),
-    } | changes  # fmt: skip
-    return certify(**given)
+    given = {"risk": half_space, "w": w, "prior": prior, "n": 300, "chance": 0.5}
+    given |= {"generator": torch.Generator().manual_seed(0)}
+    chosen = {"sigmas": [0.1, 0.3, 1.0], "delta": 0.05, "draws": 400, "pilot_draws": 30}
+    for name, value in changes.items():
+        (given if name in given else chosen)[name] = value
+    return certify(posteriors=Posteriors(**chosen), **given)
 
 
 def test_the_certificate_is_its_formula() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from hsac import config
 from hsac.data import build_variant, load_images
-from hsac.train import tasks
+from hsac.train import inputs
 
 SMALL = {
     "digits": {"model": {"name": "mlp", "hidden": 4, "dim": 2, "clip": 2.0, "pool": 4}},
@@ -74,12 +74,12 @@ def _episodes(images):
 def doubled(monkeypatch, data_folder):
     """The few-shot dataset's images are digits of 16 × 16, which four poolings leave something of."""
 
-    def load(name, root):
-        images = load_images("digits" if name == "glyphs" else name, data_folder)
-        if name == "glyphs":
-            images = SimpleNamespace(
-                **{**vars(images), "image": np.kron(images.image, np.ones((1, 2, 2), np.uint8))}
-            )
-        return images
+    inner = inputs.load_arrays
 
-    monkeypatch.setattr(tasks, "load_images", load)
+    def load(name, root, kind=None):
+        arrays, sha256 = inner("digits" if name == "glyphs" else name, root, kind)
+        if name == "glyphs":
+            arrays["image"] = np.kron(arrays["image"], np.ones((1, 2, 2), np.uint8))
+        return arrays, sha256
+
+    monkeypatch.setattr(inputs, "load_arrays", load)

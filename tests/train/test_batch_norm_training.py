@@ -11,10 +11,12 @@ import torch
 
 from hsac import config, layout
 from hsac.data import build_variant, load_variant, write_variant
+from hsac.ops.runner import run_bundle, train_seeds
 from hsac.ops.verify import verify
 from hsac.theory.informed import informed
 from hsac.theory.landscape import measured
-from hsac.train import run
+from hsac.train.inputs import load_inputs
+from hsac.train.setup import prepare
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 CERTIFICATE = {
@@ -57,7 +59,7 @@ def variant(settings, data_folder, tmp_path_factory):
 @pytest.mark.parametrize("method", ["sgd+hsac", "sam+hsac", "sgd+learned", "sgd+euclidean"])
 def test_trains(settings, variant, data_folder, method):
     cell = config.cell(settings, "digits", method)
-    ((record, weights),) = run.train_seeds(settings, cell, [0], load_variant(variant), data_folder)
+    ((record, weights),) = train_seeds(settings, cell, [0], load_variant(variant), data_folder)
     assert record["status"] == "ok"
     assert record["steps"] == 2
     assert np.isfinite(weights).all()
@@ -76,14 +78,14 @@ def test_methods_see_the_same_augmented_batches(settings, variant, data_folder):
     found = []
     for method in ("sgd+fixed@0.3", "sgd+hsac"):
         cell = config.cell(still, "digits", method)
-        found.append(run.train_seeds(still, cell, [0], load_variant(variant), data_folder)[0][1])
+        found.append(train_seeds(still, cell, [0], load_variant(variant), data_folder)[0][1])
     np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
 
 
 def test_is_measured_and_certified(settings, variant, data_folder):
     cell = config.cell(settings, "digits", "sgd+hsac")
-    ((record, weights),) = run.train_seeds(settings, cell, [0], load_variant(variant), data_folder)
-    made = run.prepare(settings, cell, [0], load_variant(variant), data_folder)
+    ((record, weights),) = train_seeds(settings, cell, [0], load_variant(variant), data_folder)
+    made = prepare(load_inputs(settings, cell, load_variant(variant), data_folder), [0])
     options = {k: v for k, v in settings["theory"].items() if k != "studies"}
     row = measured(options, cell, made, torch.from_numpy(weights), record)
     assert row["top_eigenvalue"] > 0
@@ -103,7 +105,7 @@ def test_is_verified(settings, variant, data_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "variant_path", lambda experiment: variant)
     monkeypatch.setattr(config, "trained_cells", lambda settings: [cell])
     (index,) = layout.bundles(given, tmp_path, [cell])
-    run.run_bundle(given, cell, [0], variant, data_folder, index)
+    run_bundle(given, cell, [0], variant, data_folder, index)
     assert [row["verdict"] for row in verify(given, tmp_path, data_folder, "1", 0)["runs"]] == [
         "bitwise"
     ]

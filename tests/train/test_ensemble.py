@@ -1,4 +1,4 @@
-"""A bundle of seeds as one program equals one seed at a time."""
+"""A ensemble of seeds as one program equals one seed at a time."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from hsac.models.conv4_protonet import Conv4Protonet
 from hsac.models.hgcn import Hgcn
 from hsac.models.mlp import Mlp
-from hsac.train.ensemble import Bundle
+from hsac.train.ensemble import Ensemble
 from hsac.train.seeds import generator
 
 F64 = torch.float64
@@ -43,9 +43,9 @@ def one_of(x, i):
     return tuple(t[i : i + 1] for t in x) if isinstance(x, tuple) else x[i : i + 1]
 
 
-def loss_and_gradients(bundle, w, c, x):
+def loss_and_gradients(ensemble, w, c, x):
     w, c = w.clone().requires_grad_(), c.clone().requires_grad_()
-    logits = bundle.call("forward", w, c, x)
+    logits = ensemble.call("forward", w, c, x)
     labels = torch.arange(logits.flatten(1, -2).shape[1]) % logits.shape[-1]
     loss = torch.stack([cross_entropy(run.flatten(0, -2), labels) for run in logits])
     gw, gc = torch.autograd.grad(loss.sum(), (w, c), create_graph=True)
@@ -56,12 +56,12 @@ def loss_and_gradients(bundle, w, c, x):
 @pytest.mark.parametrize("name", ["mlp", "hgcn", "conv4_protonet"])
 def test_bundle_agrees_with_one_seed_at_a_time(name):
     model, x = case(name)
-    bundle, w = Bundle.start(model, SEEDS, CPU)
+    ensemble, w = Ensemble.start(model, SEEDS, CPU)
     w = w.double()
     c = torch.tensor([[0.01], [0.3], [2.0]], dtype=F64).expand(-1, len(model.curvature_names))
-    together = loss_and_gradients(bundle, w, c, x)
+    together = loss_and_gradients(ensemble, w, c, x)
     for i in range(len(SEEDS)):
-        alone = loss_and_gradients(bundle, w[i : i + 1], c[i : i + 1], one_of(x, i))
+        alone = loss_and_gradients(ensemble, w[i : i + 1], c[i : i + 1], one_of(x, i))
         for a, b in zip(together, alone, strict=True):
             torch.testing.assert_close(a[i : i + 1], b, rtol=1e-9, atol=1e-11)
 
@@ -69,24 +69,24 @@ def test_bundle_agrees_with_one_seed_at_a_time(name):
 @pytest.mark.parametrize("name", ["mlp", "hgcn", "conv4_protonet"])
 def test_shared_input_equals_a_repeated_one(name):
     model, x = case(name)
-    bundle, w = Bundle.start(model, SEEDS, CPU)
+    ensemble, w = Ensemble.start(model, SEEDS, CPU)
     c = torch.full((len(SEEDS), len(model.curvature_names)), 0.4, dtype=F64)
     single = tuple(t[0] for t in x) if isinstance(x, tuple) else x[0]
     repeated = tuple(t[:1].expand_as(t) for t in x) if isinstance(x, tuple) else x[:1].expand_as(x)
-    found = bundle.call("forward", w.double(), c, single, shared=True)
+    found = ensemble.call("forward", w.double(), c, single, shared=True)
     torch.testing.assert_close(
-        found, bundle.call("forward", w.double(), c, repeated), rtol=1e-12, atol=1e-13
+        found, ensemble.call("forward", w.double(), c, repeated), rtol=1e-12, atol=1e-13
     )
 
 
 @pytest.mark.parametrize("name", ["mlp", "hgcn", "conv4_protonet"])
 def test_unflatten_round_trip(name):
     model, _ = case(name)
-    bundle, w = Bundle.start(model, SEEDS, CPU)
+    ensemble, w = Ensemble.start(model, SEEDS, CPU)
     assert w.dtype == model.dtype
     for row, seed in zip(w, SEEDS, strict=True):
         drawn = model.init(generator(seed, "weights"))
-        found = bundle.unflatten(row)
+        found = ensemble.unflatten(row)
         assert list(found) == list(drawn)
         for k in drawn:
             assert torch.equal(found[k], drawn[k].to(model.dtype))
@@ -95,8 +95,8 @@ def test_unflatten_round_trip(name):
 
 def test_start_does_not_depend_on_the_company():
     model, _ = case("mlp")
-    _, together = Bundle.start(model, SEEDS, CPU)
-    _, alone = Bundle.start(model, [SEEDS[1]], CPU)
+    _, together = Ensemble.start(model, SEEDS, CPU)
+    _, alone = Ensemble.start(model, [SEEDS[1]], CPU)
     assert torch.equal(together[1:2], alone)
     assert not torch.equal(together[0], together[1])
 
@@ -115,11 +115,11 @@ def test_generators_are_apart():
 
 def test_a_nan_run_does_not_touch_the_others():
     model, x = case("mlp")
-    bundle, w = Bundle.start(model, SEEDS, CPU)
+    ensemble, w = Ensemble.start(model, SEEDS, CPU)
     c = torch.full((len(SEEDS), 1), 0.4, dtype=F64)
-    clean = loss_and_gradients(bundle, w, c, x)
+    clean = loss_and_gradients(ensemble, w, c, x)
     w = w.clone()
     w[1, 0] = float("nan")
-    for a, b in zip(loss_and_gradients(bundle, w, c, x), clean, strict=True):
+    for a, b in zip(loss_and_gradients(ensemble, w, c, x), clean, strict=True):
         assert torch.equal(a[[0, 2]], b[[0, 2]])
         assert a[1].isnan().any()

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hsac import config, parts
+from hsac.ops.runner import train_seeds
 from hsac.report.gather import check_record
-from hsac.train.run import train_seeds
 
 EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
 SEARCHES = {"random_search": {"points": 2}, "temperature_search": {"steps": [1.2]}}

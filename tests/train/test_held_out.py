@@ -10,16 +10,22 @@ import pytest
 import torch
 
 from hsac import config
-from hsac.train.run import prepare, train_seeds
+from hsac.data.store import load_arrays
+from hsac.ops.runner import train_seeds
+from hsac.train.inputs import load_inputs
 from hsac.train.seeds import generator
-from hsac.train.tasks import ImageTask, balanced_weights, plain_loss
+from hsac.train.setup import prepare
+from hsac.train.tasks.images import ImageTask
+from hsac.train.tasks.metrics import balanced_weights
+from hsac.train.tasks.types import plain_loss
 
 EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
 
 
 def made_of(small, name, method="sgd+fixed@0.3", seeds=(0, 1), variant=None):
     cell = config.cell(small.settings, name, method)
-    return prepare(small.settings, cell, list(seeds), variant or small.variants[name], small.data)
+    chosen = variant or small.variants[name]
+    return prepare(load_inputs(small.settings, cell, chosen, small.data), seeds)
 
 
 def c_of(made):
@@ -56,10 +62,10 @@ def test_asking_for_held_out_batches_and_features_leaves_the_other_streams_alone
     quiet, asked = made_of(small, name), made_of(small, name)
     for _ in range(3):
         asked.task.held_out()
-        asked.task.features(asked.bundle, asked.w, c_of(asked))
+        asked.task.features(asked.ensemble, asked.w, c_of(asked))
     for stream in ("batches", "upper"):
         quiet_loss, asked_loss = (
-            plain_loss(made.task, made.bundle, made.w, c_of(made), made.task.batch(stream))
+            plain_loss(made.task, made.ensemble, made.w, c_of(made), made.task.batch(stream))
             for made in (quiet, asked)
         )
         assert torch.equal(quiet_loss, asked_loss)
@@ -75,8 +81,8 @@ def test_asking_for_held_out_batches_and_features_leaves_the_other_streams_alone
 def test_the_whole_part_agrees_with_what_is_evaluated(small, doubled, name, method) -> None:
     made = made_of(small, name, method)
     c = c_of(made)
-    logits, labels, weights = made.task.held_out_logits(made.bundle, made.w, c)
-    metrics = made.task.evaluate(made.bundle, made.w, c)
+    logits, labels, weights = made.task.held_out_logits(made.ensemble, made.w, c)
+    metrics = made.task.evaluate(made.ensemble, made.w, c)
     nll = (
         -logits.log_softmax(-1).gather(-1, labels.expand(logits.shape[:-1])[..., None]).squeeze(-1)
     )
@@ -88,7 +94,7 @@ def test_the_whole_part_agrees_with_what_is_evaluated(small, doubled, name, meth
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_features_are_the_embedding_of_training_rows(small, doubled, name) -> None:
     made = made_of(small, name)
-    u = made.task.features(made.bundle, made.w, c_of(made))
+    u = made.task.features(made.ensemble, made.w, c_of(made))
     assert u.dim() == 3
     assert len(u) == 2
     assert (u.norm(dim=-1) <= 2 + 1e-6).all()  # clipped, as the head sees them
@@ -97,7 +103,7 @@ def test_features_are_the_embedding_of_training_rows(small, doubled, name) -> No
             : made.task.size
         ]
         x = made.task.pixels(made.task.rows["train"][rows])
-        want = made.bundle.call("embed", made.w[1:], c_of(made)[1:], x, shared=True)
+        want = made.ensemble.call("embed", made.w[1:], c_of(made)[1:], x, shared=True)
         torch.testing.assert_close(u[1:], want)
 
 
@@ -117,7 +123,8 @@ def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
     """
     variant = copy.deepcopy(small.variants["digits"])
     variant["recipe"] = variant["recipe"] | {"recipe": recipe}
-    digits = ImageTask("digits", variant, small.data, [0], 8, torch.zeros((), dtype=torch.float64))
+    arrays, _ = load_arrays("digits", small.data)
+    digits = ImageTask(arrays, variant, [0], 8, torch.zeros((), dtype=torch.float64))
     labels = digits.y["validation"].numpy()
     unequal = [np.flatnonzero(labels == k)[: 4 * (1 + k)] for k in range(10)]
     keep = np.sort(np.concatenate(unequal))
@@ -127,10 +134,10 @@ def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
     made.task.held_out_size = 8
     c = c_of(made)
     losses = [
-        made.task.held_out_loss(made.bundle, made.w, c, made.task.held_out())
+        made.task.held_out_loss(made.ensemble, made.w, c, made.task.held_out())
         for _ in range(len(keep) // 8)
     ]
-    logits, y, _ = made.task.held_out_logits(made.bundle, made.w, c)
+    logits, y, _ = made.task.held_out_logits(made.ensemble, made.w, c)
     nll = torch.nn.functional.cross_entropy(logits[0], y, reduction="none")
     by_class = torch.stack([nll[y == k].mean() for k in y.unique()]).mean()
     assert not torch.allclose(by_class, nll.mean(), rtol=1e-3)
@@ -156,7 +163,7 @@ def test_the_direct_held_out_gradient_is_autograds(small, doubled, name) -> None
             return w, state, gradient(w)
 
     def watch(made):
-        return replace(made, weight_rule=Still(), plan=replace(made.plan, epochs=1))
+        return replace(made, weight_rule=Still(), schedule=replace(made.schedule, epochs=1))
 
     (record, _), _ = train_seeds(settings, cell, [0, 1], small.variants[name], small.data, watch)
     made = made_of(small, name)
@@ -164,13 +171,13 @@ def test_the_direct_held_out_gradient_is_autograds(small, doubled, name) -> None
     c = made.transform(theta).expand(-1, len(made.model.curvature_names))
     batch = made.task.held_out()
     if name == "digits":
-        logits, y = made.bundle.call("forward", made.w, c, batch[0]), batch[1]
+        logits, y = made.ensemble.call("forward", made.w, c, batch[0]), batch[1]
     elif name == "disease":
         rows = made.task.rows["validation"]
-        logits = made.bundle.call("forward", made.w, c, made.task.graph, shared=True)[:, rows]
+        logits = made.ensemble.call("forward", made.w, c, made.task.graph, shared=True)[:, rows]
         y = made.task.y[rows].expand(2, -1)
     else:
-        logits = made.bundle.call("forward", made.w, c, batch).flatten(1, 2)
+        logits = made.ensemble.call("forward", made.w, c, batch).flatten(1, 2)
         y = made.task.answers.expand(2, -1)
     loss = torch.stack([torch.nn.functional.cross_entropy(logits[i], y[i]) for i in range(2)])
     want, loss = torch.autograd.grad(loss.sum(), theta)[0], loss.detach()

@@ -3,49 +3,48 @@ a step, counted.
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
 
 from hsac import config
-from hsac.data.store import Images
+from hsac.ops.runner import train_seeds
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.curvature.pac_bayes import PacBayes
-from hsac.train import tasks
-from hsac.train.loop import Training, _Fresh
-from hsac.train.run import prepare, train_seeds
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import StepBatches, Trainer
 from hsac.train.seeds import generator
-from hsac.train.tasks import SAMPLES, EpisodeTask, ImageTask
+from hsac.train.setup import prepare
+from hsac.train.tasks.episodes import EpisodeTask
+from hsac.train.tasks.images import ImageTask
+from hsac.train.tasks.types import SAMPLES
 
 SEEDS = (0, 1)
 SIZE, ROWS = 8, 30
 PARTS = {"train": list(range(ROWS)), "validation": list(range(30, 40)), "test": list(range(40, 50))}
 
 
-@pytest.fixture
-def pictures(monkeypatch) -> None:
-    """Fifty random images of side 16 in place of any dataset."""
+def pictures() -> dict[str, Any]:
+    """Fifty random images of side 16."""
     g = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (50, 16, 16), generator=g, dtype=torch.uint8).numpy()
     label = torch.randint(0, 3, (50,), generator=g).numpy()
-    found = Images(image, label, label * 0, torch.arange(50).numpy(), tuple("abc"), "0")
-    monkeypatch.setattr(tasks, "load_images", lambda name, root: found)
+    return {"image": image, "label": label, "group": torch.arange(50).numpy(), "classes": "abc"}
 
 
 def image_task(augment: str | None = None) -> ImageTask:
-    variant = {"name": "plain", "data_sha256": "0", "indices": PARTS, "recipe": {"recipe": "plain"}}
-    return ImageTask(
-        "pictures", variant, None, SEEDS, SIZE, torch.zeros((), dtype=torch.float64), augment
-    )
+    variant = {"indices": PARTS, "recipe": {"recipe": "plain"}}
+    like = torch.zeros((), dtype=torch.float64)
+    return ImageTask(pictures(), variant, SEEDS, SIZE, like, augment)
 
 
 def episode_task() -> EpisodeTask:
     g = torch.Generator().manual_seed(1)
     drawn = {part: torch.randint(0, 50, (ROWS, 2, 3), generator=g).tolist() for part in PARTS}
-    variant = {"name": "e", "data_sha256": "0", "episodes": drawn, "shot": 1, "query": 2}
-    return EpisodeTask("pictures", variant, None, SEEDS, SIZE, torch.zeros((), dtype=torch.float64))
+    variant = {"episodes": drawn, "shot": 1, "query": 2}
+    return EpisodeTask(pictures(), variant, SEEDS, SIZE, torch.zeros((), dtype=torch.float64))
 
 
 def shuffled(level: str) -> torch.Tensor:
@@ -72,37 +71,37 @@ class Watched:
         self.drawn.append((stream, 1))
         return self.task.held_out(stream)
 
-    def held_out_loss(self, bundle: Any, w: Any, c: Any, batch: Any) -> Any:
+    def held_out_loss(self, ensemble: Any, w: Any, c: Any, batch: Any) -> Any:
         self.used.append(batch)
-        return self.task.held_out_loss(bundle, w, c, batch)
+        return self.task.held_out_loss(ensemble, w, c, batch)
 
-    def outputs(self, bundle: Any, w: Any, c: Any, batch: Any) -> Any:
+    def outputs(self, ensemble: Any, w: Any, c: Any, batch: Any) -> Any:
         self.used.append(batch)
-        return self.task.outputs(bundle, w, c, batch)
+        return self.task.outputs(ensemble, w, c, batch)
 
 
-def training(small: Any, name: str = "digits", rule: Any = None) -> Training:
+def training(small: Any, name: str = "digits", rule: Any = None) -> Trainer:
     """A training of two runs on a watched task."""
     cell = config.cell(small.settings, name, "sgd+hsac")
-    made = prepare(small.settings, cell, list(SEEDS), small.variants[name], small.data)
-    rule = rule or made.curvature_rule
-    args = (made.bundle, made.w, made.theta, made.weight_rule, rule, made.transform, made.plan)
+    inputs = load_inputs(small.settings, cell, small.variants[name], small.data)
+    made = prepare(inputs, SEEDS)
+    watched = replace(made, task=Watched(made.task), curvature_rule=rule or made.curvature_rule)
     streams = {"upper": torch.Generator().manual_seed(0)}
 
     def normal(purpose):
         return torch.randn(made.w.shape, generator=streams[purpose], dtype=made.w.dtype)
 
-    return Training(Watched(made.task), *args, normal)
+    return Trainer(watched, normal)
 
 
-def fresh(small: Any) -> tuple[Training, _Fresh, Watched]:
+def fresh(small: Any) -> tuple[Trainer, StepBatches, Watched]:
     """A training, what its step may draw, and the watched task."""
     going = training(small)
-    return going, _Fresh(going.problem, going.w, going.theta), going.problem.task
+    return going, StepBatches(going.losses, going.w, going.theta), going.losses.task
 
 
 @pytest.mark.parametrize("level", SAMPLES)
-def test_each_level_has_own_stream(pictures, level: str) -> None:
+def test_each_level_has_own_stream(level: str) -> None:
     """Rows are those of the stream named for the level, so that neither depends on the other."""
     _, y, rows = image_task().batch(level)
     assert torch.equal(rows, shuffled(level)[:, :SIZE])
@@ -114,7 +113,7 @@ def test_each_level_has_own_stream(pictures, level: str) -> None:
 
 
 @pytest.mark.parametrize("make", [image_task, lambda: image_task("crop_flip"), episode_task])
-def test_one_level_leaves_the_other_alone(pictures, make) -> None:
+def test_one_level_leaves_the_other_alone(make) -> None:
     """A draw of one level changes no later draw of the other, nor of the batches trained on."""
     quiet, asked = make(), make()
     for level in SAMPLES:
@@ -128,7 +127,7 @@ def test_one_level_leaves_the_other_alone(pictures, make) -> None:
 
 
 @pytest.mark.parametrize("level", SAMPLES)
-def test_both_levels_are_augmented(pictures, level: str) -> None:
+def test_both_levels_are_augmented(level: str) -> None:
     """Each by draws of its own: the same rows come out differently."""
     plain, augmented, other = image_task(), image_task("crop_flip"), image_task("crop_flip")
     x, _, rows = plain.batch(level)
@@ -143,7 +142,7 @@ def test_both_levels_are_augmented(pictures, level: str) -> None:
 
 @pytest.mark.parametrize(("times", "count"), [(1, 8), (2, 16), (3, 24), (4, 30), (100, 30)])
 @pytest.mark.parametrize("level", SAMPLES)
-def test_times_enlarge_up_to_the_part(pictures, level: str, times: int, count: int) -> None:
+def test_times_enlarge_up_to_the_part(level: str, times: int, count: int) -> None:
     """No row comes twice in a batch, and the largest is the whole part."""
     rows = image_task().batch(level, times)[2]
     assert rows.shape == (2, count)
@@ -180,7 +179,7 @@ def test_levels_draw_once_a_step(small) -> None:
             loss(going.w, going.theta)
     assert task.drawn == [("upper", 2), ("lower", 2)]
     assert all(task.used[i] is task.used[i % 2] for i in range(6))
-    after = _Fresh(going.problem, going.w, going.theta)
+    after = StepBatches(going.losses, going.w, going.theta)
     after.objective(times=2)(going.w, going.theta)
     assert not torch.equal(task.used[-1][2], task.used[1][2])
 
@@ -191,7 +190,7 @@ def test_gradients_count_as_often(small, times: int) -> None:
     going, fresh_, _ = fresh(small)
     for count, loss in enumerate((fresh_.loss(times=times), fresh_.objective(times=times)), 1):
         loss(going.w, going.theta)
-        assert going.problem.gradients == count * times
+        assert going.losses.gradients == count * times
 
 
 def cost(small: Any, **parameters: Any) -> tuple[int, int]:
@@ -235,17 +234,17 @@ def test_rule_draws_a_batch_a_level(
 ) -> None:
     going = training(small, rule=Hsac(period=2, warm_up=0.0, **parameters))
     going.step(0)
-    assert going.problem.task.drawn == [("batches", 1)]  # not due, nothing drawn
+    assert going.losses.task.drawn == [("batches", 1)]  # not due, nothing drawn
     going.step(1)
-    assert set(going.problem.task.drawn[2:]) == drawn
-    assert len(going.problem.task.drawn[2:]) == len(drawn)
+    assert set(going.losses.task.drawn[2:]) == drawn
+    assert len(going.losses.task.drawn[2:]) == len(drawn)
 
 
 @pytest.mark.parametrize("batch", ["training", "held_out"])
 def test_each_draw_goes_to_its_part(small, batch: str) -> None:
     """The objective, the implicit term and the ascent are each on the sample that was drawn for it."""
     going = training(small)
-    task, seen = going.problem.task, []
+    task, seen = going.losses.task, []
 
     def watch(theta: Any, state: Any, step: Any) -> Any:
         for loss in vars(Hsac(batch=batch).draw(step)).values():
@@ -253,11 +252,10 @@ def test_each_draw_goes_to_its_part(small, batch: str) -> None:
             seen.append(task.used[-1])
         return theta, state, {}
 
-    going.curvature_rule = type(
-        "Watching", (), {"update": staticmethod(watch), "needs_gradient": False}
-    )()
+    watching = {"update": staticmethod(watch), "needs_gradient": False}
+    going.made = replace(going.made, curvature_rule=type("Watching", (), watching)())
     going.step(0)
-    again = training(small).problem.task
+    again = training(small).losses.task
     streams = (
         ("held_out", "lower", "held_out adversary")
         if batch == "held_out"
@@ -276,7 +274,7 @@ def test_pac_bayes_levels_are_independent(small) -> None:
     """Its complexity has no batch, but its loss and the lower level have one each."""
     going = training(small, rule=PacBayes(period=1, warm_up=0.0))
     going.step(0)
-    task = going.problem.task
+    task = going.losses.task
     assert task.drawn == [("batches", 1), ("upper", 1), ("lower", 1)]
     rows = {id(batch): batch[2] for batch in task.used}
     trained, upper, lower = rows.values()
@@ -291,8 +289,8 @@ def test_batch_levels_of_graphs_are_whole(small) -> None:
     """
     going = training(small, "disease")
     at = going.w, going.theta
-    fresh_ = _Fresh(going.problem, *at)
+    fresh_ = StepBatches(going.losses, *at)
     own, shared = (fresh_.objective(shared=given)(*at) for given in (False, True))
-    assert going.problem.task.batches == 1
-    assert going.problem.task.rate == 0  # dropout masks would be a level's own
+    assert going.losses.task.batches == 1
+    assert going.losses.task.rate == 0  # dropout masks would be a level's own
     torch.testing.assert_close(own, shared, rtol=0, atol=0)

@@ -8,7 +8,7 @@ import pytest
 
 from hsac import config
 from hsac.data import build_variant, fetch, load_variant, write_variant
-from hsac.train import run
+from hsac.ops.runner import train_seeds
 
 CONFIG = Path(__file__).parents[2] / "config"
 SEEDS = [0, 1]
@@ -37,7 +37,7 @@ def last(glyphs, tmp_path):
         if not path.is_file():
             write_variant(build_variant(given["dataset"], "v", recipe, glyphs), path)
         cell = config.cell(settings, experiment, f"sgd+fixed@0.3+{loss}")
-        records = run.train_seeds(settings, cell, SEEDS, load_variant(path), glyphs)
+        records = train_seeds(settings, cell, SEEDS, load_variant(path), glyphs)
         return [record["metrics"]["last"] for record, _ in records]
 
     return trained

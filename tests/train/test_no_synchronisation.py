@@ -1,6 +1,5 @@
 """No step of training waits for a GPU: nothing in it asks for a number on the host."""
 
-import math
 from collections import Counter
 from dataclasses import replace
 
@@ -9,8 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hsac import config
-from hsac.train import run
+from hsac.train.inputs import load_inputs
 from hsac.train.loop import train
+from hsac.train.seeds import normals
+from hsac.train.setup import prepare
 
 # what .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's
 # size depends on data
@@ -40,22 +41,15 @@ def waits(small, name, method, steps, changes, seeds):
     """Those of a training of so many steps, its one evaluation included."""
     settings = small.settings
     cell = config.cell(settings, name, method)
-    made = run.prepare(settings, cell, seeds, small.variants[name], small.data)
+    made = prepare(load_inputs(settings, cell, small.variants[name], small.data), seeds)
     made.task.steps_per_epoch = steps
-    rule = replace(made.curvature_rule, **changes)
-    plan = replace(made.plan, epochs=1, evaluations=1)
-    parts = (
-        made.task,
-        made.bundle,
-        made.w,
-        made.theta,
-        made.weight_rule,
-        rule,
-        made.transform,
-        plan,
+    made = replace(
+        made,
+        curvature_rule=replace(made.curvature_rule, **changes),
+        schedule=replace(made.schedule, epochs=1, evaluations=1),
     )
     with Waits() as seen:
-        train(*parts, run.normals(seeds, made.w), math.inf)
+        train(made, normals(seeds, made.w))
     return seen.found
 
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from hsac.data import build_variant, load_graph, load_variant, write_variant
-from hsac.train import run
-from hsac.train.tasks import CROSS_ENTROPY, NodeTask
+from hsac.data.store import load_arrays
+from hsac.train.setup import Inputs, build_task
+from hsac.train.tasks.graphs import NodeTask
+from hsac.train.tasks.types import CROSS_ENTROPY
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -20,22 +22,36 @@ def variant(data_folder, tmp_path_factory):
     return load_variant(path)
 
 
-def test_columns_that_are_left_out_do_not_reach_the_model(variant, data_folder):
-    task = NodeTask("disease", variant, data_folder, [0], LIKE)
-    x = load_graph("disease", data_folder).x.double()
+@pytest.fixture(scope="module")
+def arrays(data_folder):
+    return load_arrays("disease", data_folder)[0]
+
+
+def test_graph_is_undirected(variant, arrays, data_folder):
+    """Both directions of every edge, as the data package reads them, and each node's own."""
+    edge = load_graph("disease", data_folder).edge_index
+    _, source, target, _ = NodeTask(arrays, variant, [0], LIKE).graph
+    loops = torch.arange(len(arrays["x"])).expand(2, -1)
+    assert torch.equal(torch.stack([source, target]), torch.cat([edge, loops], 1))
+
+
+def test_columns_that_are_left_out_do_not_reach_the_model(variant, arrays):
+    task = NodeTask(arrays, variant, [0], LIKE)
+    x = torch.from_numpy(arrays["x"]).double()
     assert task.inputs == 10
     assert torch.equal(task.graph[0], x[:, [1, 2, 3, 4, 5, 6, 8, 9, 10, 11]])
-    del variant["columns"]
-    whole = NodeTask("disease", variant, data_folder, [0], LIKE)
+    without = {key: value for key, value in variant.items() if key != "columns"}
+    whole = NodeTask(arrays, without, [0], LIKE)
     assert torch.equal(whole.graph[0], x)
 
 
 @pytest.mark.parametrize("recipe", ["node_split", "public_split"])
-def test_a_graph_trains_by_nodes_whatever_the_recipe(variant, data_folder, recipe):
+def test_a_graph_trains_by_nodes_whatever_the_recipe(variant, arrays, recipe):
     some = {part: rows[:20] for part, rows in variant["indices"].items()}  # others are in no part
     chosen = variant | {"recipe": {"recipe": recipe}, "indices": some}
     config = {"dataset": "disease", "training": {"batch": 1}, "loss": CROSS_ENTROPY}
-    task, sizes = run._task(config, chosen, data_folder, [0], LIKE)
+    inputs = Inputs({"config": config}, chosen, arrays, torch.device("cpu"))
+    task, sizes = build_task(inputs, [0], LIKE)
     assert isinstance(task, NodeTask)
     assert sizes["classes"] == 2
     assert {part: len(rows) for part, rows in task.rows.items()} == {

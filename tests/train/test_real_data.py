@@ -8,7 +8,7 @@ import pytest
 
 from hsac import config
 from hsac.data import build_variant
-from hsac.train.run import train_seeds
+from hsac.ops.runner import train_seeds
 
 IMAGES = ("fashion_mnist", "cifar10", "omniglot")
 SLOW = ("pubmed", *IMAGES)

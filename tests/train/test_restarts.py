@@ -11,11 +11,11 @@ from scipy.optimize import minimize_scalar
 from hsac import config
 from hsac.ball import Transform
 from hsac.ops import time_cells
+from hsac.ops.runner import train_seeds
 from hsac.rules.curvature.random_search import RandomSearch
 from hsac.rules.curvature.temperature_search import TemperatureSearch
 from hsac.rules.types import Trial
-from hsac.train import run
-from hsac.train.restarts import search, tempered_loss
+from hsac.train.restarts import TriedRun, search, tempered_loss
 
 F64 = torch.float64
 TRANSFORM = Transform("exp", (0.005, 5.0))
@@ -93,7 +93,7 @@ def planted(loss, calls=None):
             record |= {
                 "metrics": {"selected": {"validation_accuracy": -value, "validation_nll": value}}
             }
-            out.append((record, at.numpy(), Trial(at, (True, -value, -value), value)))
+            out.append(TriedRun(record, at.numpy(), Trial(at, (-value, -value), value)))
         return out
 
     return train
@@ -173,9 +173,7 @@ def trained(small, method, seeds=(0, 1), change=lambda made: made, **rules):
     settings = copy.deepcopy(small.settings)
     settings["rules"]["curvature"] |= rules
     cell = config.cell(settings, "disease", method)
-    return run.train_seeds(
-        settings, cell, list(seeds), small.variants["disease"], small.data, change
-    )
+    return train_seeds(settings, cell, list(seeds), small.variants["disease"], small.data, change)
 
 
 def test_the_chosen_training_is_the_run_and_the_cost_is_that_of_all(small) -> None:
@@ -217,7 +215,7 @@ def test_a_search_whose_trainings_diverge_is_a_diverged_run(small) -> None:
     settings = copy.deepcopy(small.settings)
     settings["experiments"]["disease"]["rules"]["weights"]["sgd"] = {"lr": 1e300}
     cell = config.cell(settings, "disease", "sgd+temperature_search@0.3")
-    ((record, _),) = run.train_seeds(settings, cell, [0], small.variants["disease"], small.data)
+    ((record, _),) = train_seeds(settings, cell, [0], small.variants["disease"], small.data)
     assert record["status"] == "diverged"
     assert all(one["tempered_nll"] is None for one in record["search"]["tried"])
 

@@ -13,9 +13,13 @@ from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.losses.elr import Elr
 from hsac.losses.focal import Focal
+from hsac.ops.runner import train_seeds
 from hsac.parts import names
-from hsac.train import run, tasks
-from hsac.train.loop import Problem
+from hsac.train.inputs import load_inputs
+from hsac.train.loop import BilevelLosses
+from hsac.train.setup import prepare
+from hsac.train.tasks import metrics
+from hsac.train.tasks.types import plain_loss
 
 LOSSES = [name for name in names("loss") if name != "cross_entropy"]
 
@@ -49,10 +53,8 @@ def variants(settings, data_folder, tmp_path_factory):
 
 def trained(settings, experiment, method, seeds, variants, data_folder):
     cell = config.cell(settings, experiment, method)
-    return [
-        record
-        for record, _ in run.train_seeds(settings, cell, seeds, variants[experiment], data_folder)
-    ]
+    runs = train_seeds(settings, cell, seeds, variants[experiment], data_folder)
+    return [record for record, _ in runs]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -80,8 +82,8 @@ def test_graphs_take_the_losses_of_labelled_rows(settings, variants, data_folder
 
 def prepared(settings, variants, data_folder, method="sgd+hsac+elr"):
     cell = config.cell(settings, "digits", method)
-    made = run.prepare(settings, cell, [0, 1], variants["digits"], data_folder)
-    return made, Problem(made.task, made.bundle, lambda theta: theta.exp(), 0.0, 2)
+    made = prepare(load_inputs(settings, cell, variants["digits"], data_folder), [0, 1])
+    return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, 2)
 
 
 def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, data_folder):
@@ -92,7 +94,7 @@ def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, dat
     gradient = problem.gradient(batch, made.theta, False)
     gradient(made.w)
     kept = problem.memory["target"].clone()
-    logits = made.bundle.call("forward", made.w, made.theta.exp(), batch[0])
+    logits = made.ensemble.call("forward", made.w, made.theta.exp(), batch[0])
     seen = torch.stack([kept[i, rows[i]] for i in range(2)])
     torch.testing.assert_close(seen, 0.3 * logits.softmax(-1))
     assert not kept[0, [k for k in range(kept.shape[1]) if k not in rows[0].tolist()]].any()
@@ -108,11 +110,11 @@ def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, dat
 def test_hessian_products_are_those_of_the_training_loss(settings, variants, data_folder):
     made, problem = prepared(settings, variants, data_folder, "sgd+hsac+focal")
     batch = made.task.batch("upper")
-    logits = made.bundle.call("forward", made.w, made.theta.exp(), batch[0])
+    logits = made.ensemble.call("forward", made.w, made.theta.exp(), batch[0])
     want = Focal()(logits, batch[1], {}, 0.0)
     torch.testing.assert_close(problem.loss(batch)(made.w, made.theta), want)
     assert not torch.allclose(
-        tasks.plain_loss(made.task, made.bundle, made.w, made.theta.exp(), batch), want
+        plain_loss(made.task, made.ensemble, made.w, made.theta.exp(), batch), want
     )
 
 
@@ -130,15 +132,15 @@ def test_post_hoc_adjustment_is_evaluated_and_certified(settings, variants, data
     task = made.task
     skewed = replace(task.trained, tau=200.0)  # digits are nearly balanced: exaggerate what is left
     c = torch.full((2, 1), 0.3, dtype=torch.float64)
-    before, risk = task.evaluate(made.bundle, made.w, c), task.risk(made.bundle, made.w, c)
+    before, risk = task.evaluate(made.ensemble, made.w, c), task.risk(made.ensemble, made.w, c)
     task.trained = skewed
-    after = task.evaluate(made.bundle, made.w, c)
+    after = task.evaluate(made.ensemble, made.w, c)
     rows = task.rows["test"]
-    logits = skewed.adjust(made.bundle.call("forward", made.w, c, task.pixels(rows), shared=True))
+    logits = skewed.adjust(made.ensemble.call("forward", made.w, c, task.pixels(rows), shared=True))
     want = (logits.argmax(-1) == task.y["test"]).double().mean(-1)
     torch.testing.assert_close(after["test_accuracy"], want)
     assert not torch.equal(after["test_accuracy"], before["test_accuracy"])
-    assert not torch.equal(task.risk(made.bundle, made.w, c), risk)
+    assert not torch.equal(task.risk(made.ensemble, made.w, c), risk)
 
 
 def test_balanced_accuracy_and_calibration_error():
@@ -147,10 +149,10 @@ def test_balanced_accuracy_and_calibration_error():
         torch.randn(3, 400, 4, generator=g, dtype=torch.float64),
         torch.randint(0, 3, (400,), generator=g),
     )
-    right, _, confidence = tasks.answers(logits, labels)
+    right, _, confidence = metrics.answers(logits, labels)
     balanced, ece = (
-        tasks.balanced_accuracy(right, labels),
-        tasks.calibration_error(right, confidence),
+        metrics.balanced_accuracy(right, labels),
+        metrics.calibration_error(right, confidence),
     )
     for run_logits, one, other in zip(logits.softmax(-1).numpy(), balanced, ece, strict=True):
         hit, sure, own = run_logits.argmax(1) == labels.numpy(), run_logits.max(1), labels.numpy()
@@ -164,12 +166,12 @@ def test_balanced_accuracy_and_calibration_error():
         assert other == pytest.approx(total)
     certain = torch.tensor([[1.0, 1.0, 1.0, 1.0]])
     hits = torch.tensor([[True, True, False, True]])
-    assert tasks.calibration_error(hits, certain) == pytest.approx(0.25)
+    assert metrics.calibration_error(hits, certain) == pytest.approx(0.25)
 
 
 def test_groups_by_training_rows():
     labels = torch.tensor([k for k, n in enumerate((101, 100, 20, 19)) for _ in range(n)])
-    found = {name: members.tolist() for name, members in tasks._groups(labels, 4).items()}
+    found = {name: members.tolist() for name, members in metrics.groups(labels, 4).items()}
     assert found == {
         "head": [0, 1],
         "middle": [2],
@@ -178,7 +180,7 @@ def test_groups_by_training_rows():
         "medium": [1, 2],
         "few": [3],
     }
-    assert "few" not in tasks._groups(labels[:221], 3)
+    assert "few" not in metrics.groups(labels[:221], 3)
 
 
 def long_tailed(variants, validation):
@@ -189,31 +191,30 @@ def long_tailed(variants, validation):
     return variant
 
 
+def task_of(settings, cell, variant, data_folder):
+    return prepare(load_inputs(settings, cell, variant, data_folder), [0]).task
+
+
 def test_an_uneven_validation_part_of_a_long_tail_selects_by_balanced_accuracy(
     settings, variants, data_folder
 ):
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     rows = variants["digits"]["indices"]["validation"]
-    plain = run.prepare(settings, cell, [0], variants["digits"], data_folder).task
+    plain = task_of(settings, cell, variants["digits"], data_folder)
     by_class = [
         [r for r, y in zip(rows, plain.y["validation"].tolist(), strict=True) if y == k]
         for k in range(10)
     ]
     even = [r for members in by_class for r in members[:10]]
     chosen = {
-        name: (
-            run.prepare(
-                settings, cell, [0], long_tailed(variants, part), data_folder
-            ).task.selected_by
-        )
+        name: task_of(settings, cell, long_tailed(variants, part), data_folder).selected_by
         for name, part in {"even": even, "uneven": even[:-5]}.items()
     }
     assert plain.selected_by == "validation_accuracy"
     assert chosen == {"even": "validation_accuracy", "uneven": "validation_balanced_accuracy"}
     cell["config"]["training"] = {**cell["config"]["training"], "evaluations": 14}
-    ((record, _),) = run.train_seeds(
-        settings, cell, [0], long_tailed(variants, even[:-5]), data_folder
-    )
+    uneven = long_tailed(variants, even[:-5])
+    ((record, _),) = train_seeds(settings, cell, [0], uneven, data_folder)
     assert record["selected_by"] == "validation_balanced_accuracy"
     by = {kind: found["validation_balanced_accuracy"] for kind, found in record["metrics"].items()}
     assert by["selected"] >= max(by["last"], by["oracle"])

@@ -18,7 +18,8 @@ from hsac.data import load_variant
 from hsac.files import file_sha256
 from hsac.ops import stale
 from hsac.report.why import beside_commands, find
-from hsac.train.run import prepare
+from hsac.train.inputs import load_inputs
+from hsac.train.setup import prepare
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
@@ -155,16 +156,11 @@ def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_
 def test_all_methods_start_from_the_same_weights_and_see_the_same_batches(inside):
     settings, _ = inside
     variant = load_variant(layout.variant_path(settings["experiments"]["digits"]))
+    cells = [
+        config.cell(settings, "digits", method, point) for method in METHODS for point in (0, 1)
+    ]
     made = [
-        prepare(
-            settings,
-            config.cell(settings, "digits", method, point),
-            [0, 1],
-            variant,
-            layout.data_root(),
-        )
-        for method in METHODS
-        for point in (0, 1)
+        prepare(load_inputs(settings, cell, variant, layout.data_root()), [0, 1]) for cell in cells
     ]
     for other in made[1:]:
         assert torch.equal(other.w, made[0].w)

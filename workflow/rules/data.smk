@@ -8,29 +8,29 @@ rule settings:
     params:
         scale=SCALE,
         override=json.dumps(OVERRIDE),
-        digest=configuration.digest(SETTINGS),
+        digest=digest(STUDY.dump()),
     shell:
-        "hsac job settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
+        )
 
 
 rule fetch:
     output:
-        f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
+        f"{data_root()}/raw/{{dataset}}/manifest.json",
     log:
-        f"{layout.data_root()}/logs/{{dataset}}.log",
+        f"{data_root()}/logs/{{dataset}}.log",
     conda:
         "../../environment.yml"
     params:
         code=lambda wildcards: fingerprint.of_data(wildcards.dataset),
     shell:
-        "hsac data fetch {wildcards.dataset:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged("hsac data fetch {wildcards.dataset:q}")
 
 
 rule picture:
     input:
-        f"{layout.data_root()}/raw/{{dataset}}/manifest.json",
+        f"{data_root()}/raw/{{dataset}}/manifest.json",
     output:
         png=report(
             f"{RESULTS}/data/{{dataset}}.png",
@@ -45,7 +45,6 @@ rule picture:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.data.pictures"]),
+        code=fingerprint.of_modules(["hsac.report.pictures"]),
     shell:
-        "hsac data info {wildcards.dataset:q} --picture {output.png:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged("hsac data info {wildcards.dataset:q} --picture {output.png:q}")

@@ -1,12 +1,7 @@
 rule gather:
     input:
         settings=SETTINGS_FILE,
-        indexes=[
-            path.as_posix()
-            for path in layout.indexes(
-                SETTINGS, layout.results_root(SCALE), configuration.cells(SETTINGS)
-            )
-        ],
+        indexes=INDEXES,
     output:
         runs=f"{RESULTS}/runs.parquet",
         trajectories=f"{RESULTS}/trajectories.parquet",
@@ -18,20 +13,18 @@ rule gather:
     threads: 2
     params:
         results=subpath(output.runs, parent=True),
-        code=fingerprint.of_modules(["hsac.report.gather"]),
+        code=fingerprint.of_modules(["hsac.report.gather", *plugins.modules("metric")]),
     shell:
-        "hsac job gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
+        )
 
 
 rule claims:
     input:
         claims="config/claims.yaml",
         runs=rules.gather.output.runs,
-        theory=[
-            layout.study_path(layout.results_root(SCALE), study).as_posix()
-            for study in SETTINGS["theory"]["studies"]
-        ],
+        theory=STUDIES,
     output:
         f"{RESULTS}/claims.json",
     log:
@@ -41,8 +34,9 @@ rule claims:
     params:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
-        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
+        )
 
 
 rule tables:
@@ -68,9 +62,10 @@ rule tables:
             [f"hsac.report.{name}" for name in ("tables", "theory", "published")]
         ),
     shell:
-        "hsac job tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
-        "--output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
+            "--output {output:q}"
+        )
 
 
 # What differs from one execution to the next lies apart from the tables.
@@ -94,9 +89,10 @@ rule cost:
     params:
         code=fingerprint.of_modules(["hsac.report.cost"]),
     shell:
-        "hsac job cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
-        "--output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
+            "--output {output:q}"
+        )
 
 
 rule provenance:
@@ -115,8 +111,9 @@ rule provenance:
     params:
         code=fingerprint.of_modules(["hsac.report.provenance"]),
     shell:
-        "hsac job provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
+        )
 
 
 rule rule_graph:
@@ -128,7 +125,7 @@ rule rule_graph:
         "../../environment.yml"
     params:
         scale=SCALE,
-        plugins=f"plugins={json.dumps(SETTINGS['plugins'])}",
+        plugins=f"plugins={json.dumps(STUDY.plugins)}",
         rules=sorted(rule.name for rule in workflow.rules),
     shell:
         "snakemake --config scale={params.scale} {params.plugins:q} --nolock --quiet all --forceall --rulegraph"
@@ -155,11 +152,12 @@ rule figures:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.report.figures"]),
+        code=fingerprint.of_modules(["hsac.report.figures", *plugins.modules("figure")]),
     shell:
-        "hsac job figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
-        "--rulegraph {input.rulegraph:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
+            "--rulegraph {input.rulegraph:q} --output {output:q}"
+        )
 
 
 rule page:
@@ -172,7 +170,7 @@ rule page:
         cost=rules.cost.output,
         provenance=rules.provenance.output,
         figures=rules.figures.output,
-        pictures=list(PICTURES.values()),
+        pictures=PICTURES,
     output:
         report(
             f"{RESULTS}/index.html",
@@ -188,5 +186,6 @@ rule page:
         results=subpath(output[0], parent=True),
         code=fingerprint.of_modules(["hsac.report.page"]),
     shell:
-        "hsac job page --settings {input.settings:q} --results {params.results:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job page --settings {input.settings:q} --results {params.results:q}"
+        )

@@ -6,21 +6,18 @@ rule study:
     conda:
         "../../environment.yml"
     params:
-        parameters=lambda wildcards: json.dumps(
-            SETTINGS["theory"]["studies"][wildcards.study]
-        ),
+        parameters=lambda wildcards: json.dumps(STUDY.theory.studies[wildcards.study]),
         code=lambda wildcards: fingerprint.of_modules(
             [f"hsac.theory.studies.{wildcards.study}"]
         ),
     shell:
-        "hsac job theory {wildcards.study} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged("hsac job theory {wildcards.study} --output {output:q}")
 
 
 rule measure:
     input:
         variant=variant,
-        indexes=lambda wildcards: measured(wildcards.experiment),
+        indexes=measured,
     output:
         f"{RESULTS}/theory/landscape/{{experiment}}.csv",
     log:
@@ -28,12 +25,13 @@ rule measure:
     conda:
         "../../environment.yml"
     params:
-        theory=lambda wildcards: json.dumps(configuration.measured_options(SETTINGS)),
+        theory=lambda wildcards: json.dumps(STUDY.theory.measured_options()),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
-        "hsac job measure --experiment {wildcards.experiment} --variant {input.variant:q} "
-        "--indexes {input.indexes:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job measure --experiment {wildcards.experiment} --variant {input.variant:q} "
+            "--indexes {input.indexes:q} --output {output:q}"
+        )
 
 
 rule certify:
@@ -47,14 +45,17 @@ rule certify:
     conda:
         "../../environment.yml"
     params:
-        cells=lambda wildcards: informed_cells(wildcards.experiment),
-        seeds=lambda wildcards: configuration.seeds(SETTINGS, wildcards.experiment),
-        options=json.dumps([SETTINGS["theory"][k] for k in ("informed", "certificate")]),
+        cells=informed_cells,
+        seeds=lambda wildcards: STUDY.seeds_of(wildcards.experiment),
+        options=lambda wildcards: json.dumps(
+            [STUDY.theory.informed.dump(), STUDY.theory.certificate.dump()]
+        ),
         code=fingerprint.of_modules(["hsac.theory.informed"]),
     shell:
-        "hsac job certify --experiment {wildcards.experiment} "
-        "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job certify --experiment {wildcards.experiment} "
+            "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
+        )
 
 
 rule hypergradient:
@@ -68,12 +69,13 @@ rule hypergradient:
     conda:
         "../../environment.yml"
     params:
-        cell=lambda wildcards: hypergradient_cell(wildcards.experiment),
+        cell=hypergradient_cell,
         options=lambda wildcards: json.dumps(
-            configuration.hypergradient_options(SETTINGS, wildcards.experiment)
+            STUDY.hypergradient_of(wildcards.experiment).dump()
         ),
         code=fingerprint.of_modules(["hsac.theory.hypergradient_bias"]),
     shell:
-        "hsac job hypergradient --experiment {wildcards.experiment} "
-        "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job hypergradient --experiment {wildcards.experiment} "
+            "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
+        )

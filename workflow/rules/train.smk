@@ -18,12 +18,13 @@ rule train:
     params:
         seeds=bundle_seeds,
         point=point_option,
-        code=lambda wildcards: training_code(folder(wildcards)),
+        code=training_code,
     shell:
-        "hsac job train --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
-        "--variant {input.variant:q} --index {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job train --experiment {wildcards.experiment} "
+            "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
+            "--variant {input.variant:q} --index {output:q}"
+        )
 
 
 # A job trains as many points of a searched method as fit into a bundle; each is a cell in a folder of its own.
@@ -38,21 +39,22 @@ rule points:
         "../../environment.yml"
     params:
         candidates=lambda wildcards: [
-            one["point"] for one in point_bundle(wildcards)[0]
+            trial.point for trial in points_bundle(wildcards).cells
         ],
-        seeds=lambda wildcards: point_bundle(wildcards)[1],
-        code=lambda wildcards: training_code(folder(wildcards)),
+        seeds=lambda wildcards: list(points_bundle(wildcards).seeds),
+        code=training_code,
     shell:
-        "hsac job points --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
-        "--variant {input.variant:q} --index {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job points --experiment {wildcards.experiment} "
+            "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
+            "--variant {input.variant:q} --index {output:q}"
+        )
 
 
 # All points of a searched method are trained on seeds of the search, before its own runs are at the chosen one.
 rule tune:
     input:
-        candidates=points,
+        candidates=trials,
     output:
         f"{RESULTS}/runs/{{experiment}}/{{method}}/{{hash}}/point.json",
     log:
@@ -60,11 +62,12 @@ rule tune:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.tuning"]),
+        code=fingerprint.of_modules(["hsac.study.search"]),
     shell:
-        "hsac job tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
-        "--candidates {input.candidates:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
+            "--candidates {input.candidates:q} --output {output:q}"
+        )
 
 
 # `grid` and `best_of` train nothing of their own: their runs are chosen among other methods' runs.
@@ -76,13 +79,13 @@ rule select:
     log:
         BUNDLE_LOG,
     wildcard_constraints:
-        method="|".join(re.escape(cell["method"]) for cell in DERIVED.values())
-        or "(?!)",
+        method="|".join(re.escape(one.method) for one in GRAPH.derived) or "(?!)",
     conda:
         "../../environment.yml"
     params:
         seeds=bundle_seeds,
     shell:
-        "hsac job select --experiment {wildcards.experiment} --method {wildcards.method:q} "
-        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job select --experiment {wildcards.experiment} --method {wildcards.method:q} "
+            "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
+        )

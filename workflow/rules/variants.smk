@@ -1,17 +1,18 @@
 rule variant:
     input:
-        variant_inputs,
+        inputs_of_variant,
     output:
-        f"{layout.data_root()}/variants/{{dataset}}/{{variant}}.json",
+        f"{data_root()}/variants/{{dataset}}/{{variant}}.json",
     log:
-        f"{layout.data_root()}/logs/{{dataset}}_{{variant}}.log",
+        f"{data_root()}/logs/{{dataset}}_{{variant}}.log",
     conda:
         "../../environment.yml"
     params:
-        recipe=lambda wildcards, output: json.dumps(VARIANTS[output[0]]["variant"]),
+        recipe=lambda wildcards, output: json.dumps(VARIANTS[output[0]].variant.dump()),
         code=lambda wildcards, output: fingerprint.of_variant(
-            VARIANTS[output[0]]["variant"]
+            VARIANTS[output[0]].variant.dump()
         ),
     shell:
-        "hsac job variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q}"
+        )

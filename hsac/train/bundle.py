@@ -1,0 +1,136 @@
+"""Train the seeds of a cell: a function of cell, seeds, variant and arrays to results.
+
+A bundle's seeds are trained together as one program. What a record says of the run itself is made
+here. What it says of the machine is the meter's, which whoever trains may hand in.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsac import parts
+from hsac.rules.types import Trial
+from hsac.study.selection import run_score
+from hsac.train.loop import Outcome, Prepared, train
+from hsac.train.restarts import TriedRun, search, tempered_loss
+from hsac.train.results import Record, embeddings, finite, results
+from hsac.train.seeds import normals
+from hsac.train.setup import Inputs, prepare
+
+Trained = tuple[Record, np.ndarray]  # a run's record and its final weights (P,)
+Change = Callable[[Prepared], Prepared]
+
+
+class Meter(Protocol):
+    """Measures one training, from before it is prepared."""
+
+    @property
+    def deadline(self) -> float:
+        """When the last step may begin, on the clock of `time.perf_counter` (s)."""
+        ...
+
+    def facts(self) -> Record:
+        """Collect what all records of the training say of it, once it is at its end."""
+        ...
+
+
+class Unmeasured:
+    """The meter of who wants to know nothing."""
+
+    deadline = math.inf
+
+    def facts(self) -> Record:
+        """Return no facts."""
+        return {}
+
+
+class _Training(NamedTuple):
+    """One training of some seeds: the records and weights, what was trained, what came of it."""
+
+    runs: list[Trained]
+    made: Prepared
+    outcome: Outcome
+
+
+def unchanged(made: Prepared) -> Prepared:
+    """Return what was prepared.
+
+    Args:
+        made: What the cell says.
+
+    Returns:
+        The same.
+    """
+    return made
+
+
+def train_seeds(
+    inputs: Inputs,
+    seeds: Sequence[int],
+    *,
+    change: Change = unchanged,
+    measure: Callable[[Sequence[int]], Meter] = lambda seeds: Unmeasured(),
+) -> list[Trained]:
+    """Train the seeds of a cell in one process.
+
+    A searching rule trains them several times.
+
+    Args:
+        inputs: Cell, variant, arrays and device.
+        seeds: The seeds of the R runs.
+        change: Changes what was prepared, to train something else than the cell says.
+        measure: Starts a meter for each training of some of the seeds.
+
+    Returns:
+        Of every seed its record and its final weights (P,).
+
+    Raises:
+        InputError: The configuration names a part, parameter or value that cannot be built here.
+        TimeLimitError: A training went on past its meter's deadline.
+    """
+
+    def train_once(some: Sequence[int], change: Change) -> _Training:
+        return _trained(inputs, some, change, measure(some))
+
+    if not parts.marked("curvature rule", inputs.cell.config.curvature_rule.name, "searches"):
+        return train_once(seeds, change).runs
+
+    def train_at(some: Sequence[int], theta: Tensor) -> list[TriedRun]:
+        return _tried(
+            train_once(some, lambda made: replace(change(made), theta=theta.to(made.theta))), theta
+        )
+
+    made = prepare(inputs, seeds)
+    assert made.transform is not None  # the configuration refuses a search without a curvature
+    rule: Any = made.curvature_rule
+    return search(rule, seeds, made.theta, made.transform, train_at)
+
+
+def _trained(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter) -> _Training:
+    made = change(prepare(inputs, seeds))
+    outcome = train(made, normals(seeds, made.w), meter.deadline)
+    embedded = embeddings(made, outcome)
+    common = meter.facts()
+    runs = []
+    for i, seed in enumerate(seeds):
+        own = {"seed": seed} | results(made, outcome, i) | {"embedding": embedded[i]}
+        runs.append((finite(common | own), outcome.w[i].numpy(force=True)))
+    return _Training(runs, made, outcome)
+
+
+def _tried(training: _Training, theta: Tensor) -> list[TriedRun]:
+    """One training of a search, with what its rule is told."""
+    made, outcome = training.made, training.outcome
+    with torch.no_grad():
+        held_out = made.task.held_out_logits(made.ensemble, outcome.w, outcome.c)
+        tempered = tempered_loss(*held_out).tolist()
+    found = []
+    for i, (record, weights) in enumerate(training.runs):
+        trial = Trial(theta[i], run_score(record), tempered[i])
+        found.append(TriedRun(record, weights, trial))
+    return found
