@@ -84,7 +84,8 @@ class Form:
             # A fault of the package should show its traceback, one of a plugin its file and line.
             if root is parts.PACKAGE:
                 raise
-            raise InputError(f"{path}: {function} raised {parts.told(error, root)}") from error
+            said = parts.exception_line(error, root)
+            raise InputError(f"{path}: {function} raised {said}") from error
         return made if isinstance(made, tuple) else (made, {})
 
 

@@ -243,7 +243,7 @@ def records(place: Place) -> Iterator[Finding]:
     for number, index in enumerate(indexes):
         if time.monotonic() - started > SECONDS:
             yield Finding(
-                f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s; `hsac gather`"
+                f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s; `hsac job gather`"
                 " reads all"
             )
             break
