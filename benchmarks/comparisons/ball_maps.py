@@ -18,10 +18,10 @@ ORDERS = ("forward", "backward", "double backward")
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 OURS: dict[str, Map] = {  # of points x, y (n, d) and c
-    "exp0": lambda x, y, c: ball.exp0(x, c),
-    "log0": lambda x, y, c: ball.log0(x, c),
+    "exp0": lambda x, y, c: ball.expmap0(x, c),
+    "log0": lambda x, y, c: ball.logmap0(x, c),
     "mobius_add": ball.mobius_add,
-    "distance": ball.distance,
+    "distance": ball.dist,
     "all-pairs distance": ball.pairwise_distance,
     "midpoint": lambda x, y, c: ball.midpoint(x.unflatten(0, (-1, GROUP)), c),
 }

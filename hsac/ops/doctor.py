@@ -152,7 +152,7 @@ def data(place: Place) -> Iterator[Finding]:
             continue
         here.append(name)
         hashed += sum(path.stat().st_size for path in stored.iterdir())
-        if hashed <= HASHED and not store.whole(name, place.data):
+        if hashed <= HASHED and not store.is_intact(name, place.data):
             yield Finding(f"{stored}: damaged or of another version", f"hsac data fetch {name}")
     more = "" if hashed <= HASHED else "; too large to hash all here, `hsac data verify` does"
     yield Finding(f"{len(here)} datasets of {place.scale} here{more}; mirror {mirror or 'not set'}")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hsac.report.tables import MISSING
+from hsac.report.columns import MISSING
 
 KEY = ("experiment", "objective", "size", "shared")
 HEADINGS = {

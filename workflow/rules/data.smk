@@ -46,6 +46,6 @@ rule picture:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.data.pictures"]),
+        code=fingerprint.of_modules(["hsac.report.pictures"]),
     shell:
         logged("hsac data info {wildcards.dataset:q} --picture {output.png:q}")

@@ -18,7 +18,7 @@ rule gather:
     threads: 2
     params:
         results=subpath(output.runs, parent=True),
-        code=fingerprint.of_modules(["hsac.report.gather"]),
+        code=fingerprint.of_modules(["hsac.report.gather", *plugins.modules("metric")]),
     shell:
         logged(
             "hsac job gather --settings {input.settings:q} --results {params.results:q} "
@@ -163,7 +163,7 @@ rule figures:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.report.figures"]),
+        code=fingerprint.of_modules(["hsac.report.figures", *plugins.modules("figure")]),
     shell:
         logged(
             "hsac job figures --settings {input.settings:q} --runs {input.runs:q} "
