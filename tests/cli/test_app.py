@@ -171,3 +171,10 @@ def test_settings_come_from_the_environment(monkeypatch, capsys):
     """As the workflow names them for its jobs."""
     monkeypatch.setenv("HSAC_SETTINGS", "of_the_workflow.json")
     assert "of_the_workflow.json" in said(capsys, "job", "theory", "lipschitz", "--output", "x")
+
+
+def test_plugins_option_wins_over_environment(monkeypatch, capsys):
+    """Without a folder it means none at all."""
+    monkeypatch.setenv("HSAC_PLUGINS", "nowhere")
+    assert "nowhere" in said(capsys, "list", "losses")
+    assert cli.main(["list", "losses", "--plugins"]) == 0
