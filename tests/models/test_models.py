@@ -33,12 +33,8 @@ def graph(seed=0):
     source, target = (torch.randint(0, NODES, (30,), generator=g) for _ in range(2))
     loops = torch.arange(NODES)
     weight = torch.rand(30 + NODES, generator=g, dtype=F64)
-    return (
-        noise(NODES, 5, seed=seed),
-        torch.cat((source, loops)),
-        torch.cat((target, loops)),
-        weight,
-    )
+    source, target = torch.cat((source, loops)), torch.cat((target, loops))
+    return noise(NODES, 5, seed=seed), source, target, weight
 
 
 def make(name, space="hyperbolic"):
@@ -119,14 +115,8 @@ def test_flat_hgcn_is_a_gcn():
 def test_flat_mlp_is_a_perceptron():
     model, x = make("mlp_pooled", "euclidean")
     p = perturbed(model)
-    pooled = torch.stack(
-        [
-            x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2))
-            for i in range(2)
-            for j in range(3)
-        ],
-        1,
-    )
+    corners = [(i, j) for i in (0, 2) for j in (0, 2, 4)]
+    pooled = torch.stack([x[:, i : i + 2, j : j + 2].mean((1, 2)) for i, j in corners], 1)
     hidden = ((pooled @ p["w0"].mT + p["b0"]).relu() @ p["w1"].mT + p["b1"]).relu()
     want = linear_head(hidden @ p["w2"].mT + p["b2"], p)
     torch.testing.assert_close(
@@ -146,9 +136,8 @@ def test_flat_protonet_is_snells():
 
 
 def test_start_temperature():
-    assert (
-        10 * Conv4Protonet((16, 16), 1, "euclidean", temperature=2.5).init(torch.Generator())["t"]
-    ).exp() == 2.5
+    model = Conv4Protonet((16, 16), 1, "euclidean", temperature=2.5)
+    assert (10 * model.init(torch.Generator())["t"]).exp() == 2.5
 
 
 @pytest.mark.parametrize("name", NAMES)

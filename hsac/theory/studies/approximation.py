@@ -157,9 +157,9 @@ class _Case:
         return self._row(label, terms, solution, bound, before)
 
     def _row(self, label: str, terms: int, solution: Solution, bound: float, before: int) -> Row:
-        implicit = (
-            self.hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
-        )
+        implicit = solution.implicit
+        if implicit is None:
+            implicit = self.hessian.mixed(solution.x)
         return {
             "solver": label,
             "terms": terms,

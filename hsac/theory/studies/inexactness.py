@@ -62,9 +62,8 @@ class Inexactness:
         return found
 
     def _stops(self) -> list[int]:
-        spread = (
-            round((self.steps + 1) ** (k / max(self.checks - 1, 1))) - 1 for k in range(self.checks)
-        )
+        last = max(self.checks - 1, 1)
+        spread = (round((self.steps + 1) ** (k / last)) - 1 for k in range(self.checks))
         return sorted(set(spread))
 
     def _problem(self, problem: Problem) -> Iterator[Row]:
