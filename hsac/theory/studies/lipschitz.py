@@ -401,7 +401,7 @@ def supremum(item: Map, argument: str, c: float, r: float, search: "Lipschitz") 
 
 @dataclass(frozen=True)
 class Lipschitz:
-    """Lipschitz constants of the ball's maps against c, and their bounds.
+    """Lipschitz constants of the ball's maps against c, with bounds.
 
     Curvatures are spread evenly in the logarithm.
 
