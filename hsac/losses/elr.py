@@ -57,6 +57,7 @@ class Elr(TrainingLoss):
         Returns:
             The new targets (R, N, K).
         """
+        # targets are constants to the gradient
         predicted = logits.detach().softmax(-1)
         return {"target": self.momentum * state["target"] + (1 - self.momentum) * predicted}
 

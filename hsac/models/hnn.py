@@ -91,6 +91,7 @@ class Hnn(Headed):
         params: Params = {}
         for i, (fan_in, out) in enumerate(pairwise((pixels, self.hidden, self.dim))):
             z = torch.randn((out, fan_in), generator=generator, dtype=torch.float64)
+            # at c = 0 the layer is 2 u·z, hence half of He et al.'s
             params[f"z{i}"] = z * (2 / fan_in) ** 0.5 / 2
             params[f"r{i}"] = torch.zeros(out, dtype=torch.float64)
         return params | self.classifier.init(generator)

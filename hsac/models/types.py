@@ -1,4 +1,4 @@
-"""The interface of models, and what only some of them have.
+"""The interface of models, and the protocols of some of them.
 
 Every model is a `Model`. The other protocols here are for the features of some models. The code
 that trains asks for them with `isinstance`, so a model need not inherit from any of them.

@@ -43,10 +43,13 @@ def ascend(
     best, highest = e, w.new_full((len(w), 1), -torch.inf)
     for step in range(steps):
         value, g = gradient(w + e)
+        # the start is no candidate: it is 0, or was found at earlier weights
         if step > 0:
             best, highest = _higher(e, value, best, highest)
+        # the maximiser of g·e over |e/T| ≤ ρ
         tg = scale * g
         e = radius * scale * tg / layer_norm(tg, layers)
+    # one step needs no comparison, which saves a gradient
     if steps > 1:
         best, _ = _higher(e, gradient(w + e)[0], best, highest)
         return best

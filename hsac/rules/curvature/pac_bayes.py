@@ -69,7 +69,7 @@ class PacBayes:
 
     @cached_property
     def hsac(self) -> Hsac:
-        """Return `hsac` for what both have in common: when it is due, its solver, how θ moves."""
+        """Return `hsac`, which decides when a step is due and how θ moves, and has the solver."""
         shared = ("batch", "samples", "solver", "period", "warm_up", "step", "clip", "ratio")
         return Hsac(**{name: getattr(self, name) for name in shared})
 
@@ -92,11 +92,11 @@ class PacBayes:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
@@ -104,6 +104,7 @@ class PacBayes:
         loss = step.held_out() if self.batch == "held_out" else step.upper()
         lower = step.lower()
         noise = [step.normal() for _ in range(self.samples)]
+        # log σ is one more hyper-parameter, which only the upper level sees
         both = torch.cat([theta, state["spread"]], -1)
         found = implicit_hypergradient(
             self.bound(loss, noise, state["origin"], step.examples),

@@ -90,7 +90,7 @@ class Approximation:
 
 
 def left_over(h: Tensor, rank: int) -> float:
-    """Compute |E|, the spectral norm of what nystrom's sketch leaves of H.
+    """Compute |E|, the spectral norm of the rest of H beside nystrom's sketch.
 
     Args:
         h: H (P, P).

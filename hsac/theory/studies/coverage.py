@@ -103,6 +103,7 @@ class Coverage:
             w = w / w.norm()
             means[i] = w.numpy()
             signed = y[:, None] * x
+            # the error of always saying the sample's more frequent class
             chance = min(float((y > 0).double().mean()), float((y < 0).double().mean()))
             for k, delta in enumerate(self.deltas):
                 c = certify(

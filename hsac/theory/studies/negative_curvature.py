@@ -1,4 +1,4 @@
-"""Negative curvature: how Neumann's series grows, and what its safeguards make of it."""
+"""Negative curvature: how Neumann's series grows, and how its safeguards stop it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -125,7 +125,7 @@ class _Given:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution.
