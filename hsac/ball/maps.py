@@ -250,8 +250,8 @@ def _root(square: Tensor) -> Tensor:
 def midpoint(x: Tensor, c: Tensor) -> Tensor:
     """Compute the Möbius gyromidpoint over axis -2, which is the Einstein midpoint in this model.
 
-    It is ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1), and the mean at c = 0 (Ungar 2008, and Shimizu et al. 2021, eq.
-    15).
+    It is ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1), and the mean at c = 0 (Ungar 2008; Shimizu et al. 2021,
+    eq. 15).
 
     Args:
         x: Points (..., n, d).
