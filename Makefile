@@ -4,7 +4,7 @@
 # make bench      speed and memory against other packages
 # make same       run the smallest scale and say which of its results a change of the code changed
 # make reference  put what is small of results/$(SCALE), by default the default scale's, under results/reference
-# make lint       formatting, types and workflow checks
+# make lint       formatting, types, floors of imports and workflow checks
 PYTHON ?= python3
 CORES ?= all
 SCALE ?= default
@@ -42,6 +42,7 @@ lint: $(INSTALLED)
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --workflow-profile none --lint
 

@@ -215,7 +215,9 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
         "seeds": list(range(FIRST, FIRST + max(1, each - 4))),
         "bundle": 10,
     }  # 4 are of its search
-    yield row("hsac plan", searched, hsac("plan", "paper", "--override", json.dumps(searched)))
+    yield row(
+        "hsac plan", searched, hsac("plan", "--scale", "paper", "--override", json.dumps(searched))
+    )
     yield row("snakemake -n", searched, snakemake(searched, "--dry-run"))
     if runs <= UNBUNDLED:
         alone = searched | {"bundle": 1}
@@ -228,7 +230,9 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     given = ("--settings", str(RESULTS / "settings.json"))
     runs_file, measured_file = str(RESULTS / "runs.parquet"), str(RESULTS / "measured.parquet")
     yield row(
-        "gather", plain, hsac("gather", *given, "--results", str(RESULTS), "--processes", "2")
+        "gather",
+        plain,
+        hsac("job", "gather", *given, "--results", str(RESULTS), "--processes", "2"),
     )
     make(settings, [job for job in made[place:] if job.rule != "gather"])
     yield row("snakemake, nothing to do", plain, snakemake(plain))
@@ -240,11 +244,19 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
             hsac("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json")),
         )
         tables = ("--published", "config/published.yaml", "--output", str(RESULTS / "tables"))
-        yield row("tables", plain, hsac("tables", *report, *tables))
+        yield row("tables", plain, hsac("job", "tables", *report, *tables))
         yield row(
             "cost",
             plain,
-            hsac("cost", *report, "--measured", measured_file, "--output", str(RESULTS / "cost")),
+            hsac(
+                "job",
+                "cost",
+                *report,
+                "--measured",
+                measured_file,
+                "--output",
+                str(RESULTS / "cost"),
+            ),
         )
 
 

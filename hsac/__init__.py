@@ -1,5 +1,7 @@
-"""Hyperbolic sharpness-aware curvature learning: a benchmark and reproducibility suite, and the
-method as a library.
+"""Hyperbolic sharpness-aware curvature learning.
+
+A benchmark and reproducibility suite, and the method as a library: `Curvature` is a learnable
+curvature for a model of your own, `CurvatureLearner` moves it, `weights` are the other parameters.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ __all__ = ["Curvature", "CurvatureLearner", "weights"]
 
 
 def __getattr__(name: str) -> Any:
-    # only who uses the library waits for torch; the workflow imports hsac for every job
+    # Imported on demand: the workflow imports hsac for every job, and torch takes seconds.
     if name == "Curvature":
         from hsac.ball import Curvature
 

@@ -1,4 +1,4 @@
-"""learn2learn, imported so that it works and says nothing."""
+"""Import learn2learn so that it works and prints nothing."""
 
 import contextlib
 import importlib
@@ -14,10 +14,13 @@ SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 @cache
 def learn2learn() -> Any:
-    """The library. It imports gym, which prints a banner, and torchvision, which may lack its
-    compiled operators.
+    """Import the library.
+
+    Returns:
+        The module.
     """
     _declare_operators()
+    # it imports gym, which prints a banner
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("learn2learn")
@@ -25,10 +28,10 @@ def learn2learn() -> Any:
 
 @cache
 def _declare_operators() -> Any:
-    """A torchvision whose compiled operators do not load (built for CUDA, beside a CPU torch)
-    registers shapes for ``nms`` and ``qnms`` and fails at import unless their schemas exist;
-    nothing here calls them. Returns the library object that keeps the declarations alive, or None
-    where the operators load.
+    """Declare the operators that torchvision needs when its compiled ones do not load.
+
+    Returns:
+        The library object that keeps the declarations alive; None where the operators load.
     """
     import torch
 
@@ -40,6 +43,8 @@ def _declare_operators() -> Any:
         torch.ops.load_library(str(compiled))
         return None
     except OSError:
+        # Built for CUDA, beside a CPU torch. It then registers shapes for `nms` and `qnms`, and
+        # fails at import unless their schemas exist. Nothing here calls them.
         pass
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):

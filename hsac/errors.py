@@ -1,9 +1,9 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception for what a user can fix."""
 
 
 class InputError(Exception):
-    """Bad input: the message is one line naming the key or file, what was found and what is
-    allowed.
+    """Bad input that the user can fix.
 
-    The command line prints it as it stands and exits with status 2.
+    The message is one line that names the key or file, what was found and what is allowed. The
+    command line prints it as it stands and exits with status 2.
     """

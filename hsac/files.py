@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the digests that name them."""
+"""Write files whole or not at all, and compute the digests that identify them."""
 
 import csv
 import fcntl
@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,16 @@ from hsac.errors import InputError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes when
-    it does not.
+    """Replace a file when the block ends well, and leave it as it was when the block raises.
 
-    Its bytes are on the disk before its name is, so that no loss of power leaves a name without
-    them either. Raises InputError naming the file when the folder cannot be written or the disk is
-    full.
+    Args:
+        path: the file. Its folder is made if need be.
+
+    Yields:
+        A temporary path beside the file, to be written to.
+
+    Raises:
+        InputError: The folder cannot be written, or the disk is full.
     """
     path = Path(path)
     temporary = None
@@ -37,6 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
+        # The bytes go to the disk before the name, or a loss of power could leave an empty file.
         with open(temporary, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -48,81 +53,126 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(folder: Path, name: str) -> Iterator[None]:
-    """Wait until no other process is in such a block of ``folder`` and ``name``; one that was
-    killed is not in it.
+def exclusive(folder: Path, name: str) -> Iterator[None]:
+    """Wait until no other process is in such a block of the same folder and name.
 
-    A file system without locks lets everyone in. Raises InputError when the folder cannot be
-    written.
+    Args:
+        folder: where the lock file lies. It is made if need be.
+        name: what is locked in it.
+
+    Raises:
+        InputError: The folder cannot be written.
     """
     path = Path(folder) / f".{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "a")  # noqa: SIM115 - closed below
+        lock = open(path, "a")  # noqa: SIM115 - closed below, outside of this try
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     with lock:
+        # The kernel drops the lock of a killed process. A file system without locks lets everyone
+        # in: there two processes at worst do the same work twice.
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def together(folder: Path, name: str) -> Iterator[Path]:
-    """A new folder whose files all move into ``folder`` when the block ends well, or none does,
-    whatever ends the process at whatever moment: `settle` then finishes what was begun. Raises
-    InputError when it cannot be written.
+def all_or_none(folder: Path, name: str) -> Iterator[Path]:
+    """Write several files of a folder so that all of them are new or none is.
+
+    This holds whenever the process is killed: `recover` then finishes what was begun.
+
+    Args:
+        folder: where the files end.
+        name: what the files are together. It must differ between concurrent writers of one folder.
+
+    Yields:
+        A new folder to write the files to. They move when the block ends well.
+
+    Raises:
+        InputError: The folder cannot be written.
     """
-    staged, whole = _staged(folder, name)
+    staged, complete = _staging(folder, name)
     try:
-        settle(folder, name)
+        recover(folder, name)
         staged.mkdir(parents=True)
         yield staged
-        os.replace(staged, whole)  # from here on all of them count
-        settle(folder, name)
+        # One renaming decides: before it none of the files counts, after it all do.
+        os.replace(staged, complete)
+        recover(folder, name)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def settle(folder: Path, name: str) -> None:
-    """Move the files that a killed `together` had made whole to their places, and drop those that
-    it had not.
+def recover(folder: Path, name: str) -> None:
+    """Finish what a killed `all_or_none` left.
+
+    Files that it had written completely move to their places, an incomplete set is deleted.
+
+    Args:
+        folder: where the files end.
+        name: what the files are together.
     """
-    staged, whole = _staged(folder, name)
-    if whole.is_dir():
-        for path in sorted(whole.iterdir()):
+    staged, complete = _staging(folder, name)
+    if complete.is_dir():
+        for path in sorted(complete.iterdir()):
             os.replace(path, Path(folder) / path.name)
-        whole.rmdir()
+        complete.rmdir()
     shutil.rmtree(staged, ignore_errors=True)
 
 
-def _staged(folder: Path, name: str) -> tuple[Path, Path]:
+def _staging(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return the folder that files are written to, and its name once they are all there."""
     return Path(folder) / f".{name}.staged", Path(folder) / f".{name}.whole"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically."""
+    """Write a file atomically.
+
+    Args:
+        path: the file.
+        data: its content.
+    """
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is the same for equal values: sorted keys, no spaces, no NaN."""
+    """Write a value as the JSON text that equal values share.
+
+    Args:
+        value: what JSON can hold.
+
+    Returns:
+        Text with sorted keys and no spaces.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON has no word for.
+    """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as canonical JSON, atomically."""
+    """Write a value as canonical JSON, atomically.
+
+    Args:
+        path: the file.
+        value: what JSON can hold.
+    """
     write_bytes(path, (canonical(value) + "\n").encode())
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows of the same keys as CSV, atomically; floats keep all their digits, None is an
-    empty cell.
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, atomically.
+
+    Args:
+        path: the file.
+        rows: mappings with the same keys. Floats keep all their digits, None is an empty cell.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
@@ -132,45 +182,89 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array as .npy, atomically."""
+    """Write an array as .npy, atomically.
+
+    Args:
+        path: the file.
+        array: of any shape, but not of objects.
+    """
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array in a .npy file, without pickle. Raises InputError when it is missing, unreadable or
-    cut short.
+    """Read an array from a .npy file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The array. Objects are refused, as unpickling them could run code.
+
+    Raises:
+        InputError: The file is missing, unreadable or cut short.
     """
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
+        raise _missing(path) from None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); move it away and run again to remake it"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises InputError when it is missing, unreadable or cut short."""
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The value in it.
+
+    Raises:
+        InputError: The file is missing, unreadable or cut short.
+    """
     try:
         return orjson.loads(Path(path).read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
+        raise _missing(path) from None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); move it away and run again to remake it"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(f"{path} is missing; a plain `snakemake` run makes it again")
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read ({error}); move it away and run again to remake it")
 
 
 def digest(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the value's canonical JSON."""
+    """Compute the digest that equal values share.
+
+    Args:
+        value: what JSON can hold.
+
+    Returns:
+        The first 16 hexadecimal digits of the SHA-256 of its canonical JSON.
+    """
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes. Raises InputError when it cannot be read."""
+    """Compute the SHA-256 of a file's bytes.
+
+    Args:
+        path: the file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
     try:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

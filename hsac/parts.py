@@ -1,10 +1,10 @@
-"""Parts found by their file: `hsac/rules/curvature/drift.py` defines `Drift`, known everywhere as
-`drift`.
+"""Find parts by their file, and build them.
 
-A family is a folder of modules, one part each, in the package and in each plugin folder in use
-(`hsac.plugins`). The class is named after the file in camel case and is a frozen dataclass whose
-fields are the part's parameters, so a configuration can be checked without importing torch: names
-come from the folder, parameters from the syntax tree.
+`hsac/rules/curvature/drift.py` defines `Drift`, which is known everywhere as `drift`. A family is a
+folder of modules, one part each, in the package and in each plugin folder in use (`hsac.plugins`).
+The class is named after the file in camel case. It is a frozen dataclass whose fields are the
+part's parameters. A configuration can therefore be checked without importing torch: names come from
+the folder, parameters from the syntax tree.
 """
 
 import ast
@@ -12,7 +12,7 @@ import difflib
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +22,7 @@ from typing import Any
 
 from hsac.errors import InputError
 
+# Family -> dotted folder of its parts, below `hsac/` and below each plugin folder.
 FAMILIES = {
     "weight rule": "rules.weights",
     "curvature rule": "rules.curvature",
@@ -32,19 +33,30 @@ FAMILIES = {
     "loss": "losses",
     "problem": "theory.problems",
     "study": "theory.studies",
+    "metric": "metrics",  # of plugins alone: the package's own are declared in hsac.report.columns
 }
-LISTED = 100  # names that an error line lists at most
+# An error line lists at most so many names.
+LISTED = 100
+
+Check = Callable[[str, str, Any], None]
 
 
 @dataclass(frozen=True)
 class Root:
-    """A tree of families: the package, or a plugin folder. `module` is the name its files are
-    imported under; a plugin's changes with what lies in its families' folders, so what is cached of
-    it is never of an older file.
+    """A tree of families: the package, or a plugin folder.
+
+    Attributes:
+        module: name that the tree's files are imported under. That of a plugin folder changes with
+            its content, so nothing that is cached by it is ever of an older file.
+        path: the folder.
+        check: called with family, name and class of each part of the tree when it is first built.
+            It raises InputError for a class that its family does not take. Without it, as for the
+            package, nothing is checked.
     """
 
     module: str
     path: Path
+    check: Check | None = None
 
 
 PACKAGE = Root("hsac", Path(__file__).parent)
@@ -53,7 +65,11 @@ _roots: tuple[Root, ...] = (PACKAGE,)
 
 @contextmanager
 def rooted(plugins: Iterable[Root]) -> Iterator[None]:
-    """Inside the block parts are found in the package and in these plugin folders, and in no other."""
+    """Find parts, inside of the block, in the package and in these plugin folders only.
+
+    Args:
+        plugins: plugin folders, instead of those that were in use.
+    """
     global _roots
     before, _roots = _roots, (PACKAGE, *plugins)
     try:
@@ -63,12 +79,24 @@ def rooted(plugins: Iterable[Root]) -> Iterator[None]:
 
 
 def roots() -> tuple[Root, ...]:
-    """The package, then the plugin folders in use."""
+    """List the trees in use.
+
+    Returns:
+        The package, then the plugin folders.
+    """
     return _roots
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The tail of an error line: what is allowed, and the closest spelling if there is one."""
+    """Compose the end of an error line: what is allowed, and the closest spelling if there is one.
+
+    Args:
+        name: what was found.
+        allowed: the names that are allowed.
+
+    Returns:
+        "allowed are a, b (did you mean 'a'?)", without the names where there are too many.
+    """
     allowed = sorted(allowed)
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -77,54 +105,117 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def plural(family: str) -> str:
-    """`weight rule` -> `weight rules`, `study` -> `studies`, `loss` -> `losses`."""
+    """Form the plural of a family's name.
+
+    Args:
+        family: a key of `FAMILIES`.
+
+    Returns:
+        For example `weight rules`, `studies`, `losses`.
+    """
     return f"{family}es" if family.endswith("s") else f"{family}s".replace("ys", "ies")
 
 
 def find(folder: str, name: str) -> tuple[Root, Path]:
-    """Where `name` lies in a dotted folder (`rules.curvature`): a plugin folder that has it, else
-    the package.
+    """Find the file of a part.
+
+    Args:
+        folder: dotted folder, such as `rules.curvature`.
+        name: the part's name.
+
+    Returns:
+        The tree that has it and the file: a plugin folder, or else the package, whether or not the
+        package has such a file.
     """
-    for root in (*_roots[1:], PACKAGE):
-        path = root.path.joinpath(*folder.split("."), f"{name}.py")
-        if root is PACKAGE or path.is_file():
+    for root in _roots[1:]:
+        path = _path(root, folder, name)
+        if path.is_file():
             return root, path
-    raise AssertionError
+    return PACKAGE, _path(PACKAGE, folder, name)
+
+
+def _path(root: Root, folder: str, name: str) -> Path:
+    return root.path.joinpath(*folder.split("."), f"{name}.py")
 
 
 def file(family: str, name: str) -> Path:
-    """The file of a part."""
+    """Find the file of a part by its family.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+
+    Returns:
+        The file, which need not be there.
+    """
     return find(FAMILIES[family], name)[1]
 
 
 def module(folder: str, name: str) -> str:
-    """The name that the file of `name` in a dotted folder is imported under."""
+    """Compose the name that the file of a part is imported under.
+
+    Args:
+        folder: dotted folder, such as `rules.curvature`.
+        name: the part's name.
+
+    Returns:
+        For example `hsac.rules.curvature.drift`.
+    """
     return f"{find(folder, name)[0].module}.{folder}.{name}"
 
 
 def from_plugin(folder: str, name: str) -> bool:
-    """Whether `name` in a dotted folder is a plugin's."""
+    """Tell whether a part is a plugin's.
+
+    Args:
+        folder: dotted folder, such as `rules.curvature`.
+        name: the part's name.
+
+    Returns:
+        True when a plugin folder in use has it.
+    """
     return find(folder, name)[0] is not PACKAGE
 
 
 def names(family: str) -> tuple[str, ...]:
-    """Names of a family's parts, sorted; a module whose class is missing is a helper, not a part."""
+    """List the parts of a family, those of the plugin folders in use included.
+
+    Args:
+        family: a key of `FAMILIES`.
+
+    Returns:
+        Names, sorted. A module without the class that its file name asks for is a helper, no part.
+    """
     return tuple(sorted(name for root in _roots for name in _names(FAMILIES[family], root)))
 
 
 @cache
 def _names(folder: str, root: Root) -> tuple[str, ...]:
     paths = root.path.joinpath(*folder.split(".")).glob("*.py")
-    return tuple(p.stem for p in paths if class_of(p) is not None)
+    return tuple(path.stem for path in paths if class_of(path) is not None)
 
 
 def class_name(name: str) -> str:
-    """`poincare_mlr` -> `PoincareMlr`."""
-    return "".join(part.capitalize() for part in name.split("_"))
+    """Compose the name of a part's class.
+
+    Args:
+        name: the part's name, such as `poincare_mlr`.
+
+    Returns:
+        The name in camel case, such as `PoincareMlr`.
+    """
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def class_of(path: Path) -> ast.ClassDef | None:
-    """The class that a file's part is, by the syntax tree."""
+    """Find the class that a file's part is, in the syntax tree.
+
+    Args:
+        path: the part's file.
+
+    Returns:
+        None where the file defines no class of that name.
+    """
     wanted = class_name(path.stem)
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ClassDef) and node.name == wanted:
@@ -133,55 +224,68 @@ def class_of(path: Path) -> ast.ClassDef | None:
 
 
 def check_name(family: str, name: str, key: str) -> None:
-    """Raises InputError naming `key` unless the family has a part of that name."""
-    if name not in names(family):
-        raise InputError(
-            f"{key}: found {name!r}; {plural(family)}"
-            f" {nearest(name, names(family))}{_astray(family, name)}"
-        )
+    """Check that a family has a part of a name.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        key: key of the configuration that gives the name, for the error line.
+
+    Raises:
+        InputError: There is no such part.
+    """
+    known = names(family)
+    if name not in known:
+        allowed = f"{plural(family)} {nearest(name, known)}"
+        raise InputError(f"{key}: found {name!r}; {allowed}{_astray(family, name)}")
 
 
 def _astray(family: str, name: str) -> str:
-    """Words on a plugin's file of that name that lies elsewhere than the family's."""
-    places = [
-        path
-        for root in _roots[1:]
-        for depth in ("", "*/", "*/*/")
-        for path in root.path.glob(f"{depth}{name}.py")
-    ]
+    """Describe a plugin's file of that name which lies in another folder than the family's."""
+    patterns = [f"{depth}{name}.py" for depth in ("", "*/", "*/*/")]
+    places = [path for root in _roots[1:] for each in patterns for path in root.path.glob(each)]
+    if not places:
+        return ""
     folder = FAMILIES[family].replace(".", "/")
-    return (
-        f"; {places[0]} lies in no folder of {plural(family)}, which is {folder}/" if places else ""
-    )
+    return f"; {places[0]} lies in no folder of {plural(family)}, which is {folder}/"
 
 
 def parameters(family: str, name: str) -> dict[str, str]:
-    """Parameter name -> annotation of a part, read from its source; fields a caller fills (no
-    default) excluded.
+    """Read the parameters of a part from its source.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+
+    Returns:
+        Parameter -> annotation. Fields without a default are no parameters: the caller fills them.
     """
-    return {
-        field: annotation
-        for field, (annotation, default) in _fields(family, name).items()
-        if default
-    }
+    fields = _fields(family, name).items()
+    return {field: annotation for field, (annotation, has_default) in fields if has_default}
 
 
 def filled(family: str, name: str) -> dict[str, str]:
-    """Field name -> annotation of what a part's caller fills in from the data."""
-    return {
-        field: annotation
-        for field, (annotation, default) in _fields(family, name).items()
-        if not default
-    }
+    """Read from a part's source the fields that the caller fills in from the data.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+
+    Returns:
+        Field -> annotation.
+    """
+    fields = _fields(family, name).items()
+    return {field: annotation for field, (annotation, has_default) in fields if not has_default}
 
 
 def _fields(family: str, name: str) -> dict[str, tuple[str, bool]]:
-    """Field name -> annotation and whether it has a default."""
+    """Return field -> annotation and whether it has a default."""
     return _read_fields(*find(FAMILIES[family], name))
 
 
 @cache
 def _read_fields(root: Root, path: Path) -> dict[str, tuple[str, bool]]:
+    # The root is an argument so that the cache forgets a plugin's file that was changed.
     node = class_of(path)
     assert node is not None
     return {
@@ -191,8 +295,13 @@ def _read_fields(root: Root, path: Path) -> dict[str, tuple[str, bool]]:
 
 
 def fields_of(node: ast.ClassDef) -> Iterator[Any]:
-    """The statements of a class that make a dataclass's fields (ast.AnnAssign with a name for
-    target).
+    """Yield the statements of a class that make a dataclass's fields.
+
+    Args:
+        node: the class.
+
+    Yields:
+        `ast.AnnAssign` whose target is an `ast.Name`.
     """
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
@@ -202,12 +311,21 @@ def fields_of(node: ast.ClassDef) -> Iterator[Any]:
 
 
 def marked(family: str, name: str, mark: str) -> bool:
-    """Whether a part's class says `mark: ClassVar[bool] = True`."""
-    return mark in _marks(file(family, name))
+    """Tell whether a part's class says `mark: ClassVar[bool] = True`.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        mark: name of the class variable.
+
+    Returns:
+        False where it says anything else, or nothing.
+    """
+    return mark in _marks(*find(FAMILIES[family], name))
 
 
 @cache
-def _marks(path: Path) -> frozenset[str]:
+def _marks(root: Root, path: Path) -> frozenset[str]:
     node = class_of(path)
     return frozenset(
         item.target.id
@@ -220,7 +338,15 @@ def _marks(path: Path) -> frozenset[str]:
 
 
 def summary(family: str, name: str) -> str:
-    """Return the first paragraph of a part's docstring as one line."""
+    """Read what a part is in its docstring.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+
+    Returns:
+        The first paragraph as one line.
+    """
     node = class_of(file(family, name))
     text = (node and ast.get_docstring(node)) or ""
     return " ".join(text.split("\n\n")[0].split())
@@ -239,43 +365,74 @@ _ACCEPTS = {
 
 
 def accepted(annotation: str) -> tuple[type, ...] | None:
-    """Types that values of a parameter may have; None when its annotation does not say (only some
-    do).
+    """Return the types that a configuration may give for a parameter.
+
+    Args:
+        annotation: source of the parameter's annotation.
+
+    Returns:
+        Types for `isinstance`; None for an annotation that is not understood, which takes any.
     """
     found: list[type] = []
     for one in annotation.split(" | "):
-        if one.split("[")[0] not in _ACCEPTS:
+        name = one.split("[")[0]
+        if name not in _ACCEPTS:
             return None
-        found += _ACCEPTS[one.split("[")[0]]
+        found += _ACCEPTS[name]
     return tuple(found)
 
 
 def fits(value: Any, annotation: str) -> bool:
-    """Whether a parameter so annotated may have the value; true and false are no numbers."""
+    """Tell whether a parameter may have a value.
+
+    Args:
+        value: what the configuration gives.
+        annotation: source of the parameter's annotation.
+
+    Returns:
+        True also for an annotation that is not understood.
+    """
     types = accepted(annotation)
-    return types is None or (
-        isinstance(value, types) and (bool in types or not isinstance(value, bool))
-    )
+    if types is None:
+        return True
+    # bool is a subclass of int, yet true is no number in a configuration
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
 
 
-def check_parameters(family: str, name: str, given: dict[str, Any], key: str) -> None:
-    """Raises InputError naming `key.parameter` for an unknown parameter or a value of the wrong
-    type.
+def check_parameters(family: str, name: str, given: Mapping[str, Any], key: str) -> None:
+    """Check that a part takes the parameters that a configuration gives.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        given: value by parameter.
+        key: key of the configuration that has the parameters, for the error line.
+
+    Raises:
+        InputError: A parameter is unknown, or its value has the wrong type.
     """
     known = parameters(family, name)
     for parameter, value in given.items():
         where = f"{key}.{parameter}"
         if parameter not in known:
-            raise InputError(
-                f"{where}: found an unknown key; {family} {name!r}: {nearest(parameter, known)}"
-            )
+            allowed = f"{family} {name!r}: {nearest(parameter, known)}"
+            raise InputError(f"{where}: found an unknown key; {allowed}")
         if not fits(value, known[parameter]):
             raise InputError(f"{where}: found {value!r}; allowed is {known[parameter]}")
 
 
 def load(folder: str, name: str) -> ModuleType:
-    """Import the module of `name` in a dotted folder. Raises InputError for what a plugin's file
-    raises meanwhile.
+    """Import the module of a part.
+
+    Args:
+        folder: dotted folder, such as `rules.curvature`.
+        name: the part's name.
+
+    Returns:
+        The module. Importing it again takes no time.
+
+    Raises:
+        InputError: The file is a plugin's and raised an exception when it was imported.
     """
     root, path = find(folder, name)
     if root is PACKAGE:
@@ -285,45 +442,72 @@ def load(folder: str, name: str) -> ModuleType:
         package.__path__ = [str(root.path.resolve())]
         sys.modules[root.module] = package
         importlib.invalidate_caches()
-    # kept bytecode is told from changed source by size and second only, and litters somebody's
-    # folder
+    # Python tells stale bytecode by size and second only, and would leave it in the user's folder.
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         return importlib.import_module(module(folder, name))
     except Exception as error:
-        raise InputError(f"{path}: importing it raised {told(error, root)}") from error
+        raise InputError(f"{path}: importing it raised {exception_line(error, root)}") from error
     finally:
         sys.dont_write_bytecode = kept
 
 
-def told(error: Exception, root: Root) -> str:
-    """An exception in one line, with the last place in the tree's files that it went through."""
+def exception_line(error: Exception, root: Root) -> str:
+    """Describe an exception in one line.
+
+    Args:
+        error: the exception.
+        root: the tree whose author has to mend it.
+
+    Returns:
+        Type and message, with the last place in the tree's files that the exception went through.
+    """
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     folder = root.path.resolve()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename).is_relative_to(folder):
-            return (
-                f"{text} ({root.path / Path(frame.filename).relative_to(folder)}, line"
-                f" {frame.lineno})"
-            )
+            path = root.path / Path(frame.filename).relative_to(folder)
+            return f"{text} ({path}, line {frame.lineno})"
     return text
 
 
 def part(family: str, name: str) -> Any:
-    """The class of a part. Raises InputError for a plugin's that is not as its family's are."""
-    found = getattr(load(FAMILIES[family], name), class_name(name), None)
-    if from_plugin(FAMILIES[family], name):
-        from hsac.plugins import check_class
+    """Import the class of a part.
 
-        check_class(family, name, found)
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+
+    Returns:
+        The class.
+
+    Raises:
+        InputError: The class is a plugin's and not as those of its family are.
+    """
+    folder = FAMILIES[family]
+    found = getattr(load(folder, name), class_name(name), None)
+    check = find(folder, name)[0].check
+    if check:
+        check(family, name, found)
     return found
 
 
-def build(family: str, name: str, given: dict[str, Any], key: str = "", **filled: Any) -> Any:
-    """The part `name` with the parameters `given` by a configuration and those `filled` in by the
-    caller.
+def build(family: str, name: str, given: Mapping[str, Any], key: str = "", **filled: Any) -> Any:
+    """Build a part.
 
-    Raises InputError naming `key` for a name, parameter or value that the part does not take.
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        given: parameters from a configuration; a list becomes a tuple.
+        key: key of the configuration that has the parameters, for the error line; the part's name
+            when left out.
+        **filled: fields that the caller fills in.
+
+    Returns:
+        The part.
+
+    Raises:
+        InputError: The part does not take the name, a parameter or a value.
     """
     key = key or name
     check_name(family, name, key)
@@ -336,8 +520,16 @@ def build(family: str, name: str, given: dict[str, Any], key: str = "", **filled
 
 
 def require(ok: bool, parameter: str, found: Any, allowed: str) -> None:
-    """For a part's `__post_init__`: raises InputError naming the parameter, what was found and what
-    is allowed.
+    """Check a parameter in a part's `__post_init__`.
+
+    Args:
+        ok: whether the value is allowed.
+        parameter: the parameter's name, for the error line.
+        found: its value.
+        allowed: what is allowed, in words.
+
+    Raises:
+        InputError: The value is not allowed.
     """
     if not ok:
         raise InputError(f"{parameter}: found {found!r}; allowed is {allowed}")

@@ -1,15 +1,15 @@
-"""Parts from outside the package: `plugins: [folder, …]` in a configuration.
+"""Take parts from outside the package: `plugins: [folder, …]` in a configuration.
 
-A plugin folder is laid out like the package: `rules/curvature/mine.py` defines the curvature rule
+A plugin folder is laid out like the package. `rules/curvature/mine.py` defines the curvature rule
 `mine`, as the package's own files define theirs, and `data/sources/mine.py` the dataset `mine`.
-Files whose names begin with `_` are helpers, imported by `from ._helper import …`. What an author
-gets wrong is said in one line: all that the syntax tree shows when the configuration is read, the
-rest when the part is first imported.
+Files whose names begin with `_` are helpers, imported by `from ._helper import …`. An author's
+mistakes are reported in one line: all that the syntax tree shows when the configuration is read,
+the rest when the part is first imported.
 """
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -21,20 +21,26 @@ from hsac.errors import InputError
 from hsac.files import digest, file_sha256
 from hsac.parts import FAMILIES, Root
 
-Loose = tuple[str, ...] | None
+# Names of arguments or fields; None where any will do.
+Names = tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a family's classes have: methods with their arguments (without self; None: any), class
-    attributes; what they may have; and the fields, without default, that the caller fills in (None:
-    any, a configuration must give them).
+    """An interface: what the classes of a family have.
+
+    Attributes:
+        methods: name -> arguments without self.
+        attributes: class attributes that there must be.
+        optional: methods that there may be, each with its arguments.
+        filled: fields without default, which the caller fills in. None allows any; a configuration
+            must then give them.
     """
 
-    methods: dict[str, Loose]
+    methods: dict[str, Names]
     attributes: tuple[str, ...] = ()
-    optional: tuple[tuple[str, Loose], ...] = ()
-    filled: Loose = ()
+    optional: tuple[tuple[str, Names], ...] = ()
+    filled: Names = ()
 
 
 INTERFACES = {
@@ -71,17 +77,25 @@ INTERFACES = {
         attributes=("start", "initial"),
     ),
     "study": Interface({"rows": ("progress",)}),
+    "metric": Interface({"measure": ("record",)}, ("heading", "format")),
 }
-FOLDERS = {**FAMILIES, "dataset": catalogue.FOLDER}
+FOLDERS = {**FAMILIES, "figure": "figures", "dataset": catalogue.FOLDER}
+# What the function `draw` of a figure may ask for, see `hsac.report.figures.write_figures`.
+DRAWN = ("runs", "trajectories", "root", "order", "references")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @contextmanager
 def using(folders: Iterable[str | Path], key: str = "plugins") -> Iterator[None]:
-    """Inside the block the parts of these plugin folders are known beside the package's.
+    """Know, inside of the block, the parts of these plugin folders beside the package's.
 
-    Raises InputError, naming `key` or the file, for a folder that is missing or holds no part, for
-    a part that is not as its family's are, and for a name that the package or another plugin has.
+    Args:
+        folders: plugin folders, instead of those that were in use.
+        key: key of the configuration that names them, for the error line.
+
+    Raises:
+        InputError: A folder is missing or holds no part, a part is not as those of its family are,
+            or the package or another plugin has a part of its name.
     """
     found = [_root(Path(folder), key) for folder in dict.fromkeys(map(str, folders))]
     for root in found:
@@ -89,29 +103,28 @@ def using(folders: Iterable[str | Path], key: str = "plugins") -> Iterator[None]
             _check(family, path)
     _check_distinct((parts.PACKAGE, *found))
     with parts.rooted(found):
-        catalogue.names()  # reads every plugin's entry
+        catalogue.names()  # reads, and so checks, every plugin's entry
         yield
 
 
 def _root(folder: Path, key: str) -> Root:
+    """Make a plugin folder a tree of parts, with a module name that tells its files' content."""
     if not folder.is_dir():
+        allowed = "allowed is a folder of plugins"
+        raise InputError(f"{key}: found {str(folder)!r}, which is no folder; {allowed}")
+    unnamed = Root("", folder)
+    if not any(_parts(unnamed)):
+        where = ", ".join(f"{path.replace('.', '/')}/" for path in FOLDERS.values())
         raise InputError(
-            f"{key}: found {str(folder)!r}, which is no folder; allowed is a folder of plugins"
+            f"{key}: found no part in {folder}; parts are files in {where} of a plugin folder"
         )
-    where = [f"{path.replace('.', '/')}/" for path in FOLDERS.values()]
-    root = Root("", folder)
-    paths = [path for _, path in _parts(root, helpers=True)]
-    if not any(_parts(root)):
-        raise InputError(
-            f"{key}: found no part in {folder}; parts are files in {', '.join(where)} of a plugin"
-            " folder"
-        )
-    stamp = digest([str(folder.resolve()), *(f"{path} {file_sha256(path)}" for path in paths)])
-    return Root(f"hsac_plugin_{stamp}", folder)
+    paths = [path for _, path in _parts(unnamed, helpers=True)]
+    files = [f"{path} {file_sha256(path)}" for path in paths]
+    return Root(f"hsac_plugin_{digest([str(folder.resolve()), *files])}", folder, check_class)
 
 
 def _parts(root: Root, helpers: bool = False) -> Iterator[tuple[str, Path]]:
-    """Family and file of each part of a plugin folder."""
+    """Yield family and file of each part of a plugin folder, and of each helper if wanted."""
     for family, folder in FOLDERS.items():
         for path in sorted(root.path.joinpath(*folder.split(".")).glob("*.py")):
             if helpers or not path.name.startswith("_"):
@@ -119,34 +132,29 @@ def _parts(root: Root, helpers: bool = False) -> Iterator[tuple[str, Path]]:
 
 
 def _check_distinct(roots: Iterable[Root]) -> None:
+    """Raise InputError where two trees have a part of one family and name."""
     seen: dict[tuple[str, str], Path] = {}
     for root in roots:
         for family, path in _parts(root):
             other = seen.setdefault((family, path.stem), path)
             if other != path:
                 raise InputError(
-                    f"{path}: found the name {path.stem!r}, which {other} has; allowed is one of"
-                    " its own"
+                    f"{path}: found the name {path.stem!r}, which {other} has;"
+                    " allowed is one of its own"
                 )
 
 
 def _check(family: str, path: Path) -> None:
-    """Raises InputError naming the file unless its syntax tree is that of a part of the family."""
+    """Raise InputError, naming the file, unless its syntax tree is that of a part of the family."""
     if not NAME.fullmatch(path.stem):
-        raise InputError(
-            f"{path}: found the file name {path.stem!r}; allowed are lower case letters, digits"
-            " and _"
-        )
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise InputError(
-            f"{path}: line {error.lineno}: {type(error).__name__}: {error.msg}"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path}: no Python source: {error}") from None
+        allowed = "allowed are lower case letters, digits and _"
+        raise InputError(f"{path}: found the file name {path.stem!r}; {allowed}")
+    tree = _parsed(path)
     if family == "dataset":
-        return  # the catalogue's to read
+        return  # the catalogue checks these
+    if family == "figure":
+        _check_figure(tree, path)
+        return
     node, wanted = parts.class_of(path), parts.class_name(path.stem)
     if node is None:
         classes = [item.name for item in tree.body if isinstance(item, ast.ClassDef)]
@@ -157,15 +165,57 @@ def _check(family: str, path: Path) -> None:
         raise InputError(
             f"{where}: found no @dataclass(frozen=True) above it; a {family} is a frozen dataclass"
         )
-    _check_fields(node, where, INTERFACES[family], family)
-    _check_members(node, where, INTERFACES[family], family)
+    interface = INTERFACES[family]
+    for item in parts.fields_of(node):
+        _check_field(item, where, interface)
+    for item in node.body:
+        if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant):
+            _check_assigned(item, item.value.value, where, interface)
+    _check_members(node, where, interface, family)
+
+
+def _check_figure(tree: ast.Module, path: Path) -> None:
+    """Check that a figure has a name of its own, a caption, and `draw` with known arguments."""
+    own = parts.PACKAGE.path / "report" / "figures" / path.name
+    if own.is_file():
+        raise InputError(
+            f"{path}: found the name {path.stem!r}, which {own} has; allowed is one of its own"
+        )
+    functions = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
+    if "draw" not in functions:
+        raise InputError(f"{path}: found no function draw; a figure has one")
+    given = functions["draw"].args
+    unknown = [argument.arg for argument in given.args if argument.arg not in DRAWN]
+    if unknown:
+        found = f"draw: found the argument {unknown[0]!r}"
+        raise InputError(f"{path}: {found}; allowed are {', '.join(DRAWN)}")
+    captions = {
+        target.id: item.value
+        for item in tree.body
+        if isinstance(item, ast.Assign)
+        for target in item.targets
+        if isinstance(target, ast.Name)
+    }
+    caption = captions.get("CAPTION")
+    if not (isinstance(caption, ast.Constant) and isinstance(caption.value, str)):
+        raise InputError(f'{path}: found no CAPTION = "…"; a figure has one')
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        said = f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+        raise InputError(f"{path}: {said}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: no Python source: {error}") from None
 
 
 def _is_frozen(decorator: ast.expr) -> bool:
-    if not (
-        isinstance(decorator, ast.Call)
-        and ast.unparse(decorator.func).split(".")[-1] == "dataclass"
-    ):
+    """Tell whether a decorator is `@dataclass(frozen=True)`."""
+    if not isinstance(decorator, ast.Call):
+        return False
+    if ast.unparse(decorator.func).split(".")[-1] != "dataclass":
         return False
     return any(
         k.arg == "frozen" and isinstance(k.value, ast.Constant) and k.value.value
@@ -173,68 +223,72 @@ def _is_frozen(decorator: ast.expr) -> bool:
     )
 
 
-def _check_fields(node: ast.ClassDef, where: str, interface: Interface, family: str) -> None:
-    for item in parts.fields_of(node):
-        name, annotation = item.target.id, ast.unparse(item.annotation)
-        if item.value is None:
-            if interface.filled is not None and name not in interface.filled:
-                given = (
-                    f"; filled in by the caller are {', '.join(interface.filled)}"
-                    if interface.filled
-                    else ""
-                )
-                raise InputError(
-                    f"{where}: found {name} without a default; a parameter has one{given}"
-                )
+def _check_field(item: ast.AnnAssign, where: str, interface: Interface) -> None:
+    """Check one field of a class: its annotation, and its default or that the caller fills it."""
+    name, annotation = ast.unparse(item.target), ast.unparse(item.annotation)
+    if item.value is None:
+        if interface.filled is None or name in interface.filled:
+            return
+        known = ", ".join(interface.filled)
+        given = f"; filled in by the caller are {known}" if known else ""
+        raise InputError(f"{where}: found {name} without a default; a parameter has one{given}")
+    if parts.accepted(annotation) is None:
+        known = "bool, int, float, str, tuple[...], dict[...] and these with | None"
+        raise InputError(f"{where}: {name}: found the annotation {annotation}; allowed are {known}")
+    try:
+        value = ast.literal_eval(item.value)
+    except ValueError:
+        return  # an expression: dataclasses.field, a name
+    if value is not None and not parts.fits(value, annotation):
+        raise InputError(f"{where}: {name}: found the default {value!r}; allowed is {annotation}")
+
+
+def _check_assigned(item: ast.Assign, value: Any, where: str, interface: Interface) -> None:
+    """Refuse `rate = 0.1`, which makes no field, so that a configuration could not set it."""
+    for name in map(ast.unparse, item.targets):
+        if name in interface.attributes or not name.islower() or name.startswith("_"):
             continue
-        types = parts.accepted(annotation)
-        if types is None:
-            known = "bool, int, float, str, tuple[...], dict[...] and these with | None"
-            raise InputError(
-                f"{where}: {name}: found the annotation {annotation}; allowed are {known}"
-            )
-        try:
-            value = ast.literal_eval(item.value)
-        except ValueError:
-            continue  # an expression: dataclasses.field, a name
-        if value is not None and not parts.fits(value, annotation):
-            raise InputError(
-                f"{where}: {name}: found the default {value!r}; allowed is {annotation}"
-            )
-    for item in node.body:
-        if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant):
-            for target in item.targets:
-                name = ast.unparse(target)
-                if name not in interface.attributes and name.islower() and not name.startswith("_"):
-                    raise InputError(
-                        f"{where}: found {name} without a type, so no parameter; allowed is"
-                        f" {ast.unparse(target)}: {type(item.value.value).__name__} ="
-                        f" {item.value.value!r}, or ClassVar for a constant"
-                    )
+        raise InputError(
+            f"{where}: found {name} without a type, so no parameter; allowed is"
+            f" {name}: {type(value).__name__} = {value!r}, or ClassVar for a constant"
+        )
 
 
 def _check_members(node: ast.ClassDef, where: str, interface: Interface, family: str) -> None:
+    """Check that a class has what its family's have, each method with its arguments."""
     methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
-    others = {
-        ast.unparse(t) for item in node.body if isinstance(item, ast.Assign) for t in item.targets
-    }
-    others |= {ast.unparse(item.target) for item in node.body if isinstance(item, ast.AnnAssign)}
-    if not node.bases:  # else they may be inherited: seen when it is imported
-        _check_present({*methods, *others}, where, interface, family)
+    # what a base class has is seen only when it is imported
+    if not node.bases:
+        _check_present({*methods, *_assigned(node)}, where, interface, family)
     for name, arguments in (*interface.methods.items(), *interface.optional):
-        if name not in methods or arguments is None:
-            continue
-        given = methods[name].args
-        positional = [argument.arg for argument in (*given.posonlyargs, *given.args)][1:]
-        least = len(positional) - len(given.defaults)
-        if not (least <= len(arguments) and (given.vararg or len(positional) >= len(arguments))):
-            raise InputError(
-                f"{where}: {name}: found the arguments ({', '.join(positional)}) after self; "
-                f"allowed are ({', '.join(arguments)})"
-            )
+        if name in methods and arguments is not None:
+            _check_arguments(methods[name], f"{where}: {name}", arguments)
 
 
-def _check_present(found: Iterable[str], where: str, interface: Interface, family: str) -> None:
+def _assigned(node: ast.ClassDef) -> Iterator[str]:
+    """Yield the names that a class assigns to, annotated or not."""
+    for item in node.body:
+        if isinstance(item, ast.Assign):
+            yield from map(ast.unparse, item.targets)
+        elif isinstance(item, ast.AnnAssign):
+            yield ast.unparse(item.target)
+
+
+def _check_arguments(method: ast.FunctionDef, where: str, arguments: tuple[str, ...]) -> None:
+    """Check that a method can be called with so many arguments; their names are its own affair."""
+    given = method.args
+    positional = [argument.arg for argument in (*given.posonlyargs, *given.args)][1:]
+    least = len(positional) - len(given.defaults)
+    enough = given.vararg or len(positional) >= len(arguments)
+    if least > len(arguments) or not enough:
+        raise InputError(
+            f"{where}: found the arguments ({', '.join(positional)}) after self;"
+            f" allowed are ({', '.join(arguments)})"
+        )
+
+
+def _check_present(found: Collection[str], where: str, interface: Interface, family: str) -> None:
+    """Check that all methods and attributes of an interface are there."""
     missing = [name for name in (*interface.methods, *interface.attributes) if name not in found]
     if missing:
         arguments = interface.methods.get(missing[0])
@@ -243,8 +297,16 @@ def _check_present(found: Iterable[str], where: str, interface: Interface, famil
 
 
 def check_class(family: str, name: str, made: Any) -> None:
-    """Raises InputError naming the file unless the imported class is a frozen dataclass with all
-    that its family's have, inherited or its own.
+    """Check the imported class of a plugin's part.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        made: the class, or whatever the file has under the class's name.
+
+    Raises:
+        InputError: It is no frozen dataclass, or lacks what its family's classes have, inherited
+            or its own.
     """
     where = f"{parts.file(family, name)}: class {parts.class_name(name)}"
     if not (isinstance(made, type) and is_dataclass(made) and made.__dataclass_params__.frozen):  # type: ignore[attr-defined]
@@ -253,17 +315,52 @@ def check_class(family: str, name: str, made: Any) -> None:
 
 
 def check_imports() -> None:
-    """Import every part of the plugin folders in use. Raises InputError for the first that cannot
-    be.
+    """Import every part of the plugin folders in use.
+
+    Raises:
+        InputError: A part cannot be imported. Only the first one is reported.
     """
     for root in parts.roots()[1:]:
         for family, path in _parts(root):
-            if family == "dataset":
-                parts.load(FOLDERS[family], path.stem)
-            else:
+            if family in FAMILIES:
                 parts.part(family, path.stem)
+            else:
+                parts.load(FOLDERS[family], path.stem)
 
 
-def folders(settings: dict[str, Any]) -> list[str]:
-    """The plugin folders of resolved settings; those of an older version have none."""
+def names(family: str) -> list[str]:
+    """List the parts of a family that plugin folders in use have.
+
+    Args:
+        family: a key of `FOLDERS`.
+
+    Returns:
+        Their names, sorted.
+    """
+    return sorted(
+        path.stem for root in parts.roots()[1:] for kind, path in _parts(root) if kind == family
+    )
+
+
+def modules(family: str) -> list[str]:
+    """List the modules of a family's parts in the plugin folders in use, for fingerprints.
+
+    Args:
+        family: a key of `FOLDERS`.
+
+    Returns:
+        The names that they are imported under.
+    """
+    return [parts.module(FOLDERS[family], name) for name in names(family)]
+
+
+def folders(settings: Mapping[str, Any]) -> list[str]:
+    """Read the plugin folders of resolved settings.
+
+    Args:
+        settings: a resolved study.
+
+    Returns:
+        Paths. A study that an older version wrote has no such key, and so none.
+    """
     return settings.get("plugins", [])

@@ -8,20 +8,20 @@ import pytest
 
 from hsac.errors import InputError
 from hsac.files import (
-    alone,
+    all_or_none,
     atomic,
     canonical,
     digest,
+    exclusive,
     file_sha256,
     read_json,
-    settle,
-    together,
+    recover,
     write_bytes,
     write_json,
 )
 
 
-def test_round_trip_and_canonical_bytes(tmp_path):
+def test_json_round_trips_in_canonical_bytes(tmp_path):
     path = tmp_path / "deep" / "er" / "a.json"
     write_json(path, {"b": [1, 2.5, None], "a": "Poincaré"})
     assert path.read_bytes() == '{"a":"Poincaré","b":[1,2.5,null]}\n'.encode()
@@ -29,7 +29,8 @@ def test_round_trip_and_canonical_bytes(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_exception_leaves_the_old_file(tmp_path):
+    """Nothing else is left beside it."""
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
 
@@ -44,7 +45,8 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
+def test_old_file_stands_until_replaced(tmp_path):
+    """A reader finds the old file until the new one is complete."""
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
     with atomic(path) as temporary:
@@ -55,7 +57,8 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, [1, -math.inf], {"a": math.nan}])
-def test_numbers_that_are_not_json_are_refused_and_nothing_is_written(tmp_path, value):
+def test_json_refuses_nan_and_infinity(tmp_path, value):
+    """Nothing is written then, and there is no digest."""
     path = tmp_path / "a.json"
     write_json(path, 1)
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -66,7 +69,8 @@ def test_numbers_that_are_not_json_are_refused_and_nothing_is_written(tmp_path, 
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": [1, 2', b"\xff\xfe\x00", b"[1] trailing"])
-def test_a_truncated_or_damaged_file(tmp_path, content):
+def test_damaged_json_is_an_error_line(tmp_path, content):
+    """A truncated or damaged file is named in one line."""
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -75,42 +79,42 @@ def test_a_truncated_or_damaged_file(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files(tmp_path):
+def test_missing_files_are_named(tmp_path):
     path = tmp_path / "none.json"
     for read in (read_json, file_sha256):
         with pytest.raises(InputError, match=r"none\.json"):
             read(path)
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_file_in_place_of_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_json(tmp_path / "file" / "a.json", 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_folder(tmp_path):
+def test_read_only_folder_is_an_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot write"):
         write_json(tmp_path / "a.json", 1)
     tmp_path.chmod(0o700)
 
 
-def test_digest():
+def test_digest_ignores_the_keys_order():
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
     assert len(digest(None)) == 16
     assert canonical({"b": 1, "a": 2}) == '{"a":2,"b":1}'
 
 
-def test_file_sha256(tmp_path):
+def test_file_sha256_is_the_known_one(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def killed(folder, replacement: int) -> None:
-    """Write two files together in a process that is gone at the nth renaming, as after kill -9."""
+    """Write two files together in a process that is killed at the nth renaming."""
     replace, done = os.replace, []
 
     def dying(*names):
@@ -122,7 +126,7 @@ def killed(folder, replacement: int) -> None:
     process = os.fork()
     if process == 0:
         os.replace = dying
-        with together(folder, "pair") as staged:
+        with all_or_none(folder, "pair") as staged:
             write_bytes(staged / "a", b"new")
             write_bytes(staged / "b", b"new")
         os._exit(0)
@@ -130,21 +134,22 @@ def killed(folder, replacement: int) -> None:
 
 
 @pytest.mark.parametrize("replacement", range(6))  # two files, the folder, two files, and none
-def test_files_written_together_come_all_or_not_at_all_whenever_the_process_is_killed(
-    tmp_path, replacement
-):
+def test_killed_writer_leaves_all_or_none(tmp_path, replacement):
+    """Files written together come all or not at all, whenever the process is killed."""
     for name in "ab":
         write_bytes(tmp_path / name, b"old")
     killed(tmp_path, replacement)
-    settle(tmp_path, "pair")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == (
-        dict.fromkeys("ab", b"new" if replacement > 2 else b"old")
-    )
+    recover(tmp_path, "pair")
+    expected = b"new" if replacement > 2 else b"old"
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"a": expected, "b": expected}
 
 
-def test_an_exception_leaves_nothing_of_what_was_to_come_together(tmp_path):
+def test_exception_leaves_none_of_several(tmp_path):
+    """Nothing is left of files that were to come together."""
+
     def fail():
-        with together(tmp_path, "pair") as staged:
+        with all_or_none(tmp_path, "pair") as staged:
             write_bytes(staged / "a", b"half")
             raise RuntimeError
 
@@ -162,27 +167,28 @@ def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
     assert calls == ["fsync", "replace"]
 
 
-def test_a_killed_process_is_not_waited_for_and_a_living_one_is(tmp_path):
+def test_lock_ends_with_its_process(tmp_path):
+    """A living process is waited for, a killed one is not."""
     inside, go = os.pipe(), os.pipe()
     process = os.fork()
     if process == 0:
-        with alone(tmp_path, "x"):
+        with exclusive(tmp_path, "x"):
             os.write(inside[1], b".")
             os.read(go[0], 1)
             write_bytes(tmp_path / "left", b"")
         os._exit(0)
     os.read(inside[0], 1)
     os.write(go[1], b".")
-    with alone(tmp_path, "x"):
+    with exclusive(tmp_path, "x"):
         assert (tmp_path / "left").exists()
     os.waitpid(process, 0)
     process = os.fork()
     if process == 0:
-        with alone(tmp_path, "x"):
+        with exclusive(tmp_path, "x"):
             os.write(inside[1], b".")
             time.sleep(30)
         os._exit(0)
     os.read(inside[0], 1)
     os.kill(process, 9)
-    with alone(tmp_path, "x"):
+    with exclusive(tmp_path, "x"):
         os.waitpid(process, 0)

@@ -203,8 +203,8 @@ class Trial:
 
     Attributes:
         theta: θ (C,) it was trained at.
-        validation: Ranks trainings as epochs are ranked, larger is better: whether it did not
-            diverge, accuracy and -NLL on validation at its selected epoch.
+        validation: Its validation score (`hsac.study.selection`), larger is better: accuracy and
+            -NLL on validation at its selected epoch, (0, -inf) where it diverged.
         tempered: Held-out loss (nats) of its final weights at its own best temperature, infinite
             where it diverged.
     """

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsac.ball.hyperbolicity import four_point, relative_hyperbolicity
-from hsac.data.pictures.hyperbolicity import hyperbolicity
+from hsac.report.pictures.hyperbolicity import hyperbolicity
 
 F64 = torch.float64
 
