@@ -107,6 +107,16 @@ class WithHead(Protocol):
 
 
 @runtime_checkable
+class WithDropout(Protocol):
+    """A model whose `forward` and `embed` also take dropout masks."""
+
+    @property
+    def dropout(self) -> float:
+        """Return the rate of dropout, 0 for none."""
+        ...
+
+
+@runtime_checkable
 class Adapting(Protocol):
     """A model whose forward pass takes gradient steps of its own."""
 
