@@ -270,8 +270,8 @@ def midpoint(x: Tensor, c: Tensor) -> Tensor:
 def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     """Compute the logits of Poincaré multinomial logistic regression (Shimizu et al. 2021, eq. 6).
 
-    This is the unidirectional form: an offset and a normal a class. At c = 0 it is 4(⟨x, z⟩ -
-    r|z|).
+    This is the unidirectional form: an offset and a normal a class. At c = 0 it is
+    4(⟨x, z⟩ - r|z|).
 
     Args:
         x: Points (B, d).

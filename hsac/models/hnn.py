@@ -19,8 +19,8 @@ def poincare_linear(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     """Compute the Poincaré fully connected layer of HNN++ on points given by tangent vectors.
 
     With v_k the unidirectional MLR logit of normal z_k and offset r_k, and w_k = sinh(√c v_k)/√c,
-    it is y = w / (1 + √(1 + c|w|²)) (Shimizu et al., ICLR 2021, eq. 7). At c = 0 it is v/2 = 2(u·z
-    - |z| r).
+    it is y = w / (1 + √(1 + c|w|²)) (Shimizu et al., ICLR 2021, eq. 7). At c = 0 it is
+    v/2 = 2(u·z - |z| r).
 
     Args:
         u: Tangent vectors at the origin (B, d). The layer takes the points expmap0(u).

@@ -19,10 +19,10 @@ def ascend(
 ) -> Tensor:
     """Find a perturbation that approximately maximises the loss within the scope.
 
-    Each step goes to the scope's maximiser of the loss linearised at the present point, e =
-    ρT²g/|Tg|. Of the points visited the one with the highest loss is returned, so more steps never
-    find less. From e = 0 one step is that of SAM (Foret et al., ICLR 2021), or of adaptive SAM for
-    T = |w|.
+    Each step goes to the scope's maximiser of the loss linearised at the present point,
+    e = ρT²g/|Tg|. Of the points visited the one with the highest loss is returned, so more steps
+    never find less. From e = 0 one step is that of SAM (Foret et al., ICLR 2021), or of adaptive
+    SAM for T = |w|.
 
     Args:
         gradient: Maps weights (R, P) to losses (R,) and gradients (R, P). It is called `steps`

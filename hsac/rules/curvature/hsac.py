@@ -57,11 +57,11 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
     Adam along the implicit hypergradient of a scope objective.
 
-    On one batch of B examples for both levels the implicit term would be off by about a(J +
-    1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and a(J + 1) is
-    what J Neumann terms of step a make of H⁻¹. An adversary found on the upper level's batch does
-    more harm there than elsewhere, which biases the direct term. So each of the three has a batch
-    of its own, unless `shared` says otherwise to measure what that does.
+    On one batch of B examples for both levels the implicit term would be off by about
+    a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and
+    J Neumann terms of step a turn H⁻¹ into about a(J + 1). An adversary found on the upper level's
+    batch does more harm there than elsewhere, which biases the direct term. So each of the three
+    has a batch of its own, unless `shared` says otherwise to measure the effect.
 
     Attributes:
         objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean

@@ -21,9 +21,9 @@ class HsacSteady:
     about `step` even where they are noise. `threshold` and `epsilon` are two remedies, each off at
     0. Parameters that are not named here are at the defaults of `hsac`.
 
-    The weights of a running mean with factor β have the sum of squares (1 - β)(1 + βᵏ)/((1 + β)(1 -
-    βᵏ)) after k outer steps. The standard error is s times its root: s, the root mean square, is no
-    smaller than the standard deviation.
+    The weights of a running mean with factor β have the sum of squares
+    (1 - β)(1 + βᵏ)/((1 + β)(1 - βᵏ)) after k outer steps. The standard error is s times its root:
+    s, the root mean square, is no smaller than the standard deviation.
 
     Attributes:
         threshold: A curvature moves only where |m| exceeds so many of its standard errors. With 2

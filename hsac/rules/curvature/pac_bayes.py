@@ -22,10 +22,13 @@ SPREADS = (1e-3, 1.0)  # σ stays between these
 class PacBayes:
     """Curvature that lowers a PAC-Bayes objective. Ours.
 
-    θ and log σ follow its hypergradient. U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² +
-    ln(2√n/δ)) / 2n) with ε standard normal. This is McAllester's bound in the form that Dziugaite
-    and Roy minimise (UAI 2017), for the posterior N(w, σ²I), the prior N(w0, σ²I) and n training
-    examples (few-shot: episodes). The complexity term enters through U_w alone.
+    θ and log σ follow its hypergradient. With ε standard normal the objective is
+
+        U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n).
+
+    This is McAllester's bound in the form that Dziugaite and Roy minimise (UAI 2017), for the
+    posterior N(w, σ²I), the prior N(w0, σ²I) and n training examples (few-shot: episodes). The
+    complexity term enters through U_w alone.
 
     It is an objective, not a certificate: the loss is the cross-entropy, the prior's centre w0 is
     taken after the first step, and nothing is charged for the choice of σ and c. The certificate is

@@ -57,9 +57,10 @@ class Approximation:
 
         Returns:
             Rows by problem, then solver, then terms. `products` has the mixed one included. `error`
-            is |x - H⁻¹v| and `bound` bounds it (NaN where there is none). `relative` is |g -
-            g*|/|g*| of the hypergradient g, with g* by finite differences of the re-solved problem.
-            `failed` is 1 where the solver does not trust its x, which is used here all the same.
+            is |x - H⁻¹v| and `bound` bounds it (NaN where there is none). `relative` is
+            |g - g*|/|g*| of the hypergradient g, with g* by finite differences of the re-solved
+            problem. `failed` is 1 where the solver does not trust its x, which is used here all the
+            same.
         """
         found: list[Row] = []
         for name in self.problems:

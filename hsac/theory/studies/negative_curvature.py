@@ -59,10 +59,10 @@ class NegativeCurvature:
             progress: Called with a line of text as the work goes on.
 
         Returns:
-            Rows by curvature (m), then terms (J), solver, guard. `length` is |x|. `theory` is ((1 +
-            m/ℓ)^(J + 1) - 1)/m·|v_m|, at most neumann's |x|, with v_m the part of v along that
-            direction (NaN for m = 0 and cg). `implicit` is |implicit|/|direct|, and `relative` |g -
-            g*|/|g*|.
+            Rows by curvature (m), then terms (J), solver, guard. `length` is |x|. `theory` is
+            ((1 + m/ℓ)^(J + 1) - 1)/m·|v_m|, at most neumann's |x|, with v_m the part of v along
+            that direction (NaN for m = 0 and cg). `implicit` is |implicit|/|direct|, and `relative`
+            |g - g*|/|g*|.
         """
         found: list[Row] = []
         for m in self.curvatures:
