@@ -24,9 +24,7 @@ TINY = (20, 8, 4)
 
 
 class Images:
-    """Bytes of random images (B, 3, side, side) and labels, one batch of them, as a task of one
-    run.
-    """
+    """A task of one run with one batch: bytes of random images (B, 3, side, side) and labels."""
 
     steps_per_epoch = 10**6
     batches = 1
@@ -34,9 +32,8 @@ class Images:
     def __init__(self, side: int, batch: int, device: torch.device) -> None:
         g = torch.Generator().manual_seed(0)
         self.examples = batch
-        self.bytes = torch.randint(
-            0, 256, (batch, 3, side, side), generator=g, dtype=torch.uint8
-        ).to(device)
+        shape = (batch, 3, side, side)
+        self.bytes = torch.randint(0, 256, shape, generator=g, dtype=torch.uint8).to(device)
         self.labels = torch.randint(0, CLASSES, (batch,), generator=g).to(device)
         self.trained = CrossEntropy()
 
@@ -54,11 +51,10 @@ class Block(nn.Module):
 
     def __init__(self, inside: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first, self.norm1 = (
-            nn.Conv2d(inside, out, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(out),
-        )
-        self.second, self.norm2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+        self.first = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out)
         self.stride, self.new = stride, out - inside
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +66,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """Poincaré MLR at a fixed curvature."""
+    """A Poincaré MLR at a fixed curvature."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -101,8 +97,9 @@ class Plain(nn.Module):
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """SGD with momentum and weight decay, the curvature fixed; the peer keeps running statistics,
-    as its modules do.
+    """Yield SGD with momentum and weight decay, the curvature fixed.
+
+    The peer keeps running statistics besides, as its modules do.
     """
     depth, side, batch = TINY if tiny else SIZES[device.type]
     yield Case(
@@ -115,7 +112,7 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 
 
 def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, Run]:
-    """One step of each from the same weights on the same images; both return the weights after it."""
+    """Build one step of each from the same weights on the same images; both return the weights."""
     model = Resnet((3, side, side), CLASSES, "hyperbolic", depth=depth)
     bundle, w = Bundle.start(model, [0], device)
     plain = Plain(depth, model.clip).to(device)
@@ -137,7 +134,7 @@ def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, 
         plan,
         lambda _: torch.zeros_like(w),
     )
-    optimiser = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=DECAY)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=DECAY)
 
     def ours() -> Tensor:
         going.step(0)
@@ -145,9 +142,9 @@ def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, 
 
     def theirs() -> Tensor:
         x, labels = images.batch("batches")
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         cross_entropy(plain(x[0]), labels[0]).backward()
-        optimiser.step()
+        optimizer.step()
         return torch.cat([p.detach().flatten() for p in plain.parameters()])
 
     return ours, theirs
