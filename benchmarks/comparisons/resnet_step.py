@@ -23,7 +23,7 @@ SIZES = {"cpu": (32, 32, 16), "cuda": (32, 32, 128)}  # depth, side, batch
 TINY = (20, 8, 4)
 
 
-class Images:
+class _Images:
     """A task of one run with one batch: bytes of random images (B, 3, side, side) and labels."""
 
     steps_per_epoch = 10**6
@@ -46,7 +46,7 @@ class Images:
         return Outputs(bundle.call("forward", w, c, batch[0]), batch[1], None)
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """A basic block with the shortcut of option A (He et al., CVPR 2016)."""
 
     def __init__(self, inside: int, out: int, stride: int) -> None:
@@ -65,7 +65,7 @@ class Block(nn.Module):
         return (h + x).relu()
 
 
-class Head(nn.Module):
+class _Head(nn.Module):
     """A Poincaré MLR at a fixed curvature."""
 
     def __init__(self, dim: int) -> None:
@@ -77,7 +77,7 @@ class Head(nn.Module):
         return mlr_logits_tangent(u, self.z, self.r, self.c)
 
 
-class Plain(nn.Module):
+class _Plain(nn.Module):
     """The network as one writes it with torch.nn, its parameters in hsac's order."""
 
     def __init__(self, depth: int, clip: float) -> None:
@@ -86,10 +86,10 @@ class Plain(nn.Module):
         blocks, inside = [], 16
         for stage, width in enumerate((16, 32, 64)):
             for i in range((depth - 2) // 6):
-                blocks.append(Block(inside, width, 2 if stage and i == 0 else 1))
+                blocks.append(_Block(inside, width, 2 if stage and i == 0 else 1))
                 inside = width
         self.blocks = nn.Sequential(*blocks)
-        self.head, self.clip = Head(inside), clip
+        self.head, self.clip = _Head(inside), clip
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.blocks(self.norm(self.stem(x)).relu()).mean((-2, -1))
@@ -115,11 +115,11 @@ def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, 
     """Build one step of each from the same weights on the same images; both return the weights."""
     model = Resnet((3, side, side), CLASSES, "hyperbolic", depth=depth)
     bundle, w = Bundle.start(model, [0], device)
-    plain = Plain(depth, model.clip).to(device)
+    plain = _Plain(depth, model.clip).to(device)
     with torch.no_grad():
         for p, given in zip(plain.parameters(), bundle.unflatten(w[0]).values(), strict=True):
             p.copy_(given)
-    images: Any = Images(side, batch, device)
+    images: Any = _Images(side, batch, device)
     transform = Transform()
     theta = torch.full((1, 1), transform.inverse(CURVATURE), device=device)
     plan = Plan(1, DECAY, "constant", 1, 0.3, 1)
