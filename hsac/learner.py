@@ -1,7 +1,17 @@
-"""Sharpness-aware curvature learning for a training loop of your own."""
+"""Sharpness-aware curvature learning for a training loop of your own.
+
+    model = ...                                # with hsac.Curvature modules in it
+    optimizer = torch.optim.SGD(hsac.weights(model), lr=0.1)
+    learner = hsac.CurvatureLearner(model, optimizer, loss, radius=0.05)
+    for batch, other, third in ...:            # three independent batches
+        train(batch)                           # a step of the optimizer, as ever
+        learner.step(batch, other, third)      # moves the curvatures when it is due
+
+`examples/own_loop.py` is complete.
+"""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +50,13 @@ NO_THIRD = (
     " all of it, which biases the hypergradient; pass a third independent batch, `step(batch,"
     " other, third)`"
 )
-# Stands for a batch that was left out. None can be a batch: that of a loss which always takes the
-# whole training set.
+# Stands for a batch that was left out. It is not None, which can be a batch: that of a loss which
+# always takes the whole training set.
 _NOT_GIVEN: Any = object()
 
 
 def _curvatures(model: nn.Module) -> dict[str, Curvature]:
-    """Name of θ -> module; one for each θ, however many modules or names share it."""
+    """Return name of θ -> module, one for each θ, however many modules or names share it."""
     found: dict[int, tuple[str, Curvature]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Curvature):
@@ -55,57 +65,73 @@ def _curvatures(model: nn.Module) -> dict[str, Curvature]:
 
 
 def weights(model: nn.Module) -> list[nn.Parameter]:
-    """The model's parameters but its curvatures: what the optimiser of the weights is for."""
+    """List the parameters of a model that its optimizer is for: all but the curvatures.
+
+    Args:
+        model: any module with `hsac.Curvature` submodules.
+
+    Returns:
+        Parameters, frozen ones included.
+    """
     thetas = {id(module.theta) for module in _curvatures(model).values()}
     return [p for p in model.parameters() if id(p) not in thetas]
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What one level, or the adversary, sees."""
+    """What one level, or the adversary, sees.
+
+    Attributes:
+        batch: what the loss is called with.
+        stream: which stream of random numbers its loss takes. Dropout masks are part of a sample.
+        half_of: the batch that the learner halved for it. None where the caller gave the sample.
+    """
 
     batch: Any
-    # Dropout masks are part of a sample: which stream of random numbers its loss takes.
     stream: int
-    # The batch that the learner halved for it, None where the caller gave the sample as it is.
     half_of: Any = None
 
 
 class CurvatureLearner:
-    """Moves a model's `hsac.Curvature` parameters to where its loss landscape is flat, beside any
-    optimiser.
+    """A mover of a model's curvatures, to where its loss landscape is flat, beside any optimizer.
 
-    Call `step(batch, other, third)` after every step of the optimiser, with three independent
+    Call `step(batch, other, third)` after every step of the optimizer, with three independent
     batches. Every `period` calls after the first `warm_up` it takes one outer step of
-    `hsac.rules.curvature.hsac.Hsac`, the rule of the benchmark. The upper level is on `batch`, the
-    lower level on `other`, and the adversary is found on `third`. Given `step(batch, other)`, it
-    halves `batch` for the upper level and the adversary. Given `step(batch)`, it halves it for the
-    two levels, and then the upper level's half again. `step(batch, batch)` is for the whole
-    training set.
+    `hsac.rules.curvature.hsac.Hsac`, the rule of the benchmark (Fan et al., IJCV 2025,
+    doi:10.1007/s11263-025-02567-4). The upper level is on `batch`, the lower level on `other`, and
+    the adversary is found on `third`. Given `step(batch, other)`, it halves `batch` for the upper
+    level and the adversary. Given `step(batch)`, it halves it for the two levels, and then the
+    upper level's half again. `step(batch, batch)` is for the whole training set.
+
+    What an outer step leaves as it was: buffers (BatchNorm's statistics) and torch's random number
+    stream (dropout). All evaluations on one sample in an outer step see the same random numbers,
+    those on different samples different ones. Other randomness inside `loss` differs between
+    evaluations. A frozen curvature (`requires_grad_(False)`) stays where it is.
+
+    Weights are vectors, except for geoopt's manifold parameters: these are perturbed along a
+    retraction at where they are, and differentiated in its coordinates. Points on a ball whose c is
+    learned are not kept inside as c grows. Give them as tangent vectors at the origin.
+
+    The loss needs true second derivatives. A compiled model, gradient checkpointing and cuDNN's
+    recurrent layers have none. Of a compiled model, use the module that was compiled: it shares the
+    parameters. A custom autograd function that lacks them is warned about.
 
     Args:
         model: any module with `hsac.Curvature` submodules (one scalar curvature each).
-        optimizer: the weights' torch or geoopt optimiser. Those of its parameters that require a gradient are the lower
-            level's variables, and its `weight_decay` is part of the lower level's objective (not where it is decoupled,
-            as in AdamW: it is then no gradient of an objective). Curvatures must not be in it (`hsac.weights`).
-        loss: batch -> scalar loss of the model, plain (no weight decay), as a mean over the batch. It may autocast.
+        optimizer: the weights' torch or geoopt optimizer. Its parameters that require a gradient
+            are the lower level's variables. Its `weight_decay` is part of the lower level's
+            objective, except where it is decoupled, as in AdamW: then it is the gradient of no
+            objective. Curvatures must not be in it (`hsac.weights`).
+        loss: batch -> scalar loss of the model, a mean over the batch without weight decay. It may
+            autocast.
         warm_up: calls before the first outer step.
         seed: of the Gaussian draws of the objective `mean`.
-        parameters: of the rule: objective, scope, radius, per_layer, ascent_steps, warm_start, samples, solver
-            ({"name": "neumann", "terms": 3}), period, step, clip, ratio.
+        parameters: of the rule: objective, scope, radius, per_layer, ascent_steps, warm_start,
+            samples, solver ({"name": "neumann", "terms": 3}), period, step, clip, ratio.
 
-    geoopt's manifold parameters are perturbed along a retraction at where they are, and
-    differentiated in its coordinates; every other weight is a vector. Points on a ball whose c is
-    learned are not kept inside as c grows: give them as tangent vectors at the origin. Buffers
-    (BatchNorm's statistics) and torch's random number stream (dropout) are the same before and
-    after. All evaluations on one sample in an outer step see the same numbers, the samples' differ,
-    and other randomness inside `loss` differs between evaluations. A frozen curvature
-    (`requires_grad_(False)`) stays where it is.
-
-    The loss needs true second derivatives: a compiled model, gradient checkpointing and cuDNN's
-    recurrent layers have none (use the module that was compiled, which shares its parameters); a
-    custom autograd function that lacks them is warned about. Raises InputError for a model without
-    curvatures, an optimiser that holds one, or bad parameters.
+    Raises:
+        InputError: The model has no curvature, the optimizer holds one, or a parameter is not
+            allowed.
     """
 
     def __init__(
@@ -118,33 +144,17 @@ class CurvatureLearner:
         seed: int = 0,
         **parameters: Any,
     ) -> None:
+        """Check the parameters and the model; nothing is computed yet."""
         self.rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
-        whose = "training; the batch is what `step` is given, held out or not"
-        require(self.rule.batch == "training", "CurvatureLearner.batch", self.rule.batch, whose)
-        require(
-            not self.rule.anneal,
-            "CurvatureLearner.anneal",
-            True,
-            "False; how long training is, it cannot know",
-        )
-        shared, factor = self.rule.shared, self.rule.batch_factor
-        require(
-            shared == "none",
-            "CurvatureLearner.shared",
-            shared,
-            "none; `step(batch, batch, batch)` shares",
-        )
-        size = "1; a sample is as large as the batch `step` is given"
-        require(factor == 1, "CurvatureLearner.batch_factor", factor, size)
+        _check_for_library(self.rule)
         for name, value in (("warm_up", warm_up), ("seed", seed)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             require(whole, f"CurvatureLearner.{name}", value, "an integer from 0")
         self.model, self.optimizer, self.loss, self.warm_up = model, optimizer, loss, warm_up
         self.curvatures = _curvatures(model)
         if not self.curvatures:
-            raise InputError(
-                "model: found no hsac.Curvature in it; allowed is a module with one or more"
-            )
+            allowed = "allowed is a module with one or more"
+            raise InputError(f"model: found no hsac.Curvature in it; {allowed}")
         self.count = 0
         self.state = self.rule.init(self._theta())
         self.generator = torch.Generator().manual_seed(seed)
@@ -165,35 +175,40 @@ class CurvatureLearner:
     def step(self, batch: Any, other: Any = _NOT_GIVEN, third: Any = _NOT_GIVEN) -> dict[str, Any]:
         """Count one training step, and take an outer one when it is due.
 
-        The implicit term of the hypergradient is a product of a factor of the upper level with one
-        of the lower level. On one sample of B examples for both, its mean is not the product of
-        their means. Without a scope and with the identity for H⁻¹ it is off by (1/2B)·∂θ tr
-        Cov(∇ℓ), ∇ℓ an example's gradient in the weights: c is pulled to where the examples'
-        gradients differ most, also where that raises the loss. So each level needs a sample of its
-        own (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and Liang, ICML 2021, stocBiO). The
-        adversary of the objectives `worst` and `gap` needs a third: it does more harm on the sample
-        it was found on than elsewhere.
+        Each level needs a sample of its own (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and
+        Liang, ICML 2021, stocBiO). The implicit term of the hypergradient is a product of a factor
+        of the upper level with one of the lower level. On one sample of B examples for both, its
+        mean is not the product of their means. Without a scope and with the identity for H⁻¹ it is
+        off by (1/2B)·∂θ tr Cov(∇ℓ), where ∇ℓ is an example's gradient in the weights: c is pulled
+        to where the examples' gradients differ most, also where that raises the loss. The adversary
+        of the objectives `worst` and `gap` needs a third sample: it does more harm on the one it
+        was found on than elsewhere.
 
         Args:
-            batch: for the upper level, the plain loss and its scope. Best a fresh one, not the one just trained on.
-            other: for the lower level, the training objective, weight decay included. It must be drawn independently of
-                `batch`. Left out, `batch` is split in two halves by `hsac.batches.halves`: its even rows are for the
-                upper level, its odd rows for the lower level. The first dimension of every tensor in it must run over
-                the examples, and these must be independent. One that cannot be split, or not into halves of at least
-                four rows, is used for both levels, with one warning a learner. Give the same object twice,
-                `step(graph, graph)`, where it is the whole training set: nothing is sampled then, so nothing is biased.
-            third: to find the adversary on, independent of the others. Left out, it is found on the even rows of the
-                upper level's sample, and the objective is taken on the odd rows. The same must hold of the sample's
-                tensors. Where it cannot be split, or not into halves of at least four rows, both are on all of it, with
-                one warning a learner.
+            batch: for the upper level, the plain loss and its scope. Best a fresh one, not the one
+                just trained on.
+            other: for the lower level, the training objective, weight decay included. It must be
+                drawn independently of `batch`. Left out, `batch` is split in two halves by
+                `hsac.batches.halves`: its even rows are for the upper level, its odd rows for the
+                lower level. The first dimension of every tensor in it must run over the examples,
+                and these must be independent. One that cannot be split, or not into halves of at
+                least four rows, is used for both levels, with one warning a learner. Give the same
+                object twice, `step(graph, graph)`, where it is the whole training set: nothing is
+                sampled then, so nothing is biased.
+            third: to find the adversary on, independent of the others. Left out, it is found on the
+                even rows of the upper level's sample, and the objective is taken on the odd rows.
+                The same must hold of the sample's tensors. Where it cannot be split, or not into
+                halves of at least four rows, both are on all of it, with one warning a learner.
 
         Returns:
-            {} when idle, which costs nothing. Else the objective's `value` on the upper level's sample, `hypergradient`
-            and `curvature` by name of θ, the solve's relative `residual`, `fallback` (the implicit term was left out)
-            and `products` (Hessian products spent).
+            {} when idle, which costs nothing. Else the objective's `value` on the upper level's
+            sample, `hypergradient` and `curvature` by name of θ, the solve's relative `residual`,
+            `fallback` (the implicit term was left out) and `products` (Hessian-vector products
+            spent).
 
         Raises:
-            InputError: The loss is no scalar, or it takes a batch but not its halves, or inference mode is on.
+            InputError: The loss is no scalar, or it takes a batch but not its halves, or inference
+                mode is on.
         """
         if torch.is_inference_mode_enabled():
             raise InputError(
@@ -206,16 +221,15 @@ class CurvatureLearner:
         if not due and not self.rule.tracks(self.state):
             return {}
         found = self._weights()
-        if (
-            list(found) != self._names
-        ):  # a layer was frozen or added: what was carried over is of other weights
+        if list(found) != self._names:
+            # A layer was frozen or added: what was carried over is of other weights.
             self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
         with (
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
-            sdpa_kernel(SDPBackend.MATH),
+            sdpa_kernel(SDPBackend.MATH),  # the faster kernels have no second derivatives
         ):
             if not due:
                 _, lower = self._levels(batch, other)
@@ -237,25 +251,34 @@ class CurvatureLearner:
 
             sizes = [p.numel() for p in found.values()]
             theta, self.state, log = self.rule.outer(theta, self.state, w, samples, normal, sizes)
+        self._move(theta[0])
+        return self._report(log)
+
+    def _move(self, theta: Tensor) -> None:
+        """Put the curvatures that are not frozen at θ, (C,)."""
         with torch.no_grad():
-            for module, moved in zip(self.curvatures.values(), theta[0], strict=True):
+            for module, moved in zip(self.curvatures.values(), theta, strict=True):
                 if module.theta.requires_grad:
                     module.theta.copy_(module.transform.clamp(moved))
+
+    def _report(self, log: dict[str, Tensor]) -> dict[str, Any]:
+        """Return what `step` says of an outer step, by the rule's log of its only run."""
+        hypergradient = log["hypergradient"][0].tolist()
         return {
             "value": float(log["value"][0]),
-            "hypergradient": dict(
-                zip(self.curvatures, log["hypergradient"][0].tolist(), strict=True)
-            ),
-            "curvature": {
-                name: float(module().detach()) for name, module in self.curvatures.items()
-            },
+            "hypergradient": dict(zip(self.curvatures, hypergradient, strict=True)),
+            "curvature": {k: float(module().detach()) for k, module in self.curvatures.items()},
             "residual": float(log["residual"][0]),
             "fallback": bool(log["fallback"][0]),
             "products": int(log["products"][0]),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed learner needs besides the model's and the optimiser's own states."""
+        """Return what a resumed learner needs beside the model's and the optimizer's own states.
+
+        Returns:
+            A mapping for `torch.save` and `load_state_dict`.
+        """
         return {
             "count": self.count,
             "rule": self.state,
@@ -266,24 +289,25 @@ class CurvatureLearner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, on whatever device the model is now. Raises InputError for
-        that of another model, optimiser or solver.
+        """Go on from a `state_dict`, on whatever device the model is now.
+
+        Args:
+            state: what `state_dict` returned.
+
+        Raises:
+            InputError: The state is of another model, optimizer or solver.
         """
         own = self.state_dict()
         for key in ("curvatures", "weights", "solver"):
             if state[key] != own[key]:
-                raise InputError(
-                    f"state_dict: {key}: found {state[key]}; allowed is {own[key]}, as in this"
-                    " learner"
-                )
+                allowed = f"allowed is {own[key]}, as in this learner"
+                raise InputError(f"state_dict: {key}: found {state[key]}; {allowed}")
         self.count = state["count"]
         self.state = _moved(state["rule"], self._theta().device)
         self.generator.set_state(state["generator"].cpu())
 
     def _levels(self, batch: Any, other: Any) -> tuple[_Sample, _Sample]:
-        """Return the samples of the upper and of the lower level, the same where `batch` alone
-        cannot be split.
-        """
+        """Return the samples of the two levels, the same one where `batch` cannot be split."""
         if other is not _NOT_GIVEN:
             return _Sample(batch, 0), _Sample(other, 1)
         split = halves(batch, LEAST_ROWS)
@@ -292,15 +316,12 @@ class CurvatureLearner:
         return _Sample(split[0], 0, batch), _Sample(split[1], 1, batch)
 
     def _samples(self, batch: Any, other: Any, third: Any) -> tuple[_Sample, _Sample, _Sample]:
-        """Return the samples of the upper level, the lower level and the adversary, of what `step`
-        was given.
-        """
+        """Return the samples of the upper level, the lower level and the adversary."""
         upper, lower = self._levels(batch, other)
         climbs = self.rule.objective in WITH_ADVERSARY
         if other is _NOT_GIVEN and lower.batch is batch:
-            seen = (
-                "both levels and the adversary" if climbs and third is _NOT_GIVEN else "both levels"
-            )
+            alone = climbs and third is _NOT_GIVEN
+            seen = "both levels and the adversary" if alone else "both levels"
             batches = THREE_BATCHES if climbs else TWO_BATCHES
             self._warn(NO_HALVES.format(seen=seen, batches=batches))
         if third is not _NOT_GIVEN:
@@ -322,58 +343,51 @@ class CurvatureLearner:
             self._warned.add(text)
 
     def _theta(self) -> Tensor:
-        """θ of every curvature, (1, C)."""
+        """Return θ of every curvature, (1, C)."""
         return torch.stack([module.theta.detach() for module in self.curvatures.values()])[None]
 
     def _weights(self) -> dict[str, nn.Parameter]:
-        """The optimiser's parameters that require a gradient, by name. Raises InputError for one it
-        must not hold.
+        """Return the optimizer's parameters that require a gradient, by name.
+
+        Raises:
+            InputError: The optimizer holds a parameter that it must not, or none at all.
         """
         names = {id(p): name for name, p in self.model.named_parameters()}
         thetas = {id(module.theta) for module in self.curvatures.values()}
         found = {}
-        for group in self.optimizer.param_groups:
-            for p in group["params"]:
-                if id(p) in thetas:
-                    raise InputError(
-                        f"optimizer: found the curvature {names[id(p)]!r}; allowed are"
-                        " hsac.weights(model)"
-                    )
-                if id(p) not in names:
-                    raise InputError(
-                        f"optimizer: found a parameter of shape {tuple(p.shape)} that is not the"
-                        " model's"
-                    )
-                if p.requires_grad:
-                    found[names[id(p)]] = p
+        for p in (p for group in self.optimizer.param_groups for p in group["params"]):
+            if id(p) in thetas:
+                line = f"found the curvature {names[id(p)]!r}; allowed are hsac.weights(model)"
+                raise InputError(f"optimizer: {line}")
+            if id(p) not in names:
+                line = f"found a parameter of shape {tuple(p.shape)} that is not the model's"
+                raise InputError(f"optimizer: {line}")
+            if p.requires_grad:
+                found[names[id(p)]] = p
         if not found:
-            raise InputError(
-                "optimizer: found no parameter that requires a gradient; allowed is one or more"
-            )
+            line = "found no parameter that requires a gradient; allowed is one or more"
+            raise InputError(f"optimizer: {line}")
         return found
 
     def _objective(self, found: dict[str, nn.Parameter], sample: _Sample, decay: bool) -> Loss:
-        """(w (1, P), θ (1, C)) -> (1,): the loss on the sample, with weight decay or without."""
+        """Return a function of w (1, P) and θ (1, C): the loss on the sample, (1,).
+
+        Args:
+            found: the weights by name; w holds their entries in this order.
+            sample: what the loss is computed on.
+            decay: whether the optimizer's weight decay is added.
+        """
         devices = list({p.device for p in found.values() if p.device.type == "cuda"})
-        slots = [
-            (f"model.{name}.{key}".replace("..", "."), value)
-            for name, module in (
-                self.model.named_modules()
-            )  # each module once, so that each slot is swapped once
-            for own in (module._parameters, module._buffers)
-            for key, value in own.items()
-            if value is not None
-        ]
+        slots = list(_slots(self.model))
 
         def objective(w: Tensor, theta: Tensor) -> Tensor:
-            parts = w[0].split([p.numel() for p in found.values()])
+            pieces = w[0].split([p.numel() for p in found.values()])
             points = {
-                id(p): _point(p, part.view(p.shape).to(p.dtype))
-                for p, part in zip(found.values(), parts, strict=True)
+                id(p): _point(p, piece.view(p.shape).to(p.dtype))
+                for p, piece in zip(found.values(), pieces, strict=True)
             }
-            thetas = {
-                id(m.theta): t for m, t in zip(self.curvatures.values(), theta[0], strict=True)
-            }
+            moved = zip(self.curvatures.values(), theta[0], strict=True)
+            thetas = {id(module.theta): value for module, value in moved}
             buffers = {id(b): b.clone() for b in self.model.buffers()}
             swapped = points | thetas | buffers
             given = {name: swapped[id(value)] for name, value in slots if id(value) in swapped}
@@ -386,22 +400,13 @@ class CurvatureLearner:
                     )
 
             value = _of_sample(called, sample)
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                said = (
-                    f"shape {list(value.shape)}"
-                    if isinstance(value, Tensor)
-                    else type(value).__name__
-                )
-                raise InputError(
-                    f"loss: found {said}; allowed is a tensor with one value, the mean over the"
-                    " batch"
-                )
+            _check_scalar(value)
             return (value + self._decay(points) if decay else value).reshape(1)
 
         return objective
 
     def _decay(self, points: dict[int, Tensor]) -> Tensor | float:
-        """Σ weight decay/2·|w|², as the optimiser's groups say."""
+        """Return Σ weight decay/2·|w|², as the optimizer's groups say."""
         return sum(
             group["weight_decay"] / 2 * points[id(p)].square().sum()
             for group in self.optimizer.param_groups
@@ -411,10 +416,40 @@ class CurvatureLearner:
         )
 
 
-class _Called(nn.Module):
-    """The loss as a module that holds the model, so that `functional_call` can swap the model's
-    tensors in it.
+def _check_for_library(rule: Hsac) -> None:
+    """Raise InputError for a parameter that only the suite's own training loop can obey."""
+    whose = "training; the batch is what `step` is given, held out or not"
+    unknown = "False; how long training is, it cannot know"
+    shares = "none; `step(batch, batch, batch)` shares"
+    size = "1; a sample is as large as the batch `step` is given"
+    require(rule.batch == "training", "CurvatureLearner.batch", rule.batch, whose)
+    require(not rule.anneal, "CurvatureLearner.anneal", True, unknown)
+    require(rule.shared == "none", "CurvatureLearner.shared", rule.shared, shares)
+    require(rule.batch_factor == 1, "CurvatureLearner.batch_factor", rule.batch_factor, size)
+
+
+def _slots(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield each place of a parameter or buffer in `_Called`, by its dotted name, and its tensor.
+
+    A module that is reached by two ways comes once, so that each place is swapped once.
     """
+    for name, module in model.named_modules():
+        for own in (module._parameters, module._buffers):
+            for key, value in own.items():
+                if value is not None:
+                    yield f"model.{name}.{key}".replace("..", "."), value
+
+
+def _check_scalar(value: Any) -> None:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return
+    said = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    allowed = "allowed is a tensor with one value, the mean over the batch"
+    raise InputError(f"loss: found {said}; {allowed}")
+
+
+class _Called(nn.Module):
+    """A loss as a module that holds the model, so that `functional_call` can swap its tensors."""
 
     def __init__(self, model: nn.Module, loss: Callable[[Any], Tensor]) -> None:
         super().__init__()
@@ -426,8 +461,11 @@ class _Called(nn.Module):
 
 
 def _seed_apart(stream: int, devices: list[torch.device]) -> None:
-    """Take torch's random numbers from a stream of its own, set by where the present one is. 0 is
-    the present one.
+    """Take torch's random numbers from another stream, set by where the present one is.
+
+    Args:
+        stream: number of the stream. 0 is the present one.
+        devices: GPUs whose streams are set too.
     """
     if stream == 0:
         return
@@ -438,14 +476,16 @@ def _seed_apart(stream: int, devices: list[torch.device]) -> None:
 
 
 def _of_sample(loss: Callable[[Any], Any], sample: _Sample) -> Any:
-    """Compute the loss on a sample. Raises InputError where it takes the batch that the learner
-    halved, but no half.
+    """Compute the loss on a sample.
+
+    Raises:
+        InputError: The loss takes the batch that the learner halved, but no half.
     """
     try:
         return loss(sample.batch)
     except Exception as error:
-        # With gradients as before: what forbids them, such as gradient checkpointing, is no fault
-        # of the halves.
+        # The whole batch is tried with gradients, too: what forbids them, such as gradient
+        # checkpointing, is no fault of the halves.
         if sample.half_of is None or not _succeeds(lambda: loss(sample.half_of)):
             raise
         raise InputError(
@@ -464,7 +504,7 @@ def _succeeds(call: Callable[[], Any]) -> bool:
 
 
 def _point(p: nn.Parameter, x: Tensor) -> Tensor:
-    """The parameter at coordinates x: x itself, or on a manifold the retraction at p of x - p."""
+    """Return the parameter at coordinates x: x, or on a manifold the retraction at p of x - p."""
     manifold = getattr(p, "manifold", None)
     if manifold is None:
         return x
@@ -477,8 +517,9 @@ def _point(p: nn.Parameter, x: Tensor) -> Tensor:
 
 
 def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None:
-    """Warn where the loss uses custom autograd functions and its Hessian disagrees with differences
-    of its gradient.
+    """Warn where a loss with custom autograd functions has a Hessian that its gradient denies.
+
+    One Hessian-vector product along the gradient is compared with central differences.
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = objective(w, theta)
@@ -501,25 +542,26 @@ def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None
 
 
 def _custom_functions(node: Any) -> set[str]:
-    """Names of the custom autograd functions in a graph but hsac's own, which have all derivatives."""
+    """Return the names of the custom autograd functions in a graph, except hsac's own."""
     found, seen, waiting = set(), set(), [node]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if isinstance(node, BackwardCFunction) and not _own(node):
+        # hsac's own functions have all derivatives
+        if isinstance(node, BackwardCFunction) and not _is_ours(node):
             found.add(type(node).__name__.removesuffix("Backward"))
         waiting += [following for following, _ in node.next_functions]
     return found
 
 
-def _own(node: Any) -> bool:
+def _is_ours(node: Any) -> bool:
     return node._forward_cls.__module__.startswith("hsac.")
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """The nested state with its tensors on a device."""
+    """Return the nested state with its tensors on a device."""
     if isinstance(value, dict):
         return {k: _moved(v, device) for k, v in value.items()}
     return value.to(device) if isinstance(value, Tensor) else value

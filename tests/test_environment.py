@@ -29,7 +29,7 @@ def test_every_direct_dependency_is_locked():
     assert [d for d in DIRECT if d not in LOCK] == []
 
 
-def test_the_installed_versions_are_the_locked_ones():
+def test_installed_versions_are_the_locked():
     assert {d: version(d).split("+")[0] for d in DIRECT} == {d: LOCK[d] for d in DIRECT}
 
 
@@ -45,7 +45,7 @@ def test_conda_and_make_install_the_same_file():
     assert [p for p in pinned if LOCK[canonical(p.split("==")[0])] != p.split("==")[1]] == []
 
 
-def test_conda_asks_for_a_python_that_the_project_takes():
+def test_conda_asks_for_a_supported_python():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     python = next(d for d in conda["dependencies"] if str(d).startswith("python="))
     asked = tuple(int(p) for p in python.removeprefix("python=").split("."))

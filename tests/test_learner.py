@@ -73,7 +73,7 @@ def train(
     return logs
 
 
-def test_a_curvature_starts_where_it_is_asked_to() -> None:
+def test_curvature_starts_where_asked() -> None:
     for transform in ("exp", "softplus", "sigmoid"):
         assert float(hsac.Curvature(0.1, transform)().detach()) == pytest.approx(0.1, rel=1e-12)
 
@@ -100,7 +100,7 @@ def flat_weights(model: Net) -> Tensor:
 
 @pytest.mark.parametrize("objective", ["worst", "gap"])
 @pytest.mark.parametrize("per_layer", [False, True])
-def test_an_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> None:
+def test_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> None:
     """The same numbers as the rule gives on the model written by hand as a function of (w, θ)."""
     model, batch = Net(nn.Tanh(), curvatures=2), data()
     optimizer = sgd(model)
@@ -189,7 +189,7 @@ def with_adversary(upper: Any, lower: Any, adversary: Any) -> list[float]:
     return [float(log[name]) for name in ("value", "hypergradient", "residual")]
 
 
-def test_a_third_batch_finds_the_adversary() -> None:
+def test_third_batch_finds_the_adversary() -> None:
     """Without one the upper level's batch is halved again, and a batch given twice is the whole
     set.
     """
@@ -284,7 +284,7 @@ def test_unsplittable_batches_warn_once() -> None:
         assert found == pytest.approx(by_hand(Net(nn.Tanh()), data(), data()), rel=1e-9)
 
 
-def test_a_batch_given_twice_is_silent() -> None:
+def test_batch_given_twice_is_silent() -> None:
     graph = Graph()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -477,7 +477,7 @@ def test_one_sample_biases_the_hypergradient() -> None:
     assert abs(standard_errors([(batch, batch) for batch in (draw() for _ in range(150))])) > 6
 
 
-def test_weight_decay_is_the_optimisers() -> None:
+def test_weight_decay_is_the_optimizers() -> None:
     found = []
     for decay in (0.0, 0.5):
         model = Net()
@@ -488,7 +488,7 @@ def test_weight_decay_is_the_optimisers() -> None:
     assert found[0]["hypergradient"] != found[1]["hypergradient"]
 
 
-def test_period_and_warm_up() -> None:
+def test_period_and_warm_up_count_calls() -> None:
     model = Net()
     learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=3, warm_up=4)
     due = [bool(learner.step(data())) for _ in range(12)]
@@ -499,7 +499,8 @@ def test_period_and_warm_up() -> None:
 @pytest.mark.parametrize(
     "solver", ["neumann", "cg", "amortised", "nystrom", "unrolled", "identity"]
 )
-def test_statistics_gradients_and_random_numbers_are_left_alone(device: str, solver: str) -> None:
+def test_step_leaves_other_state_alone(device: str, solver: str) -> None:
+    """Statistics, gradients and random numbers are afterwards what they were."""
     model = Net(nn.BatchNorm1d(4), nn.Dropout(0.5), dtype=torch.float32).to(device)
     x, y = (t.to(device) for t in data(dtype=torch.float32))
     optimizer = sgd(model)
@@ -576,7 +577,7 @@ def test_manifold_parameters_stay_on_their_manifold(kind: str) -> None:
     assert isinstance(model.points, geoopt.ManifoldParameter)
 
 
-def test_on_a_sphere_the_hypergradient_is_that_of_the_coordinates_along_it() -> None:
+def test_hypergradient_on_a_sphere() -> None:
     """The implicit term must ignore directions off the sphere: adding |points|² to the loss changes
     nothing there.
     """
@@ -599,7 +600,7 @@ def test_on_a_sphere_the_hypergradient_is_that_of_the_coordinates_along_it() -> 
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_autocast(device: str) -> None:
+def test_loss_may_autocast(device: str) -> None:
     model = Net(nn.BatchNorm1d(4), dtype=torch.float32).to(device)
     x, y = (t.to(device) for t in data(dtype=torch.float32))
     kinds = set()
@@ -639,7 +640,7 @@ def test_autocast(device: str) -> None:
         {"ascent_steps": 3, "solver": {"name": "cg"}},
     ],
 )
-def test_a_resumed_learner_goes_on_bit_for_bit(tmp_path: Path, parameters: dict[str, Any]) -> None:
+def test_resumed_learner_continues_bit_for_bit(tmp_path: Path, parameters: dict[str, Any]) -> None:
     def fresh() -> tuple[Net, torch.optim.Optimizer, hsac.CurvatureLearner]:
         model = Net(nn.BatchNorm1d(4))
         optimizer = sgd(model)
@@ -669,7 +670,8 @@ def test_a_resumed_learner_goes_on_bit_for_bit(tmp_path: Path, parameters: dict[
     )
 
 
-def test_amortised_spends_a_product_between_outer_steps() -> None:
+def test_amortised_works_between_outer_steps() -> None:
+    """It spends one Hessian-vector product."""
     model = Net()
     learner = hsac.CurvatureLearner(
         model, sgd(model), loss_of(model), period=4, solver={"name": "amortised"}
@@ -711,7 +713,8 @@ class Shared(nn.Module):
         )
 
 
-def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
+def test_shared_modules_and_tensors_stay_shared() -> None:
+    """Reached by two ways they stay what they are."""
     x, y = data()
     model = Shared()
     before, state = (
@@ -744,7 +747,8 @@ def test_modules_and_tensors_reached_by_two_ways_stay_what_they_are() -> None:
     assert direct.step(batch, batch)["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
 
 
-def test_a_loss_that_is_a_module_holding_the_model() -> None:
+def test_loss_may_hold_the_model() -> None:
+    """It may be a module that has the model as a submodule."""
     class Loss(nn.Module):
         def __init__(self, model: nn.Module) -> None:
             super().__init__()
@@ -763,7 +767,7 @@ def test_a_loss_that_is_a_module_holding_the_model() -> None:
 
 @pytest.mark.parametrize("solver", ["neumann", "amortised", "unrolled", "nystrom", "cg"])
 @pytest.mark.parametrize("factor", [0.0, float("nan")])
-def test_a_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
+def test_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
     """After a batch without a gradient, or one that is not a number, the solves are as they would
     have been.
     """
@@ -833,7 +837,7 @@ def test_frozen_weights_and_curvatures_stay() -> None:
     assert float(model.c[1]().detach()) == before
 
 
-def test_a_layer_added_to_the_optimiser_is_perturbed() -> None:
+def test_added_layer_is_perturbed() -> None:
     model = Net(nn.Linear(4, 4, dtype=F64))
     optimizer = torch.optim.SGD([model.z, model.r], lr=0.1)
     learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=1)
@@ -843,7 +847,8 @@ def test_a_layer_added_to_the_optimiser_is_perturbed() -> None:
     assert learner.state["adversary"].shape[1] == sum(p.numel() for p in hsac.weights(model))
 
 
-def test_decoupled_decay_is_no_part_of_the_objective() -> None:
+def test_decoupled_decay_is_left_out() -> None:
+    """It is no part of the objective."""
     found = []
     for decay in (0.0, 0.5):
         model = Net()
@@ -852,7 +857,7 @@ def test_decoupled_decay_is_no_part_of_the_objective() -> None:
     assert found[0] == found[1]
 
 
-def test_gradients_of_the_curvature_do_not_pile_up() -> None:
+def test_curvature_gradients_do_not_accumulate() -> None:
     model = Net()
     learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), warm_up=100)
     for _ in range(5):
@@ -869,7 +874,8 @@ def test_due_says_when_a_batch_is_needed() -> None:
         assert bool(learner.step(data() if due else None)) == due
 
 
-def test_checkpointing_is_refused_and_no_grad_is_not() -> None:
+def test_checkpointing_is_refused() -> None:
+    """A call under no_grad is not."""
     model = Net(nn.Tanh())
     features = model.features
     checkpointed = lambda batch: cross_entropy(  # noqa: E731
@@ -891,9 +897,10 @@ def test_checkpointing_is_refused_and_no_grad_is_not() -> None:
         hsac.CurvatureLearner(other, sgd(other), loss_of(other), period=1).step(data())
 
 
-def test_custom_functions_without_second_derivatives_are_warned_about(
+def test_missing_second_derivatives_warn(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
+    """Of custom autograd functions only those that lack them are warned about."""
     class Sine(torch.autograd.Function):
         """Whose derivative is right and, as it saves one, has none of its own; `honest` has."""
 
@@ -924,7 +931,7 @@ def test_custom_functions_without_second_derivatives_are_warned_about(
     assert "Sine" in said[0]
 
 
-def test_attention() -> None:
+def test_attention_has_second_derivatives() -> None:
     torch.manual_seed(0)
     model = Net(
         nn.Unflatten(1, (2, 2)),
@@ -941,7 +948,7 @@ def learner_log(model: nn.Module) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", ["Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite"]
 )
-def test_other_manifolds(name: str) -> None:
+def test_other_manifolds_move(name: str) -> None:
     kinds = {"Stiefel": geoopt.CanonicalStiefel, "EuclideanStiefel": geoopt.EuclideanStiefel}
     manifold = kinds.get(name, getattr(geoopt, name, None))()
     manifold = manifold.double()
@@ -960,7 +967,7 @@ def test_other_manifolds(name: str) -> None:
         assert torch.isfinite(torch.tensor(log["hypergradient"]["c.0.theta"]))
 
 
-def test_bad_input() -> None:
+def test_bad_input_is_named() -> None:
     model = Net()
     with pytest.raises(InputError, match=r"^model: found no hsac.Curvature"):
         hsac.CurvatureLearner(nn.Linear(2, 2), sgd(model), loss_of(model))
@@ -1020,7 +1027,8 @@ def test_bad_input() -> None:
         ),
     ],
 )
-def test_the_state_of_another_learner_is_refused(make: Any, key: str) -> None:
+def test_state_of_another_learner(make: Any, key: str) -> None:
+    """It is refused."""
     model = Net()
     state = hsac.CurvatureLearner(model, sgd(model), loss_of(model)).state_dict()
     with pytest.raises(InputError, match=f"^state_dict: {key}: found"):
@@ -1030,7 +1038,7 @@ def test_the_state_of_another_learner_is_refused(make: Any, key: str) -> None:
         hsac.CurvatureLearner(other, sgd(other), loss_of(other)).load_state_dict(state)
 
 
-def test_the_example_is_short_and_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_is_short_and_runs(capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "examples/own_loop.py"
     assert len(path.read_text().splitlines()) < 40
     runpy.run_path(str(path))

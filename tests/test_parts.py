@@ -22,7 +22,7 @@ def filled(family, name):
     return {field: (VALUES | inputs)[field] for field in needed}
 
 
-def test_families_hold_what_the_suite_promises():
+def test_families_hold_the_promised_parts():
     assert set(parts.names("weight rule")) >= {"sgd", "adam", "sam"}
     assert set(parts.names("curvature rule")) >= {
         "euclidean",
@@ -53,7 +53,8 @@ def test_every_part_builds_with_its_defaults(family, name):
 
 
 @pytest.mark.parametrize(("family", "name"), PARTS)
-def test_parameters_read_from_the_source_are_those_of_the_class(family, name):
+def test_source_tells_the_class_parameters(family, name):
+    """Parameters that are read from the source are those of the class, which is frozen."""
     fields = dataclasses.fields(parts.part(family, name))
     assert set(parts.parameters(family, name)) == {
         f.name for f in fields if f.default is not dataclasses.MISSING
@@ -63,7 +64,7 @@ def test_parameters_read_from_the_source_are_those_of_the_class(family, name):
 
 
 @pytest.mark.parametrize("family", parts.FAMILIES)
-def test_unknown_name(family):
+def test_unknown_name_lists_the_known(family):
     known = parts.names(family)[0]
     with pytest.raises(InputError) as caught:
         parts.build(family, known + "x", {}, "some.key")
@@ -73,30 +74,31 @@ def test_unknown_name(family):
     assert all(name in line for name in parts.names(family))
 
 
-def test_unknown_parameter():
+def test_unknown_parameter_names_the_nearest():
     with pytest.raises(InputError, match=r"^here\.momentun: .*did you mean 'momentum'"):
         parts.build("weight rule", "sgd", {"momentun": 0.5}, "here")
 
 
 @pytest.mark.parametrize("value", [True, False, "0.1", None, [0.1], {}])
-def test_a_number_must_be_a_number(value):
+def test_number_must_be_a_number(value):
     with pytest.raises(InputError, match=r"^here\.lr: found .*allowed is float"):
         parts.build("weight rule", "sgd", {"lr": value}, "here")
 
 
 @pytest.mark.parametrize("value", [True, 2.0, "2", None])
-def test_an_integer_must_be_an_integer(value):
+def test_integer_must_be_an_integer(value):
     with pytest.raises(InputError, match=r"^here\.terms: found .*allowed is int"):
         parts.build("solver", "neumann", {"terms": value}, "here")
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", None])
-def test_a_switch_must_be_a_switch(value):
+def test_switch_must_be_a_switch(value):
     with pytest.raises(InputError, match=r"^here\.warm_start: found .*allowed is bool"):
         parts.build("curvature rule", "hsac", {"warm_start": value}, "here")
 
 
-def test_integers_pass_as_floats_and_lists_as_tuples():
+def test_integers_and_lists_are_converted():
+    """Integers pass as floats, lists as tuples."""
     assert parts.build("weight rule", "sgd", {"lr": 1}).lr == 1
     assert parts.build("weight rule", "adam", {"betas": [0.5, 0.6]}).betas == (0.5, 0.6)
 
@@ -106,6 +108,7 @@ def test_class_parameters_cannot_be_configured():
         parts.build("curvature rule", "fixed", {"geometry": "euclidean"}, "here")
 
 
-def test_values_are_refused_with_the_key_in_front():
+def test_refused_values_name_their_key():
+    """The key stands in front of what `__post_init__` says."""
     with pytest.raises(InputError, match=r"^here\.lr: found -1\.0; allowed is a number above 0$"):
         parts.build("weight rule", "sgd", {"lr": -1.0}, "here")

@@ -84,13 +84,14 @@ def test_parts_are_found_and_forgotten(folder):
     assert "noise_images" not in catalogue.names()
 
 
-def test_they_are_forgotten_after_an_error(folder):
+def test_parts_are_forgotten_after_errors(folder):
     with contextlib.suppress(ZeroDivisionError), plugins.using([folder]):
         raise ZeroDivisionError
     assert "mine" not in parts.names("curvature rule")
 
 
-def test_configurations_in_one_process_do_not_mix(folder, tmp_path):
+def test_configurations_do_not_mix(folder, tmp_path):
+    """Two in one process know only their own plugins."""
     other = write(
         tmp_path / "other",
         {"rules/curvature/mine.py": RULE.replace("rate", "speed").replace("._shared", "._s")},
@@ -108,7 +109,7 @@ def test_configurations_in_one_process_do_not_mix(folder, tmp_path):
     assert "mine" not in parts.names("curvature rule")
 
 
-def test_an_edited_plugin_is_imported_again(folder):
+def test_edited_plugin_is_imported_again(folder):
     path = folder / "rules/curvature/mine.py"
     for rate in ("0.1", "0.25"):
         path.write_text(RULE.replace("0.1", rate))
@@ -127,7 +128,7 @@ def method(folder, **parameters):
     )
 
 
-def test_a_method_of_a_plugin(folder):
+def test_method_has_a_plugins_rule(folder):
     settings = method(folder, rate=1.0)
     assert config.cell(settings, "digits", "sgd+mine")["config"]["rule"] == {
         "rule": "mine",
@@ -136,12 +137,13 @@ def test_a_method_of_a_plugin(folder):
 
 
 @pytest.mark.parametrize("value", ["fast", True])
-def test_its_parameters_are_checked(folder, value):
+def test_plugin_parameters_are_checked(folder, value):
     with pytest.raises(InputError, match=r"rule mine\.rate: found .*; allowed is float"):
         method(folder, rate=value)
 
 
-def test_fingerprints_see_the_plugin_and_what_it_imports(folder, tmp_path):
+def test_fingerprint_covers_a_plugins_imports(folder, tmp_path):
+    """It changes with the plugin and with what the plugin imports."""
     def seen(where):
         cell = config.cell(method(where), "digits", "sgd+mine")["config"]
         with plugins.using([where]):
@@ -161,7 +163,7 @@ def test_fingerprints_see_the_plugin_and_what_it_imports(folder, tmp_path):
     assert seen(elsewhere)[0] != before
 
 
-def test_the_packages_fingerprints_know_nothing_of_plugins(folder):
+def test_package_fingerprint_ignores_plugins(folder):
     before = fingerprint.of_training(
         config.cell(method(folder), "digits", "sgd+fixed@0.3")["config"]
     )
@@ -171,7 +173,8 @@ def test_the_packages_fingerprints_know_nothing_of_plugins(folder):
         assert fingerprint.of_plugins(cell) == {}
 
 
-def test_a_dataset_is_fetched_and_its_code_counts(folder, tmp_path):
+def test_dataset_is_fetched_by_its_code(folder, tmp_path):
+    """A plugin's dataset is fetched, and fetched again when its code changes."""
     with plugins.using([folder]):
         store.fetch("noise_images", tmp_path / "data")
         arrays, _ = store.load_arrays("noise_images", tmp_path / "data")
@@ -191,7 +194,7 @@ def test_a_dataset_is_fetched_and_its_code_counts(folder, tmp_path):
         assert (store.load_arrays("noise_images", tmp_path / "data")[0]["image"] != first).any()
 
 
-def test_list_marks_them(folder, capsys, monkeypatch):
+def test_list_marks_plugins(folder, capsys, monkeypatch):
     monkeypatch.chdir(CONFIG.parent)
     assert cli.main(["list", "--plugins", str(folder)]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -245,7 +248,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_before_anything_is_imported(folder, mistake, capsys, tmp_path):
+def test_mistake_is_found_without_importing(folder, mistake, capsys, tmp_path):
+    """It is one line, and nothing was imported."""
     (old, new), said = MISTAKES[mistake]
     assert old in RULE
     write(
@@ -283,7 +287,7 @@ IMPORTED = {
 
 
 @pytest.mark.parametrize("mistake", IMPORTED)
-def test_a_mistake_that_importing_shows_is_one_line(folder, mistake, capsys, monkeypatch):
+def test_mistake_found_by_importing(folder, mistake, capsys, monkeypatch):
     monkeypatch.chdir(CONFIG.parent)
     (old, new), said = IMPORTED[mistake]
     text = RULE.replace(old, new)
@@ -295,7 +299,7 @@ def test_a_mistake_that_importing_shows_is_one_line(folder, mistake, capsys, mon
     assert (said or "") in line
 
 
-def test_the_line_that_raised_is_named(folder):
+def test_line_that_raised_is_named(folder):
     write(folder, {"rules/curvature/_shared.py": "\n\nNOTHING = 1 / 0\n"})
     with (
         plugins.using([folder]),
@@ -307,7 +311,8 @@ def test_the_line_that_raised_is_named(folder):
 @pytest.mark.parametrize(
     "name", ["rules/curvature/drift", "data/sources/glyphs100", "data/sources/digits"]
 )
-def test_a_name_of_the_package_is_refused_with_both_files(tmp_path, name):
+def test_name_of_the_package_is_refused(tmp_path, name):
+    """The error line names both files."""
     text = DATASET if "data" in name else RULE.replace("class Mine", "class Drift")
     write(tmp_path, {f"{name}.py": text})
     with (
@@ -320,7 +325,8 @@ def test_a_name_of_the_package_is_refused_with_both_files(tmp_path, name):
     assert str(parts.PACKAGE.path) in str(raised.value)
 
 
-def test_two_plugins_of_one_name_are_refused_with_both_files(folder, tmp_path):
+def test_two_plugins_of_one_name(folder, tmp_path):
+    """They are refused in a line that names both files."""
     write(tmp_path / "b", {"rules/curvature/mine.py": RULE})
     with (
         pytest.raises(
@@ -346,13 +352,13 @@ def test_two_plugins_of_one_name_are_refused_with_both_files(folder, tmp_path):
         ([1], r"plugins\.0: found 1; allowed is a folder"),
     ],
 )
-def test_folders_are_checked(tmp_path, monkeypatch, given, said):
+def test_plugin_folders_are_checked(tmp_path, monkeypatch, given, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"the command line: {said}"):
         config.load("smoke", {"plugins": given}, CONFIG)
 
 
-def test_a_part_in_the_wrong_place_is_pointed_at(folder):
+def test_misplaced_part_is_pointed_at(folder):
     (folder / "rules/curvature/mine.py").rename(folder / "rules/mine.py")
     with pytest.raises(
         InputError, match=r"found 'mine'; .*rules/mine\.py lies in no folder of curvature rules"
@@ -376,7 +382,7 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("mistake", ENTRIES)
-def test_an_entry_is_checked(tmp_path, mistake):
+def test_dataset_entry_is_checked(tmp_path, mistake):
     (old, new), said = ENTRIES[mistake]
     write(tmp_path, {"data/sources/noise_images.py": DATASET.replace(old, new)})
     with pytest.raises(InputError, match=said), plugins.using([tmp_path]):
@@ -420,7 +426,7 @@ BUILT = {
 
 
 @pytest.mark.parametrize("mistake", BUILT)
-def test_what_is_built_is_checked(tmp_path, mistake):
+def test_built_arrays_are_checked(tmp_path, mistake):
     (old, new), said = BUILT[mistake]
     write(tmp_path, {"data/sources/noise_images.py": DATASET.replace(old, new)})
     with plugins.using([tmp_path]), pytest.raises(InputError, match=said):
@@ -430,7 +436,7 @@ def test_what_is_built_is_checked(tmp_path, mistake):
 @pytest.mark.parametrize(
     ("family", "name"), [(f, n) for f in parts.FAMILIES for n in parts.names(f)]
 )
-def test_the_packages_own_parts_obey_what_plugins_must(family, name):
+def test_own_parts_obey_the_interfaces(family, name):
     """So what is said to a plugin's author is what the suite asks for."""
     if name not in ("grid", "best_of"):  # chosen among other methods' runs: it has no methods
         plugins._check(family, parts.file(family, name))

@@ -51,11 +51,11 @@ def test_results_that_disagree_are_not_timed() -> None:
     assert "ratio" not in row
 
 
-def test_a_nan_disagrees() -> None:
+def test_nan_disagrees() -> None:
     assert measure.disagreement(torch.tensor([torch.nan]), torch.ones(1)) == float("inf")
 
 
-def test_a_peer_that_is_not_installed_is_named() -> None:
+def test_missing_peer_is_named() -> None:
     case = Case("x", "y", lambda: pytest.fail("built"), at_least(1), None, needs="no_such_module")
     assert measured("maps", case, CPU)["met"] == "no_such_module is not installed"
 
@@ -71,7 +71,8 @@ def test_ratio_and_target(target, ratio: float, met: str) -> None:
     assert (row["ratio"], row["met"]) == (ratio, met)
 
 
-def test_peak_memory_counts_what_is_held_at_once() -> None:
+def test_peak_memory_is_held_at_once() -> None:
+    """What is freed meanwhile does not count."""
     mib = 2**18  # float32 numbers
     both = measure.peak(lambda: torch.ones(mib) + torch.ones(2 * mib)[:mib], CPU)
     assert both == pytest.approx(4, abs=0.01)
@@ -83,7 +84,8 @@ def test_peak_memory_counts_what_is_held_at_once() -> None:
     )
 
 
-def test_memory_of_the_mlr_grows_as_logits_not_as_logits_times_dimension() -> None:
+def test_mlr_memory_grows_as_the_logits() -> None:
+    """Not as logits times dimension."""
     from benchmarks.comparisons.poincare_mlr import linear
 
     b, k = 64, 50
@@ -94,7 +96,7 @@ def test_memory_of_the_mlr_grows_as_logits_not_as_logits_times_dimension() -> No
     assert 6 * (b + k) * 120 < b * k * 120
 
 
-def test_results_are_written_read_and_drawn(tmp_path) -> None:
+def test_results_are_written_and_drawn(tmp_path) -> None:
     rows = [
         measured(
             "x",

@@ -8,7 +8,8 @@ from hsac import config
 from hsac.report.gather import check_record, run_row
 
 
-def test_a_generated_record_is_one_of_a_run_with_ten_thousand_test_items():
+def test_generated_record_is_a_runs():
+    """It is such as a run with ten thousand test items leaves."""
     settings = config.load("paper", {"search": None})
     for cell in (
         config.cell(settings, "cifar10", "sgd+hsac"),

@@ -100,7 +100,7 @@ def visit(page: Path, folder: Path, width: int) -> dict:
 
 
 @pytest.mark.parametrize("width", [1300, 500])
-def test_a_reader_sorts_and_browses(page: Path, tmp_path: Path, width: int) -> None:
+def test_reader_sorts_and_browses(page: Path, tmp_path: Path, width: int) -> None:
     report = visit(page, tmp_path, width)
     assert report["errors"] == []
     assert report["console"] == []

@@ -61,7 +61,7 @@ def finished(whole, tmp_path):
 
 
 @pytest.mark.parametrize(("how", "count"), [("group", 4), ("worker", 3), ("main", 2)])
-def test_killed_at_random_moments(undisturbed, tmp_path, how, count):
+def test_killed_run_resumes_the_same(undisturbed, tmp_path, how, count):
     def make():
         return harness.Project.copy(tmp_path / "project", "tiny", TINY, TARGETS)
 
@@ -69,7 +69,8 @@ def test_killed_at_random_moments(undisturbed, tmp_path, how, count):
     assert (row.tried, row.lost, row.differing) == (count, 0, 0)
 
 
-def test_a_second_workflow_is_refused_in_one_line(new, undisturbed):
+def test_second_workflow_is_refused(new, undisturbed):
+    """One line says why."""
     row = harness.two_at_once(new, undisturbed)
     assert "found another workflow at work here (process " in row.said
     assert row.said.endswith("(status 2)")
@@ -77,7 +78,8 @@ def test_a_second_workflow_is_refused_in_one_line(new, undisturbed):
 
 
 @pytest.mark.parametrize("pattern", ["results/*/runs/*/*/*/seed*.json", "data/variants/*/*.json"])
-def test_a_truncated_file_is_named_and_made_again(finished, undisturbed, pattern):
+def test_truncated_file_is_made_again(finished, undisturbed, pattern):
+    """The error line names it before that."""
     name = min(finished.folder.glob(pattern)).name
     row = harness.truncated(finished, undisturbed, pattern)
     assert name.split(".")[0] in row.said
@@ -85,7 +87,7 @@ def test_a_truncated_file_is_named_and_made_again(finished, undisturbed, pattern
 
 
 @pytest.mark.parametrize("days", [400, -400])
-def test_a_clock_that_jumped_loses_nothing(finished, undisturbed, days):
+def test_jump_of_the_clock_loses_nothing(finished, undisturbed, days):
     row = harness.clock(finished, undisturbed, days)
     assert (row.lost, row.differing) == (0, 0)
 
@@ -93,7 +95,7 @@ def test_a_clock_that_jumped_loses_nothing(finished, undisturbed, days):
 @pytest.mark.parametrize(
     ("fault", "words"), [("full_disk", "No space left"), ("read_only", "cannot be written")]
 )
-def test_a_disk_that_cannot_be_written_is_named(new, undisturbed, tmp_path, fault, words):
+def test_unwritable_disk_is_named(new, undisturbed, tmp_path, fault, words):
     if not harness.can_mount(tmp_path / "probe"):
         pytest.skip("a small file system can be mounted by root alone")
     row = getattr(harness, fault)(new, undisturbed)
@@ -105,7 +107,8 @@ def test_differing_bytes_are_counted():
     assert harness.differing({"a": b"xyz", "b": b"1"}, {"a": b"xYz!", "c": b"22"}) == 1 + 1 + 1 + 2
 
 
-def test_a_record_that_changed_or_went_is_lost(tmp_path):
+def test_changed_and_missing_records_count(tmp_path):
+    """Both count as lost."""
     folder = tmp_path / "project/results/tiny/runs/e/m/h"
     folder.mkdir(parents=True)
     row, project = harness.Row("x"), harness.Project(tmp_path / "project", "tiny")

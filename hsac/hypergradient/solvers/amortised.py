@@ -12,12 +12,13 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Amortised:
-    """x ← x - a(Hx - v), carried on between steps (SOBA: Dagréou et al., NeurIPS 2022).
+    """One product a training step, the solution kept between steps.
 
-    An outer step spends one product. So does every training step between two of them, there with v
-    as it last was. After n products at a fixed point the error is at most (1 - aμ)^n times the
-    first one's, with a = min(1, safety/|H|) from a power iteration that is carried along. Runs
-    whose residual passes GROWTH are marked as failed and start afresh from x = av.
+    x ← x - a(Hx - v), carried on between steps (SOBA: Dagréou et al., NeurIPS 2022). An outer step
+    spends one product. So does every training step between two of them, there with v as it last
+    was. After n products at a fixed point the error is at most (1 - aμ)^n times the first one's,
+    with a = min(1, safety/|H|) from a power iteration that is carried along. Runs whose residual
+    passes GROWTH are marked as failed and start afresh from x = av.
 
     Attributes:
         safety: Share of the largest stable step that is taken, in (0, 1].

@@ -12,11 +12,11 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Cg:
-    """Conjugate-gradient steps on (H + damping·I) x = v (Pedregosa, ICML 2016).
+    """Conjugate-gradient steps on (H + damping·I) x = v.
 
-    A run whose direction has no positive curvature, or whose residual is at rounding, keeps the
-    iterate it has. It is marked as failed if it could take no step at all, or if its residual
-    passes GROWTH after a step along almost no curvature.
+    After Pedregosa (ICML 2016). A run whose direction has no positive curvature, or whose residual
+    is at rounding, keeps the iterate it has. It is marked as failed if it could take no step at
+    all, or if its residual passes GROWTH after a step along almost no curvature.
 
     Attributes:
         terms: Steps, one product each.

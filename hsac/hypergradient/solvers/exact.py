@@ -12,7 +12,9 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Exact:
-    """x = (H + damping·I)⁻¹ v from the dense Hessian: P products and a P×P solve a run.
+    """Dense solve of (H + damping·I) x = v, for small problems.
+
+    It takes P products and a P×P solve a run.
 
     Attributes:
         damping: Added to H's diagonal.

@@ -11,7 +11,9 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Identity:
-    """x = scale·v, no inverse at all (T1-T2, Luketina et al., ICML 2016). The others' baseline.
+    """x = scale·v, no inverse at all: the baseline of the others.
+
+    This is T1-T2 (Luketina et al., ICML 2016).
 
     Attributes:
         scale: What H⁻¹ is taken for.

@@ -12,11 +12,11 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Neumann:
-    """x = a Σ_{j≤terms} (I - aH)^j v (Lorraine, Vicol, Duvenaud, AISTATS 2020).
+    """Truncated Neumann series x = a Σ_{j≤terms} (I - aH)^j v.
 
-    On a μ-strongly convex lower level the error is at most (1 - aμ)^(terms+1)|v|/μ. Runs whose last
-    term outgrows v by more than GROWTH are marked as failed: the curvature is too negative, or the
-    step still too long.
+    After Lorraine, Vicol and Duvenaud (AISTATS 2020). On a μ-strongly convex lower level the error
+    is at most (1 - aμ)^(terms+1)|v|/μ. Runs whose last term outgrows v by more than GROWTH are
+    marked as failed: the curvature is too negative, or the step still too long.
 
     Attributes:
         terms: Terms of the series after the first, one product each.

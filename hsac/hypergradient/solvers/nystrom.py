@@ -13,12 +13,13 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Nystrom:
-    """x = (H_k + damping·I)⁻¹ v with H_k of low rank (Hataya and Yamada, AISTATS 2023).
+    """x = (H_k + damping·I)⁻¹ v with H_k of rank `rank`.
 
-    H_k = (HΩ)(ΩᵀHΩ)⁻¹(HΩ)ᵀ with an orthonormal Gaussian sketch Ω, the same at every call. Let E = H
-    - H_k and d the damping. Where H and E are positive semi-definite the error against the damped
-    solution is at most |E||v|/(d(d + |E|)), which is useless where the spectrum is not of low rank.
-    Runs whose residual passes GROWTH for that reason are marked as failed.
+    After Hataya and Yamada (AISTATS 2023). H_k = (HΩ)(ΩᵀHΩ)⁻¹(HΩ)ᵀ with an orthonormal Gaussian
+    sketch Ω, the same at every call. Let E = H - H_k and d the damping. Where H and E are positive
+    semi-definite the error against the damped solution is at most |E||v|/(d(d + |E|)), which is
+    useless where the spectrum is not of low rank. Runs whose residual passes GROWTH for that reason
+    are marked as failed.
 
     Attributes:
         rank: Columns of Ω, one product each.

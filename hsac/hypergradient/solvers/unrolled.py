@@ -12,10 +12,10 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Unrolled:
-    """The implicit term by differentiating gradient steps on from w (Franceschi et al., ICML 2017).
+    """The implicit term by differentiating gradient steps on from w.
 
-    It is -(dw_T/dθ)ᵀ v after T = `terms` steps. At a minimiser these steps stay where they are, and
-    the result is Neumann's with terms - 1.
+    After Franceschi et al. (ICML 2017). It is -(dw_T/dθ)ᵀ v after T = `terms` steps. At a minimiser
+    these steps stay where they are, and the result is Neumann's with terms - 1.
 
     Attributes:
         terms: Gradient steps. Memory grows with them.

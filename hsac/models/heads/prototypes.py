@@ -15,8 +15,15 @@ from hsac.models.layers import Params
 class Prototypes:
     """One learned prototype a class, logits -scale·d².
 
-    Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020); at c = 0 twice the
-    Euclidean distance. Prototypes are kept as tangent vectors at the origin.
+    After Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020). At c = 0 the
+    distance is twice the Euclidean one. Prototypes are kept as tangent vectors at the origin.
+
+    Attributes:
+        dim: Dimension of the features, filled in by the model.
+        classes: Number of classes, filled in by the model.
+        scale: Whether the logits' scale is fixed or learned.
+        start: Start of the scale.
+        rate: A learned scale is exp(rate·s) with the weight s.
     """
 
     dim: int
@@ -33,14 +40,28 @@ class Prototypes:
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
-        """Prototypes z (K, d), of norm about 1."""
-        z = (
-            torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64)
-            / self.dim**0.5
-        )
+        """Draw prototypes z (K, d), of norm about 1.
+
+        Args:
+            generator: Draws the start, in float64.
+
+        Returns:
+            The parameters, by name.
+        """
+        shape = (self.classes, self.dim)
+        z = torch.randn(shape, generator=generator, dtype=torch.float64) / self.dim**0.5
         return {"z": z} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
-        """u (B, d) tangent features -> logits (B, K)."""
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: The head's curvature, a scalar.
+            u: Tangent features at the origin (B, d).
+
+        Returns:
+            Logits (B, K).
+        """
         distance = pairwise_squared_distance(expmap0(u, c), expmap0(params["z"], c), c)
         return scaled(-distance, params, self.start, self.rate)

@@ -10,17 +10,19 @@ from hsac.ball.hyperbolicity import relative_hyperbolicity
 from hsac.parts import require
 from hsac.rules.types import State, Step
 
-OF_THE_BALL = 0.144  # δ_rel of the Poincaré ball of curvature -1 as far as float32 reaches (Khrulkov et al., § 3)
+# δ_rel of the Poincaré ball of curvature -1 as far as float32 reaches (Khrulkov et al., section 3).
+OF_THE_BALL = 0.144
 
 
 @dataclass(frozen=True)
 class Delta:
-    """c = (0.144/δ_rel)², measured once after `warm_up` (Khrulkov et al., CVPR 2020).
+    """c from the δ-hyperbolicity of features, measured once.
 
-    δ_rel is that of tangent features under the Euclidean distance. It is exact on the sample, where
-    the authors took a single base point. All curvatures of a network take the one value, pulled
-    into their bounds, so features that lie on a tree (δ_rel = 0) take the upper one. Features that
-    are not finite, or all one point, leave c as it is.
+    c = (0.144/δ_rel)² after Khrulkov et al. (CVPR 2020). δ_rel is that of tangent features under
+    the Euclidean distance. It is exact on the sample, where the authors took a single base point.
+    All curvatures of a network take the one value, pulled into their bounds, so features that lie
+    on a tree (δ_rel = 0) take the upper one. Features that are not finite, or all one point, leave
+    c as it is.
 
     Attributes:
         sample: Training examples whose features are measured, at least 4.
@@ -64,12 +66,13 @@ class Delta:
         if state["measured"] or step.index < self.warm_up * step.total:
             return theta, state, {}
         distance = torch.stack([pairwise_distance(points) for points in self._points(step)])
-        usable = (distance.isfinite().all(-1).all(-1) & (distance.amax((-2, -1)) > 0))[:, None]
+        finite = distance.isfinite().all(-1).all(-1)
+        usable = (finite & (distance.amax((-2, -1)) > 0))[:, None]
         c = (OF_THE_BALL / relative_hyperbolicity(distance)).square()[:, None].expand_as(theta)
         return torch.where(usable, step.to_theta(c.to(theta)), theta), {"measured": True}, {}
 
     def _points(self, step: Step) -> Tensor:
-        """Return features (R, at most `sample`, d) in float64, spread evenly over enough batches."""
+        """Return features (R, at most `sample`, d), float64, spread evenly over enough batches."""
         batches = [step.features()]
         batches += [step.features() for _ in range(-(-self.sample // batches[0].shape[1]) - 1)]
         points = torch.cat(batches, 1).double()

@@ -12,10 +12,10 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class Drift:
-    """θ moves with a constant sign and no gradient, as often and as early as `hsac` does.
+    """Control: θ moves with a constant sign, as often as `hsac`'s does.
 
-    What it gains, a moving curvature gains by moving. Only what `hsac` gains beyond it is due to
-    the hypergradient.
+    It reads no gradient. What it gains, a moving curvature gains by moving. Only what `hsac` gains
+    beyond it is due to the hypergradient.
 
     Attributes:
         direction: 1 lets c grow, -1 lets it shrink.
@@ -36,9 +36,8 @@ class Drift:
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
-        require(
-            self.direction in (-1, 1), "direction", self.direction, "1 (c grows) or -1 (c shrinks)"
-        )
+        ok = self.direction in (-1, 1)
+        require(ok, "direction", self.direction, "1 (c grows) or -1 (c shrinks)")
         require(self.step > 0, "step", self.step, "a number above 0")
         require(self.period >= 1, "period", self.period, "an integer from 1")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
@@ -69,11 +68,8 @@ class Drift:
         """
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
-        return (
-            theta + self.direction * self.step * (annealing(step) if self.anneal else 1.0),
-            state,
-            {},
-        )
+        factor = annealing(step) if self.anneal else 1.0
+        return theta + self.direction * self.step * factor, state, {}
 
 
 def due(step: Step, period: int, warm_up: float) -> bool:

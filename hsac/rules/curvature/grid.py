@@ -8,9 +8,9 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Grid:
-    """For each seed the best of the `fixed` runs at these curvatures, by validation accuracy.
+    """For each seed the best of `fixed` runs at several curvatures.
 
-    The costs of these runs are summed. Nothing is trained.
+    The best is that by validation accuracy. The costs of these runs are summed. Nothing is trained.
 
     Attributes:
         curvatures: The curvatures, each above 0.
@@ -21,7 +21,6 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Refuse an empty grid and curvatures that are not above 0."""
-        ok = bool(self.curvatures) and all(
-            isinstance(c, int | float) and c > 0 for c in self.curvatures
-        )
+        positive = all(isinstance(c, int | float) and c > 0 for c in self.curvatures)
+        ok = bool(self.curvatures) and positive
         require(ok, "curvatures", self.curvatures, "a list of numbers above 0")

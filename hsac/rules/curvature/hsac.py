@@ -52,7 +52,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Hsac:
-    """Curvature that flattens the landscape: bi-level optimisation, implicit differentiation.
+    """Curvature that flattens the landscape, by bi-level optimisation.
 
     After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
     Adam along the implicit hypergradient of a scope objective.
@@ -117,9 +117,8 @@ class Hsac:
         require(self.batch in BATCHES, "batch", self.batch, ", ".join(BATCHES))
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
         for name in ("radius", "step"):
-            require(
-                0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0"
-            )
+            value = getattr(self, name)
+            require(0 < value < math.inf, name, value, "a number above 0")
         for name in ("clip", "ratio"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
@@ -127,15 +126,9 @@ class Hsac:
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
         # the levels are then on batches of two parts, and validation batches have one size
         if self.batch == "held_out":
-            require(
-                self.shared != "levels",
-                "shared",
-                self.shared,
-                "none or adversary with batch: held_out",
-            )
-            require(
-                self.batch_factor == 1, "batch_factor", self.batch_factor, "1 with batch: held_out"
-            )
+            apart, single = self.shared != "levels", self.batch_factor == 1
+            require(apart, "shared", self.shared, "none or adversary with batch: held_out")
+            require(single, "batch_factor", self.batch_factor, "1 with batch: held_out")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
@@ -160,6 +153,7 @@ class Hsac:
         Returns:
             The state.
         """
+        # Adam counts its steps per run, because `move` skips those that are not usable
         adam = self.optimizer.init(theta) | {"count": torch.zeros_like(theta[:, :1])}
         return {"adam": adam, "adversary": None, "solver": {}, "tracked": 0}
 
@@ -180,11 +174,13 @@ class Hsac:
         """
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
-        moved, state, log = self.outer(
-            theta, state, step.w, self.draw(step), step.normal, step.layers
-        )
+        samples = self.draw(step)
+        moved, state, log = self.outer(theta, state, step.w, samples, step.normal, step.layers)
+        # a product on a larger sample costs as many products on a training batch
         log["products"] = log["products"] * self.times(step)
-        return theta + annealing(step) * (moved - theta) if self.anneal else moved, state, log
+        if self.anneal:
+            moved = theta + annealing(step) * (moved - theta)
+        return moved, state, log
 
     def times(self, step: Step) -> int:
         """Return the size of a sample of the hypergradient in training batches.
@@ -224,11 +220,9 @@ class Hsac:
         lower = self.lower(step)
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
             return Samples(upper, lower, upper)
-        return Samples(
-            upper,
-            lower,
-            step.held_out("held_out adversary") if held_out else step.adversary(times=times),
-        )
+        if held_out:
+            return Samples(upper, lower, step.held_out("held_out adversary"))
+        return Samples(upper, lower, step.adversary(times=times))
 
     def outer(
         self,
@@ -259,15 +253,11 @@ class Hsac:
             upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio
         )
         adversary = perturbations[0] if perturbations else torch.zeros_like(w)
-        adversary = torch.where(
-            adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary)
-        )
+        finite = adversary.isfinite().all(-1, keepdim=True)
+        adversary = torch.where(finite, adversary, torch.zeros_like(adversary))
         moved, adam, log = self.move(theta, state, found)
-        return (
-            moved,
-            {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0},
-            log,
-        )
+        state = {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}
+        return moved, state, log
 
     def move(
         self, theta: Tensor, state: State, found: Hypergradient
@@ -283,12 +273,10 @@ class Hsac:
             θ (R, C), Adam's new state, and the log of the outer step.
         """
         size = found.total.norm(dim=-1, keepdim=True)
-        usable = (
-            size.isfinite()
-        )  # the adversary's loss can overflow where the loss itself does not: then c rests
-        bounded = torch.where(
-            usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size)
-        )
+        # the adversary's loss can overflow where the loss itself does not: then c rests
+        usable = size.isfinite()
+        clipped = found.total * (self.clip / size.clamp(min=self.clip))
+        bounded = torch.where(usable, clipped, torch.zeros_like(size))
         moved, adam = self.optimizer.apply(theta, state["adam"], bounded)
         moved = torch.where(usable, moved, theta)
         adam = {k: torch.where(usable, adam[k], state["adam"][k]) for k in adam}
@@ -348,9 +336,8 @@ class Hsac:
             return []
         scale, layers = scope_scale(w, self.scope), layers if self.per_layer else ()
         if self.objective == "mean":
-            spread = (
-                self.radius * scale / layer_norm(torch.ones_like(scale), layers)
-            )  # |e/T|² is ρ² on average
+            # with this spread |e/T|² is ρ² on average
+            spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)
             return [spread * normal() for _ in range(self.samples)]
 
         def gradient(w: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class HsacSteady:
-    """Move c as `hsac` does, but not where the sign of the hypergradient is not known. Ours.
+    """`hsac`, at rest where its hypergradient's sign is unknown. Ours.
 
     Adam divides the running mean m of the hypergradients by their root mean square s, so c moves by
     about `step` even where they are noise. `threshold` and `epsilon` are two remedies, each off at
@@ -46,9 +46,8 @@ class HsacSteady:
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
         for name in ("threshold", "epsilon"):
-            require(
-                0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number from 0"
-            )
+            value = getattr(self, name)
+            require(0 <= value < math.inf, name, value, "a number from 0")
         _ = self.hsac
 
     @cached_property
@@ -102,8 +101,8 @@ class HsacSteady:
         mean = adam["first"] / (1 - decayed)
         size = (adam["second"] / (1 - second_beta**count)).sqrt()
         weight = (1 - first_beta) * (1 + decayed) / ((1 + first_beta) * (1 - decayed))
-        # at the first outer step the mean is its own standard error, but for rounding: that is not
-        # beyond one
+        # At the first outer step the mean equals its standard error but for rounding. A threshold
+        # of 1 must not be passed by that.
         known = mean.abs() > (1 + 1e-6) * self.threshold * size * weight.sqrt()
         factor = size / (size + self.epsilon) if self.epsilon else torch.ones_like(size)
         return factor * known if self.threshold else factor

@@ -13,7 +13,9 @@ from hsac.rules.weights.adam import Adam
 
 @dataclass(frozen=True)
 class Learned:
-    """Naive learning: θ follows the training loss's own gradient with Adam, every step.
+    """Naive learning: θ follows the training loss's own gradient.
+
+    Adam takes a step of θ with every training step.
 
     Attributes:
         lr: Learning rate of Adam on θ.

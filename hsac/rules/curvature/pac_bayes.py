@@ -15,17 +15,17 @@ from hsac.rules.curvature.drift import due
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.types import State, Step
 
-SPREADS = (1e-3, 1.0)  # σ stays within
+SPREADS = (1e-3, 1.0)  # σ stays between these
 
 
 @dataclass(frozen=True)
 class PacBayes:
-    """θ and log σ follow the hypergradient of a differentiable certificate. Ours, not the paper's.
+    """Curvature that lowers a PAC-Bayes objective. Ours.
 
-    U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n) with ε standard normal. This
-    is McAllester's bound in the form that Dziugaite and Roy minimise (UAI 2017), for the posterior
-    N(w, σ²I), the prior N(w0, σ²I) and n training examples (few-shot: episodes). The complexity
-    term enters through U_w alone.
+    θ and log σ follow its hypergradient. U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² +
+    ln(2√n/δ)) / 2n) with ε standard normal. This is McAllester's bound in the form that Dziugaite
+    and Roy minimise (UAI 2017), for the posterior N(w, σ²I), the prior N(w0, σ²I) and n training
+    examples (few-shot: episodes). The complexity term enters through U_w alone.
 
     It is an objective, not a certificate: the loss is the cross-entropy, the prior's centre w0 is
     taken after the first step, and nothing is charged for the choice of σ and c. The certificate is
@@ -70,10 +70,8 @@ class PacBayes:
     @cached_property
     def hsac(self) -> Hsac:
         """Return `hsac` for what both have in common: when it is due, its solver, how θ moves."""
-        return Hsac(
-            batch=self.batch, samples=self.samples, solver=self.solver, period=self.period, warm_up=self.warm_up,
-            step=self.step, clip=self.clip, ratio=self.ratio,
-        )  # fmt: skip
+        shared = ("batch", "samples", "solver", "period", "warm_up", "step", "clip", "ratio")
+        return Hsac(**{name: getattr(self, name) for name in shared})
 
     def init(self, theta: Tensor) -> State:
         """Return the initial state of `hsac` for θ and log σ together. w0 is not known yet.
@@ -120,11 +118,8 @@ class PacBayes:
         low, high = map(math.log, SPREADS)
         spread = both[:, -1:].clamp(low, high)
         log["hypergradient"] = found.total[:, :-1]
-        return (
-            both[:, :-1],
-            state | {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0},
-            log,
-        )
+        new = {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0}
+        return both[:, :-1], state | new, log
 
     def bound(self, loss: Loss, noise: list[Tensor], origin: Tensor, examples: int) -> Loss:
         """Build the objective U.

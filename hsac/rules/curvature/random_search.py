@@ -15,10 +15,11 @@ from hsac.rules.types import Trial
 
 @dataclass(frozen=True)
 class RandomSearch(Fixed):
-    """The best on validation of trainings at curvatures drawn log-uniformly within their bounds.
+    """The best on validation of trainings at random curvatures.
 
-    Every curvature of a network is drawn by itself, so this finds what no shared grid can (Bergstra
-    and Bengio, JMLR 2012). Each run draws and chooses for itself.
+    Curvatures are drawn log-uniformly within their bounds. Every curvature of a network is drawn by
+    itself, so this finds what no shared grid can (Bergstra and Bengio, JMLR 2012). Each run draws
+    and chooses for itself.
 
     Attributes:
         points: Trainings a run.

@@ -12,7 +12,7 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class RandomWalk:
-    """Each curvature's θ moves with a fresh random sign, as often and as early as `hsac` moves it.
+    """Control: θ moves with random signs, as often as `hsac`'s does.
 
     What it gains, a restless curvature gains without going anywhere. `drift` goes somewhere.
 

@@ -29,9 +29,8 @@ class Adam:
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
         require(self.lr > 0, "lr", self.lr, "a number above 0")
-        ok = len(self.betas) == 2 and all(
-            isinstance(b, int | float) and 0 <= b < 1 for b in self.betas
-        )
+        inside = all(isinstance(b, int | float) and 0 <= b < 1 for b in self.betas)
+        ok = len(self.betas) == 2 and inside
         require(ok, "betas", self.betas, "two numbers in [0, 1)")
         require(self.eps > 0, "eps", self.eps, "a number above 0")
 

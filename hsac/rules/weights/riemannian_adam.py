@@ -14,9 +14,10 @@ from hsac.rules.weights.adam import Adam
 
 @dataclass(frozen=True)
 class RiemannianAdam:
-    """Riemannian Adam by geoopt (Bécigneul and Ganea, ICLR 2019) for points, Adam for the rest.
+    """Riemannian Adam for points of the ball, Adam for the rest.
 
-    Points of the ball stay on it. Their ball's curvature may change between steps.
+    After Bécigneul and Ganea (ICLR 2019), by geoopt. Points of the ball stay on it. Their ball's
+    curvature may change between steps.
 
     Attributes:
         points: Filled in from the model. For each parameter of points: start and end in w,
@@ -33,7 +34,8 @@ class RiemannianAdam:
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
-        Adam(self.lr, self.betas, self.eps)  # refuses what it refuses
+        # Adam has the same parameters and checks
+        Adam(self.lr, self.betas, self.eps)
 
     def init(self, w: Tensor) -> State:
         """Return one geoopt optimizer a run, which keeps its moments inside.
@@ -50,13 +52,12 @@ class RiemannianAdam:
         return {"flat": flat, "runs": [self._optimizer(row, flat) for row in w.detach()]}
 
     def _optimizer(self, w: Tensor, flat: Tensor) -> Any:
-        balls = [
-            geoopt.ManifoldParameter(
-                w[start:end].view(-1, size).clone(),
-                manifold=geoopt.Stereographic(torch.tensor(0.0).to(w)),
-            )
-            for start, end, size, _ in self.points
-        ]
+        balls = []
+        for start, end, size, _ in self.points:
+            # the curvature is set before every step
+            manifold = geoopt.Stereographic(torch.tensor(0.0).to(w))
+            points = w[start:end].view(-1, size).clone()
+            balls.append(geoopt.ManifoldParameter(points, manifold=manifold))
         parameters = [torch.nn.Parameter(w[flat].clone()), *balls]
         return geoopt.optim.RiemannianAdam(parameters, lr=self.lr, betas=self.betas, eps=self.eps)
 

@@ -13,7 +13,9 @@ from hsac.sharpness import SCOPES, ascend, scope_scale
 
 @dataclass(frozen=True)
 class Sam:
-    """SAM (Foret et al., ICLR 2021): a base rule's step with the gradient at w + ρg/|g|.
+    """SAM (Foret et al., ICLR 2021) around another weight rule.
+
+    The base rule takes its step with the gradient at w + ρg/|g|.
 
     Attributes:
         rho: Radius ρ of the scope, in units of the scope's scale.
@@ -33,7 +35,7 @@ class Sam:
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
         # points of the ball stay out of an ascent along vectors
         require(self.base not in ("sam", "riemannian_adam"), "base", self.base, "sgd or adam")
-        _ = self.rule
+        _ = self.rule  # refuses bad parameters of the base rule at once
 
     @cached_property
     def rule(self) -> WeightRule:
