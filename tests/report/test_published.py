@@ -207,7 +207,7 @@ def test_equivalence_of_equal_runs_is_exact():
     assert equivalence(same, replace(ENTRY, value=48.0)).p_beyond == 0
 
 
-def test_false_verdicts_are_as_rare_as_stated():
+def test_false_verdicts_are_rare():
     """At a difference of exactly the margin, 5 % of verdicts may be reproduced, 5 % drifted."""
     rng = np.random.default_rng(1)
     x = rng.normal(51.0, 1.5, (2000, 8))
