@@ -749,6 +749,7 @@ def test_shared_modules_and_tensors_stay_shared() -> None:
 
 def test_loss_may_hold_the_model() -> None:
     """It may be a module that has the model as a submodule."""
+
     class Loss(nn.Module):
         def __init__(self, model: nn.Module) -> None:
             super().__init__()
@@ -901,6 +902,7 @@ def test_missing_second_derivatives_warn(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     """Of custom autograd functions only those that lack them are warned about."""
+
     class Sine(torch.autograd.Function):
         """Whose derivative is right and, as it saves one, has none of its own; `honest` has."""
 

@@ -144,6 +144,7 @@ def test_plugin_parameters_are_checked(folder, value):
 
 def test_fingerprint_covers_a_plugins_imports(folder, tmp_path):
     """It changes with the plugin and with what the plugin imports."""
+
     def seen(where):
         cell = config.cell(method(where), "digits", "sgd+mine")["config"]
         with plugins.using([where]):

@@ -481,10 +481,9 @@ def draw_figures(
         rulegraph: What `snakemake --rulegraph` prints.
         output: The folder to write.
     """
-    from hsac.files import read_json
     from hsac.report.figures import write_figures
 
-    order, references = _order(read_json(settings))
+    order, references = _order(inputs.read(settings))
     write_figures(runs, trajectories, rulegraph.read_text(), order, references, output)
 
 

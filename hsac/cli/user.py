@@ -73,7 +73,7 @@ def _listed(settings: dict[str, Any]) -> "dict[str, Callable[[], list[str]]]":
     """Return what makes the lines of each kind of name."""
     from functools import partial
 
-    from hsac import config, parts
+    from hsac import config, parts, plugins
     from hsac.data import catalogue
 
     def datasets() -> list[str]:
@@ -88,11 +88,19 @@ def _listed(settings: dict[str, Any]) -> "dict[str, Callable[[], list[str]]]":
         methods = {name: one["methods"] for name, one in settings["experiments"].items()}
         return [f"{name:<32}{' '.join(listed)}" for name, listed in methods.items()]
 
+    def figures() -> list[str]:
+        return [
+            _name_line("figures", name, parts.load("figures", name).CAPTION)
+            for name in plugins.names("figure")
+        ]
+
+    families = [name for name in parts.FAMILIES if parts.names(name)]
     return {
         "settings": lambda: list(config.SETTINGS),
         "scales": lambda: list(config.SCALES),
         "datasets": datasets,
-        **{parts.plural(name): partial(family, name) for name in parts.FAMILIES},
+        **{parts.plural(name): partial(family, name) for name in families},
+        **({"figures": figures} if plugins.names("figure") else {}),
         "experiments": experiments,
     }
 

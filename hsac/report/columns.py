@@ -1,42 +1,27 @@
 """Declare every column of the results' tables once.
 
-A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``) and declared
-here: its name in `METRICS`, and a `Column` for each place in a table where it stands. The headings,
+A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``), typed as a field
+of `hsac.study.record.Metrics`, and declared here as a `Column` of the tables where it stands. The headings,
 formats and CSV names of the tables, their LaTeX, ``runs.parquet``, the provenance, ``hsac compare``
-and the sort keys of the page follow from these two. A metric of a plug-in folder
+and the sort keys of the page follow from that. A metric of a plug-in folder
 (``metrics/<name>.py``) becomes a column while that folder is in use.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
+from hsac import parts
+from hsac.errors import InputError
+from hsac.study.record import Metrics
+
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
-METRICS = (  # of `evaluate`; each is a column of runs.parquet for every selection
-    "step",
-    "train_accuracy",
-    "train_nll",
-    "validation_accuracy",
-    "validation_nll",
-    "test_accuracy",
-    "test_nll",
-    "head_accuracy",
-    "middle_accuracy",
-    "tail_accuracy",
-    "many_accuracy",
-    "medium_accuracy",
-    "few_accuracy",
-    "validation_balanced_accuracy",
-    "test_balanced_accuracy",
-    "validation_ece",
-    "test_ece",
-    "memorisation",
-    "test_accuracy_episode_sd",
-)
+# Of `evaluate`, each a column of runs.parquet for every selection. Answers are a column of their own.
+METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number
 
@@ -627,10 +612,99 @@ FAILURES: tuple[Column, ...] = tuple(  # of the table of runs that did not finis
 )
 
 
+# Names of columns of runs.parquet and of an experiment's table that no plugin may give a metric.
+_TAKEN = {column.name for column in EXPERIMENT} | {column.source for column in EXPERIMENT}
+
+
+class PluginMetric(Protocol):
+    """A metric of a plugin folder: the class of its file ``metrics/<name>.py``.
+
+    Attributes:
+        heading: Printed above its column, with the unit.
+        format: Prints a number, as ``{:.1f}``.
+    """
+
+    heading: str
+    format: str
+
+    def measure(self, record: dict[str, Any]) -> float | None:
+        """Compute the metric of one run, in the unit of the heading.
+
+        Args:
+            record: The run's record, as its JSON file holds it.
+
+        Returns:
+            The number, None where the run has none.
+        """
+        ...
+
+
+def plugin_metrics() -> dict[str, PluginMetric]:
+    """Build the metrics of the plugin folders in use.
+
+    Returns:
+        Column of ``runs.parquet`` and of the tables -> metric.
+
+    Raises:
+        InputError: A metric has the name of another column.
+    """
+    found = {}
+    for name in parts.names("metric"):
+        if name in _TAKEN:
+            path = parts.file("metric", name)
+            raise InputError(
+                f"{path}: found the name {name!r}, which another column has; allowed is its own"
+            )
+        found[name] = parts.build("metric", name, {})
+    return found
+
+
+def measure(record: dict[str, Any]) -> dict[str, float | None]:
+    """Compute the plugins' metrics of one run.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        Metric -> number, None where the run has none. A run without test results has none at all.
+
+    Raises:
+        InputError: A metric raised an exception or returned something else.
+    """
+    found: dict[str, float | None] = {}
+    for name, metric in plugin_metrics().items():
+        found[name] = None if record["metrics"] is None else _measured(name, metric, record)
+    return found
+
+
+def _measured(name: str, metric: PluginMetric, record: dict[str, Any]) -> float | None:
+    root, path = parts.find(parts.FAMILIES["metric"], name)
+    try:
+        value = metric.measure(record)
+        return None if value is None else float(value)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: measure raised {parts.exception_line(error, root)}") from error
+
+
+def _plugin_column(name: str, metric: PluginMetric) -> Column:
+    return _mean_column(
+        name,
+        metric.heading,
+        name,
+        metric.format,
+        "the run's record",
+        origin=Origin("the run's record", OVER_SEEDS, parts.file("metric", name).as_posix()),
+        optional=True,
+    )
+
+
 def experiment() -> tuple[Column, ...]:
     """Return the columns of an experiment's table.
 
     Returns:
-        Those of the package, in the order of the CSV file.
+        In the order of the CSV file, those of the plugin folders in use before the counts of runs.
     """
-    return EXPERIMENT
+    plugged = [_plugin_column(*item) for item in plugin_metrics().items()]
+    return (*EXPERIMENT[:-2], *plugged, *EXPERIMENT[-2:])

@@ -23,9 +23,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hsac import parts
 from hsac.errors import InputError
 from hsac.files import atomic
-from hsac.report.columns import METRICS, SELECTIONS
+from hsac.report.columns import METRICS, SELECTIONS, measure, plugin_metrics
 from hsac.study.record import check_record, read_index, read_record, read_records
 
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
@@ -78,6 +79,26 @@ TABLES = {
 }
 
 
+def run_schema() -> pa.Schema:
+    """Return the columns of ``runs.parquet``.
+
+    Returns:
+        `RUN_SCHEMA`, and a column for each metric of the plugin folders in use.
+
+    Raises:
+        InputError: Such a metric has the name of another column.
+    """
+    schema = RUN_SCHEMA
+    for name in plugin_metrics():
+        if name in schema.names:
+            path = parts.file("metric", name)
+            raise InputError(
+                f"{path}: found the name {name!r}, which a column has; allowed is its own"
+            )
+        schema = schema.append(pa.field(name, _REAL))
+    return schema
+
+
 def geometric_mean(values: Sequence[float | None]) -> float | None:
     """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing or
     there is none.
@@ -107,7 +128,7 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
         orjson.dumps(selected["test_right"]).decode() if "test_right" in selected else None
     )
     row["test_answers"] = selected.get("test_answers")
-    return row
+    return row | measure(record)
 
 
 def measured_row(record: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +214,7 @@ def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
             logged[name] += values
         timed.append(measured_row(record))
     return [
-        pa.Table.from_pylist(ran, RUN_SCHEMA),
+        pa.Table.from_pylist(ran, run_schema()),
         pa.Table.from_pydict(logged, TRAJECTORY_SCHEMA),
         pa.Table.from_pylist(timed, MEASURED_SCHEMA),
     ]
@@ -217,18 +238,20 @@ def _each(
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         waiting: deque[Future[bytes]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_packed, function, chunk))
+            waiting.append(pool.submit(_packed, function, chunk, parts.roots()[1:]))
             if len(waiting) > 2 * processes:
                 yield pickle.loads(waiting.popleft().result())
         while waiting:
             yield pickle.loads(waiting.popleft().result())
 
 
-def _packed(function: Callable[[Sequence[Run]], Any], runs: Sequence[Run]) -> bytes:
-    """The result, pickled as a pool would not: by the protocol that does not copy a table's
-    buffers.
-    """
-    return pickle.dumps(function(runs), protocol=5)
+def _packed(
+    function: Callable[[Sequence[Run]], Any], runs: Sequence[Run], plugins: Sequence[parts.Root]
+) -> bytes:
+    """Call the function in a process of the pool, which knows no plugin folder of its own."""
+    with parts.rooted(plugins):
+        # the pool's own protocol would copy a table's buffers
+        return pickle.dumps(function(runs), protocol=5)
 
 
 def read_gathered(path: Path) -> pd.DataFrame:
@@ -263,12 +286,11 @@ def gather(
     for _ in _each(_check, [run for index in candidates for run in _listed([index])], processes):
         pass
     with ExitStack() as stack:
-        files = [
-            (stack.enter_context(atomic(root / name)), schema) for name, schema in TABLES.items()
-        ]
-        writers = [
-            stack.enter_context(pq.ParquetWriter(*file, compression="zstd")) for file in files
-        ]
+        writers = []
+        for name, schema in {**TABLES, "runs.parquet": run_schema()}.items():
+            file = stack.enter_context(atomic(root / name))
+            writer = pq.ParquetWriter(file, schema, compression="zstd")
+            writers.append(stack.enter_context(writer))
         for tables in _each(partial(_tables, root=root), runs, processes):
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table)

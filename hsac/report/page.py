@@ -24,7 +24,7 @@ from hsac.report import (
     theory,
 )
 from hsac.report.claims import SETTINGS
-from hsac.report.figures import CAPTIONS, THEORY
+from hsac.report.figures import THEORY, captions
 from hsac.report.figures.style import COLOURS, OTHER
 from hsac.report.gather import read_gathered
 
@@ -259,7 +259,7 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 def _figure(root: Path, name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "caption": CAPTIONS[name],
+        "caption": captions()[name],
         "image": image(root / "figures" / f"{name}.png"),
     }
 
@@ -385,8 +385,8 @@ def write_page(
         behind=behind,
         verification=_verification(root / "verification.json"),
         failures=sortable(failures, tables.failures_displayed(failures), "failures"),
-        figures=[_figure(root, name) for name in CAPTIONS if name not in THEORY],
-        theory_figures=[_figure(root, name) for name in CAPTIONS if name in THEORY],
+        figures=[_figure(root, name) for name in captions() if name not in THEORY],
+        theory_figures=[_figure(root, name) for name in captions() if name in THEORY],
         trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),
         colours=COLOURS | {"": OTHER},
         references={

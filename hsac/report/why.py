@@ -22,7 +22,7 @@ from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import canonical, digest, file_sha256, read_json
 from hsac.report import provenance
-from hsac.report.gather import MEASURED_SCHEMA, RUN_SCHEMA, measured_row, run_row
+from hsac.report.gather import MEASURED_SCHEMA, measured_row, run_row, run_schema
 from hsac.report.provenance import Results, Table
 from hsac.study.fingerprint import of_training
 from hsac.study.record import read_index
@@ -91,7 +91,7 @@ def gathered(rows: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
     and of what was measured hold them, joined.
     """
     rows = sorted(rows, key=lambda r: (r[1]["experiment"], r[1]["method"], r[1]["seed"]))
-    schema = pa.unify_schemas([RUN_SCHEMA, MEASURED_SCHEMA])
+    schema = pa.unify_schemas([run_schema(), MEASURED_SCHEMA])
     joined = [run_row(record, path) | measured_row(record) for path, record in rows]
     return pa.Table.from_pylist(joined, schema=schema).to_pandas()
 
@@ -335,9 +335,10 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
 
     Raises InputError as `find` does.
     """
-    answer = find(root, table, row, column)
-    with plugins.using(plugins.folders(answer.settings)):
-        return _explain(answer)
+    path = Path(root) / "settings.json"
+    settings = read_json(path) if path.is_file() else {}  # `find` says what is missing
+    with plugins.using(plugins.folders(settings)):
+        return _explain(find(root, table, row, column))
 
 
 def _explain(answer: Answer) -> tuple[str, bool]:
