@@ -82,10 +82,11 @@ def _within_seeds(block: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, int]
         values = runs[[x, y]].to_numpy(dtype=float)
         known = np.isfinite(values).all(axis=1)
         values = values[known]
+        # Too few points, or a quantity that never changes, have no order to compare.
         if len(values) < FEWEST:
             continue
         if (np.ptp(values, axis=0) <= SAME * np.abs(values).max(axis=0)).any():
-            continue  # a constant has no ranks
+            continue
         rho = float(stats.spearmanr(*values.T).statistic)
         found.append((rho, float(stats.kendalltau(*values.T).statistic)))
         used |= set(runs["curvature"][known])
@@ -108,6 +109,7 @@ def mean_over_seeds(values: np.ndarray) -> tuple[float, float, float]:
         return np.nan, np.nan, np.nan
     if len(values) == 1:
         return float(values[0]), np.nan, np.nan
+    # A stream of its own on every call, so that a table does not depend on the one before it.
     draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(values.mean()), float(low), float(high)

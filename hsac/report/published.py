@@ -342,6 +342,7 @@ def equivalence(ours: Mean, published: Published) -> Equivalence:
     if both == 0:  # every run gave the same number, and a printed one has no spread
         inside = abs(difference) <= margin
         return Equivalence(difference, difference, difference, float(not inside), float(inside))
+    # Welch and Satterthwaite's degrees of freedom.
     df = (own + error**2) ** 2 / (own**2 / (ours.n - 1) + (error**4 / degrees if error else 0.0))
     t = stats.t(df)
     up, down = (difference + margin) / both, (difference - margin) / both
@@ -408,6 +409,7 @@ def judge(numbers: Iterable[Published], runs: pd.DataFrame, root: Path) -> pd.Da
         for rows, config in cells:
             if config["dataset"] == number.dataset:
                 scored.append((differing(number.tags, tags_of(config, selection)), rows))
+        # Without an agreeing cell, the one that comes closest says what would have to change.
         agreeing = [(differs, rows) for differs, rows in scored if not differs]
         closest = [min(scored, key=_distance)] if scored else []
         for differs, rows in agreeing or closest:
@@ -448,6 +450,7 @@ def _row(
     experiment, method = rows["experiment"].iloc[0], rows["method"].iloc[0]
     values = Replicates(rows, experiment, method, f"{selection}_{number.metric}", scale)
     ours = mean_interval(values, level=1 - 2 * ALPHA)
+    # The cell is shown even where it is not comparable, with its own value beside the published.
     row = _blank(number) | {"experiment": experiment, "method": method}
     row |= {"runs": ours.n, "mean": ours.mean, "mean_low": ours.low, "mean_high": ours.high}
     if differs:

@@ -138,9 +138,11 @@ def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str
     """
     keys = ["experiment", "method", "seed"]
     ok = runs[(runs["status"] == "ok") & runs["experiment"].isin(list(order))]
+    # In the order of the tables, and within an experiment as gathered.
     ok = ok.sort_values("experiment", key=lambda names: names.map(list(order).index), kind="stable")
     found = _of_experiments(folder, "landscape", order)
     found = found if len(found) else pd.DataFrame(columns=[*keys, *MEASURED])
+    # A frame without rows has no types to join on.
     found = found.astype({"experiment": str, "method": str, "seed": "int64"})
     joined = ok.merge(found, on=keys, how="left", validate="one_to_one")
     return joined.assign(
@@ -207,6 +209,7 @@ def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame
             kinds.append((PRIORS[str(name)], rows))
     out = []
     for prior, rows in kinds:
+        # Few-shot runs are measured, but have no certificate.
         known = rows[rows["bound"].notna()]
         for (experiment, method), cell in known.groupby(["experiment", "method"], sort=False):
             out.append(_certificate(str(experiment), str(method), prior, cell))

@@ -97,5 +97,6 @@ def _line(axes: Axes, cells: pd.DataFrame, solver: str, quantity: str) -> None:
 
 
 def _limits(axes: Axes, cells: pd.DataFrame, quantity: str) -> None:
+    # Room for the bounds, too, and none below what only rounding reaches.
     highest = np.nanmax(cells[[quantity, "bound"]] if quantity == "error" else cells[quantity])
     axes.set_ylim(bottom=highest / 10**DECADES if quantity == "error" else None, top=3 * highest)

@@ -60,6 +60,7 @@ def _floor(axes: Axes, cells: pd.DataFrame, colours: dict[int, str]) -> None:
     axes.plot(last["terms"], last["floor"].clip(lower=SMALLEST), color="#4d4d4d", linewidth=0.8)
     for terms, floor in zip(last["terms"], last["floor"].clip(lower=SMALLEST), strict=True):
         axes.plot(terms, floor, color=colours[terms], marker="o", markersize=5)
+    # J = 0, the direct term alone, has its place beside the powers.
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(-0.2, last["terms"].max() * 1.4 + 1)
     axes.set_xticks(last["terms"], [f"{terms}" for terms in last["terms"]])

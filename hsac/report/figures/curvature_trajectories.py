@@ -59,6 +59,7 @@ def draw(
     """
     rows = finished(runs, trajectories)
     moving = [m for m in plain(rows["method"].unique()) if split(m).curvature in MOVING]
+    # Euclidean layers are left out: a log axis has no 0.
     rows = rows[rows["method"].isin(moving) & (rows["curvature"] > 0)]
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
     if not names:

@@ -71,6 +71,7 @@ def draw(
         for row, (key, label) in enumerate(DIRECTIONS.items()):
             panel = axes[row, column]
             for method, found in by_method.items():
+                # All seeds of a method take the same steps.
                 values = np.array([s[key] for s in found], dtype=float)
                 style.band(panel, np.array(found[0]["alpha"]), values, method)
             panel.set_xlabel(f"step along {label}")

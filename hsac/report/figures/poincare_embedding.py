@@ -87,6 +87,7 @@ def _disk(axes: Axes, embedding: dict, classes: Sequence[int]) -> None:
     if len(classes) <= len(style.CLASSES):
         colours = [style.CLASSES[k] for k in index]
     else:
+        # More classes than colours that can be told apart are shaded along a scale.
         colours = list(colormaps["viridis"](index / (len(classes) - 1)))
     axes.scatter(points[:, 0], points[:, 1], s=9, c=colours, alpha=0.7, linewidths=0)
     axes.add_patch(Circle((0, 0), 1, fill=False, color="#222222", linewidth=1.2))

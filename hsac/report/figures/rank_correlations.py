@@ -97,7 +97,7 @@ def _panel(
             markerfacecolor=_face(rule),
             markersize=5,
             elinewidth=1.4,
-            clip_on=False,
+            clip_on=False,  # a marker at ±1 lies on the panel's edge
         )
     axes.set_xlim(-1.05, 1.05)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])

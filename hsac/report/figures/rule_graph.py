@@ -123,6 +123,7 @@ def draw(dot: str) -> Figure:
     graph = parse(dot)
     if not graph or not nx.is_directed_acyclic_graph(graph):
         return style.nothing(TITLE, "No rule graph was given.")
+    # Arrows that longer ways imply would cover the others.
     reduced = nx.transitive_reduction(graph)
     stacks = layers(reduced)
     column = {node: k for k, stack in enumerate(stacks) for node in stack}

@@ -37,6 +37,7 @@ def draw(
         The figure.
     """
     rows = finished(runs, trajectories).dropna(subset=["sharpness"])
+    # A trajectory has a row a layer, and sharpness is the whole model's.
     rows = rows.drop_duplicates(["experiment", "method", "seed", "step"])
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
     if not names:

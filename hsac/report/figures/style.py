@@ -114,6 +114,7 @@ def grid(
     Returns:
         The figure and its axes (rows, columns).
     """
+    # Not pyplot's: its figures live on, and its state would leak from one figure to the next.
     with rc_context(RC):
         size = (max(width * columns, 6.0), height * rows + 0.6)
         figure = Figure(figsize=size, layout="constrained")
@@ -317,6 +318,7 @@ def save(fig: Figure, path_stem: Path) -> None:
     }
     with rc_context(RC):
         for kind, entries in metadata.items():
+            # Through memory, so that an interrupted run leaves no half a picture.
             buffer = io.BytesIO()
             fig.savefig(buffer, format=kind, dpi=200, metadata=entries)
             write_bytes(Path(f"{path_stem}.{kind}"), buffer.getvalue())
