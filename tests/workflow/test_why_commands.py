@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from hsac import cli
-from hsac.report.why import beside_commands, find, in_place_commands
+from hsac.report.answer import find
+from hsac.report.recompute import beside_commands, in_place_commands
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
@@ -82,10 +83,7 @@ def test_the_commands_compute_this_cell_and_nothing_else(
     monkeypatch.chdir(project)
     answer = find(Path("results/tiny"), *asked)
     kept = {
-        item[1]
-        for cell in answer.cells
-        for item in answer.sidecar["cells"][cell]["measured"]
-        if measured
+        item[1] for cell in answer.cells for item in answer.sidecar.cells[cell].measured if measured
     }
     rows = {
         path: path.stat().st_mtime_ns
