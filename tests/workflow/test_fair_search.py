@@ -15,7 +15,8 @@ from hsac import cli, config, layout
 from hsac.data import load_variant
 from hsac.files import file_sha256
 from hsac.ops import stale
-from hsac.report.why import beside_commands, find
+from hsac.report.answer import find
+from hsac.report.recompute import beside_commands
 from hsac.train.inputs import load_inputs
 from hsac.train.setup import prepare
 

@@ -7,7 +7,8 @@ import pytest
 from copied import TINY, copy_workflow, environment, smoke_scale
 
 from hsac import cli
-from hsac.report.why import beside_commands, find, in_place_commands
+from hsac.report.answer import find
+from hsac.report.recompute import beside_commands, in_place_commands
 
 CELLS = {
     "a mean": (("digits", "sgd+fixed@0.3", "test_accuracy_percent"), {"sgd+fixed@0.3"}, set()),
@@ -66,8 +67,8 @@ def times(folder: Path, pattern: str) -> dict[str, int]:
 def test_commands_compute_this_cell_alone(project, monkeypatch, asked, trained, measured):
     monkeypatch.chdir(project)
     answer = find(Path("results/tiny"), *asked)
-    cells = [answer.sidecar["cells"][cell] for cell in answer.cells if measured]
-    kept = {item[1] for cell in cells for item in cell["measured"]}
+    cells = [answer.sidecar.cells[cell] for cell in answer.cells if measured]
+    kept = {item[1] for cell in cells for item in cell.measured}
     rows = {
         path: path.stat().st_mtime_ns
         for path in project.glob("results/tiny/theory/landscape/digits/*.json")
