@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from hsac import layout
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json
 from hsac.report import provenance, table_sources
@@ -20,6 +19,8 @@ from hsac.report.columns import Origin
 from hsac.report.gather import MEASURED_SCHEMA, measured_row, run_row, run_schema
 from hsac.report.provenance import RecordFile, Sidecar
 from hsac.report.table_sources import Results, Table
+from hsac.study import load
+from hsac.study.graph import Graph
 from hsac.study.record import read_index
 
 SAME = 1e-9  # relative: what other versions of the numerical packages may change by rounding
@@ -130,14 +131,14 @@ class Answer:
 
     Attributes:
         root: The results folder.
-        settings: Its resolved settings.
+        graph: The work of its study.
         sidecar: Of the table.
         row: Name of the row.
         column: Name of the column in the CSV file.
     """
 
     root: Path
-    settings: dict[str, Any]
+    graph: Graph
     sidecar: Sidecar
     row: str
     column: str
@@ -160,7 +161,7 @@ class Answer:
     @cached_property
     def made(self) -> Table:
         """How the table is made."""
-        found = table_sources.table(self.table, self.settings["experiments"])
+        found = table_sources.table(self.table, self.graph.study.experiments)
         assert found is not None  # the sidecar was written by it
         return found
 
@@ -269,8 +270,7 @@ class Answer:
         Returns:
             Where the variant lies, and its content, None when it is not here.
         """
-        experiment = self.settings["experiments"][self.sidecar.cells[cell].experiment]
-        path = layout.variant_path(experiment)
+        path = self.graph.variant(self.sidecar.cells[cell].experiment)
         return path, read_json(path) if path.is_file() else None
 
     def _indexed(self, cell: str) -> set[str]:
@@ -303,7 +303,7 @@ class Answer:
             for path, record in self.records.items()
         ]
         ledger = [self.root / item for item in self.roles.get("ledger", [])]
-        numbers = self.made.numbers(Results(self.settings, self.root, gathered(rows), *ledger))
+        numbers = self.made.numbers(Results(self.graph, gathered(rows), *ledger))
         return {provenance.label(self.made.key, row): row for row in provenance.records(numbers)}
 
     @cached_property
@@ -361,10 +361,10 @@ def find(root: Path, table: str, row: str, column: str) -> Answer:
     path, again = provenance.sidecar_path(root, name), "`snakemake` makes the tables again"
     if not path.is_file():
         raise InputError(f"{path} is missing, so nothing is known of {name}; {again}")
-    sidecar, settings = Sidecar.read(path), read_json(Path(root) / "settings.json")
+    sidecar, study = Sidecar.read(path), load.read(Path(root) / "settings.json")
     if not sidecar.rows:
         raise InputError(f"ROW: found {row!r}, but {csvs[name]} has no rows")
-    made = table_sources.table(name, settings["experiments"])
+    made = table_sources.table(name, study.experiments)
     if made is None:
         raise InputError(f"{path}: settings.json has no experiment {name}; {again}")
     chosen = pick("ROW", row, _row_names(made, sidecar, csvs[name]))
@@ -372,7 +372,7 @@ def find(root: Path, table: str, row: str, column: str) -> Answer:
     if found not in sidecar.columns:
         said = f"COLUMN: found {found!r}, of which {path} says nothing"
         raise InputError(f"{said}; this is a fault of hsac")
-    return Answer(Path(root), settings, sidecar, chosen, found)
+    return Answer(Path(root), Graph(study, Path(root)), sidecar, chosen, found)
 
 
 def _pick_column(sidecar: Sidecar, column: str) -> str:

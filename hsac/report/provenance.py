@@ -19,13 +19,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hsac import config, layout
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
 from hsac.report.columns import MISSING, Origin, Row
 from hsac.report.gather import read_gathered
 from hsac.report.table_sources import Results, Table, table
+from hsac.study import load, resolve
+from hsac.study.cell import Cell
 from hsac.study.fingerprint import of_modules
+from hsac.study.graph import Graph
+from hsac.study.models import Study
 from hsac.study.record import read_index, read_records
 
 POINT = "!"  # between a cell's name and the number of a trial of its search
@@ -265,19 +268,17 @@ class CellReader:
     """The cells of a results folder as their bundle indexes list them, each read once.
 
     Attributes:
-        settings: The resolved settings.
-        root: The results folder.
+        graph: The work of the study, in the results folder.
         environments: What `RecordFile.environment` of the cells refers to.
     """
 
-    def __init__(self, settings: dict[str, Any], root: Path) -> None:
+    def __init__(self, graph: Graph) -> None:
         """Begin with nothing read.
 
         Args:
-            settings: The resolved settings.
-            root: The results folder.
+            graph: The work of the study, in the results folder.
         """
-        self.settings, self.root = settings, root
+        self.graph, self.root = graph, graph.results
         self.environments: list[Environment] = []
         self._cells: dict[str, CellFiles] = {}
         self._rows: dict[str, dict[tuple[str, int], list[tuple[Path, Row]]]] = {}
@@ -301,34 +302,34 @@ class CellReader:
         return self._cells[name]
 
     def _read(self, experiment: str, method: str, point: int | None) -> CellFiles:
-        made = config.cell(self.settings, experiment, method, point)
-        folder = layout.index_path(self.root, made, 0).parent
+        made = resolve.cell(self.graph.study, experiment, method, point)
+        folder = self.graph.folder(made)
         found = CellFiles(
             experiment,
             method,
             folder.relative_to(self.root).as_posix(),
-            made["hash"],
+            made.hash,
             points=[] if point is not None else self._points(made),
-            choice=self._choice(made) if config.searched(made) else None,
+            choice=self._choice(made) if made.searched else None,
             point=point,
         )
         for path in self._indexes(made):
             self._add_runs(found, path, folder)
-        candidates = config.candidates(self.settings, made)
-        found.made_from.extend(f"{experiment}/{name}" for name in candidates)
+        candidates = resolve.candidates(self.graph.study, made)
+        found.made_from.extend(f"{experiment}/{one.method}" for one in candidates)
         if point is None:
             found.measured.extend(self._measured(experiment, method))
         return found
 
-    def _points(self, made: dict[str, Any]) -> list[str]:
+    def _points(self, made: Cell) -> list[str]:
         """Name the cells of the trials of a method's search; equal trials are one cell."""
-        trials = reversed(config.point_cells(self.settings, made))
-        numbers = {one["hash"]: one["point"] for one in trials}
-        whole = f"{made['experiment']}/{made['method']}"
+        trials = reversed(resolve.trials(self.graph.study, made))
+        numbers = {one.hash: one.point or 0 for one in trials}
+        whole = f"{made.experiment}/{made.method}"
         return [f"{whole}{POINT}{number}" for number in sorted(numbers.values())]
 
-    def _choice(self, made: dict[str, Any]) -> ChoiceFile:
-        path = layout.point_path(self.root, made)
+    def _choice(self, made: Cell) -> ChoiceFile:
+        path = self.graph.point(made)
         return ChoiceFile(path.relative_to(self.root).as_posix(), file_sha256(path))
 
     def _add_runs(self, cell: CellFiles, index: Path, folder: Path) -> None:
@@ -343,16 +344,15 @@ class CellReader:
             position(cell.code, record["code"])
             position(cell.variant, record["variant_hash"])
 
-    def _indexes(self, cell: dict[str, Any]) -> list[Path]:
+    def _indexes(self, cell: Cell) -> list[Path]:
         """List the indexes of the bundles that a cell's runs are in."""
-        if cell["point"] is None:
-            return layout.indexes(self.settings, self.root, [cell])
-        searched = config.cell(self.settings, cell["experiment"], cell["method"])
-        tried = layout.point_bundles(self.settings, self.root, searched)
+        if cell.point is None:
+            return self.graph.indexes([cell])
+        searched = resolve.cell(self.graph.study, cell.experiment, cell.method)
         found = []
-        for index, (points, _) in tried.items():
-            if cell["hash"] in [point["hash"] for point in points]:
-                found.append(index)
+        for bundle in self.graph.trials(searched):
+            if cell.hash in [trial.hash for trial in bundle.cells]:
+                found.append(bundle.index)
         return found
 
     def _measured(self, experiment: str, method: str) -> list[MeasuredFile]:
@@ -360,7 +360,7 @@ class CellReader:
 
         Rows of earlier code or weights lie there too, so they are told apart by their numbers.
         """
-        path = layout.landscape_path(self.root, experiment)
+        path = self.graph.theory_file("landscape", experiment)
         if experiment not in self._rows:
             self._rows[experiment] = _kept_rows(path.with_suffix(""))
         rows = read_numbers(path) if path.is_file() else pd.DataFrame(columns=["method"])
@@ -469,11 +469,11 @@ def sidecar_path(root: Path, name: str) -> Path:
     return Path(root) / "provenance" / f"{name}.json"
 
 
-def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path | None) -> None:
+def write_provenance(study: Study, runs_parquet: Path, ledger: Path | None) -> None:
     """Write the sidecar of each table of a results folder.
 
     Args:
-        settings: The resolved settings.
+        study: The study.
         runs_parquet: The gathered runs, in the results folder.
         ledger: The file of published numbers.
 
@@ -481,10 +481,11 @@ def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path 
         InputError: A record is missing or differs from what its bundle's index says.
     """
     root = Path(runs_parquet).parent
-    results = Results(settings, root, read_gathered(runs_parquet), ledger)
-    reader = CellReader(settings, root)
+    graph = Graph(study, root)
+    results = Results(graph, read_gathered(runs_parquet), ledger)
+    reader = CellReader(graph)
     for name, csv in csv_paths(root).items():
-        made = table(name, settings["experiments"])
+        made = table(name, study.experiments)
         if made is not None:
             sidecar(name, made, results, reader, csv).write(sidecar_path(root, name))
 
@@ -548,12 +549,12 @@ class PageData:
     parts: list[Any] = field(default_factory=list)
     environments: list[Environment] = field(default_factory=list)
 
-    def add(self, sidecar: Sidecar, settings: dict[str, Any]) -> None:
+    def add(self, sidecar: Sidecar, graph: Graph) -> None:
         """Add what a sidecar has.
 
         Args:
             sidecar: Of one table.
-            settings: The resolved settings.
+            graph: The work of the study.
         """
         places = [position(self.lists, names) for names in sidecar.lists]
         rows = {}
@@ -565,12 +566,12 @@ class PageData:
         for name, cell in sidecar.cells.items():
             # trials of a search are left to `hsac why`
             if name not in self.cells and cell.point is None:
-                self.cells[name] = self._cell(cell, sidecar.environments, settings)
+                self.cells[name] = self._cell(cell, sidecar.environments, graph)
 
     def _cell(
-        self, cell: CellFiles, environments: list[Environment], settings: dict[str, Any]
+        self, cell: CellFiles, environments: list[Environment], graph: Graph
     ) -> dict[str, object]:
-        made = config.cell(settings, cell.experiment, cell.method)["config"]
+        made = resolve.cell(graph.study, cell.experiment, cell.method).config.dump()
         runs = []
         for run in cell.runs:
             place = position(self.environments, environments[run.environment])
@@ -578,8 +579,7 @@ class PageData:
         kept: dict[str, object] = asdict(replace(cell, runs=runs))
         del kept["measured"]
         kept["configuration"] = {key: position(self.parts, part) for key, part in made.items()}
-        experiment = settings["experiments"][cell.experiment]
-        kept["variant_file"] = layout.variant_path(experiment).as_posix()
+        kept["variant_file"] = graph.variant(cell.experiment).as_posix()
         return kept
 
 
@@ -596,8 +596,8 @@ def page_data(results: Path) -> dict[str, Any]:
         InputError: A sidecar or the settings cannot be read.
     """
     root = Path(results)
-    settings = read_json(root / "settings.json")
+    graph = Graph(load.read(root / "settings.json"), root)
     found = PageData()
     for sidecar in read_sidecars(root).values():
-        found.add(sidecar, settings)
+        found.add(sidecar, graph)
     return asdict(found)

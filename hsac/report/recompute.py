@@ -4,13 +4,13 @@ import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from hsac import config, layout
 from hsac.errors import InputError
 from hsac.files import canonical
 from hsac.report.answer import Answer
 from hsac.report.provenance import CellFiles
+from hsac.study import load, resolve
+from hsac.study.models import Study
 
 # Folder of the theory -> the command that trains again for it.
 TRAINED_AGAIN = {"informed": "certify", "hypergradient": "hypergradient"}
@@ -46,16 +46,17 @@ def _of(answer: Answer, experiment: str) -> str:
 
 
 def _variant(answer: Answer, experiment: str) -> str:
-    path = layout.variant_path(answer.settings["experiments"][experiment])
+    path = answer.graph.variant(experiment)
     return f"--variant {shlex.quote(path.as_posix())}"
 
 
 def _points(answer: Answer, kind: str, experiment: str) -> str:
     """Return the option for what the searches came to of the methods that the theory trains."""
-    content = answer.settings["experiments"][experiment][kind]
-    methods = content if kind == "informed" else [content["method"]]
-    cells = [config.cell(answer.settings, experiment, method) for method in methods]
-    paths = [layout.point_path(answer.root, cell) for cell in cells if config.searched(cell)]
+    study = answer.graph.study
+    informed = kind == "informed"
+    found = resolve.informed(study, experiment)
+    cells = found if informed else [resolve.studied(study, experiment)]
+    paths = answer.graph.points(cells)
     return f" --points {_quoted(path.as_posix() for path in paths)}" if paths else ""
 
 
@@ -150,23 +151,24 @@ def in_place_commands(answer: Answer) -> list[str]:
             gone.append(choice)
             targets.append(choice)
     targets += [(answer.root / item).as_posix() for item in answer.made_here]
-    options = f"--cores 1{_overrides(answer.settings)}"
+    options = f"--cores 1{_overrides(answer.graph.study)}"
     lines = [f"rm -f {_quoted(gone)}"] if gone else []
     lines.append(f"snakemake {_quoted(dict.fromkeys(targets))} {options} --force")
     made = dict.fromkeys([answer.csv.parent, answer.root / "provenance"])
     return [*lines, f"snakemake {_quoted(path.as_posix() for path in made)} {options}"]
 
 
-def _overrides(settings: dict[str, Any]) -> str:
-    """Return the --config that gives these settings.
+def _overrides(study: Study) -> str:
+    """Return the --config that gives this study.
 
-    That is the scale, and the keys in which the settings differ from its files.
+    That is the scale, and the keys in which the study differs from its files.
     """
+    settings = study.dump()
     try:
-        present = config.load(settings["scale"])
+        present = load.load(study.scale).dump()
     except InputError:  # not in the project's folder, or its configuration no longer loads
         present = settings
-    given = [] if settings["scale"] == "default" else [f"scale={settings['scale']}"]
+    given = [] if study.scale == "default" else [f"scale={study.scale}"]
     for key, value in settings.items():
         if key in present and present[key] != value:
             given.append(shlex.quote(f"{key}={canonical(value)}"))

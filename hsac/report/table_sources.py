@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from hsac import layout
 from hsac.report import columns, cost, curvature_role, hypergradient_bias, published, tables, theory
 from hsac.report.columns import (
     ACCURACY,
@@ -25,6 +24,7 @@ from hsac.report.columns import (
     Origin,
     Row,
 )
+from hsac.study.graph import Graph
 
 Roles = dict[str, list[str]]
 
@@ -34,22 +34,25 @@ class Results:
     """A results folder as the tables see it.
 
     Attributes:
-        settings: The resolved settings.
-        root: The folder.
+        graph: The work of the study, in the folder.
         runs: Its gathered runs, or some of them.
         ledger: The file of published numbers.
     """
 
-    settings: Mapping[str, Any]
-    root: Path
+    graph: Graph
     runs: pd.DataFrame
     ledger: Path | None = None
 
     @cached_property
     def order(self) -> dict[str, list[str]]:
         """The methods of each experiment, in the tables' order."""
-        experiments = self.settings["experiments"].items()
-        return {name: experiment["methods"] for name, experiment in experiments}
+        experiments = self.graph.study.experiments.items()
+        return {name: experiment.methods for name, experiment in experiments}
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self.graph.results
 
     @cached_property
     def measured(self) -> pd.DataFrame:
@@ -237,7 +240,7 @@ def _cell_of(row: Row) -> str:
 
 def _experiment_roles(results: Results, experiment: str, row: Row) -> Roles:
     run = results.cells(experiment)
-    reference = f"{experiment}/{results.settings['experiments'][experiment]['reference']}"
+    reference = f"{experiment}/{results.graph.study.experiments[experiment].reference}"
     named = {"own": [f"{experiment}/{row['method']}"], "reference": [reference], "family": run}
     return {role: [name for name in names if name in run] for role, names in named.items()}
 
@@ -263,20 +266,20 @@ def _cost_roles(results: Results, row: Row) -> Roles:
 
 def _certificate_roles(results: Results, row: Row) -> Roles:
     if row["prior"] == theory.PRIORS["start"]:
-        path = layout.landscape_path(results.root, row["experiment"])
+        path = results.graph.theory_file("landscape", row["experiment"])
         return {"own": [_cell_of(row)], "rows": _file(results, path)}
     # trained again on parts of the examples: no run of the tables goes in, its configuration does
-    path = layout.informed_path(results.root, row["experiment"])
+    path = results.graph.theory_file("informed", row["experiment"])
     return {"own": [], "rows": _file(results, path), "configuration": [_cell_of(row)]}
 
 
 def _coverage_roles(results: Results, row: Row) -> Roles:
-    return {"rows": _file(results, layout.study_path(results.root, "coverage"))}
+    return {"rows": _file(results, results.graph.theory_file("", "coverage"))}
 
 
 def _bias_roles(results: Results, row: Row) -> Roles:
     # the method is trained for the study: no run of the tables goes in, its configuration does
-    path = layout.hypergradient_path(results.root, row["experiment"])
+    path = results.graph.theory_file("hypergradient", row["experiment"])
     return {"own": [], "rows": _file(results, path), "configuration": [_cell_of(row)]}
 
 
@@ -287,7 +290,7 @@ def _rank_roles(results: Results, row: Row) -> Roles:
     methods = runs.loc[in_row, "method"].drop_duplicates()
     own = [f"{row['experiment']}/{method}" for method in methods]
     is_measured = bool({row["x"], row["y"]} & set(theory.MEASURED))
-    path = layout.landscape_path(results.root, row["experiment"])
+    path = results.graph.theory_file("landscape", row["experiment"])
     return {"own": own, "rows": _file(results, path) if is_measured else []}
 
 
@@ -436,7 +439,7 @@ def table(name: str, experiments: Iterable[str]) -> Table | None:
         return TABLES.get(name)
 
     def numbers(results: Results) -> pd.DataFrame:
-        reference = results.settings["experiments"][name]["reference"]
+        reference = results.graph.study.experiments[name].reference
         return tables.experiment_table(results.runs, name, results.order[name], reference)
 
     def roles(results: Results, row: Row) -> Roles:

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsac import config, plugins
+from hsac import plugins
 from hsac.data import catalogue
 from hsac.errors import InputError
-from hsac.files import read_json
 from hsac.report.answer import Answer, find, same, sha256_of
 from hsac.report.provenance import CellFiles, Environment, RecordFile
 from hsac.report.recompute import command_lines
+from hsac.study import load, resolve
 from hsac.study.fingerprint import of_training
 
 NOT_KEPT = "not kept with these rows"
@@ -40,8 +40,8 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
         InputError: A name fits nothing, or a file is missing.
     """
     path = Path(root) / "settings.json"
-    settings = read_json(path) if path.is_file() else {}  # `find` says what is missing
-    with plugins.using(plugins.folders(settings)):
+    folders = load.read(path).plugins if path.is_file() else []  # `find` says what is missing
+    with plugins.using(folders):
         return _explain(find(root, table, row, column))
 
 
@@ -138,8 +138,8 @@ def _cell(answer: Answer, role: str, item: str) -> list[str]:
     own = [r for path, r in answer.records.items() if cell.folder in path.as_posix()]
     lines += _code_and_configuration(answer, cell, own, bool(runs))
     if role not in BESIDE:
-        made = config.cell(answer.settings, cell.experiment, cell.method)
-        settings = own[0]["config"] if own else made["config"]
+        made = resolve.cell(answer.graph.study, cell.experiment, cell.method)
+        settings = own[0]["config"] if own else made.config.dump()
         lines += [_line("", f"{key}: {json.dumps(part)}") for key, part in settings.items()]
         lines += _data(answer, name)
         for place in dict.fromkeys(run.environment for run in runs):
@@ -211,12 +211,15 @@ def _code_and_configuration(
     answer: Answer, cell: CellFiles, own: Sequence[Record], has_runs: bool
 ) -> list[str]:
     """Compare the code, plugins and configuration of a cell with the present ones."""
-    made = config.cell(answer.settings, cell.experiment, cell.method)
-    is_present = made["hash"] == cell.config
+    study = answer.graph.study
+    made = resolve.cell(study, cell.experiment, cell.method)
+    is_present = made.hash == cell.config
     code = ", ".join(cell.code)
     # a cell that a grid chose was not trained by code of its own
     if is_present and not cell.made_from:
-        now = of_training(own[0]["config"] if own else made["config"])
+        known = {one.hash: one for one in (*resolve.trials(study, made), made)}
+        trained = known.get(own[0]["config_hash"], made) if own else made
+        now = of_training(trained.config)
         code += ", the present code" if [now] == cell.code else f"; the present code is {now}"
     lines = [_line("code", code if has_runs else NOT_KEPT)]
     for path, sha256 in sorted({file for r in own for file in r.get("plugins", {}).items()}):
@@ -252,20 +255,20 @@ def _searched(record: Record) -> str:
 def _data(answer: Answer, name: str) -> list[str]:
     """Name a cell's variant and dataset."""
     cell = answer.sidecar.cells[name]
-    experiment = answer.settings["experiments"][cell.experiment]
-    recipe = {key: value for key, value in experiment["variant"].items() if key != "name"}
+    experiment = answer.graph.study.experiments[cell.experiment]
+    recipe = experiment.variant.made_by()
     stated = ", ".join(cell.variant) or NOT_KEPT
     lines = [
-        _line("variant", f"{experiment['variant']['name']}, hash {stated}"),
+        _line("variant", f"{experiment.variant.name}, hash {stated}"),
         _line("", f"recipe {json.dumps(recipe)}"),
     ]
     path, variant = answer.variant(name)
     if variant is None:
-        return [*lines, _line("", f"{path} is not here"), _line("dataset", experiment["dataset"])]
+        return [*lines, _line("", f"{path} is not here"), _line("dataset", experiment.dataset)]
     content = variant["data_sha256"]
-    known = "as" if catalogue.entry(experiment["dataset"]).sha256 == content else "not as"
+    known = "as" if catalogue.entry(experiment.dataset).sha256 == content else "not as"
     lines.append(_line("", f"{path}, {_state(path, answer.changed)}"))
-    text = f"{experiment['dataset']}, content SHA-256 {content}, {known} in the catalogue"
+    text = f"{experiment.dataset}, content SHA-256 {content}, {known} in the catalogue"
     return [*lines, _line("dataset", text)]
 
 
