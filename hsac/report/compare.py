@@ -1,4 +1,4 @@
-"""Two results folders side by side: two commits, two machines. What moved beyond noise."""
+"""Compare two results folders, of two commits or two machines: what moved beyond noise."""
 
 import math
 from collections.abc import Mapping
@@ -30,16 +30,8 @@ METRICS = {
     )
 }
 KEYS = ["experiment", "method", "seed"]
-IDENTITY = [
-    "config_hash",
-    "variant_hash",
-    "start",
-]  # runs that agree in these and in the seed are pairs
-UNCOMPARED = {
-    "record",
-    "code",
-    *TIMING,
-}  # of a run: where it lies, what made it, how long it took (older folders)
+IDENTITY = ["config_hash", "variant_hash", "start"]  # runs that agree in these and in the seed pair
+UNCOMPARED = {"record", "code", *TIMING}  # where a run lies, what made it, its time (older folders)
 NOTE = (
     "Means with 95 % t intervals over seeds. Differences are B − A with 95 % intervals: paired by"
     " seed where two or more seeds, the configuration, the data's variant and the start agree, else"
@@ -53,10 +45,13 @@ NOTE = (
 class Comparison:
     """What two results folders have in common and what not.
 
-    ``numbers``: one row a cell and metric of both. ``only_a``, ``only_b``: cells of one.
-    ``shared``: runs with the same seed, configuration, variant and start in both; ``identical``:
-    those whose every result is bitwise the same. ``environment``: what they ran with where it
-    differs. ``moved``: whether a row of ``numbers`` moved.
+    Attributes:
+        numbers: One row a cell and metric of both.
+        only_a: Cells of the first alone.
+        only_b: Cells of the second alone.
+        shared: Number of runs with the same seed, configuration, variant and start in both.
+        identical: Number of those whose every result is the same bit for bit.
+        environment: What the runs ran with, where it differs.
     """
 
     numbers: pd.DataFrame
@@ -68,13 +63,21 @@ class Comparison:
 
     @property
     def moved(self) -> bool:
-        """Whether anything moved beyond noise."""
+        """Something moved beyond noise."""
         return bool(self.numbers["verdict"].str.startswith("moved").any())
 
 
 def read_runs(folder: Path) -> pd.DataFrame:
-    """The gathered runs of a results folder. Raises InputError naming what is missing, damaged or
-    there twice.
+    """Read the gathered runs of a results folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        One row a run.
+
+    Raises:
+        InputError: The file or a column is missing, or a run is there twice.
     """
     path = Path(folder) / "runs.parquet"
     if not path.is_file():
@@ -98,13 +101,19 @@ def read_runs(folder: Path) -> pd.DataFrame:
 
 
 def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell (experiment × method) of both gathered tables and metric.
+    """Compare the cells (experiment and method) that two gathered tables have in common.
 
-    Columns: experiment, method, metric, n_a, mean_a, low_a, high_a, the same of b, how (paired,
-    Welch, Fisher), pairs, difference (B − A), low, high, p, p_holm, verdict: ``same`` (bitwise in
-    every pair), ``within noise``, ``moved``, or ``too few runs``. Of the metric finished, n counts
-    the runs and mean those that are ok. Accuracies and shares in %, curvature as it is, the rest in
-    nats; undefined entries are NaN.
+    Args:
+        a: The one table.
+        b: The other.
+
+    Returns:
+        One row a cell and metric: experiment, method, metric, n_a, mean_a, low_a, high_a, the same
+        of b, how (paired, Welch, Fisher), pairs, difference (B − A), low, high, p, p_holm, and
+        verdict. The verdict is ``same`` (bit for bit in every pair), ``within noise``, ``moved``,
+        or ``too few runs``. Of the metric finished, n counts the runs and mean those that are ok.
+        Accuracies and shares are in %, curvature as it is, the rest in nats; undefined entries are
+        NaN.
     """
     rows = []
     cells_a, cells_b = _cells(a), _cells(b)
@@ -198,9 +207,7 @@ def _metric(
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """The runs of both tables that agree in seed, configuration, variant and start, columns of each
-    with _a and _b.
-    """
+    """Return the runs of both tables that agree in seed and `IDENTITY`, columns with _a and _b."""
     both = a.merge(b, on=KEYS, suffixes=("_a", "_b"))
     agree = pd.Series(True, index=both.index)
     for name in IDENTITY:
@@ -209,12 +216,9 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _equal(a: pd.Series, b: pd.Series) -> pd.Series:
-    """Whether the entries are the same, missing ones being the same as each other; lists are
-    compared whole.
-    """
-    same = [
-        (_missing(x) and _missing(y)) or _whole(x) == _whole(y) for x, y in zip(a, b, strict=True)
-    ]
+    """Tell which entries are the same; missing ones are, and lists are compared whole."""
+    pairs = zip(a, b, strict=True)
+    same = [(_missing(x) and _missing(y)) or _whole(x) == _whole(y) for x, y in pairs]
     return pd.Series(same, index=a.index, dtype=bool)
 
 
@@ -227,15 +231,21 @@ def _whole(value: Any) -> Any:
 
 
 def welch(a: Replicates, b: Replicates) -> Paired:
-    """Difference ``b`` − ``a`` of the means of unpaired runs, with its 95 % interval and p by
-    Welch's t test; NaN where either has fewer than two. Where nothing varies the exact permutation
-    test stands in: p = 1 for equal values, else 2 over the number of ways to split the runs.
+    """Compare the means of unpaired runs by Welch's t test.
+
+    Where nothing varies the exact permutation test stands in: p = 1 for equal values, else 2 over
+    the number of ways to split the runs.
+
+    Args:
+        a: The one set of runs.
+        b: The other.
+
+    Returns:
+        Difference `b` − `a`, its 95 % interval and p, NaN where either has fewer than two runs.
     """
     x, y = a.values.to_numpy(), b.values.to_numpy()
-    n, difference = (
-        min(len(x), len(y)),
-        (float(y.mean() - x.mean()) if len(x) and len(y) else math.nan),
-    )
+    n = min(len(x), len(y))
+    difference = float(y.mean() - x.mean()) if n else math.nan
     if n < 2:
         return Paired(n, difference, math.nan, math.nan, math.nan, math.nan)
     if max(np.ptp(x), np.ptp(y)) <= SAME:
@@ -249,16 +259,19 @@ def welch(a: Replicates, b: Replicates) -> Paired:
 
 
 def identical_runs(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int]:
-    """How many runs the tables share (same seed, configuration, variant and start), and how many of
-    those agree bit for bit in every column that both have but the record's path, the code and the
-    times.
+    """Count the runs that two tables share, and those that agree bit for bit.
+
+    Args:
+        a: The one table.
+        b: The other.
+
+    Returns:
+        Number of runs with the same seed, configuration, variant and start. Number of those that
+        agree in every column of both but the record's path, the code and the times.
     """
     both = _pairs(a, b)
-    known = [
-        n
-        for n in RUN_SCHEMA.names
-        if n in a and n in b and n not in {*KEYS, *IDENTITY, *UNCOMPARED}
-    ]
+    left_out = {*KEYS, *IDENTITY, *UNCOMPARED}
+    known = [n for n in RUN_SCHEMA.names if n in a and n in b and n not in left_out]
     same = pd.Series(True, index=both.index)
     for name in known:
         same &= _equal(both[f"{name}_a"], both[f"{name}_b"])
@@ -266,21 +279,25 @@ def identical_runs(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int]:
 
 
 def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
-    """What the runs' records say they ran with: host, device, dtype and each package's version,
-    every value once.
+    """Collect what the runs of a folder ran with.
 
-    Records that are not there are passed over; without any, empty. Raises InputError for one that
-    cannot be read.
+    Args:
+        folder: The results folder.
+        runs: Its gathered runs. Records that are not there are passed over.
+
+    Returns:
+        Host, device, dtype, threads and each package -> every value once. Empty without records.
+
+    Raises:
+        InputError: A record cannot be read.
     """
     found: dict[str, set[str]] = {}
     paths = [Path(folder) / name for name in runs.get("record", pd.Series(dtype=str)).dropna()]
-    for path in tqdm(
-        [path for path in paths if path.is_file()], desc=str(folder), unit="record", disable=None
-    ):
+    present = [path for path in paths if path.is_file()]
+    for path in tqdm(present, desc=str(folder), unit="record", disable=None):
         record = read_json(path)
-        said = {
-            key: record.get(key) for key in ("host", "device", "dtype", "threads")
-        } | record.get("versions", {})
+        said = {key: record.get(key) for key in ("host", "device", "dtype", "threads")}
+        said |= record.get("versions", {})
         for key, value in said.items():
             if value is not None:
                 found.setdefault(key, set()).add(str(value))
@@ -288,19 +305,25 @@ def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
 
 
 def differences(a: Mapping[str, set[str]], b: Mapping[str, set[str]]) -> pd.DataFrame:
-    """What two environments do not share: columns what, a, b."""
+    """Compare two environments.
+
+    Args:
+        a: The one, as of `environment`.
+        b: The other.
+
+    Returns:
+        What they do not share: columns what, a, b.
+    """
     names = [name for name in [*a, *(n for n in b if n not in a)] if a.get(name) != b.get(name)]
-    sides = [
-        [", ".join(sorted(side.get(name, set()))) or "not recorded" for name in names]
-        for side in (a, b)
-    ]
-    return pd.DataFrame({"what": names, "a": sides[0], "b": sides[1]}, dtype=object)
+
+    def values(side: Mapping[str, set[str]]) -> list[str]:
+        return [", ".join(sorted(side.get(name, set()))) or "not recorded" for name in names]
+
+    return pd.DataFrame({"what": names, "a": values(a), "b": values(b)}, dtype=object)
 
 
 def _fingerprints(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """For how many of the cells of both tables code, configuration and variant differ: columns
-    what, a, b.
-    """
+    """Count the cells of both tables whose code, configuration or variant differ."""
     cells_a, cells_b = _cells(a), _cells(b)
     common = [key for key in cells_a if key in cells_b]
     rows = []
@@ -325,9 +348,19 @@ def _short(text: str) -> str:
 
 
 def compare_folders(a: Path, b: Path) -> Comparison:
-    """Compare two results folders, which need nothing but ``runs.parquet``; records, where they
-    are, tell hosts and versions. Raises InputError for a folder without gathered runs, or when the
-    two have no cell in common.
+    """Compare two results folders.
+
+    They need nothing but ``runs.parquet``. Records, where they are, tell hosts and versions.
+
+    Args:
+        a: The one folder.
+        b: The other.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: A folder has no gathered runs, or the two have no cell in common.
     """
     runs = [read_runs(folder) for folder in (a, b)]
     cells = [_cells(some) for some in runs]
@@ -348,7 +381,14 @@ def compare_folders(a: Path, b: Path) -> Comparison:
 
 
 def shown(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``compare_runs`` as text to print."""
+    """Print a comparison.
+
+    Args:
+        numbers: As of `compare_runs`.
+
+    Returns:
+        The text of each entry under headings.
+    """
     out = []
     for row in numbers.to_dict("records"):
         counts = row["metric"] == FINISHED
@@ -403,8 +443,15 @@ def _difference(row: Mapping[Any, Any], counts: bool) -> str:
 
 
 def report(found: Comparison, a: Path, b: Path) -> str:
-    """The comparison as Markdown: what moved, environments, cells of one only, then every cell and
-    metric.
+    """Write a comparison as Markdown.
+
+    Args:
+        found: The comparison.
+        a: The one folder.
+        b: The other.
+
+    Returns:
+        What moved, the environments, cells of one folder alone, then every cell and metric.
     """
     verdicts = found.numbers["verdict"]
     counts = ", ".join(f"{n} {words}" for words, n in verdicts.value_counts().items())
@@ -447,6 +494,17 @@ def _padded(table: pd.DataFrame) -> str:
 
 
 def compare(a: Path, b: Path) -> tuple[str, bool]:
-    """The comparison of two results folders as Markdown, and whether anything moved beyond noise."""
+    """Compare two results folders and write what was found as Markdown.
+
+    Args:
+        a: The one folder.
+        b: The other.
+
+    Returns:
+        The text, and whether anything moved beyond noise.
+
+    Raises:
+        InputError: A folder has no gathered runs, or the two have no cell in common.
+    """
     found = compare_folders(a, b)
     return report(found, a, b), found.moved

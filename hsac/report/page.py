@@ -45,10 +45,15 @@ COUNT_WORDS = ("train", "validation", "test")
 
 
 def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict[str, Any]:
-    """Headings and rows of the printed table `name`; each cell is (text, sort key, interval).
+    """Prepare a printed table for the page.
 
-    The key is a number where there is one. The interval of an accuracy is (low, mean, high), from 0
-    to 100 over the span of its column; None elsewhere.
+    Args:
+        numbers: Its full numbers, which rows are sorted by where there are some.
+        shown: What is printed.
+        name: Of the table.
+
+    Returns:
+        The table.
     """
     headings = list(shown.columns)
     sources = _sources(numbers, headings)
@@ -74,7 +79,7 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict
 
 
 def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
-    """The names that provenance gives the rows; empty for a table without provenance."""
+    """Return the names that provenance gives the rows; empty for a table without provenance."""
     made = table_sources.table(name, [name])
     if made is None or not set(made.key) <= set(numbers.columns):
         return [""] * len(numbers)
@@ -109,9 +114,7 @@ def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
 
 
 def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, float] | None]:
-    """(low, mean, high) of a column's means and half widths, as percentages of the span of them
-    all.
-    """
+    """Return (low, mean, high) of a column, in per cent of the span of all its intervals."""
     half = name.replace("_percent", "_half_width_percent")
     if half == name or half not in numbers:
         return [None] * len(numbers)
@@ -126,11 +129,15 @@ def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, flo
 
 
 def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What the page draws of ``trajectories.parquet``: experiment → method → seed → steps and
-    series, four digits each.
+    """Prepare what the page draws of ``trajectories.parquet``.
 
-    Series are the curvature of each layer (``c: <layer>``) and the logged quantities of
-    ``QUANTITIES``.
+    Args:
+        rows: The gathered trajectories.
+        order: The methods of each experiment.
+
+    Returns:
+        Experiment -> method -> seed -> steps and series, of four digits each. Series are the
+        curvature of each layer (``c: <layer>``) and the logged quantities of `QUANTITIES`.
     """
     found: dict[str, Any] = {}
     for name, methods in order.items():
@@ -157,8 +164,16 @@ def _digits(values: pd.Series) -> list[float | None]:
 
 
 def image(path: Path) -> tuple[str, int]:
-    """A PNG file as a data URI, and the width in CSS pixels to show it at. Raises InputError when
-    it is missing.
+    """Read a PNG file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        It as a data URI, and the width in CSS pixels to show it at.
+
+    Raises:
+        InputError: The file is missing.
     """
     try:
         data = path.read_bytes()
@@ -175,7 +190,14 @@ def image(path: Path) -> tuple[str, int]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as ``1 h 2 min 3 s``, without leading zero parts."""
+    """Print a duration.
+
+    Args:
+        seconds: The duration.
+
+    Returns:
+        ``1 h 2 min 3 s``, without leading zero parts.
+    """
     whole = round(seconds)
     parts = [(whole // 3600, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     return " ".join(f"{n} {unit}" for n, unit in parts if n) or "under 1 s"
@@ -227,7 +249,7 @@ def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> dict[st
 
 
 def _environment(runs: pd.DataFrame, root: Path) -> dict[str, list[str]]:
-    """What the records say they ran with, each entry once."""
+    """Collect what the records say they ran with, each entry once."""
     found: dict[str, dict[str, None]] = {}
     for path in runs["record"]:
         record = read_json(root / path)
@@ -266,7 +288,7 @@ def _figure(root: Path, name: str) -> dict[str, Any]:
 
 
 def _dataset(root: Path, name: str) -> dict[str, Any]:
-    """What the catalogue says of a dataset, with its picture."""
+    """Return what the catalogue says of a dataset, with its picture."""
     entry, drawn = catalogue.entry(name), read_json(root / "data" / f"{name}.json")
     return {
         "name": name,
@@ -287,7 +309,7 @@ def _dataset(root: Path, name: str) -> dict[str, Any]:
 
 
 def _verification(path: Path) -> str:
-    """What `hsac verify` found, in a sentence; empty when it was not asked."""
+    """Say what `hsac verify` found; empty when it was not asked."""
     if not path.is_file():
         return ""
     certificate = read_json(path)
@@ -302,15 +324,21 @@ def write_page(
     behind: Mapping[str, Any],
     out: Path,
 ) -> None:
-    """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is
-    opened.
+    """Write the page of a results folder: everything inlined, nothing fetched when it is opened.
 
-    Reads ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``,
-    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records and of the ``datasets`` the
-    pictures ``data/<name>.png`` with ``.json`` under ``results_dir``, and for the words of their
-    recipes the ``variants`` files, one an experiment; ``behind`` is what a click on a cell opens
-    (``hsac.report.provenance.page_data``), ``verification.json`` is shown where it is there. Raises
-    InputError naming the file that is missing.
+    It shows ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``,
+    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records, the pictures of the
+    datasets (``data/<name>.png`` and ``.json``), and ``verification.json`` where it is there.
+
+    Args:
+        results_dir: The results folder.
+        datasets: Names of the datasets whose pictures are shown.
+        variants: The variant file of each experiment, for the words of its recipe.
+        behind: What a click on a cell opens, as of `hsac.report.provenance.page_data`.
+        out: The file to write.
+
+    Raises:
+        InputError: A file is missing.
     """
     root = Path(results_dir)
     runs = read_gathered(root / "runs.parquet")
