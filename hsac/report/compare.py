@@ -67,6 +67,60 @@ class Comparison:
         return bool(self.numbers["verdict"].str.startswith("moved").any())
 
 
+@dataclass(frozen=True)
+class Side:
+    """A metric in one of the two folders.
+
+    Attributes:
+        n: Number of finished runs; of the metric finished, of all runs.
+        mean: Mean over seeds; of the metric finished, the number of runs that are ok.
+        low: Lower end of the 95 % t interval.
+        high: Upper end.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A metric of one cell in both folders.
+
+    Attributes:
+        metric: Its name.
+        a: In the one folder.
+        b: In the other.
+        how: Paired, Welch or Fisher.
+        pairs: Number of pairs.
+        difference: B − A with its interval and p.
+        verdict: Same or moved where that is known without Holm's correction, else empty.
+    """
+
+    metric: str
+    a: Side
+    b: Side
+    how: str
+    pairs: int
+    difference: Paired
+    verdict: str
+
+    def numbers(self) -> dict[str, object]:
+        """Return the row of the table.
+
+        Returns:
+            Column -> entry, as of `compare_runs`.
+        """
+        row: dict[str, object] = {"metric": self.metric}
+        for name, side in (("a", self.a), ("b", self.b)):
+            row |= {f"n_{name}": side.n, f"mean_{name}": side.mean}
+            row |= {f"low_{name}": side.low, f"high_{name}": side.high}
+        d = self.difference
+        row |= {"how": self.how, "pairs": self.pairs, "difference": d.difference}
+        return row | {"low": d.low, "high": d.high, "p": d.p, "verdict": self.verdict}
+
+
 def read_runs(folder: Path) -> pd.DataFrame:
     """Read the gathered runs of a results folder.
 
@@ -118,7 +172,8 @@ def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     rows = []
     cells_a, cells_b = _cells(a), _cells(b)
     for key in (key for key in cells_a if key in cells_b):
-        rows += _cell(key, cells_a[key], cells_b[key])
+        named = {"experiment": key[0], "method": key[1]}
+        rows += [named | row.numbers() for row in _cell(key, cells_a[key], cells_b[key])]
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].where(table["verdict"] == ""))
     moved = (table["p_holm"] < ALPHA) & (table["verdict"] == "")
@@ -138,13 +193,11 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     }
 
 
-def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
-    name = dict(zip(("experiment", "method"), key, strict=True))
-    rows, seeds = [name | _finished(a, b)], _pairs(a, b)["seed"]
+def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[Compared]:
+    rows, seeds = [_finished(a, b)], _pairs(a, b)["seed"]
     for metric in (metric for metric in [*METRICS, *_others(a)] if metric in a and metric in b):
         if not (a[metric].isna().all() and b[metric].isna().all()):
-            scale = METRICS[metric].scale if metric in METRICS else 1
-            rows.append(name | {"metric": metric} | _metric(key, metric, scale, a, b, seeds))
+            rows.append(_metric(key, metric, a, b, seeds))
     return rows
 
 
@@ -154,56 +207,47 @@ def _others(runs: pd.DataFrame) -> list[str]:
     return [name for name in runs.select_dtypes("number").columns if name not in known]
 
 
-def _finished(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
+def _finished(a: pd.DataFrame, b: pd.DataFrame) -> Compared:
+    """Compare how many runs finished, by Fisher's exact test."""
     ok = [int((runs["status"] == "ok").sum()) for runs in (a, b)]
     of = [len(a), len(b)]
-    row: dict[str, Any] = {
-        "metric": FINISHED,
-        "n_a": of[0],
-        "mean_a": ok[0],
-        "n_b": of[1],
-        "mean_b": ok[1],
-    }
-    row |= {"how": "Fisher", "pairs": 0, "difference": ok[1] - ok[0]}
-    row["p"] = float(stats.fisher_exact([[ok[0], of[0] - ok[0]], [ok[1], of[1] - ok[1]]]).pvalue)
     if ok == of:  # nothing to test
-        return row | {"verdict": "same", "p": math.nan}
-    # Holm over a large table leaves a test of few runs no power, so this is not left to it
-    return row | {"verdict": "moved" if 0 in ok and max(ok) > 1 and min(of) > 1 else ""}
+        verdict, p = "same", math.nan
+    else:
+        counts = [[ok[0], of[0] - ok[0]], [ok[1], of[1] - ok[1]]]
+        p = float(stats.fisher_exact(counts).pvalue)
+        # Holm over a large table leaves a test of few runs no power, so this is not left to it
+        verdict = "moved" if 0 in ok and max(ok) > 1 and min(of) > 1 else ""
+    sides = Side(of[0], ok[0], math.nan, math.nan), Side(of[1], ok[1], math.nan, math.nan)
+    difference = Paired(0, ok[1] - ok[0], math.nan, math.nan, math.nan, p)
+    return Compared(FINISHED, *sides, "Fisher", 0, difference, verdict)
 
 
 def _metric(
-    key: tuple[str, str],
-    metric: str,
-    scale: float,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    seeds: pd.Series,
-) -> dict[str, Any]:
+    key: tuple[str, str], metric: str, a: pd.DataFrame, b: pd.DataFrame, seeds: pd.Series
+) -> Compared:
+    """Compare a metric, paired where two or more seeds of both are pairs."""
+    scale = METRICS[metric].scale if metric in METRICS else 1
     ours, theirs = (Replicates(runs, *key, metric, scale) for runs in (a, b))
-    m, k = mean_interval(ours), mean_interval(theirs)
-    row: dict[str, Any] = {"n_a": m.n, "mean_a": m.mean, "low_a": m.low, "high_a": m.high}
-    row |= {"n_b": k.n, "mean_b": k.mean, "low_b": k.low, "high_b": k.high}
     common = ours.values.index.intersection(theirs.values.index)
     agree = common[common.isin(seeds)]
+    verdict = ""
     if len(agree) >= 2:
         # the seeds that are in both and no pairs, should there be any, are left out of one side
         kept = a if len(agree) == len(common) else a[a["seed"].isin(agree)]
         base = ours if kept is a else Replicates(kept, *key, metric, scale)
-        d, how = paired_difference(theirs, base), "paired"
+        found, how = paired_difference(theirs, base), "paired"
+        pairs = found.n
+        if (ours.values[agree] == theirs.values[agree]).all():
+            verdict = "same"
     else:
-        d, how = welch(ours, theirs), "Welch"
-    pairs = d.n if how == "paired" else 0
-    same = how == "paired" and bool((ours.values[agree] == theirs.values[agree]).all())
-    row |= {
-        "how": how,
-        "pairs": pairs,
-        "difference": d.difference,
-        "low": d.low,
-        "high": d.high,
-        "p": d.p,
-    }
-    return row | {"verdict": "same" if same else ""}
+        found, how, pairs = welch(ours, theirs), "Welch", 0
+    return Compared(metric, _side(ours), _side(theirs), how, pairs, found, verdict)
+
+
+def _side(runs: Replicates) -> Side:
+    found = mean_interval(runs)
+    return Side(found.n, found.mean, found.low, found.high)
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
@@ -392,17 +436,14 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
     out = []
     for row in numbers.to_dict("records"):
         counts = row["metric"] == FINISHED
-        sides = {
-            side: f"{row[f'mean_{side}']:.0f} / {row[f'n_{side}']}" if counts else _mean(row, side)
-            for side in "ab"
-        }
+        side = _finished_text if counts else _mean
         out.append(
             {
                 "Experiment": row["experiment"],
                 "Method": row["method"],
                 "Metric": "Finished runs" if counts else _heading(row["metric"]),
-                "A": sides["a"],
-                "B": sides["b"],
+                "A": side(row, "a"),
+                "B": side(row, "b"),
                 "B − A": _difference(row, counts),
                 "p Holm": p_text(row["p_holm"]),
                 "By": f"{row['pairs']} pairs" if row["how"] == "paired" else row["how"],
@@ -415,6 +456,10 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
 def _heading(metric: str) -> str:
     found = METRICS.get(metric)
     return found.compared or metric if found else metric
+
+
+def _finished_text(row: Mapping[Any, Any], side: str) -> str:
+    return f"{row[f'mean_{side}']:.0f} / {row[f'n_{side}']}"
 
 
 def _mean(row: Mapping[Any, Any], side: str) -> str:
