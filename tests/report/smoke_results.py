@@ -37,7 +37,7 @@ COVERAGE |= {"mean_bound": 0.7, "mean_risk": 0.4, "margin_q50": 0.3}
 
 
 def small(**more: Any) -> dict[str, Any]:
-    """Return overrides of the smoke scale: two experiments, one with three curvatures and a grid."""
+    """Return overrides of the smoke scale: two experiments, one with a grid."""
     experiments = config.load("smoke", folder=ROOT / "config")["experiments"]
     digits = experiments["digits"] | {"rules": {"curvature": {"grid": {"curvatures": [0.1, 0.3]}}}}
     digits |= {"hypergradient": {"method": "sgd+fixed@0.3"}}
@@ -99,7 +99,7 @@ def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") 
 
 
 def hypergradients(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
-    """Return rows of a study of the hypergradient: two points, a bias where levels share a batch."""
+    """Return rows of a hypergradient study: two points, a bias where levels share a batch."""
     method = settings["experiments"][experiment]["hypergradient"]["method"]
     return [
         {
@@ -138,7 +138,7 @@ def tables(results: Path) -> None:
 
 
 def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> None:
-    """Write records, weights and indexes of a cell; seed 1 of digits' sgd+learned did not finish."""
+    """Write the runs of a cell; seed 1 of digits' sgd+learned did not finish."""
     experiment, method = cell["experiment"], cell["method"]
     variant = read_json(layout.variant_path(settings["experiments"][experiment]))["hash"]
     config_and_code = {
