@@ -1,3 +1,1 @@
-"""Speed and memory of hsac, side by side with what a user would pick instead: `python -m
-benchmarks`.
-"""
+"""Speed and memory of hsac beside what a user would pick instead: `python -m benchmarks`."""

@@ -1,8 +1,8 @@
-"""Measures every comparison and writes results.csv, results.md and figures/: `python -m benchmarks
-[NAME ...]`.
+"""Measure every comparison and write results.csv, results.md and figures/.
 
-NAMEs leave out the other comparisons, whose earlier rows stay. One thread, as the suite's own
-processes have, unless OMP_NUM_THREADS says otherwise; on a GPU too when there is one.
+`python -m benchmarks NAME ...` measures these comparisons only; the earlier rows of the others
+stay. It takes one thread, as the suite's own processes do, unless OMP_NUM_THREADS says otherwise. A
+GPU is measured too when there is one.
 """
 
 import argparse
@@ -16,10 +16,13 @@ NAMES = sorted(path.stem for path in (HERE / "comparisons").glob("[!_]*.py"))
 
 
 def main() -> int:
-    """Ends with status 1 where results disagree."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__.partition("\n")[0]
-    )
+    """Run the command line.
+
+    Returns:
+        Exit status: 1 where results disagree.
+    """
+    about = __doc__.partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=about)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - set(NAMES):
@@ -35,13 +38,14 @@ def main() -> int:
         name: module.__doc__.partition("\n")[0].rstrip(".") for name, module in modules.items()
     }
     rows = read(HERE / "results.csv")
-    for name in names:  # written after each, so that one that fails takes no other with it
+    for name in names:
         rows = [row for row in rows if row["comparison"] != name]
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
             for case in modules[name].cases(torch.device(device), tiny=False):
                 row = measured(name, case, torch.device(device))
                 rows.append(row)
                 print(f"{name}: {line(row)}", flush=True)
+        # written after each comparison, so that one that fails takes no other with it
         table = write(rows, titles, HERE)
         draw(table[table["comparison"] == name], titles[name], HERE / "figures" / f"{name}.png")
     return int(any(row["met"] == "results disagree" for row in rows))

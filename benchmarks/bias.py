@@ -1,8 +1,7 @@
-"""Print what the hypergradient's bias did to the results, from committed records: `python -m
-benchmarks.bias`.
+"""Print what the hypergradient's bias did to the results, from committed records.
 
-The tables stand in docs/verdict.md. Records: results/reference (scales default, robustness, bias
-and guard).
+`python -m benchmarks.bias` makes the tables of docs/verdict.md from results/reference (scales
+default, robustness, bias and guard).
 """
 
 import argparse
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hsac.report.statistics import METRIC, Replicates, mean_interval, paired_difference
+from hsac.report.statistics import METRIC, Paired, Replicates, mean_interval, paired_difference
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference"
@@ -54,7 +53,7 @@ def records(reference: Path = REFERENCE) -> pd.DataFrame:
     """Read the runs of the scales default, robustness and bias.
 
     Args:
-        reference: Folder of the reference results.
+        reference: folder of the reference results.
 
     Returns:
         One row a run. A run that two scales share stands once, that of `bias` left out.
@@ -69,114 +68,137 @@ def records(reference: Path = REFERENCE) -> pd.DataFrame:
 
 
 def replicates(runs: pd.DataFrame, experiment: str, method: str) -> Replicates:
-    """Return the test accuracies (%) of the finished seeds of a method."""
+    """Select the test accuracies (%) of the finished seeds of a method.
+
+    Args:
+        runs: one row a run.
+        experiment: name of the experiment.
+        method: name of the method.
+
+    Returns:
+        Accuracies by seed.
+    """
     return Replicates(runs, experiment, method, METRIC, scale=100)
 
 
 def samples(runs: pd.DataFrame) -> str:
-    """Return the first table: test accuracy (%) by how large a sample each level takes, beside the
-    controls.
+    """Tabulate the test accuracy (%) by how large a sample each level takes.
+
+    Args:
+        runs: one row a run.
+
+    Returns:
+        Markdown: the first table, with the controls beside.
     """
     lines = []
     for experiment in DEFAULT:
         cells = [experiment]
         for method in SAMPLES:
             found = mean_interval(replicates(runs, experiment, method))
-            ends = (
-                "" if method == "sgd+fixed@0.3" else f", c {curvatures(runs, experiment, method)}"
-            )
-            cells.append(f"{found.mean:.2f} ± {(found.high - found.low) / 2:.2f}{ends}")
+            cell = f"{found.mean:.2f} ± {(found.high - found.low) / 2:.2f}"
+            if method != "sgd+fixed@0.3":
+                cell += f", c {curvatures(runs, experiment, method)}"
+            cells.append(cell)
         lines.append(cells)
     return _table(["default scale, 10 seeds", *SAMPLES.values()], lines)
 
 
 def rivals(runs: pd.DataFrame) -> str:
-    """Return the second table: paired differences (points, 95 %) of the mended rule to its rivals."""
+    """Tabulate the paired differences (points, 95 %) of the unbiased rule to its rivals.
+
+    Args:
+        runs: one row a run.
+
+    Returns:
+        Markdown: the second table.
+    """
     lines = []
     for experiment in ROBUSTNESS:
         mended = replicates(runs, experiment, MENDED)
         cells = [experiment, f"{mean_interval(mended).mean:.2f}"]
         for method in RIVALS:
             found = paired_difference(mended, replicates(runs, experiment, method))
-            cells.append(
-                f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
-            )
-        best = max(
-            (f"sgd+fixed@{c}" for c in ("0.1", "0.3", "1", "3")),
-            key=lambda method: mean_interval(replicates(runs, experiment, method)).mean,
-        )
-        lines.append([*cells, curvatures(runs, experiment, MENDED), best.partition("@")[2]])
+            cells.append(_interval(found))
+        means = {}
+        for c in ("0.1", "0.3", "1", "3"):
+            means[c] = mean_interval(replicates(runs, experiment, f"sgd+fixed@{c}")).mean
+        best = max(means, key=lambda c: means[c])
+        lines.append([*cells, curvatures(runs, experiment, MENDED), best])
     differences = [f"− {name}" for name in RIVALS.values()]
     heads = ["robustness, 10 seeds", "three batches", *differences, "c at the end", "best fixed c"]
     return _table(heads, lines)
 
 
 def guards(reference: Path = REFERENCE) -> str:
-    """Return the table of the scale guard: validation accuracy, what differs from the rule as it
-    is, scatter of c.
+    """Tabulate what a guard of the scale changes in validation accuracy (%).
 
     Args:
-        reference: Folder of the reference results.
+        reference: folder of the reference results.
 
     Returns:
-        Markdown. Differences (points) are of the mean over the experiments, paired by seed, with 95 % t intervals. The
-        scatter is the standard deviation over seeds of ln c at the end, averaged over the experiments.
+        Markdown. Differences (points) are of the mean over the experiments, paired by seed, with
+        95 % t intervals. The scatter is the standard deviation over seeds of ln c at the end,
+        averaged over the experiments.
     """
     runs = pd.read_parquet(reference / "guard" / "runs.parquet")
-    runs = runs.assign(
-        accuracy=100 * runs["selected_validation_accuracy"], scatter=np.log(runs["curvature"])
-    )
+    runs["accuracy"] = 100 * runs["selected_validation_accuracy"]
+    runs["scatter"] = np.log(runs["curvature"])
     cells = runs.groupby(["method", "experiment"])
-    accuracy, scatter = (
-        cells["accuracy"].mean().unstack(),
-        cells["scatter"].std().unstack().mean(axis=1),
-    )
-    overall = (
-        runs.groupby(["method", "seed"], as_index=False)["accuracy"].mean().assign(experiment="all")
-    )
+    accuracy = cells["accuracy"].mean().unstack()
+    scatter = cells["scatter"].std().unstack().mean(axis=1)
+    overall = runs.groupby(["method", "seed"], as_index=False)["accuracy"].mean()
+    overall["experiment"] = "all"
     as_it_is = Replicates(overall, "all", MENDED, "accuracy")
     lines = []
     for method, text in GUARDS.items():
         found = paired_difference(Replicates(overall, "all", method, "accuracy"), as_it_is)
-        difference = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace(
-            "-", "−"
-        )
+        difference = "0" if method == MENDED else _interval(found)
         means = [f"{value:.2f}" for value in accuracy.loc[method]]
-        lines.append(
-            [
-                f"`{method}`",
-                text,
-                *means,
-                "0" if method == MENDED else difference,
-                f"{scatter[method]:.2f}",
-            ]
-        )
-    return _table(
-        ["method", "what differs", *accuracy.columns, "Δ mean [95 %]", "scatter of ln c"], lines
-    )
+        lines.append([f"`{method}`", text, *means, difference, f"{scatter[method]:.2f}"])
+    heads = ["method", "what differs", *accuracy.columns, "Δ mean [95 %]", "scatter of ln c"]
+    return _table(heads, lines)
 
 
 def cost(runs: pd.DataFrame) -> str:
-    """Return the third table: cost in trainings, a Hessian product counted as two gradients."""
+    """Tabulate what methods cost, in trainings.
+
+    Args:
+        runs: one row a run.
+
+    Returns:
+        Markdown: the third table. A Hessian-vector product counts as two gradients.
+    """
     lines = []
+    finished = runs[runs["experiment"].isin(DEFAULT) & (runs["status"] == "ok")]
     for method in (*list(SAMPLES)[:5], "sgd+learned", "sgd+grid"):
-        rows = runs[
-            (runs["method"] == method) & runs["experiment"].isin(DEFAULT) & (runs["status"] == "ok")
-        ]
+        rows = finished[finished["method"] == method]
         # the steps of a run that was chosen among several are the sum of theirs
         steps = rows["steps"] / rows["tried"]
-        lines.append([method, f"{((rows['gradients'] + 2 * rows['products']) / steps).mean():.2f}"])
+        gradients = rows["gradients"] + 2 * rows["products"]
+        lines.append([method, f"{(gradients / steps).mean():.2f}"])
     return _table(["method", "trainings"], lines)
 
 
 def curvatures(runs: pd.DataFrame, experiment: str, method: str) -> str:
-    """Return the range over the finished seeds of the curvature (geometric mean of the layers) at
-    the end.
+    """Format the range of the curvature at the end of training.
+
+    Args:
+        runs: one row a run.
+        experiment: name of the experiment.
+        method: name of the method.
+
+    Returns:
+        Least and largest of the finished seeds; a seed's curvature is the geometric mean of its
+        layers.
     """
-    rows = runs[
-        (runs["experiment"] == experiment) & (runs["method"] == method) & (runs["status"] == "ok")
-    ]
+    of_method = (runs["experiment"] == experiment) & (runs["method"] == method)
+    rows = runs[of_method & (runs["status"] == "ok")]
     return f"{rows['curvature'].min():.2g}–{rows['curvature'].max():.2g}"
+
+
+def _interval(found: Paired) -> str:
+    text = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return text.replace("-", "−")
 
 
 def _table(heads: list[str], lines: list[list[str]]) -> str:
@@ -186,12 +208,10 @@ def _table(heads: list[str], lines: list[list[str]]) -> str:
 
 def main() -> None:
     """Print the tables as Markdown."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bias", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument(
-        "--reference", type=Path, default=REFERENCE, help="folder of the reference results"
-    )
+    about = __doc__.partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bias", description=about)
+    words = "folder of the reference results"
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help=words)
     reference = parser.parse_args().reference
     runs = records(reference)
     print(samples(runs), rivals(runs), cost(runs), guards(reference), sep="\n\n")

@@ -1,4 +1,4 @@
-"""What is compared: one row of the results."""
+"""A case: two functions that are compared, one row of the results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,50 +10,90 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Target:
-    """What the ratio should come to: peer/ours at least `value` (sign ≥), or ours/peer at most
-    `value` (sign ≤).
+    """A target of a case's ratio.
+
+    Attributes:
+        sign: ≥ asks for peer/ours of at least the value, ≤ for ours/peer of at most the value.
+        value: infinite where nothing is asked.
     """
 
     sign: str
     value: float
 
     def ratio(self, ours: float, peer: float) -> float:
-        """The ratio that the target speaks of."""
+        """Compute the ratio that the target is about.
+
+        Args:
+            ours: our number.
+            peer: the peer's, in the same unit.
+
+        Returns:
+            peer/ours or ours/peer.
+        """
         return peer / ours if self.sign == "≥" else ours / peer
 
     def met(self, ratio: float) -> str:
-        """Whether the ratio reaches the target, yes or no; nothing where none is set."""
+        """Tell whether a ratio reaches the target.
+
+        Args:
+            ratio: what `ratio` returned.
+
+        Returns:
+            yes or no; nothing where nothing is asked.
+        """
         if self.value == inf:
             return ""
-        return "yes" if (ratio >= self.value if self.sign == "≥" else ratio <= self.value) else "no"
+        reached = ratio >= self.value if self.sign == "≥" else ratio <= self.value
+        return "yes" if reached else "no"
 
     def __str__(self) -> str:
         return "" if self.value == inf else f"{self.sign} {self.value:g}"
 
 
 def at_least(value: float) -> Target:
-    """As many times faster (or smaller) than the peer, or more."""
+    """Ask to be so many times faster (or smaller) than the peer, or more.
+
+    Args:
+        value: least peer/ours.
+
+    Returns:
+        The target.
+    """
     return Target("≥", value)
 
 
 def at_most(value: float) -> Target:
-    """As many times slower (or larger) than the peer, or less."""
+    """Allow to be so many times slower (or larger) than the peer, not more.
+
+    Args:
+        value: largest ours/peer.
+
+    Returns:
+        The target.
+    """
     return Target("≤", value)
 
 
-FASTER = Target("≥", inf)  # the ratio peer/ours is reported, and nothing asked of it
-SLOWER = Target("≤", inf)  # ours/peer likewise
+# The ratio peer/ours is reported, and nothing asked of it; of ours/peer likewise.
+FASTER = Target("≥", inf)
+SLOWER = Target("≤", inf)
 
 
 @dataclass(frozen=True)
 class Case:
-    """`ours` and `theirs`, which `build` makes, both without arguments.
+    """A comparison of two functions without arguments, ours and the peer's.
 
-    What they return (tensors, or nested tuples of them) must agree to the relative `tolerance`
-    before anything is timed; None where there is nothing to compare. `unit`: "s", seconds of a call
-    (`measure.seconds` says by which clock); "MiB", peak memory that a call adds; any other, the
-    number that a call itself returns, in that unit. `needs` is the module without which the case is
-    skipped; `repeats` bounds the number of samples.
+    Attributes:
+        name: what is done, at which size.
+        against: the peer.
+        build: makes the two functions. They return tensors, or nested tuples of them.
+        target: what is asked of the ratio.
+        tolerance: relative difference up to which their results must agree before anything is
+            timed; None where there is nothing to compare.
+        unit: "s" for seconds of a call (`measure.seconds` says by which clock), "MiB" for the peak
+            memory that a call adds. With any other, a call itself returns the number.
+        needs: module without which the case is skipped.
+        repeats: largest number of samples.
     """
 
     name: str

@@ -27,7 +27,11 @@ SEEDS = tuple(range(10))  # a bundle of the default scale
 
 @cache
 def folder() -> Path:
-    """A place for data and runs, which goes when the process ends."""
+    """Make a folder for data and runs, which is deleted when the process ends.
+
+    Returns:
+        The folder, the same at each call.
+    """
     path = Path(tempfile.mkdtemp(prefix="hsac-benchmarks-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -35,13 +39,28 @@ def folder() -> Path:
 
 @cache
 def settings(scale: str) -> dict[str, Any]:
-    """A scale's settings."""
+    """Load the study of a scale.
+
+    Args:
+        scale: name of the scale.
+
+    Returns:
+        Resolved settings.
+    """
     return config.load(scale, folder=ROOT / "config")
 
 
 @cache
 def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
-    """An experiment's variant, and the file it is in; its data are fetched."""
+    """Build the variant of an experiment, and fetch its data if need be.
+
+    Args:
+        scale: name of the scale.
+        experiment: name of the experiment.
+
+    Returns:
+        The variant, and the file that it is in.
+    """
     given = settings(scale)["experiments"][experiment]
     fetch(given["dataset"], folder() / "data")
     recipe = {key: value for key, value in given["variant"].items() if key != "name"}
@@ -54,7 +73,18 @@ def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
 def training(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
 ) -> Training:
-    """A cell and its seeds, ready to move a step at a time."""
+    """Prepare the training of a cell.
+
+    Args:
+        scale: name of the scale.
+        experiment: name of the experiment.
+        method: name of the method.
+        seeds: seeds that train together.
+        device: where they train.
+
+    Returns:
+        The training before its first step.
+    """
     given = settings(scale) | {"device": str(device)}
     cell = config.cell(given, experiment, method)
     made = prepare(given, cell, [*seeds], variant(scale, experiment)[0], folder() / "data")
@@ -67,8 +97,17 @@ def training(
 def trained(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
 ) -> dict[str, float]:
-    """Seconds of a process of its own that trains a cell's seeds, by the workflow's command: `wall`
-    and `cpu` of all of it, `training` of what the records say.
+    """Train a cell's seeds in a process of its own, by the workflow's command.
+
+    Args:
+        scale: name of the scale.
+        experiment: name of the experiment.
+        method: name of the method.
+        seeds: seeds that train together.
+        device: where they train.
+
+    Returns:
+        Seconds: `wall` and `cpu` of the whole process, `training` of what its records say.
     """
     _, stored = variant(scale, experiment)
     place = Path(tempfile.mkdtemp(dir=folder()))
@@ -91,7 +130,15 @@ def trained(
 
 
 def run(command: list[str], place: Path) -> dict[str, float]:
-    """Run a command in a folder: its `wall` seconds, and `cpu` seconds of it and its children."""
+    """Run a command in a folder.
+
+    Args:
+        command: program and arguments.
+        place: the folder.
+
+    Returns:
+        Seconds: `wall`, and `cpu` of the command and its children.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     given = {
         "PATH": path,

@@ -1,6 +1,7 @@
-"""Interleaved timing, peak memory, and whether two results agree."""
+"""Measure time and peak memory of two functions by turns, and check that their results agree."""
 
 import gc
+import math
 from collections.abc import Iterator
 from itertools import accumulate
 from time import perf_counter, process_time
@@ -11,13 +12,22 @@ from torch import Tensor
 
 from benchmarks.case import Case, Run
 
-SAMPLE = 0.02  # seconds: short calls are repeated until a sample takes about this long
-BUDGET = 2.0  # seconds a case: long calls get fewer samples, but at least LEAST
+# Seconds. Short calls are repeated until a sample takes about this long.
+SAMPLE = 0.02
+# Seconds a case. Long calls get fewer samples, but at least LEAST.
+BUDGET = 2.0
 LEAST = 3
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors of nested tuples, in order."""
+    """List the tensors of nested tuples.
+
+    Args:
+        value: a tensor, or tuples of them.
+
+    Yields:
+        Tensors in order.
+    """
     if isinstance(value, Tensor):
         yield value
     else:
@@ -26,24 +36,43 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def disagreement(ours: Any, theirs: Any) -> float:
-    """Largest difference of two results, tensor by tensor, relative to the largest entry of theirs."""
+    """Compute the largest difference of two results.
+
+    Args:
+        ours: tensors in nested tuples.
+        theirs: the same of the peer's.
+
+    Returns:
+        The largest over the tensors, relative to the largest entry of the peer's; infinite where
+        one is not a number.
+
+    Raises:
+        ValueError: Two tensors have different shapes.
+    """
     worst = 0.0
     for a, b in zip(tensors(ours), tensors(theirs), strict=True):
         if a.shape != b.shape:
-            raise ValueError(
-                f"shapes: found {tuple(a.shape)} against {tuple(b.shape)}, allowed are equal ones"
-            )
+            found = f"{tuple(a.shape)} against {tuple(b.shape)}"
+            raise ValueError(f"shapes: found {found}, allowed are equal ones")
         a, b = a.detach().double(), b.detach().double()
         difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
-        worst = max(worst, difference) if difference == difference else float("inf")
+        worst = float("inf") if math.isnan(difference) else max(worst, difference)
     return worst
 
 
 def samples(
     case: Case, ours: Run, theirs: Run, device: torch.device
 ) -> tuple[list[float], list[float]]:
-    """Numbers in the case's unit, ours and the peer's by turns, so that a busy moment strikes both
-    alike.
+    """Measure both functions of a case by turns, so that a busy moment strikes both alike.
+
+    Args:
+        case: says the unit and how many samples there are at most.
+        ours: our function.
+        theirs: the peer's.
+        device: where they compute.
+
+    Returns:
+        Our samples and the peer's, in the case's unit.
     """
     if case.unit == "MiB":
         return [peak(ours, device)], [peak(theirs, device)]
@@ -65,11 +94,17 @@ def samples(
 
 
 def seconds(run: Run, calls: int, device: torch.device) -> float:
-    """Mean seconds of `calls` calls, the garbage collector off, a GPU waited for.
+    """Measure the mean time of a call, the garbage collector off, a GPU waited for.
 
-    CPU time where one thread of one CPU does the work, which others' work on the machine does not
-    lengthen; else the clock's.
+    Args:
+        run: the function.
+        calls: how often it is called.
+        device: where it computes.
+
+    Returns:
+        Seconds of CPU time where one thread of one CPU does the work, else of the clock.
     """
+    # CPU time is not lengthened by other work on the machine, but counts every thread
     clock = process_time if device.type == "cpu" and torch.get_num_threads() == 1 else perf_counter
     collecting = gc.isenabled()
     gc.disable()
@@ -86,16 +121,27 @@ def seconds(run: Run, calls: int, device: torch.device) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+    """Wait until a GPU has done what it was given.
+
+    Args:
+        device: where the work is done; a CPU is not waited for.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak(run: Run, device: torch.device) -> float:
-    """MiB that a call holds at most beyond what was there before: intermediates, what autograd
-    saves, results.
+    """Measure what a call holds at most: intermediates, what autograd saves, results.
+
+    Args:
+        run: the function.
+        device: where it computes.
+
+    Returns:
+        MiB beyond what was there before.
     """
-    run()  # what the first call keeps for good is not counted
+    # what the first call keeps for good is not counted
+    run()
     gc.collect()
     if device.type == "cuda":
         wait(device)
@@ -105,13 +151,11 @@ def peak(run: Run, device: torch.device) -> float:
         wait(device)
         highest = torch.cuda.max_memory_allocated(device) - before
     else:
-        with torch.profiler.profile(
-            profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
-        ) as profile:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(profile_memory=True, activities=activities) as profile:
             result = run()
         events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-        highest = max(
-            accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())), default=0
-        )
+        events.sort(key=lambda event: event.start_ns())
+        highest = max(accumulate(event.nbytes() for event in events), default=0)
     del result
     return highest / 2**20

@@ -1,4 +1,4 @@
-"""Rows of results: measured, written as CSV and Markdown, drawn."""
+"""Measure the rows of the results, and write them as CSV and Markdown."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,31 +14,28 @@ from benchmarks.case import Case
 from benchmarks.measure import disagreement, samples
 from hsac.files import atomic
 
+ABOUT = (
+    "Medians of samples taken by turns in one process, ± their interquartile range. The ratio is"
+    " peer/ours where the target is ≥ (how many times faster or smaller), ours/peer where it is ≤. "
+)
+ABOUT_BEFORE = "*Before* is the ratio in `before.csv`, from one run as well."
 PACKAGES = ("torch", "geoopt", "hypll", "torchopt", "higher", "numpy")
 COLUMNS = [
-    "comparison",
-    "case",
-    "against",
-    "ours",
-    "peer",
-    "unit",
-    "ratio",
-    "target",
-    "met",
-    "ours_iqr",
-    "peer_iqr",
-    "samples",
-    "disagreement",
-    "tolerance",
-    "device",
-    "threads",
-    "cores",
-    "versions",
+    *("comparison", "case", "against", "ours", "peer", "unit", "ratio", "target", "met"),
+    *("ours_iqr", "peer_iqr", "samples", "disagreement", "tolerance"),
+    *("device", "threads", "cores", "versions"),
 ]
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """What a number depends on besides the code."""
+    """Describe the machine that a number depends on beside the code.
+
+    Args:
+        device: where it was computed.
+
+    Returns:
+        Columns of the results.
+    """
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
@@ -48,7 +45,14 @@ def machine(device: torch.device) -> dict[str, object]:
 
 
 def installed(name: str) -> str:
-    """Version of a package, or a dash."""
+    """Find the version of a package.
+
+    Args:
+        name: name of the package.
+
+    Returns:
+        The version, or a dash where it is not installed.
+    """
     try:
         return version(name)
     except PackageNotFoundError:
@@ -56,13 +60,19 @@ def installed(name: str) -> str:
 
 
 def measured(comparison: str, case: Case, device: torch.device) -> dict[str, object]:
-    """One row; `met` says yes, no, nothing where there is no target, or why nothing was measured."""
-    row: dict[str, object] = {
-        "comparison": comparison,
-        "case": case.name,
-        "against": case.against,
-        "unit": case.unit,
-    }
+    """Measure a case.
+
+    Args:
+        comparison: name of the comparison.
+        case: what is compared.
+        device: where it is computed.
+
+    Returns:
+        A row of the results. Its `met` is yes, no, nothing where there is no target, or the reason
+        why nothing was measured.
+    """
+    row: dict[str, object] = {"comparison": comparison, "case": case.name}
+    row |= {"against": case.against, "unit": case.unit}
     row |= {"target": str(case.target), "tolerance": case.tolerance} | machine(device)
     if case.needs and find_spec(case.needs) is None:
         return row | {"met": f"{case.needs} is not installed"}
@@ -86,13 +96,27 @@ def measured(comparison: str, case: Case, device: torch.device) -> dict[str, obj
 
 
 def spread(values: Sequence[float]) -> float:
-    """Interquartile range."""
+    """Compute the interquartile range.
+
+    Args:
+        values: samples.
+
+    Returns:
+        The range, in their unit.
+    """
     low, high = np.percentile(values, (25, 75))
     return float(high - low)
 
 
 def read(path: Path) -> list[dict[str, object]]:
-    """The rows of a CSV file that `write` wrote; none where there is no file."""
+    """Read the rows of a CSV file that `write` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Rows; none where there is no file.
+    """
     if not path.exists():
         return []
     table = pd.read_csv(path)
@@ -101,8 +125,15 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def write(rows: Iterable[dict[str, object]], titles: dict[str, str], folder: Path) -> pd.DataFrame:
-    """results.csv, and results.md with the ratios of before.csv beside them where there is one; the
-    table.
+    """Write results.csv and results.md.
+
+    Args:
+        rows: rows of the results.
+        titles: heading of each comparison by its name.
+        folder: where both files go. Ratios of a before.csv there stand beside the new ones.
+
+    Returns:
+        The rows as a table.
     """
     table = pd.DataFrame(rows, columns=COLUMNS)
     with atomic(folder / "results.csv") as part:
@@ -114,65 +145,91 @@ def write(rows: Iterable[dict[str, object]], titles: dict[str, str], folder: Pat
 
 
 def key(row: dict) -> tuple[str, ...]:
-    """What a row is about."""
+    """Return what a row is about, to find it again in other results.
+
+    Args:
+        row: a row of the results.
+
+    Returns:
+        Comparison, case, peer, unit and device.
+    """
     return tuple(str(row[name]) for name in ("comparison", "case", "against", "unit", "device"))
 
 
 def markdown(
     table: pd.DataFrame, titles: dict[str, str], earlier: dict[tuple[str, ...], float]
 ) -> str:
-    """One section a comparison."""
+    """Write the results as Markdown, one section a comparison.
+
+    Args:
+        table: rows of the results.
+        titles: heading of each comparison by its name.
+        earlier: ratios of earlier results by `key`. Without any there is no such column.
+
+    Returns:
+        The text.
+    """
     where = table[["device", "threads", "cores", "versions"]].drop_duplicates().to_dict("records")
     lines = ["# Results", ""]
-    lines += [
-        f"{m['device']}: {m['threads']} thread(s) of {m['cores']} cores; {m['versions']}."
-        for m in where
-    ]
-    lines += [
-        "",
-        "Medians of samples taken by turns in one process, ± their interquartile range. The ratio"
-        " is peer/ours where the target is ≥ (how many times faster or smaller), ours/peer where it"
-        " is ≤. "
-        + ("*Before* is the ratio in `before.csv`, from one run as well." if earlier else ""),
-    ]
+    for m in where:
+        on = f"{m['device']}: {m['threads']} thread(s) of {m['cores']} cores"
+        lines.append(f"{on}; {m['versions']}.")
+    lines += ["", ABOUT + (ABOUT_BEFORE if earlier else "")]
+    before = ["before"] if earlier else []
+    head = ["case", "against", "ours", "peer", *before, "ratio", "target", "met"]
     for name, title in titles.items():
         part = table[table["comparison"] == name]
         if part.empty:
             continue
         lines += ["", f"## {title}", "", f"![{title}](figures/{name}.png)", ""]
-        head = [
-            "case",
-            "against",
-            "ours",
-            "peer",
-            *(["before"] if earlier else []),
-            "ratio",
-            "target",
-            "met",
-        ]
-        lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+        lines += [_markdown_row(head), "|" + " --- |" * len(head)]
         for row in part.to_dict("records"):
-            was = earlier.get(key(row))
             cells = [row["case"], row["against"], shown(row, "ours"), shown(row, "peer")]
-            cells += [number(was)] if earlier else []
+            cells += [number(earlier.get(key(row)))] if earlier else []
             cells += [number(row["ratio"]), row["target"], row["met"]]
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append(_markdown_row(cells))
     return "\n".join(lines) + "\n"
 
 
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def line(row: dict) -> str:
-    """One row for the terminal."""
+    """Write a row for the terminal.
+
+    Args:
+        row: a row of the results.
+
+    Returns:
+        One line.
+    """
     result = f"{number(row.get('ratio'))} {row['target']} {row['met']}".rstrip()
     return f"{row['case']} against {row['against']}, {row['unit']}: {result}"
 
 
 def number(value: float | None) -> str:
-    """Two digits after the point, or a dash."""
+    """Write a ratio.
+
+    Args:
+        value: None or not a number where there is none.
+
+    Returns:
+        Two digits after the point, or a dash.
+    """
     return "–" if value is None or value != value else f"{value:.2f}"
 
 
 def shown(row: dict, column: str) -> str:
-    """Median ± spread in a readable unit."""
+    """Write a measurement in a readable unit.
+
+    Args:
+        row: a row of the results.
+        column: ours or peer.
+
+    Returns:
+        Median ± interquartile range, or a dash.
+    """
     value, iqr, unit = row[column], row[f"{column}_iqr"], row["unit"]
     if value != value:
         return "–"

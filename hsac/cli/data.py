@@ -126,7 +126,7 @@ def describe_dataset(name: str, picture: Path | None, scale: str, plugins: tuple
     inputs.use_plugins(plugins, scale)
     print(overview.info(name, layout.data_root(), inputs.mirror_of(scale)))
     if picture is not None:
-        from hsac.data.pictures import write_picture
+        from hsac.report.pictures import write_picture
 
         write_picture(name, layout.data_root(), picture)
 

@@ -1,6 +1,4 @@
-"""Second derivatives in (points, c) where they break first, vmap, limits, and identities between
-the maps.
-"""
+"""Second derivatives in (points, c) where they break first, vmap, limits, and the maps' laws."""
 
 from collections.abc import Callable
 
@@ -70,7 +68,8 @@ def test_twice_differentiable_at_the_origin(name: str, c: float) -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 1.0, 3.0])
-def test_squared_distance_twice_differentiable_at_equal_points(c: float) -> None:
+def test_squared_distance_smooth_at_equal_points(c: float) -> None:
+    """Squared distance twice differentiable at equal points."""
     _check("squared_distance", X, X, c)
 
 
@@ -91,7 +90,8 @@ def test_twice_differentiable_for_long_tangent_vectors(name: str) -> None:
         _check(name, X * 5, Y, 2.0)
 
 
-def test_distance_has_a_finite_gradient_at_equal_points() -> None:
+def test_distance_gradient_finite_at_equal_points() -> None:
+    """Distance has a finite gradient at equal points."""
     for dtype in (torch.float32, F64):
         x = X.to(dtype).requires_grad_()
         (g,) = torch.autograd.grad(
@@ -129,7 +129,8 @@ def test_flat_mlr_is_linear() -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 1e-9, 1e-3, 0.3, 1.0, 5.0])
-def test_mlr_of_tangent_features_is_the_mlr_of_their_points(c: float) -> None:
+def test_tangent_mlr_is_mlr_of_points(c: float) -> None:
+    """The MLR of tangent features is the MLR of their points."""
     curvature, r = torch.tensor(c, dtype=F64), torch.tensor([0.4, -0.7], dtype=F64)
     u = torch.cat((3 * X, torch.zeros(1, 2, dtype=F64)))
     want = ball.mlr_logits(ball.expmap0(u, curvature), Y, r, curvature)
@@ -138,7 +139,8 @@ def test_mlr_of_tangent_features_is_the_mlr_of_their_points(c: float) -> None:
     )
 
 
-def test_mlr_is_zero_on_its_hyperplane_and_positive_beyond() -> None:
+def test_mlr_changes_sign_at_its_hyperplane() -> None:
+    """The MLR is zero on its hyperplane and positive beyond."""
     c, z, r = torch.tensor(0.8, dtype=F64), Y[:1], torch.tensor([0.6], dtype=F64)
     foot = ball.expmap0(r[:, None] * z / z.norm(), c)
     torch.testing.assert_close(
@@ -163,7 +165,10 @@ def test_vmap_over_points_and_curvature(name: str) -> None:
 
 @pytest.mark.parametrize("name", MAPS)
 def test_second_derivatives_pass_vmap(name: str) -> None:
-    """∂²/∂c² of a bundle of curvatures as one program equals one at a time."""
+    """Second derivatives under vmap are those of one curvature at a time.
+
+    ∂²/∂c² of a bundle of curvatures as one program equals one at a time.
+    """
 
     def second(c: Tensor) -> Tensor:
         return torch.func.grad(torch.func.grad(lambda k: MAPS[name](X, Y, k).sum()))(c)
@@ -239,8 +244,10 @@ def test_clip_norm_has_derivatives_at_zero() -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 1e-15, 1e-6, 1e-3, 1.0, 10.0])
-def test_float32_has_no_nan_at_the_extremes(c: float) -> None:
-    """Values, gradients and second derivatives of what models compose, from 0 and denormals to the
+def test_float32_finite_at_the_extremes(c: float) -> None:
+    """Float32 has no nan at the extremes.
+
+    Values, gradients and second derivatives of what models compose, from 0 and denormals to the
     clip at 2.
     """
     radii = torch.tensor([0.0, 1e-30, 1e-10, 1e-4, 0.1, 1.0, 2.0])

@@ -31,7 +31,8 @@ def graph():
     return x, edges, (x, index[0], index[1], weight)
 
 
-def test_it_is_torch_geometrics_gcn():
+def test_gcn_is_torch_geometrics():
+    """It is torch geometrics gcn."""
     x, edges, given = graph()
     model = Gcn(5, 3, "euclidean", hidden=4)
     params = {k: p + 0.1 for k, p in model.init(generator()).items()}
@@ -98,7 +99,8 @@ def test_poincare_linear_is_twice_differentiable(c):
     assert torch.autograd.gradgradcheck(call, inputs)
 
 
-def test_poincare_linear_at_zero_curvature_is_linear():
+def test_flat_poincare_linear_is_linear():
+    """Poincare linear at zero curvature is linear."""
     u, z = (
         torch.randn(shape, generator=generator(i), dtype=F64)
         for i, shape in enumerate(((3, 4), (2, 4)))
@@ -109,8 +111,9 @@ def test_poincare_linear_at_zero_curvature_is_linear():
 
 
 def test_poincare_linear_moves_along_the_hyperplanes():
-    """The k-th coordinate hyperplane of the output is at signed distance v_k (Shimizu et al.,
-    section 3.2).
+    """The output's k-th coordinate hyperplane is at signed distance v_k.
+
+    Shimizu et al., section 3.2.
     """
     import geoopt
 
@@ -142,7 +145,8 @@ def test_hnn_has_a_curvature_a_layer(space):
     assert (slope != 0).all()
 
 
-def test_hnn_at_zero_curvature_is_a_perceptron():
+def test_flat_hnn_is_a_perceptron():
+    """HNN at zero curvature is a perceptron."""
     model = Hnn((4, 4), 3, "euclidean", hidden=5, dim=4)
     params = {k: p + 0.05 for k, p in model.init(generator()).items()}
     u = torch.rand((2, 4, 4), generator=generator(), dtype=F64)
