@@ -24,6 +24,7 @@ SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, t
 METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number
+Record = Mapping[str, Any]  # of a run, as its JSON file holds it
 
 STATISTICS = "hsac.report.statistics"
 MEAN = f"{STATISTICS}.mean_interval"
@@ -628,7 +629,7 @@ class PluginMetric(Protocol):
     heading: str
     format: str
 
-    def measure(self, record: dict[str, Any]) -> float | None:
+    def measure(self, record: Record) -> float | None:
         """Compute the metric of one run, in the unit of the heading.
 
         Args:
@@ -660,7 +661,7 @@ def plugin_metrics() -> dict[str, PluginMetric]:
     return found
 
 
-def measure(record: dict[str, Any]) -> dict[str, float | None]:
+def measure(record: Record) -> dict[str, float | None]:
     """Compute the plugins' metrics of one run.
 
     Args:
@@ -678,7 +679,7 @@ def measure(record: dict[str, Any]) -> dict[str, float | None]:
     return found
 
 
-def _measured(name: str, metric: PluginMetric, record: dict[str, Any]) -> float | None:
+def _measured(name: str, metric: PluginMetric, record: Record) -> float | None:
     root, path = parts.find(parts.FAMILIES["metric"], name)
     try:
         value = metric.measure(record)

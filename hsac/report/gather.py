@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import atomic
-from hsac.report.columns import METRICS, SELECTIONS, measure, plugin_metrics
+from hsac.report.columns import METRICS, SELECTIONS, Record, measure, plugin_metrics
 from hsac.study.record import check_record, read_index, read_record, read_records
 
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
@@ -103,7 +103,7 @@ def geometric_mean(values: Sequence[float | None]) -> float | None:
     return 0.0 if min(known) == 0 else math.exp(math.fsum(map(math.log, known)) / len(known))
 
 
-def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
+def run_row(record: Record, path: str) -> dict[str, object]:
     """Make the row of ``runs.parquet`` of one record.
 
     Args:
@@ -117,7 +117,7 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
         InputError: A plugin's metric failed.
     """
     final = record["curvature"]["final"]
-    row = {name: record[name] for name in RUN_SCHEMA.names if name in record}
+    row: dict[str, object] = {n: record[n] for n in RUN_SCHEMA.names if n in record}
     row |= {"curvature": geometric_mean(final), "record": path}
     row["curvatures"] = json.dumps(dict(zip(record["curvature"]["names"], final, strict=True)))
     dropped = (record["outer"] or {}).get("fallback")  # outer steps that left the implicit term out
@@ -133,7 +133,7 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
     return row | measure(record)
 
 
-def measured_row(record: dict[str, Any]) -> dict[str, Any]:
+def measured_row(record: Record) -> dict[str, object]:
     """Make the row of ``measured.parquet`` of one record.
 
     Args:
@@ -142,11 +142,11 @@ def measured_row(record: dict[str, Any]) -> dict[str, Any]:
     Returns:
         Column -> value, which another execution of the same run measures otherwise.
     """
-    row = {name: record[name] for name in MEASURED_SCHEMA.names if name in record}
+    row: dict[str, object] = {n: record[n] for n in MEASURED_SCHEMA.names if n in record}
     return row | {"search_seconds": (record.get("tuning") or {}).get("seconds")}
 
 
-def trajectory_columns(record: dict[str, Any]) -> dict[str, list[Any]]:
+def trajectory_columns(record: Record) -> dict[str, list[Any]]:
     """Make the rows of ``trajectories.parquet`` of one record.
 
     Args:
@@ -232,9 +232,9 @@ def _listed(indexes: Sequence[Path]) -> list[Run]:
 
 def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
     """Make the rows of runs in the order of `TABLES`, each in the runs' order."""
-    ran: list[dict[str, Any]] = []
+    ran: list[dict[str, object]] = []
     logged: dict[str, list[Any]] = {name: [] for name in TRAJECTORY_SCHEMA.names}
-    timed: list[dict[str, Any]] = []
+    timed: list[dict[str, object]] = []
     place = cache(lambda folder: Path(os.path.relpath(folder.resolve(), root)).as_posix())
     for run in runs:
         record = run.record()
