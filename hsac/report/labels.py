@@ -1,9 +1,7 @@
 """The true classes of the test items of a run, for metrics that a plugin computes of them."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from hsac.errors import InputError
 from hsac.study.graph import data_root, recorded_variant
 
 
-def true_labels(record: Mapping[str, Any]) -> np.ndarray:
+def true_labels(record: Record) -> np.ndarray:
     """Read the true class of each test item of a run.
 
     Args:

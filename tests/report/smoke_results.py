@@ -1,4 +1,4 @@
-"""A results folder of the smoke scale with synthetic records, laid out as the workflow lays it out."""
+"""A results folder of the smoke scale with synthetic records, laid out as by the workflow."""
 
 import shutil
 from pathlib import Path
@@ -37,9 +37,7 @@ COVERAGE |= {"mean_bound": 0.7, "mean_risk": 0.4, "margin_q50": 0.3}
 
 
 def small(**more: Any) -> dict[str, Any]:
-    """Settings to override the smoke scale's by: two experiments, one of them with three curvatures
-    and a grid.
-    """
+    """Return overrides of the smoke scale: two experiments, one with a grid."""
     experiments = config.load("smoke", folder=ROOT / "config")["experiments"]
     digits = experiments["digits"] | {"rules": {"curvature": {"grid": {"curvatures": [0.1, 0.3]}}}}
     digits |= {"hypergradient": {"method": "sgd+fixed@0.3"}}
@@ -53,9 +51,7 @@ def small(**more: Any) -> dict[str, Any]:
 
 
 def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") -> Path:
-    """Fill ``folder``, the working directory, with a configuration and results/<scale> up to its
-    tables.
-    """
+    """Fill the working directory with a configuration and results/<scale> up to its tables."""
     shutil.copytree(ROOT / "config", folder / "config")
     settings, results = config.load(scale, override), layout.results_root(scale)
     write_json(results / "settings.json", settings)
@@ -103,9 +99,7 @@ def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") 
 
 
 def hypergradients(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
-    """Synthetic rows of an experiment's study of the hypergradient: two points, a bias where levels
-    share a batch.
-    """
+    """Return rows of a hypergradient study: two points, a bias where levels share a batch."""
     method = settings["experiments"][experiment]["hypergradient"]["method"]
     return [
         {
@@ -144,9 +138,7 @@ def tables(results: Path) -> None:
 
 
 def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> None:
-    """Synthetic records, weights and indexes of a cell; seed 1 of digits' sgd+learned did not
-    finish.
-    """
+    """Write the runs of a cell; seed 1 of digits' sgd+learned did not finish."""
     experiment, method = cell["experiment"], cell["method"]
     variant = read_json(layout.variant_path(settings["experiments"][experiment]))["hash"]
     config_and_code = {
