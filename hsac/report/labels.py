@@ -8,6 +8,7 @@ import numpy as np
 from hsac.data.store import load_arrays
 from hsac.data.variants import load_variant
 from hsac.errors import InputError
+from hsac.report.columns import Record
 from hsac.study.graph import data_root, recorded_variant
 
 

@@ -26,7 +26,7 @@ class Problem(Protocol):
 
     @property
     def initial(self) -> Tensor:
-        """w (R, P) to begin descents on the lower level with."""
+        """W (R, P) to begin descents on the lower level with."""
         ...
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
