@@ -113,6 +113,7 @@ def trained(
     place = Path(tempfile.mkdtemp(dir=folder()))
     write_json(place / "settings.json", settings(scale) | {"device": str(device)})
     command = [
+        "job",
         "train",
         "--settings",
         "settings.json",

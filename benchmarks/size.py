@@ -213,7 +213,8 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     cells = len(config.cells(config.load("paper")))
     each = round(runs / cells)  # runs of a method, 4 of them of its search
     searched = {"seeds": list(range(FIRST, FIRST + max(1, each - 4))), "bundle": 10}
-    yield row("hsac plan", searched, hsac("plan", "paper", "--override", json.dumps(searched)))
+    override = ("--scale", "paper", "--override", json.dumps(searched))
+    yield row("hsac plan", searched, hsac("plan", *override))
     yield row("snakemake -n", searched, snakemake(searched, "--dry-run"))
     if runs <= UNBUNDLED:
         alone = searched | {"bundle": 1}
@@ -225,7 +226,7 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     make(settings, made[:place])
     given = ("--settings", str(RESULTS / "settings.json"))
     runs_file, measured_file = str(RESULTS / "runs.parquet"), str(RESULTS / "measured.parquet")
-    gather = ("gather", *given, "--results", str(RESULTS), "--processes", "2")
+    gather = ("job", "gather", *given, "--results", str(RESULTS), "--processes", "2")
     yield row("gather", plain, hsac(*gather))
     make(settings, [job for job in made[place:] if job.rule != "gather"])
     yield row("snakemake, nothing to do", plain, snakemake(plain))
@@ -234,9 +235,9 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
         claims = ("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json"))
         yield row("claims", plain, hsac(*claims))
         tables = ("--published", "config/published.yaml", "--output", str(RESULTS / "tables"))
-        yield row("tables", plain, hsac("tables", *report, *tables))
+        yield row("tables", plain, hsac("job", "tables", *report, *tables))
         cost = ("--measured", measured_file, "--output", str(RESULTS / "cost"))
-        yield row("cost", plain, hsac("cost", *report, *cost))
+        yield row("cost", plain, hsac("job", "cost", *report, *cost))
 
 
 def main() -> None:

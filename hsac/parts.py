@@ -33,6 +33,7 @@ FAMILIES = {
     "loss": "losses",
     "problem": "theory.problems",
     "study": "theory.studies",
+    "metric": "metrics",  # of plugins alone: the package's own are declared in hsac.report.columns
 }
 # An error line lists at most so many names.
 LISTED = 100

@@ -77,8 +77,11 @@ INTERFACES = {
         attributes=("start", "initial"),
     ),
     "study": Interface({"rows": ("progress",)}),
+    "metric": Interface({"measure": ("record",)}, ("heading", "format")),
 }
-FOLDERS = {**FAMILIES, "dataset": catalogue.FOLDER}
+FOLDERS = {**FAMILIES, "figure": "figures", "dataset": catalogue.FOLDER}
+# What the function `draw` of a figure may ask for, see `hsac.report.figures.write_figures`.
+DRAWN = ("runs", "trajectories", "root", "order", "references")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -149,6 +152,9 @@ def _check(family: str, path: Path) -> None:
     tree = _parsed(path)
     if family == "dataset":
         return  # the catalogue checks these
+    if family == "figure":
+        _check_figure(tree, path)
+        return
     node, wanted = parts.class_of(path), parts.class_name(path.stem)
     if node is None:
         classes = [item.name for item in tree.body if isinstance(item, ast.ClassDef)]
@@ -166,6 +172,33 @@ def _check(family: str, path: Path) -> None:
         if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant):
             _check_assigned(item, item.value.value, where, interface)
     _check_members(node, where, interface, family)
+
+
+def _check_figure(tree: ast.Module, path: Path) -> None:
+    """Check that a figure has a name of its own, a caption, and `draw` with known arguments."""
+    own = parts.PACKAGE.path / "report" / "figures" / path.name
+    if own.is_file():
+        raise InputError(
+            f"{path}: found the name {path.stem!r}, which {own} has; allowed is one of its own"
+        )
+    functions = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
+    if "draw" not in functions:
+        raise InputError(f"{path}: found no function draw; a figure has one")
+    given = functions["draw"].args
+    unknown = [argument.arg for argument in given.args if argument.arg not in DRAWN]
+    if unknown:
+        found = f"draw: found the argument {unknown[0]!r}"
+        raise InputError(f"{path}: {found}; allowed are {', '.join(DRAWN)}")
+    captions = {
+        target.id: item.value
+        for item in tree.body
+        if isinstance(item, ast.Assign)
+        for target in item.targets
+        if isinstance(target, ast.Name)
+    }
+    caption = captions.get("CAPTION")
+    if not (isinstance(caption, ast.Constant) and isinstance(caption.value, str)):
+        raise InputError(f'{path}: found no CAPTION = "…"; a figure has one')
 
 
 def _parsed(path: Path) -> ast.Module:
@@ -289,10 +322,36 @@ def check_imports() -> None:
     """
     for root in parts.roots()[1:]:
         for family, path in _parts(root):
-            if family == "dataset":
-                parts.load(FOLDERS[family], path.stem)
-            else:
+            if family in FAMILIES:
                 parts.part(family, path.stem)
+            else:
+                parts.load(FOLDERS[family], path.stem)
+
+
+def names(family: str) -> list[str]:
+    """List the parts of a family that plugin folders in use have.
+
+    Args:
+        family: a key of `FOLDERS`.
+
+    Returns:
+        Their names, sorted.
+    """
+    return sorted(
+        path.stem for root in parts.roots()[1:] for kind, path in _parts(root) if kind == family
+    )
+
+
+def modules(family: str) -> list[str]:
+    """List the modules of a family's parts in the plugin folders in use, for fingerprints.
+
+    Args:
+        family: a key of `FOLDERS`.
+
+    Returns:
+        The names that they are imported under.
+    """
+    return [parts.module(FOLDERS[family], name) for name in names(family)]
 
 
 def folders(settings: Mapping[str, Any]) -> list[str]:

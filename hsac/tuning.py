@@ -3,7 +3,7 @@ point alike.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import fsum, inf
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,10 @@ from hsac import config, layout, spaces
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
 from hsac.study.record import FINAL, read_records, same_cell
+from hsac.study.selection import run_score
 
 Record = dict[str, Any]
 SUMMED = ("gradients", "products", "seconds")
-WORST = (0.0, -inf)  # of a run that diverged: no accuracy is lower
-
-
-def validation_score(record: Record) -> tuple[float, float]:
-    """What a run counts for: accuracy on validation of the evaluation that validation selects, then
-    less NLL there; and nothing of test.
-    """
-    selected = (record["metrics"] or {}).get("selected")
-    if record["status"] != "ok" or selected is None:
-        return WORST
-    return float(selected[record["selected_by"]]), -float(selected["validation_nll"])
 
 
 def choose(scores: Sequence[tuple[float, float]]) -> int:
@@ -62,7 +52,7 @@ def outcome(
                 )
                 why = f"found {record['status']} ({record['reason']})"
                 raise InputError(f"{run}: {why}; a search needs runs that are {' or '.join(FINAL)}")
-        accuracies, likelihoods = zip(*map(validation_score, found), strict=True)
+        accuracies, likelihoods = zip(*map(run_score, found), strict=True)
         scores.append((fsum(accuracies) / len(found), sum(likelihoods) / len(found)))
         failed = sum(record["status"] != "ok" for record in found)
         points.append(

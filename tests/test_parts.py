@@ -51,7 +51,7 @@ def test_source_tells_the_class_parameters(family, name):
         parts.build(family, name, {}, "key", **filled(family, name)).anything = 1
 
 
-@pytest.mark.parametrize("family", parts.FAMILIES)
+@pytest.mark.parametrize("family", dict(PARTS))
 def test_unknown_name_lists_the_known(family):
     known = parts.names(family)[0]
     with pytest.raises(InputError) as caught:

@@ -22,10 +22,10 @@ Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Functions of points x, y (n, d) and c ().
 OURS: dict[str, Map] = {
-    "exp0": lambda x, y, c: ball.exp0(x, c),
-    "log0": lambda x, y, c: ball.log0(x, c),
+    "exp0": lambda x, y, c: ball.expmap0(x, c),
+    "log0": lambda x, y, c: ball.logmap0(x, c),
     "mobius_add": ball.mobius_add,
-    "distance": ball.distance,
+    "distance": ball.dist,
     "all-pairs distance": ball.pairwise_distance,
     "midpoint": lambda x, y, c: ball.midpoint(groups(x), c),
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import FASTER, SLOWER, Case, Run, Target, at_least, at_most
-from hsac.ball import exp0
+from hsac.ball import expmap0
 from hsac.models.heads.poincare_mlr import PoincareMlr
 
 SIZES = ((128, 16, 10), (256, 64, 100), (512, 256, 300), (1024, 512, 1000))
@@ -84,7 +84,7 @@ def geoopt(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
 
     u, z, r, c, cotangent = drawn(b, d, k, device)
     with torch.no_grad():
-        p = exp0(r[:, None] * torch.nn.functional.normalize(z, dim=-1), c)
+        p = expmap0(r[:, None] * torch.nn.functional.normalize(z, dim=-1), c)
         a = z * (1 - c * p.square().sum(-1, keepdim=True))
     params = {"p": p.requires_grad_(), "a": a.requires_grad_()}
     head = GeooptMlr(d, k)

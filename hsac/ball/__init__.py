@@ -1,14 +1,17 @@
-"""The Poincaré ball: maps as plain functions of (points, c), and the curvature parameter."""
+"""The Poincaré ball: maps as plain functions of (points, c), and the curvature parameter.
+
+The names are geoopt's. The sign is not: `c` is positive, and the ball has curvature -c.
+"""
 
 from hsac.ball.curvature import Curvature, Transform
 from hsac.ball.maps import (
     clip_norm,
     conformal_factor,
-    distance,
-    exp,
-    exp0,
-    log,
-    log0,
+    dist,
+    expmap,
+    expmap0,
+    logmap,
+    logmap0,
     midpoint,
     mlr_logits,
     mlr_logits_tangent,
@@ -25,11 +28,11 @@ __all__ = [
     "Transform",
     "clip_norm",
     "conformal_factor",
-    "distance",
-    "exp",
-    "exp0",
-    "log",
-    "log0",
+    "dist",
+    "expmap",
+    "expmap0",
+    "logmap",
+    "logmap0",
     "midpoint",
     "mlr_logits",
     "mlr_logits_tangent",

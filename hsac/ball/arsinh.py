@@ -1,5 +1,6 @@
-"""arsinh(√c t)/√c, the last step of a multinomial logistic regression: its largest tensor, hence in
-few passes.
+"""Compute arsinh(√c t)/√c in few passes.
+
+It is the last step of a multinomial logistic regression, where the largest tensor occurs.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,20 @@ from torch.autograd import Function
 from hsac.ball.series import ASINHC_SLOPE, NEAR_ZERO, asinhc_second
 
 Partial = Callable[[Tensor, Tensor], Tensor]
-FLOOR = 1e-9  # of c in the closed form; below it the first two terms of the series in c are exact to rounding
+# Least c of the closed form. Below it the first two terms of the series in c are exact to rounding.
+FLOOR = 1e-9
 
 
 def batched(size: int, dims: tuple[int | None, ...], *inputs: Tensor) -> list[Tensor]:
-    """The inputs of a vmap rule with the batch in front of each, and as many axes as the largest
-    has.
+    """Move the batch of a vmap rule to the front of each input.
+
+    Args:
+        size: Number of elements of the batch.
+        dims: Where the batch is in each input, None for an input that has none.
+        *inputs: The inputs of the rule.
+
+    Returns:
+        The inputs, each with the batch in front and as many axes as the largest of them.
     """
     moved = [
         x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
@@ -53,12 +62,9 @@ class _SlopeInC(_Node):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         t, c = ctx.saved_tensors
         in_t = gradient * _mixed(t, c) if ctx.needs_input_grad[0] else None
-        in_c = (
-            (gradient * _second_in_c(t, c)).sum_to_size(c.shape)
-            if ctx.needs_input_grad[1]
-            else None
-        )
-        return in_t, in_c
+        if not ctx.needs_input_grad[1]:
+            return in_t, None
+        return in_t, (gradient * _second_in_c(t, c)).sum_to_size(c.shape)
 
     @staticmethod
     def jvp(ctx: Any, in_t: Tensor | None, in_c: Tensor | None) -> Tensor:
@@ -71,27 +77,28 @@ class _SlopeInC(_Node):
 
 
 class _Arsinh(_Node):
+    """arsinh(√c t)/√c, with closed forms for its derivatives."""
+
     @staticmethod
     def forward(t: Tensor, c: Tensor) -> Tensor:
         at = c.clamp(min=FLOOR)
         root = at.sqrt()
         y = t * root
         square = y * y
-        # torch's own asinh is not vectorised on a CPU: log1p takes a twentieth of its time
+        # torch's own asinh is not vectorised on a CPU, and log1p takes a twentieth of its time.
+        # The sum inside is √(1 + y²) - 1 + |y|, written so that nothing cancels.
         value = square / (1 + square).sqrt_().add_(1)
         value = value.add_(y.abs()).log1p_().copysign_(y)
+        # the term -(c - FLOOR) t³/6 of the series in c, which is 0 from FLOOR on
         return value.div_(root).addcmul_(square, t * ((at - c) / (6 * at)))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         t, c = ctx.saved_tensors
         in_t = gradient * _slope(t, c) if ctx.needs_input_grad[0] else None
-        in_c = (
-            (gradient * _SlopeInC.apply(t, c)).sum_to_size(c.shape)
-            if ctx.needs_input_grad[1]
-            else None
-        )
-        return in_t, in_c
+        if not ctx.needs_input_grad[1]:
+            return in_t, None
+        return in_t, (gradient * _SlopeInC.apply(t, c)).sum_to_size(c.shape)
 
     @staticmethod
     def jvp(ctx: Any, in_t: Tensor | None, in_c: Tensor | None) -> Tensor:
@@ -127,6 +134,16 @@ def _total(
 
 
 def arsinh(t: Tensor, c: Tensor) -> Tensor:
-    """arsinh(√c t)/√c for c ≥ 0 that broadcasts to t's shape; t at c = 0. All derivatives in both."""
+    """Divide the inverse hyperbolic sine of √c t by √c, which gives t at c = 0.
+
+    All derivatives in t and in c exist.
+
+    Args:
+        t: Any shape.
+        c: Curvature from 0, which broadcasts to t's shape.
+
+    Returns:
+        The values, of t's shape.
+    """
     out: Tensor = _Arsinh.apply(t, c)
     return out

@@ -13,16 +13,22 @@ TRANSFORMS = ("exp", "softplus", "sigmoid")
 
 @dataclass(frozen=True)
 class Transform:
-    """τ: θ -> c in the closed interval `bounds`; `kind` is exp, softplus, or sigmoid (onto the
-    interval).
+    """A map τ from unconstrained θ to curvatures c.
 
-    Raises InputError for an unknown kind or bounds that are not 0 < low < high.
+    Attributes:
+        kind: exp and softplus are unbounded by themselves. sigmoid maps onto the interval.
+        bounds: Closed interval that `clamp` and `to_theta` keep c in.
     """
 
     kind: str = "exp"
     bounds: tuple[float, float] = (1e-3, 10.0)
 
     def __post_init__(self) -> None:
+        """Refuse an unknown kind and bounds that are not 0 < low < high.
+
+        Raises:
+            InputError: See above.
+        """
         if self.kind not in TRANSFORMS:
             raise InputError(
                 f"curvature transform: found {self.kind!r}, allowed are {', '.join(TRANSFORMS)}"
@@ -34,7 +40,14 @@ class Transform:
             )
 
     def __call__(self, theta: Tensor) -> Tensor:
-        """c of the same shape as θ."""
+        """Map θ to curvatures.
+
+        Args:
+            theta: Any shape.
+
+        Returns:
+            c = τ(θ), of the same shape.
+        """
         low, high = self.bounds
         if self.kind == "exp":
             return theta.exp()
@@ -43,7 +56,17 @@ class Transform:
         return low + (high - low) * theta.sigmoid()
 
     def inverse(self, c: float) -> float:
-        """θ with τ(θ) = c. Raises InputError when c is not inside the bounds."""
+        """Invert τ at one curvature.
+
+        Args:
+            c: A curvature.
+
+        Returns:
+            θ with τ(θ) = c.
+
+        Raises:
+            InputError: c is not inside the bounds.
+        """
         low, high = self.bounds
         if not low <= c <= high:
             raise InputError(
@@ -57,8 +80,13 @@ class Transform:
         return math.log(share) - math.log1p(-share)
 
     def to_theta(self, c: Tensor) -> Tensor:
-        """θ with τ(θ) = c for a tensor of curvatures, each first pulled into the bounds (infinity
-        too).
+        """Invert τ at a tensor of curvatures.
+
+        Args:
+            c: Curvatures of any shape. Each is first pulled into the bounds, infinity too.
+
+        Returns:
+            θ with τ(θ) = c, of the same shape.
         """
         low, high = self.bounds
         at = c.double().clamp(low, high)
@@ -72,7 +100,14 @@ class Transform:
         return theta.to(c)
 
     def clamp(self, theta: Tensor) -> Tensor:
-        """θ pulled back so that c stays in its bounds."""
+        """Pull θ back so that c stays in its bounds.
+
+        Args:
+            theta: Any shape.
+
+        Returns:
+            θ within the bounds, of the same shape.
+        """
         low, high = self.bounds
         return theta.clamp(self.inverse(low), self.inverse(high))
 
@@ -80,18 +115,33 @@ class Transform:
 class Curvature(nn.Module):
     """A learnable curvature: `Curvature(0.1)()` is 0.1, a scalar tensor.
 
-    Args: `c` the start value, `transform` and `bounds` as in `Transform`. The parameter is `theta`,
-    float64 unless the module is moved, so that the inverse at the start is exact to rounding.
-    Raises InputError for c out of bounds.
+    Attributes:
+        theta: The parameter θ. It is float64 unless the module is moved, so that the inverse at the
+            start is exact to rounding.
+        transform: The map from θ to c.
     """
 
     def __init__(
         self, c: float, transform: str = "exp", bounds: tuple[float, float] = (1e-3, 10.0)
     ) -> None:
+        """Start at a curvature.
+
+        Args:
+            c: The start value.
+            transform: exp, softplus or sigmoid, as in `Transform`.
+            bounds: Closed interval of c.
+
+        Raises:
+            InputError: c is out of bounds, the transform unknown, or the bounds not 0 < low < high.
+        """
         super().__init__()
         self.transform = Transform(transform, bounds)
         self.theta = nn.Parameter(torch.tensor(self.transform.inverse(c), dtype=torch.float64))
 
     def forward(self) -> Tensor:
-        """The curvature, a scalar tensor."""
+        """Return the curvature.
+
+        Returns:
+            c, a scalar tensor.
+        """
         return self.transform(self.theta)

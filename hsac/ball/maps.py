@@ -1,9 +1,12 @@
 """The Poincaré ball B_c = {x : c|x|² < 1} of curvature -c, as plain functions of (points, c).
 
-Shapes: points are (..., d), `c` is a scalar tensor or broadcasts against (..., 1). Every function
-is twice differentiable in its points and in c, c = 0 (Euclidean space) included, and has no branch
-on data, so `torch.func.vmap` takes it. Formulas: Ganea, Bécigneul, Hofmann, "Hyperbolic Neural
-Networks" (NeurIPS 2018), and Shimizu, Mukuta, Harada, "Hyperbolic Neural Networks++" (ICLR 2021).
+Points are (..., d). The curvature `c` is a scalar tensor, or broadcasts against (..., 1). Every
+function is twice differentiable in its points and in c, including at c = 0 (Euclidean space). None
+branches on data, so all of them run under `torch.func.vmap`. Names are as in
+`geoopt.manifolds.stereographic.math`.
+
+Formulas: Ganea, Bécigneul, Hofmann, "Hyperbolic Neural Networks" (NeurIPS 2018), and Shimizu,
+Mukuta, Harada, "Hyperbolic Neural Networks++" (ICLR 2021).
 """
 
 import torch
@@ -13,114 +16,247 @@ from hsac.ball.arsinh import arsinh
 from hsac.ball.pairwise import squared_differences
 from hsac.ball.series import asinhc, atanhc, sinhc_coshr, tanhc
 
+# How far `project` keeps points from the boundary: nearer to it, 1 - c|x|² is mostly rounding.
 BOUNDARY = {torch.float32: 4e-3, torch.float64: 1e-5}
 
 
 def squared_norm(x: Tensor) -> Tensor:
-    """|x|² over the last axis, kept: (..., d) -> (..., 1)."""
+    """Compute |x|² over the last axis, which is kept.
+
+    Args:
+        x: Vectors (..., d).
+
+    Returns:
+        Squared norms (..., 1).
+    """
     return (x * x).sum(-1, keepdim=True)
 
 
 def safe_norm(x: Tensor) -> Tensor:
-    """|x| over the last axis, kept, with derivatives at 0 that are finite: (..., d) -> (..., 1)."""
+    """Compute |x| over the last axis, which is kept, with finite derivatives at 0.
+
+    Args:
+        x: Vectors (..., d).
+
+    Returns:
+        Norms (..., 1).
+    """
     return (squared_norm(x) + torch.finfo(x.dtype).tiny ** 0.5).sqrt()
 
 
 def clip_norm(u: Tensor, radius: float) -> Tensor:
-    """Scale vectors longer than `radius` down to it (Guo et al., CVPR 2022); bounds distances by
-    2·radius for any c.
+    """Scale vectors longer than a radius down to it (Guo et al., CVPR 2022).
+
+    Points of clipped tangent vectors are at most 2·radius apart, for any c.
+
+    Args:
+        u: Tangent vectors at the origin (..., d).
+        radius: Largest norm, above 0.
+
+    Returns:
+        The clipped vectors (..., d).
     """
     return u * (radius / safe_norm(u)).clamp(max=1.0)
 
 
 def project(x: Tensor, c: Tensor) -> Tensor:
-    """Pull points at or beyond the boundary to √c|x| = 1 - eps (eps by dtype); the identity inside."""
+    """Pull points at or beyond the boundary to √c|x| = 1 - ε, with ε by dtype (`BOUNDARY`).
+
+    It is the identity inside.
+
+    Args:
+        x: Points (..., d).
+        c: Curvature.
+
+    Returns:
+        Points inside the ball (..., d).
+    """
     s = c * squared_norm(x)
     edge = 1 - BOUNDARY[x.dtype]
     outside = s > edge**2
+    # the inner choice keeps the root away from 0, where its derivative would be infinite
     return torch.where(outside, x * (edge / torch.where(outside, s, torch.ones_like(s)).sqrt()), x)
 
 
 def conformal_factor(x: Tensor, c: Tensor) -> Tensor:
-    """λ_x = 2/(1 - c|x|²): (..., d) -> (..., 1)."""
+    """Compute the conformal factor λ_x = 2/(1 - c|x|²).
+
+    Args:
+        x: Points (..., d).
+        c: Curvature.
+
+    Returns:
+        λ_x (..., 1), which is 2 at c = 0.
+    """
     return 2 / (1 - c * squared_norm(x))
 
 
 def mobius_add(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """Möbius addition x ⊕_c y; x + y at c = 0."""
+    """Compute the Möbius sum x ⊕_c y, which is x + y at c = 0.
+
+    Args:
+        x: Points (..., d).
+        y: Points (..., d).
+        c: Curvature.
+
+    Returns:
+        Points (..., d).
+    """
     xy = (x * y).sum(-1, keepdim=True)
     xx, yy = squared_norm(x), squared_norm(y)
     return ((1 + 2 * c * xy + c * yy) * x + (1 - c * xx) * y) / (1 + 2 * c * xy + c * c * xx * yy)
 
 
 def mobius_scalar_mul(r: Tensor, x: Tensor, c: Tensor) -> Tensor:
-    """Möbius scalar multiplication r ⊗_c x = exp0(r log0(x)); r x at c = 0."""
-    return exp0(r * log0(x, c), c)
+    """Compute the Möbius scalar product r ⊗_c x = expmap0(r logmap0(x)), which is r x at c = 0.
+
+    Args:
+        r: Factor, a scalar or (..., 1).
+        x: Points (..., d).
+        c: Curvature.
+
+    Returns:
+        Points (..., d).
+    """
+    return expmap0(r * logmap0(x, c), c)
 
 
-def exp0(u: Tensor, c: Tensor) -> Tensor:
-    """Exponential map at the origin: tanh(√c|u|) u/(√c|u|)."""
+def expmap0(u: Tensor, c: Tensor) -> Tensor:
+    """Compute the exponential map at the origin, tanh(√c|u|) u/(√c|u|).
+
+    Args:
+        u: Tangent vectors at the origin (..., d).
+        c: Curvature.
+
+    Returns:
+        Points (..., d).
+    """
     return tanhc(c * squared_norm(u)) * u
 
 
-def log0(x: Tensor, c: Tensor) -> Tensor:
-    """Logarithmic map at the origin: artanh(√c|x|) x/(√c|x|)."""
+def logmap0(x: Tensor, c: Tensor) -> Tensor:
+    """Compute the logarithmic map at the origin, artanh(√c|x|) x/(√c|x|).
+
+    Args:
+        x: Points (..., d).
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at the origin (..., d).
+    """
     return atanhc(c * squared_norm(x)) * x
 
 
-def exp(x: Tensor, u: Tensor, c: Tensor) -> Tensor:
-    """Exponential map at x: x ⊕ tanh(√c λ_x|u|/2) u/(√c|u|)."""
+def expmap(x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+    """Compute the exponential map at x, x ⊕ tanh(√c λ_x|u|/2) u/(√c|u|).
+
+    Args:
+        x: Points (..., d).
+        u: Tangent vectors at x (..., d).
+        c: Curvature.
+
+    Returns:
+        Points (..., d).
+    """
     half = conformal_factor(x, c) / 2
     return mobius_add(x, tanhc(c * half * half * squared_norm(u)) * half * u, c)
 
 
-def log(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """Logarithmic map at x of y: (2/λ_x) artanh(√c|z|) z/(√c|z|), z = -x ⊕ y."""
+def logmap(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+    """Compute the logarithmic map at x of y, (2/λ_x) artanh(√c|z|) z/(√c|z|) with z = -x ⊕ y.
+
+    Args:
+        x: Points (..., d).
+        y: Points (..., d).
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at x (..., d).
+    """
     z = mobius_add(-x, y, c)
     return atanhc(c * squared_norm(z)) * z * 2 / conformal_factor(x, c)
 
 
 def squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """Geodesic distance squared, smooth also at x = y: (..., d), (..., d) -> (...).
+    """Compute the squared geodesic distance, which is smooth also at x = y.
 
-    d² = 4δ·(arsinh(√(cδ))/√(cδ))², δ = |x-y|²/((1-c|x|²)(1-c|y|²)); 4|x-y|² at c = 0.
+    d² = 4δ·(arsinh(√(cδ))/√(cδ))² with δ = |x-y|²/((1-c|x|²)(1-c|y|²)). At c = 0 it is 4|x-y|².
+
+    Args:
+        x: Points (..., d).
+        y: Points (..., d).
+        c: Curvature, which broadcasts against (..., 1).
+
+    Returns:
+        Squared distances (...).
     """
     delta = squared_norm(x - y) / ((1 - c * squared_norm(x)) * (1 - c * squared_norm(y)))
     return (4 * delta * asinhc(c * delta).square()).squeeze(-1)
 
 
 def pairwise_squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """`squared_distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) ->
-    (..., n, m).
+    """Compute `squared_distance` of all pairs, with memory for the pairs alone.
+
+    Args:
+        x: Points (..., n, d).
+        y: Points (..., m, d).
+        c: Curvature.
+
+    Returns:
+        Squared distances (..., n, m).
     """
     outer = (1 - c * squared_norm(x)) * (1 - c * squared_norm(y)).mT
     delta = squared_differences(x, y) / outer
     return 4 * delta * asinhc(c * delta).square()
 
 
-def distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """Geodesic distance (2/√c) artanh(√c|-x ⊕ y|): (..., d), (..., d) -> (...). Finite gradient at
-    x = y.
+def dist(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+    """Compute the geodesic distance (2/√c) artanh(√c|-x ⊕ y|).
+
+    Its gradient is finite also at x = y.
+
+    Args:
+        x: Points (..., d).
+        y: Points (..., d).
+        c: Curvature, which broadcasts against (..., 1).
+
+    Returns:
+        Distances (...).
     """
     return _root(squared_distance(x, y, c))
 
 
 def pairwise_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
-    """`distance` of all pairs, in memory for the pairs alone: (..., n, d), (..., m, d) -> (..., n,
-    m).
+    """Compute `dist` of all pairs, with memory for the pairs alone.
+
+    Args:
+        x: Points (..., n, d).
+        y: Points (..., m, d).
+        c: Curvature.
+
+    Returns:
+        Distances (..., n, m).
     """
     return _root(pairwise_squared_distance(x, y, c))
 
 
 def _root(square: Tensor) -> Tensor:
+    # the smallest shift that keeps the root's derivative finite at 0
     return (square + torch.finfo(square.dtype).tiny ** 0.5).sqrt()
 
 
 def midpoint(x: Tensor, c: Tensor) -> Tensor:
-    """Möbius gyromidpoint (the Einstein midpoint in this model) over axis -2: (..., n, d) -> (...,
-    d).
+    """Compute the Möbius gyromidpoint over axis -2, which is the Einstein midpoint in this model.
 
-    ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1); the mean at c = 0 (Ungar 2008; Shimizu et al. 2021, eq. 15).
+    It is ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1), and the mean at c = 0 (Ungar 2008; Shimizu et al. 2021, eq.
+    15).
+
+    Args:
+        x: Points (..., n, d).
+        c: Curvature.
+
+    Returns:
+        Midpoints (..., d).
     """
     gamma = conformal_factor(x, c)
     mean = (gamma * x).sum(-2) / (gamma - 1).sum(-2)
@@ -129,10 +265,19 @@ def midpoint(x: Tensor, c: Tensor) -> Tensor:
 
 
 def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """Unidirectional Poincaré multinomial logistic regression of points (Shimizu et al. 2021, eq.
-    6).
+    """Compute the logits of Poincaré multinomial logistic regression (Shimizu et al. 2021, eq. 6).
 
-    x (B, d) on the ball, z (K, d) normals, r (K,) offsets -> (B, K). At c = 0: 4(⟨x, z⟩ - r|z|).
+    This is the unidirectional form: an offset and a normal a class. At c = 0 it is 4(⟨x, z⟩ -
+    r|z|).
+
+    Args:
+        x: Points (B, d).
+        z: Normals (K, d).
+        r: Offsets (K,).
+        c: Curvature, a scalar.
+
+    Returns:
+        Logits (B, K).
     """
     gamma = conformal_factor(x, c)
     sinh, cosh = sinhc_coshr(4 * c * r * r)
@@ -140,17 +285,25 @@ def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
 
 
 def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
-    """`mlr_logits(exp0(u, c), z, r, c)` without passing by the boundary: no projection, exact for
-    every |u|.
+    """Compute `mlr_logits(expmap0(u, c), z, r, c)` without going through the points.
 
-    λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|) for x = exp0(u). u (B, d) -> (B, K).
+    With x = expmap0(u), λ_x x = u·2 sinhc(4c|u|²) and λ_x - 1 = cosh(2√c|u|). So nothing has to be
+    projected, and the result is exact for every |u|.
+
+    Args:
+        u: Tangent vectors at the origin (B, d).
+        z: Normals (K, d).
+        r: Offsets (K,).
+        c: Curvature, a scalar.
+
+    Returns:
+        Logits (B, K).
     """
-    squares = torch.cat(
-        (squared_norm(u).squeeze(-1), r * r)
-    )  # small tensors: one call costs less than two
-    (sinh, sinh_r), (cosh, cosh_r) = (
-        f.split((len(u), len(r))) for f in sinhc_coshr(4 * c * squares)
-    )
+    # the tensors are small, so that one call costs less than two
+    squares = torch.cat((squared_norm(u).squeeze(-1), r * r))
+    both_sinh, both_cosh = sinhc_coshr(4 * c * squares)
+    sinh, sinh_r = both_sinh.split((len(u), len(r)))
+    cosh, cosh_r = both_cosh.split((len(u), len(r)))
     return _mlr(2 * sinh[:, None] * u, cosh[:, None], sinh_r, cosh_r, z, r, c)
 
 
@@ -163,8 +316,7 @@ def _mlr(
     r: Tensor,
     c: Tensor,
 ) -> Tensor:
-    # every factor but the last goes into the product of matrices, whose result is the largest
-    # tensor
+    # The product of matrices is the largest tensor: every factor but the last goes into it.
     length = safe_norm(z)
     normals = z * (cosh[:, None] / length)
     t = torch.addmm(gamma_minus_1 @ (-2 * r * sinh)[None], scaled, normals.mT)

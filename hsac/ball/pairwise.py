@@ -1,4 +1,4 @@
-"""Squared differences of all pairs of points, in memory for the pairs alone."""
+"""Squared differences of all pairs of points, with memory for the pairs alone."""
 
 from typing import Any
 
@@ -10,8 +10,9 @@ from hsac.ball.arsinh import batched
 
 
 class _SquaredDifferences(Function):
-    """No pair's difference is kept: the gradient 2 Σ_j g_ij (x_i - y_j) is two products of
-    matrices.
+    """|x_i - y_j|² without keeping any pair's difference.
+
+    The gradient 2 Σ_j g_ij (x_i - y_j) is two products of matrices.
     """
 
     @staticmethod
@@ -44,6 +45,14 @@ class _SquaredDifferences(Function):
 
 
 def squared_differences(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|²: (..., n, d), (..., m, d) -> (..., n, m). All derivatives."""
+    """Compute |x_i - y_j|² of all pairs, with all derivatives.
+
+    Args:
+        x: Points (..., n, d).
+        y: Points (..., m, d).
+
+    Returns:
+        Squared differences (..., n, m).
+    """
     out: Tensor = _SquaredDifferences.apply(x, y)
     return out

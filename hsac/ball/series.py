@@ -1,12 +1,12 @@
 """Hyperbolic functions of a square root, analytic in the radicand.
 
 Every map of the ball depends on the curvature and a norm only through s = c|x|². Written in s, the
-maps are smooth at c = 0 and at x = 0, need no square root there, and have all derivatives. Near 0 a
-Taylor series replaces the closed forms, whose derivatives cancel there.
+maps are smooth at c = 0 and at x = 0, need no square root there, and have all derivatives. The
+derivatives of the closed forms cancel near 0, where a Taylor series replaces them.
 
-Each is one node of the graph, whose derivative is another such node: differentiating the closed
-forms and the series instead takes several times as many operations, most of them in second
-derivatives.
+Each function is one node of the graph, whose derivative is another such node. Differentiating the
+closed forms and the series by autograd takes several times as many operations, most of them in
+second derivatives.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-NEAR_ZERO = 0.01  # with eight terms both sides agree to rounding here, second derivatives to 1e-11 (float64)
+# Where series and closed forms meet. With eight terms both sides agree to rounding here, and their
+# second derivatives to 1e-11 (float64).
+NEAR_ZERO = 0.01
 TERMS = 8
 SMALLEST = 1e-30  # argument of the functions' own closed forms
 KEPT = TERMS + 4  # so that four derivatives have eight terms too
 
-# f and its derivatives so far, s, k -> the k-th derivative of h = f + 2s f', so that 2s f⁽ᵏ⁺¹⁾ =
-# h⁽ᵏ⁾ - (2k+1) f⁽ᵏ⁾
+# (f and its derivatives so far, s, k) -> the k-th derivative of h = f + 2s f'. With it
+# 2s f⁽ᵏ⁺¹⁾ = h⁽ᵏ⁾ - (2k+1) f⁽ᵏ⁾.
 Source = Callable[[Sequence[Tensor], Tensor, int], Tensor]
 
 
@@ -38,11 +40,10 @@ def _taylor_tanhc() -> list[float]:
 
 def _source_tanhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
     # h = 1 - s f², by Leibniz' rule
-    square = [
-        sum((comb(j, i) * f[i] * f[j - i] for i in range(j + 1)), torch.zeros_like(s))
-        for j in range(k + 1)
-    ]
-    return 1 - s * square[0] if k == 0 else -s * square[k] - k * square[k - 1]
+    def of_square(j: int) -> Tensor:
+        return sum((comb(j, i) * f[i] * f[j - i] for i in range(j + 1)), torch.zeros_like(s))
+
+    return 1 - s * of_square(0) if k == 0 else -s * of_square(k) - k * of_square(k - 1)
 
 
 def _edge(s: Tensor) -> float:
@@ -50,12 +51,12 @@ def _edge(s: Tensor) -> float:
 
 
 def _source_atanhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
-    # h = 1/(1 - s); beyond the edge artanh stands still
+    # h = 1/(1 - s). Beyond the edge artanh stands still.
     return torch.where(s < _edge(s) ** 2, factorial(k) / (1 - s) ** (k + 1), torch.zeros_like(s))
 
 
 def _asinh(s: Tensor, root: Tensor) -> Tensor:
-    # torch's own takes twice as long on a CPU: it is not vectorised
+    # torch's own is not vectorised on a CPU and takes twice as long
     return (root + s / (1 + (1 + s).sqrt())).log1p()
 
 
@@ -67,7 +68,7 @@ def _source_sinhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
     return s.sqrt().cosh() if k == 0 else f[k - 1] / 2
 
 
-# coefficients in s; s, √s -> √s f(s); the source
+# name -> Taylor coefficients in s, the map (s, √s) -> √s f(s), and the source
 FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Source]] = {
     "tanhc": (_taylor_tanhc(), lambda s, r: r.tanh(), _source_tanhc),
     "atanhc": (
@@ -91,14 +92,14 @@ FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Sour
 }
 
 
-ASINHC_SLOPE = [n * a for n, a in enumerate(FUNCTIONS["asinhc"][0])][
-    1 : TERMS + 1
-]  # of asinhc', in s
+# Taylor coefficients of asinhc', in s.
+ASINHC_SLOPE = [n * a for n, a in enumerate(FUNCTIONS["asinhc"][0])][1 : TERMS + 1]
 
 
 class _Analytic(Function):
-    """A derivative of one of the functions, given s and the derivatives before it. Its own is the
-    next one.
+    """A derivative of one of the functions, given s and the derivatives before it.
+
+    Its own derivative is the next one.
     """
 
     @staticmethod
@@ -108,26 +109,35 @@ class _Analytic(Function):
         ctx.slope = None
 
 
+def _coefficients(name: str, order: int) -> list[float]:
+    """Return the first Taylor coefficients of a function's derivative, in s."""
+    terms = enumerate(FUNCTIONS[name][0])
+    found = [a * factorial(n) / factorial(n - order) for n, a in terms if n >= order]
+    return found[:TERMS]
+
+
+def _value(
+    s: Tensor, times_root: Callable[[Tensor, Tensor], Tensor], own: Sequence[float]
+) -> Tensor:
+    # The closed form does not cancel. The series is for s < 0 alone, which differences across 0
+    # come to.
+    far, below = s.clamp(min=SMALLEST), s.clamp(max=0.0)
+    root = far.sqrt()
+    return (times_root(far, root) / root).addcmul_(below, (below * own[2]).add_(own[1]))
+
+
 @cache
 def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
-    """(s, f(s), f'(s), ...) -> f⁽ᵒʳᵈᵉʳ⁾(s). A class each, as under vmap an argument costs more than
-    a small tensor.
-    """
-    coefficients, times_root, source = FUNCTIONS[name]
-    own = [
-        a * factorial(n) / factorial(n - order) for n, a in enumerate(coefficients) if n >= order
-    ][:TERMS]
+    """Return (s, f(s), f'(s), ...) -> f⁽ᵒʳᵈᵉʳ⁾(s), a class for each function and order.
 
-    def value(s: Tensor) -> Tensor:
-        # the closed form does not cancel; the series is for s < 0 alone, which differences across 0
-        # come to
-        far, below = s.clamp(min=SMALLEST), s.clamp(max=0.0)
-        root = far.sqrt()
-        return (times_root(far, root) / root).addcmul_(below, (below * own[2]).add_(own[1]))
+    Under vmap an argument costs more than a small tensor, so name and order are not arguments.
+    """
+    _, times_root, source = FUNCTIONS[name]
+    own = _coefficients(name, order)
 
     def forward(s: Tensor, *lower: Tensor) -> Tensor:
         if not order:
-            return value(s)
+            return _value(s, times_root, own)
         near, far = s.clamp(max=NEAR_ZERO), s.clamp(min=NEAR_ZERO)
         polynomial = torch.full_like(near, own[-1])
         for a in reversed(own[:-1]):
@@ -143,7 +153,8 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
         rest = (None,) * order
         if torch.is_grad_enabled():
             return gradient * slope(ctx), *rest
-        if ctx.slope is None:  # a kept graph serves many Hessian products, all of the same slope
+        # a kept graph serves many Hessian products, all of the same slope
+        if ctx.slope is None:
             ctx.slope = slope(ctx)
         return gradient * ctx.slope, *rest
 
@@ -162,39 +173,88 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
 
 
 def tanhc(s: Tensor) -> Tensor:
-    """tanh(√s)/√s for s ≥ 0; 1 at 0."""
+    """Compute tanh(√s)/√s, which is 1 at 0.
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
     return _derivative("tanhc")(s)
 
 
 def atanhc(s: Tensor) -> Tensor:
-    """artanh(√s)/√s for 0 ≤ s < 1; 1 at 0."""
+    """Compute artanh(√s)/√s, which is 1 at 0.
+
+    Args:
+        s: Numbers in [0, 1), any shape. From 1 on artanh stands still at its last finite value.
+
+    Returns:
+        The values, of s's shape.
+    """
     return _derivative("atanhc")(s)
 
 
 def asinhc(s: Tensor) -> Tensor:
-    """arsinh(√s)/√s for s ≥ 0; 1 at 0."""
+    """Compute arsinh(√s)/√s, which is 1 at 0.
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
     return _derivative("asinhc")(s)
 
 
 def asinhc_second(s: Tensor) -> Tensor:
-    """asinhc''(s); 3/20 at 0."""
+    """Compute the second derivative of `asinhc`, which is 3/20 at 0.
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
     f = asinhc(s)
     return _derivative("asinhc", 2)(s, f, _derivative("asinhc", 1)(s, f))
 
 
 def sinhc(s: Tensor) -> Tensor:
-    """sinh(√s)/√s for s ≥ 0; 1 at 0."""
+    """Compute sinh(√s)/√s, which is 1 at 0.
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
     return _derivative("sinhc")(s)
 
 
 def coshr(s: Tensor) -> Tensor:
-    """cosh(√s) for s ≥ 0."""
+    """Compute cosh(√s).
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
     return sinhc_coshr(s)[1]
 
 
 def sinhc_coshr(s: Tensor) -> tuple[Tensor, Tensor]:
-    """sinhc(s) and coshr(s), both from sinh of half the root: sums of positive terms, so nothing
-    cancels.
+    """Compute `sinhc` and `coshr` from sinh of half the root.
+
+    Both are sums of positive terms, so nothing cancels.
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        sinhc(s) and coshr(s), of s's shape.
     """
     half = sinhc(s / 4)
     square = s / 4 * half * half

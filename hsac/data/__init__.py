@@ -1,6 +1,6 @@
 """Data: catalogue → raw files with a checked hash → variants (indices, labels or episodes).
 
-Importing this package loads neither torch nor datasets; the functions that need them import them.
+Importing this package loads neither torch nor datasets. The functions that need them import them.
 """
 
 from hsac.data.catalogue import names

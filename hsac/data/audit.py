@@ -1,4 +1,4 @@
-"""What is here, and in the mirror, hashed again and held against the catalogue."""
+"""Hash again what is stored here and in the mirror, and compare it with the catalogue."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,14 @@ from hsac.errors import InputError
 
 @dataclass
 class Audit:
-    """One dataset: what was looked at, what is worth knowing, what is wrong."""
+    """The findings about one dataset.
+
+    Attributes:
+        name: Name of the dataset.
+        looked: Places that were looked at.
+        notes: What is worth knowing.
+        problems: What is wrong.
+    """
 
     name: str
     looked: list[str] = field(default_factory=list)
@@ -18,37 +25,49 @@ class Audit:
     problems: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        """The findings in a line."""
-        verdict = (
-            "differs: " + "; ".join(self.problems)
-            if self.problems
-            else "; ".join(self.notes) or "as catalogued"
-        )
-        return f"{self.name}: {verdict} ({', '.join(self.looked)})"
+        """Return the findings in a line.
+
+        Returns:
+            Name, findings and the places that were looked at.
+        """
+        if self.problems:
+            findings = f"differs: {'; '.join(self.problems)}"
+        else:
+            findings = "; ".join(self.notes) or "as catalogued"
+        return f"{self.name}: {findings} ({', '.join(self.looked)})"
 
 
 def audit(name: str, root: Path, mirror: Path | None) -> Audit:
     """Hash a dataset's stored files and arrays, its downloads and its files in the mirror again.
 
-    Raises InputError for an unknown name.
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+        mirror: The mirror, if there is one.
+
+    Returns:
+        What was found. A dataset of which nothing is here has an empty ``looked``.
+
+    Raises:
+        InputError: For an unknown name.
     """
     found = entry(name)
     result = Audit(name)
     if store.raw_folder(name, root).exists():
         result.looked.append(str(store.raw_folder(name, root)))
         try:
-            _stored(found, root, result)
+            _audit_stored(found, root, result)
         except InputError as error:
             result.problems.append(str(error))
     for folder in (mirror, obtain.downloads(root)):
         for form in found.forms:
-            if folder is not None and form.files and obtain.present(form, folder):
+            if folder is not None and form.files and obtain.holds(folder, form):
                 result.looked.append(f"files in {folder}")
                 result.problems += obtain.problems(form, folder)
     return result
 
 
-def _stored(found: Entry, root: Path, result: Audit) -> None:
+def _audit_stored(found: Entry, root: Path, result: Audit) -> None:
     arrays, sha256 = store.load_arrays(found.name, root)
     content = store.content_sha256(arrays)
     if content != sha256:

@@ -1,8 +1,12 @@
-"""What the catalogue says of each dataset, and each plugin of its own."""
+"""The catalogue: what is known of each dataset before anything of it is read.
+
+The package's datasets stand in ``catalogue.yaml``. A plugin's dataset carries its entry in its own
+file, as ``ENTRY``.
+"""
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -26,12 +30,13 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class File:
-    """One file of a form, or a folder that is put there by hand.
+    """A file of a form, or a folder that is put there by hand.
 
-    ``path`` is relative to a mirror or to ``<data>/downloads``, in the hub's own layout. ``urls``
-    are addresses, tried in order: https ones, or ``hub:`` and the path within the Hugging Face
-    dataset whose id is the first two parts of ``path``. ``sha256`` is the file's own hash, where
-    the container is fixed.
+    Attributes:
+        path: Its path below a mirror or ``<data>/downloads``, in the hub's own layout.
+        urls: Addresses, tried in order. Each is an https address, or ``hub:`` and the path within
+            the Hugging Face dataset whose id is the first two parts of ``path``.
+        sha256: Hash of the file itself, where the container is fixed.
     """
 
     path: str
@@ -41,22 +46,32 @@ class File:
 
 @dataclass(frozen=True)
 class Form:
-    """One container a dataset comes in.
+    """A container that a dataset comes in.
 
-    ``build`` names the function that makes the arrays (module:function, in ``hsac.data.sources``),
-    ``options`` its keyword arguments, ``files`` what it reads; none for a dataset made from
-    installed packages alone.
+    Attributes:
+        build: The function that makes the arrays, as ``module:function`` in ``hsac.data.sources``.
+        options: Its keyword arguments.
+        files: The files that it reads. None for a dataset made from installed packages alone.
     """
 
     build: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[File, ...] = ()
 
     def make(self, folder: Path | None = None) -> tuple[Arrays, Arrays]:
-        """The arrays to store, and the upstream arrays that were decoded on the way, by the
-        catalogue's names.
+        """Make the arrays of the dataset from this form.
 
-        ``folder`` holds the form's files at their paths and is only read.
+        Args:
+            folder: Holds the form's files at their paths. It is only read. A form without files
+                needs none.
+
+        Returns:
+            The arrays to store, and the upstream arrays that were decoded on the way, by the
+            catalogue's names.
+
+        Raises:
+            InputError: For files that the source refuses, and for whatever a plugin's source
+                raises.
         """
         module, _, function = self.build.partition(":")
         build = getattr(parts.load(FOLDER, module), function)
@@ -66,6 +81,7 @@ class Form:
         except InputError:
             raise
         except Exception as error:
+            # A fault of the package should show its traceback, one of a plugin its file and line.
             if root is parts.PACKAGE:
                 raise
             said = parts.exception_line(error, root)
@@ -75,16 +91,23 @@ class Form:
 
 @dataclass(frozen=True)
 class Entry:
-    """One dataset.
+    """What the catalogue says of a dataset.
 
-    ``kind`` is images, graph or labels; ``forms`` are the containers it comes in, tried in order;
-    ``by_hand`` says what to put where when nothing may or can be downloaded. ``counts`` is what
-    must come out (``store.counts_of``). ``arrays`` holds the SHA-256 of the upstream arrays by name
-    (``store.array_sha256``), ``any_order`` by part that of the rows whatever their order
-    (``store.rows_sha256``), ``sha256`` that of what is stored (``store.content_sha256``), None
-    where nobody has recorded it. ``rendered`` marks content that depends on the versions of fonts,
-    renderer or resampling library. ``about``, ``source``, ``licence`` and ``citation`` are for
-    people.
+    Attributes:
+        name: Name of the dataset.
+        kind: images, graph or labels.
+        about: What it is, for people, as are source, licence and citation.
+        source: Where it comes from.
+        licence: Terms of use.
+        citation: The work to cite.
+        forms: Containers that the dataset comes in, tried in order.
+        counts: Sizes that must come out. Their names depend on the kind (``store.counts_of``).
+        sha256: Hash of what is stored (``store.content_sha256``). None where it is not recorded.
+        by_hand: What to put where when nothing may or can be downloaded.
+        rendered: Whether the content depends on the versions of fonts, renderer or resampling
+            library.
+        arrays: Hash of each upstream array by name (``store.array_sha256``).
+        any_order: Hash of the rows of each part whatever their order (``store.rows_sha256``).
     """
 
     name: str
@@ -94,17 +117,27 @@ class Entry:
     licence: str
     citation: str
     forms: tuple[Form, ...]
-    counts: dict[str, Any]
+    counts: Mapping[str, Any]
     sha256: str | None
     by_hand: str | None = None
     rendered: bool = False
-    arrays: dict[str, str] = field(default_factory=dict)
-    any_order: dict[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    any_order: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
-    """An entry from its YAML. Raises InputError naming the field, what was found and what is
-    allowed.
+    """Check an entry's YAML and return the entry.
+
+    Args:
+        name: Name of the dataset.
+        given: The fields as read.
+        file: What error lines name as the place of the entry.
+
+    Returns:
+        The entry, its defaults filled in.
+
+    Raises:
+        InputError: Naming the field, what was found and what is allowed.
     """
     where = f"{file}: {name}"
     checked = _fields(where, {"name": name, **_mapping(where, given)}, Entry)
@@ -113,21 +146,17 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
         _text(f"{where}.{key}", checked[key])
     if checked["by_hand"] is not None:
         _text(f"{where}.by_hand", checked["by_hand"])
-    _require(
-        isinstance(checked["rendered"], bool),
-        f"{where}.rendered",
-        checked["rendered"],
-        "true or false",
-    )
+    rendered = checked["rendered"]
+    _require(isinstance(rendered, bool), f"{where}.rendered", rendered, "true or false")
     _mapping(f"{where}.counts", checked["counts"])
     _hash(f"{where}.sha256", checked["sha256"])
     for key in ("arrays", "any_order"):
         for array, sha256 in _mapping(f"{where}.{key}", checked[key]).items():
             _text(f"{where}.{key}.{array}", sha256)
             _hash(f"{where}.{key}.{array}", sha256)
-    checked["forms"] = _list(f"{where}.forms", checked["forms"], _form)
-    _require(bool(checked["forms"]), f"{where}.forms", [], "one form or more")
-    return Entry(**checked)
+    forms = _list(f"{where}.forms", checked["forms"], _form)
+    _require(bool(forms), f"{where}.forms", [], "one form or more")
+    return Entry(**{**checked, "forms": forms})
 
 
 def _form(where: str, given: Any) -> Form:
@@ -142,18 +171,7 @@ def _form(where: str, given: Any) -> Form:
 def _file(where: str, given: Any) -> File:
     checked = _fields(where, given, File)
     path = checked["path"]
-    inside = (
-        isinstance(path, str)
-        and PurePosixPath(path).parts
-        and ".." not in PurePosixPath(path).parts
-    )
-    relative = (
-        inside
-        and not path.startswith("/")
-        and "\\" not in path
-        and str(PurePosixPath(path)) == path
-    )
-    _require(bool(relative), f"{where}.path", path, "a path below the mirror")
+    _require(_is_path_below(path), f"{where}.path", path, "a path below the mirror")
     urls = _list(f"{where}.urls", checked["urls"], _url)
     hub = [url for url in urls if url.startswith("hub:")]
     in_repo = path.split("/", 2)[2:] == [hub[0].removeprefix("hub:")] if hub else True
@@ -162,36 +180,36 @@ def _file(where: str, given: Any) -> File:
     return File(path, urls, checked["sha256"])
 
 
+def _is_path_below(path: Any) -> bool:
+    """Tell whether this is a relative POSIX path in its shortest form that leaves no folder."""
+    if not isinstance(path, str) or path.startswith("/") or "\\" in path:
+        return False
+    pure = PurePosixPath(path)
+    return bool(pure.parts) and ".." not in pure.parts and str(pure) == path
+
+
 def _url(where: str, given: Any) -> str:
     ok = isinstance(given, str) and given.startswith(("https://", "hub:"))
     _require(ok, where, given, "an https address, or hub: and a path")
     return str(given)
 
 
-def _fields(where: str, given: Any, kind: type[Entry | Form | File]) -> dict[str, Any]:
-    """The fields of a dataclass from a mapping: none unknown, none missing that has no default."""
+def _fields(where: str, given: Any, kind: type[Entry | Form | File]) -> Mapping[str, Any]:
+    """Return the fields of a dataclass: none unknown, none missing that has no default."""
     known: dict[str, Any] = {}
     for f in fields(kind):
         known[f.name] = f.default_factory() if f.default_factory is not MISSING else f.default
     for key in _mapping(where, given):
         _require(key in known, where, f"the field {key}", f"one of {', '.join(known)}")
     for key, default in known.items():
-        _require(
-            key in given or default is not MISSING,
-            where,
-            f"no {key}",
-            "every field without a default",
-        )
+        present = key in given or default is not MISSING
+        _require(present, where, f"no {key}", "every field without a default")
     return known | given
 
 
-def _mapping(where: str, given: Any) -> dict[str, Any]:
-    _require(
-        isinstance(given, dict) and all(isinstance(key, str) for key in given),
-        where,
-        given,
-        "a mapping",
-    )
+def _mapping(where: str, given: Any) -> Mapping[str, Any]:
+    ok = isinstance(given, dict) and all(isinstance(key, str) for key in given)
+    _require(ok, where, given, "a mapping")
     return dict(given)
 
 
@@ -227,54 +245,79 @@ def _plugin_entries(root: parts.Root) -> dict[str, Entry]:
 
 
 def _of_plugin(path: Path) -> Entry:
-    """The entry in a plugin's file, which is not imported: its `ENTRY`, a literal dict whose forms
-    need not name the function `build` beside it; it may leave out `forms`, made from installed
-    packages alone, and `sha256`.
+    """Return the entry of a plugin's dataset.
+
+    Its forms need not name the function ``build``. It may leave out ``sha256``, and ``forms`` where
+    the dataset is made from installed packages alone.
     """
-    tree = ast.parse(path.read_bytes())
-    given: Any = None
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [
-            "ENTRY"
-        ]:
-            try:
-                given = ast.literal_eval(node.value)
-            except ValueError:
-                raise InputError(
-                    f"{path}: line {node.lineno}: ENTRY: allowed is a dict of plain values"
-                ) from None
+    given = _literal_entry(path)
     _require(isinstance(given, dict), f"{path}: ENTRY", given, "a dict of the catalogue's fields")
-    has_build = any(
-        isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body
-    )
-    _require(has_build, f"{path}", "no function build", "one that makes the dataset's arrays")
     forms = given.get("forms", [{}])
     if isinstance(forms, list):
-        forms = [
-            {"build": f"{path.stem}:build", **form} if isinstance(form, dict) else form
-            for form in forms
-        ]
+        build = {"build": f"{path.stem}:build"}
+        forms = [build | form if isinstance(form, dict) else form for form in forms]
     return parse(path.stem, {"sha256": None, **given, "forms": forms}, f"{path}: ENTRY")
 
 
+def _literal_entry(path: Path) -> Any:
+    """Return the value of ``ENTRY`` in a file that also defines ``build``; None without one."""
+    # The syntax tree tells it: a listing must neither run a plugin nor load what it imports.
+    body = ast.parse(path.read_bytes()).body
+    given: Any = None
+    for node in body:
+        if not isinstance(node, ast.Assign):
+            continue
+        if [ast.unparse(target) for target in node.targets] != ["ENTRY"]:
+            continue
+        try:
+            given = ast.literal_eval(node.value)
+        except ValueError:
+            line = f"{path}: line {node.lineno}"
+            raise InputError(f"{line}: ENTRY: allowed is a dict of plain values") from None
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    if isinstance(given, dict):
+        allowed = "one that makes the dataset's arrays"
+        _require("build" in functions, f"{path}", "no function build", allowed)
+    return given
+
+
 def _all() -> dict[str, Entry]:
-    """Every entry. Raises InputError for a plugin's whose name the catalogue has."""
-    package, *plugins = _entries(), *map(_plugin_entries, parts.roots()[1:])
-    for name in package.keys() & {name for entries in plugins for name in entries}:
-        path = parts.find(FOLDER, name)[1]
-        raise InputError(
-            f"{path}: found the name {name!r}, which {CATALOGUE} has; allowed is one of its own"
-        )
-    return {name: one for entries in (package, *plugins) for name, one in entries.items()}
+    """Return every entry. Raises InputError for a plugin's whose name the catalogue has."""
+    entries = dict(_entries())
+    for root in parts.roots()[1:]:
+        added = _plugin_entries(root)
+        for name in _entries().keys() & added.keys():
+            path = parts.find(FOLDER, name)[1]
+            has = f"found the name {name!r}, which {CATALOGUE} has"
+            raise InputError(f"{path}: {has}; allowed is one of its own")
+        entries |= added
+    return entries
 
 
 def names() -> tuple[str, ...]:
-    """Names of the datasets, sorted."""
+    """Return the names of the datasets, those of plugins in use included.
+
+    Returns:
+        The names, sorted.
+
+    Raises:
+        InputError: For a plugin's entry that is not as it should be.
+    """
     return tuple(sorted(_all()))
 
 
 def entry(name: str) -> Entry:
-    """A dataset's entry. Raises InputError with the nearest name when there is none."""
+    """Return a dataset's entry.
+
+    Args:
+        name: Name of the dataset.
+
+    Returns:
+        What the catalogue says of it.
+
+    Raises:
+        InputError: With the nearest name when there is no such dataset.
+    """
     known = _all()
     if name not in known:
         raise InputError(f"dataset: found {name!r}; {nearest(name, known)}")

@@ -1,7 +1,8 @@
-"""One file from one address: to a temporary name, on from where an earlier try broke off.
+"""Download one file from one address.
 
-``hub:`` addresses go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and its token
-count), the others are plain HTTP with ranges.
+A file arrives under a temporary name, and a later try goes on where an earlier one broke off.
+``hub:`` addresses go through ``huggingface_hub``, so ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and its
+token count. The others are plain HTTP with ranges.
 """
 
 import logging
@@ -9,46 +10,59 @@ import os
 from pathlib import Path
 
 import requests
+from requests.exceptions import ChunkedEncodingError
 from tqdm import tqdm
 
 from hsac.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
-CONNECT, SILENCE = 10, 60
-"""Seconds to wait for a connection, and for the next bytes."""
-TRIES = 3
-"""How often a transfer that breaks off is taken up again before the address counts as failed."""
-CHUNK = 1 << 16
+CONNECT = 10  # seconds to wait for a connection
+SILENCE = 60  # seconds to wait for the next bytes
+TRIES = 3  # transfers that break off before the address counts as failed
+CHUNK = 1 << 16  # bytes
 
 
 class DownloadError(Exception):
-    """An address gave no file; the message says why in a few words."""
+    """An address that gave no file. The message says why in a few words."""
 
 
 def address(url: str, path: str) -> str:
-    """The full address behind one of a catalogue file's ``urls``."""
+    """Return the full address behind one of a catalogue file's ``urls``.
+
+    Args:
+        url: The address as the catalogue states it.
+        path: The file's path in the catalogue, which names the hub's repository.
+
+    Returns:
+        An https address, below ``HF_ENDPOINT`` for the hub where that is set.
+    """
     if not url.startswith("hub:"):
         return url
     from huggingface_hub import hf_hub_url
 
-    return hf_hub_url(
-        _repository(path), url.removeprefix("hub:"), repo_type="dataset", endpoint=_endpoint()
-    )
+    inside = url.removeprefix("hub:")
+    return hf_hub_url(_repository(path), inside, repo_type="dataset", endpoint=_endpoint())
 
 
 def download(url: str, path: str, staging: Path) -> Path:
-    """Bring a catalogue file (``path`` there) from one of its addresses; returns the whole file,
-    below ``staging``.
+    """Download a catalogue file from one of its addresses.
 
-    What an interrupted try leaves in ``staging`` is taken up by the next one if the server still
-    has the same file. Raises DownloadError.
+    Args:
+        url: The address as the catalogue states it.
+        path: The file's path in the catalogue.
+        staging: The folder to download into. What an interrupted try leaves there is taken up by
+            the next one if the server still has the same file.
+
+    Returns:
+        The complete file, below ``staging``.
+
+    Raises:
+        DownloadError: When the address gives no complete file.
     """
-    return (
-        _from_hub(url.removeprefix("hub:"), path, staging)
-        if url.startswith("hub:")
-        else _plain(url, path, staging)
-    )
+    if url.startswith("hub:"):
+        return _from_hub(url.removeprefix("hub:"), path, staging)
+    return _from_web(url, path, staging)
 
 
 def _endpoint() -> str | None:
@@ -56,7 +70,7 @@ def _endpoint() -> str | None:
 
 
 def _repository(path: str) -> str:
-    """A Hugging Face dataset's id: the first two parts of a path in the hub's layout."""
+    """Return a Hugging Face dataset's id: the first two parts of a path in the hub's layout."""
     return "/".join(path.split("/")[:2])
 
 
@@ -64,36 +78,29 @@ def _from_hub(inside: str, path: str, staging: Path) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    repository = _repository(path)
+    repository, endpoint = _repository(path), _endpoint()
+    folder = staging / repository
     try:
-        # hf_hub_download asks six times over half a minute where there is no network; this asks
-        # once
-        get_hf_file_metadata(address(f"hub:{inside}", path), timeout=CONNECT, endpoint=_endpoint())
-        return Path(
-            hf_hub_download(
-                repository,
-                inside,
-                repo_type="dataset",
-                local_dir=staging / repository,
-                endpoint=_endpoint(),
-            )
+        # Without a network hf_hub_download asks six times over half a minute. This asks once.
+        get_hf_file_metadata(address(f"hub:{inside}", path), timeout=CONNECT, endpoint=endpoint)
+        came = hf_hub_download(
+            repository, inside, repo_type="dataset", local_dir=folder, endpoint=endpoint
         )
+        return Path(came)
     except OfflineModeIsEnabled:
         raise DownloadError("HF_HUB_OFFLINE is set") from None
-    except (
-        Exception
-    ) as error:  # the library hands through the exceptions of whatever carries its requests
+    # The library passes on the exceptions of whatever carries its requests.
+    except Exception as error:
         response = getattr(error, "response", None)
-        raise DownloadError(
-            f"status {response.status_code}" if response is not None else _words(error)
-        ) from error
+        reason = _first_line(error) if response is None else f"status {response.status_code}"
+        raise DownloadError(reason) from error
 
 
-def _words(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _plain(url: str, path: str, staging: Path) -> Path:
+def _from_web(url: str, path: str, staging: Path) -> Path:
     target = staging / path
     part, note = (target.with_name(target.name + ending) for ending in (".part", ".part.json"))
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -101,10 +108,8 @@ def _plain(url: str, path: str, staging: Path) -> Path:
         try:
             _transfer(url, part, note)
             break
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout) as error:
-            log.warning(
-                "%s: broke off after %d bytes", url, part.stat().st_size if part.exists() else 0
-            )
+        except (ChunkedEncodingError, requests.exceptions.ReadTimeout) as error:
+            log.warning("%s: broke off after %d bytes", url, _size(part))
             if not left:
                 raise DownloadError(f"broke off {TRIES} times") from error
         except requests.exceptions.Timeout as error:
@@ -112,54 +117,55 @@ def _plain(url: str, path: str, staging: Path) -> Path:
         except requests.exceptions.ConnectionError as error:
             raise DownloadError("no connection") from error
         except requests.exceptions.RequestException as error:
-            raise DownloadError(_words(error)) from error
+            raise DownloadError(_first_line(error)) from error
     note.unlink(missing_ok=True)
     os.replace(part, target)
     return target
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _transfer(url: str, part: Path, note: Path) -> None:
-    """Write the file to ``part``, after the bytes already there when the server says that they are
-    the same file's.
-    """
+    """Write the file to ``part``, after its bytes there if the server says they are its own."""
     known = read_json(note) if part.exists() and note.exists() else {}
-    start = part.stat().st_size if known.get("url") == url and known.get("validator") else 0
+    start = _size(part) if known.get("url") == url and known.get("validator") else 0
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": known["validator"]}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             part.unlink()
-            raise requests.exceptions.ChunkedEncodingError("nothing after the bytes already here")
+            raise ChunkedEncodingError("nothing after the bytes already here")
         if answer.status_code >= 400:
             raise requests.exceptions.HTTPError(f"status {answer.status_code}")
+        # A server that ignores the range, or has another version by now, sends all from the start.
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
         write_json(note, {"url": url, "validator": _validator(answer)})
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
-        name = part.name.removesuffix(".part")
-        with (
-            open(
-                part, "ab" if start else "wb", buffering=0
-            ) as stream,  # a killed fetch keeps what came
-            tqdm(
-                desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None
-            ) as bar,
-        ):
-            try:
-                for chunk in answer.iter_content(CHUNK):
-                    stream.write(chunk)
-                    bar.update(len(chunk))
-            except (
-                requests.exceptions.ConnectionError
-            ) as error:  # what it makes of silence half way
-                raise requests.exceptions.ChunkedEncodingError("silence") from error
-    if total is not None and part.stat().st_size != total:
-        raise requests.exceptions.ChunkedEncodingError("shorter than announced")
+        _receive(answer, part, start, total)
+    if total is not None and _size(part) != total:
+        raise ChunkedEncodingError("shorter than announced")
+
+
+def _receive(answer: requests.Response, part: Path, start: int, total: int | None) -> None:
+    name = part.name.removesuffix(".part")
+    bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None)
+    # Unbuffered, so that a killed fetch keeps what came.
+    with bar, open(part, "ab" if start else "wb", buffering=0) as stream:
+        try:
+            for chunk in answer.iter_content(CHUNK):
+                stream.write(chunk)
+                bar.update(len(chunk))
+        # This is what requests makes of silence half way.
+        except requests.exceptions.ConnectionError as error:
+            raise ChunkedEncodingError("silence") from error
 
 
 def _validator(answer: requests.Response) -> str | None:
-    """What tells this version of the file from another: a strong ETag, else the date."""
+    """Return what tells this version of the file from another: a strong ETag, else the date."""
     etag = answer.headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")

@@ -1,4 +1,4 @@
-"""Filling a mirror: the files of datasets in the hub's layout, with their hashes."""
+"""Fill a mirror: the files of datasets in the hub's layout, with their hashes."""
 
 import shutil
 from pathlib import Path
@@ -9,27 +9,37 @@ from hsac.files import atomic, file_sha256
 
 
 def fill(folder: Path, name: str, root: Path, mirror: Path | None) -> int | None:
-    """Put a dataset's files, once they decode to the catalogue's content, into a mirror; returns
-    how many it copied, None for a dataset that is made without any.
+    """Put a dataset's files into a mirror, once they decode to the catalogue's content.
 
     They come from the present mirror, the downloads or the network. The folder's SHA256SUMS then
-    lists them. Raises InputError when they cannot be had or are not the catalogue's, or when the
-    folder cannot be written.
+    lists them.
+
+    Args:
+        folder: The mirror to fill.
+        name: Name of the dataset.
+        root: The data folder.
+        mirror: The present mirror, if there is one.
+
+    Returns:
+        How many files were copied. None for a dataset that is made without any.
+
+    Raises:
+        InputError: When the files could not be obtained or are not the catalogue's, or when the
+            folder cannot be written.
     """
     found = entry(name)
     if any(not form.files for form in found.forms):
         return None
     made = store.make(found, root, mirror)
     copied, sums = 0, {}
-    for file in [
-        inner for named in made.form.files for inner in obtain.expanded(named, made.folder)
-    ]:
-        source, target = made.folder / file.path, folder / file.path
-        sums[file.path] = file_sha256(source)
-        if not target.is_file() or file_sha256(target) != sums[file.path]:
-            with atomic(target) as temporary:
-                shutil.copyfile(source, temporary)
-            copied += 1
+    for named in made.form.files:
+        for file in obtain.expanded(named, made.folder):
+            source, target = made.folder / file.path, folder / file.path
+            sums[file.path] = file_sha256(source)
+            if not target.is_file() or file_sha256(target) != sums[file.path]:
+                with atomic(target) as temporary:
+                    shutil.copyfile(source, temporary)
+                copied += 1
     with obtain.lock(root, "mirror"):
         listed = obtain.read_sums(folder)
         if listed | sums != listed:

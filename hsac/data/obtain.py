@@ -1,4 +1,4 @@
-"""Where a dataset's files come from: the mirror, what lies in ``<data>/downloads``, the network."""
+"""Obtain a dataset's files: from the mirror, from ``<data>/downloads``, or from the network."""
 
 import logging
 import os
@@ -14,13 +14,20 @@ from hsac.files import atomic, file_sha256, write_bytes
 log = logging.getLogger(__name__)
 
 SUMS = "SHA256SUMS"
+LISTED = 8  # missing files that an error line names
 
 
 def mirror_root(setting: str | None = None) -> Path | None:
-    """The mirror: what ``HSAC_MIRROR`` names (nothing, when it is set and empty), else the
-    configuration's ``mirror``.
+    """Return the mirror: what ``HSAC_MIRROR`` names, else the configuration's ``mirror``.
 
-    Raises InputError naming which of the two names no folder.
+    Args:
+        setting: The configuration's ``mirror``.
+
+    Returns:
+        The mirror. None without one, and where ``HSAC_MIRROR`` is set and empty.
+
+    Raises:
+        InputError: Naming which of the two names no folder.
     """
     key, given = "mirror", setting
     if "HSAC_MIRROR" in os.environ:
@@ -33,13 +40,29 @@ def mirror_root(setting: str | None = None) -> Path | None:
 
 
 def downloads(root: Path) -> Path:
-    """Where downloaded files, and files put there by hand, lie; laid out like a mirror."""
+    """Return the folder of downloaded files, and of files put there by hand.
+
+    Args:
+        root: The data folder.
+
+    Returns:
+        A folder laid out like a mirror.
+    """
     return Path(root) / "downloads"
 
 
 def lock(root: Path, name: str) -> FileLock:
-    """A lock among processes that work in one data folder. Raises InputError when it cannot be
-    written there.
+    """Make a lock among processes that work in one data folder.
+
+    Args:
+        root: The data folder.
+        name: Name of the lock.
+
+    Returns:
+        The lock, not yet taken.
+
+    Raises:
+        InputError: When it cannot be written there.
     """
     path = Path(root) / "locks" / f"{name}.lock"
     try:
@@ -51,46 +74,78 @@ def lock(root: Path, name: str) -> FileLock:
 
 
 def obtain(entry: Entry, root: Path, mirror: Path | None) -> tuple[Form, Path]:
-    """A form of the dataset and the folder its files are in, their hashes checked wherever one is
-    stated.
+    """Obtain the files of one of a dataset's forms, checking each hash that is stated.
 
-    The first form that lies whole in the mirror, else in ``<root>/downloads``, else the first whose
-    missing files the mirror or the network give; these land in ``<root>/downloads``. Raises
-    InputError for a damaged file of the mirror, or, when no form can be had, naming the addresses
-    tried and the ways out.
+    It is the first form that is complete in the mirror, else in ``<root>/downloads``, else the
+    first whose missing files the mirror or the network give. These land in ``<root>/downloads``.
+
+    Args:
+        entry: The dataset.
+        root: The data folder.
+        mirror: The mirror, if there is one.
+
+    Returns:
+        The form, and the folder that its files are in.
+
+    Raises:
+        InputError: For a damaged file of the mirror. When no form could be obtained, naming the
+            addresses tried and what to do.
     """
     here = downloads(root)
     for form in entry.forms:
         if not form.files:
             return form, Path(root)
     for form in entry.forms:
-        if mirror is not None and present(form, mirror):
+        if mirror is not None and holds(mirror, form):
             for problem in problems(form, mirror):
-                raise InputError(f"dataset {entry.name}: {problem}; mend the mirror")
+                raise InputError(f"dataset {entry.name}: {problem}; fix the mirror")
             return form, mirror
     tried: list[str] = []
-    for form in sorted(entry.forms, key=lambda form: not present(form, here)):
+    for form in sorted(entry.forms, key=lambda form: not holds(here, form)):
         if all(_gather(file, root, mirror, tried) for file in form.files):
             return form, here
-    raise InputError(_ways_out(entry, root, mirror, tried))
+    raise InputError(_not_obtained(entry, root, mirror, tried))
 
 
-def present(form: Form, folder: Path) -> bool:
-    """Whether all files of a form are in a folder."""
+def holds(folder: Path, form: Form) -> bool:
+    """Check whether all files of a form are in a folder.
+
+    Args:
+        folder: The folder, laid out like a mirror.
+        form: The form.
+
+    Returns:
+        True when they are there. Their content is not looked at.
+    """
     return all((folder / file.path).exists() for file in form.files)
 
 
 def problems(form: Form, folder: Path) -> list[str]:
-    """What is wrong with a form's files in a folder, by the catalogue's file hashes and the
-    folder's SHA256SUMS.
+    """Check a form's files in a folder by the catalogue's hashes and the folder's SHA256SUMS.
+
+    Args:
+        form: The form.
+        folder: The folder, laid out like a mirror.
+
+    Returns:
+        What is wrong, a sentence a file. Files that are missing or of no stated hash are passed.
     """
     sums = read_sums(folder)
     files = [inner for file in form.files for inner in expanded(file, folder)]
-    return [problem for file in files if (problem := _unlike(folder, file, sums.get(file.path)))]
+    found = [_damage_by_any_hash(folder, file, sums.get(file.path)) for file in files]
+    return [problem for problem in found if problem is not None]
 
 
 def expanded(file: File, folder: Path) -> list[File]:
-    """The file itself, or the files in it, sorted, where a form names a whole folder."""
+    """Return a form's file, or the files in it where a form names a whole folder.
+
+    Args:
+        file: The file as the form names it.
+        folder: The folder that it lies in, laid out like a mirror.
+
+    Returns:
+        The file itself, or those in it, sorted.
+    """
     if not (folder / file.path).is_dir():
         return [file]
     inside = sorted(path for path in (folder / file.path).rglob("*") if path.is_file())
@@ -98,48 +153,74 @@ def expanded(file: File, folder: Path) -> list[File]:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """SHA-256 by path, as a folder's SHA256SUMS states them; empty without one."""
+    """Read a folder's SHA256SUMS.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        SHA-256 by path. Empty without the file.
+    """
     path = folder / SUMS
     if not path.is_file():
         return {}
-    lines = [
-        line.split(maxsplit=1)
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
-    return {
-        parts[1].removeprefix("*").removeprefix("./"): parts[0].lower()
-        for parts in lines
-        if len(parts) == 2
-    }
+    sums = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.split(maxsplit=1)
+        if len(words) == 2:
+            # sha256sum marks binary mode with a star, and find's paths begin with ./
+            sums[words[1].removeprefix("*").removeprefix("./")] = words[0].lower()
+    return sums
 
 
 def write_sums(folder: Path, sums: dict[str, str]) -> None:
-    """Write a folder's SHA256SUMS, sorted by path."""
-    write_bytes(
-        folder / SUMS,
-        "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(sums.items())).encode(),
-    )
+    """Write a folder's SHA256SUMS, sorted by path.
+
+    Args:
+        folder: The folder.
+        sums: SHA-256 by path.
+    """
+    lines = [f"{sha256}  {path}\n" for path, sha256 in sorted(sums.items())]
+    write_bytes(folder / SUMS, "".join(lines).encode())
 
 
 def refuse(entry: Entry, form: Form, folder: Path, root: Path, reason: str) -> InputError:
-    """The error for files that do not hold the catalogue's content; downloaded ones are set aside
-    first.
+    """Set aside downloaded files that do not hold the catalogue's content, and make the error.
+
+    Files of a mirror stay where they are, and so do those that are what the catalogue's own hash
+    says.
+
+    Args:
+        entry: The dataset.
+        form: The form that the files are of.
+        folder: The folder that they are in.
+        root: The data folder.
+        reason: What is wrong.
+
+    Returns:
+        The error to raise.
     """
     if folder != downloads(root):
         listed = ", ".join(str(folder / file.path) for file in form.files)
         return InputError(f"dataset {entry.name}: {reason}; refused: {listed}")
-    files = [file for file in form.files if file.sha256 is None and (folder / file.path).is_file()]
-    for file in files:
-        set_aside(folder / file.path, file.path, root, f"dataset {entry.name}: {reason}")
-    return InputError(
-        f"dataset {entry.name}: {reason}; its files are set aside in {Path(root) / 'rejected'}"
-    )
+    for file in form.files:
+        if file.sha256 is None and (folder / file.path).is_file():
+            set_aside(folder / file.path, file.path, root, f"dataset {entry.name}: {reason}")
+    rejected = Path(root) / "rejected"
+    return InputError(f"dataset {entry.name}: {reason}; its files are set aside in {rejected}")
 
 
 def set_aside(path: Path, name: str, root: Path, reason: str) -> Path:
-    """Move a bad file to ``<root>/rejected``, named by its content, with the reason in a text
-    beside it.
+    """Move a bad file to ``<root>/rejected``, with the reason in a text beside it.
+
+    Args:
+        path: The file.
+        name: Its path in the catalogue. The first digits of its hash are appended.
+        root: The data folder.
+        reason: What is wrong with it.
+
+    Returns:
+        Where the file is now.
     """
     target = Path(root) / "rejected" / f"{name}.{file_sha256(path)[:16]}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,71 +230,73 @@ def set_aside(path: Path, name: str, root: Path, reason: str) -> Path:
     return target
 
 
-def _unlike(folder: Path, file: File, listed: str | None = None) -> str | None:
+def _damage_by_any_hash(folder: Path, file: File, listed: str | None) -> str | None:
     path = folder / file.path
-    return _problem(path, file.sha256) or _problem(path, listed, SUMS)
+    return _damage(path, file.sha256) or _damage(path, listed, SUMS)
 
 
-def _problem(path: Path, sha256: str | None, source: str = "the catalogue") -> str | None:
+def _damage(path: Path, sha256: str | None, source: str = "the catalogue") -> str | None:
+    """Say how a file differs from its stated hash; None where it does not or none is stated."""
     if sha256 is None or not path.is_file():
         return None
     found = file_sha256(path)
-    return (
-        None
-        if found == sha256
-        else f"{path} has the SHA-256 {found}, not {sha256} as {source} says"
-    )
+    if found == sha256:
+        return None
+    return f"{path} has the SHA-256 {found}, not {sha256} as {source} says"
 
 
 def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bool:
-    """Have a file in the downloads, sound; what failed goes to ``tried``."""
-    from hsac.data.download import DownloadError, address, download
-
+    """Bring an intact file into the downloads; what failed goes to ``tried``."""
     target = downloads(root) / file.path
     with lock(root, file.path.replace("/", "--")):
-        if target.is_file() and (problem := _problem(target, file.sha256)):
-            set_aside(target, file.path, root, problem)
+        if target.is_file() and (damage := _damage(target, file.sha256)):
+            set_aside(target, file.path, root, damage)
         if target.exists():
             return True
         if mirror is not None and (mirror / file.path).is_file():
             for problem in problems(Form("", files=(file,)), mirror):
-                raise InputError(f"{problem}; mend the mirror")
+                raise InputError(f"{problem}; fix the mirror")
             with atomic(target) as temporary:
                 shutil.copyfile(mirror / file.path, temporary)
             return True
-        for url in file.urls:
-            where = address(url, file.path)
-            log.info("fetching %s", where)
-            try:
-                came = download(url, file.path, downloads(root) / ".incoming")
-            except DownloadError as error:
-                tried.append(f"{where} ({error})")
-                continue
-            if problem := _problem(came, file.sha256):
-                set_aside(came, file.path, root, f"{where}: {problem}")
-                tried.append(f"{where} (wrong content: not SHA-256 {file.sha256})")
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(came, target)
-            return True
-    return False
+        return any(_download(url, file, root, tried) for url in file.urls)
 
 
-def _ways_out(entry: Entry, root: Path, mirror: Path | None, tried: list[str]) -> str:
+def _download(url: str, file: File, root: Path, tried: list[str]) -> bool:
+    # Not above: what only lists datasets should not wait for the network's libraries.
+    from hsac.data.download import DownloadError, address, download
+
+    where = address(url, file.path)
+    log.info("fetching %s", where)
+    try:
+        came = download(url, file.path, downloads(root) / ".incoming")
+    except DownloadError as error:
+        tried.append(f"{where} ({error})")
+        return False
+    if damage := _damage(came, file.sha256):
+        set_aside(came, file.path, root, f"{where}: {damage}")
+        tried.append(f"{where} (wrong content: not SHA-256 {file.sha256})")
+        return False
+    target = downloads(root) / file.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(came, target)
+    return True
+
+
+def _not_obtained(entry: Entry, root: Path, mirror: Path | None, tried: list[str]) -> str:
+    """Say what was tried and what to do, in one line."""
+    info = f"`hsac data info {entry.name}`"
     paths = [file.path for file in entry.forms[0].files]
     lacking = [path for path in paths if mirror is None or not (mirror / path).exists()]
-    more = f" and {len(lacking) - 8} more (`hsac data info {entry.name}`)" if lacking[8:] else ""
-    listed = ", ".join(lacking[:8]) + more
+    listed = ", ".join(lacking[:LISTED])
+    if lacking[LISTED:]:
+        listed += f" and {len(lacking) - LISTED} more ({info})"
     looked = f"the mirror {mirror} lacks it" if mirror is not None else "no mirror is set"
     fetched = f"tried {', '.join(tried)}" if tried else "there is no address to fetch it from"
-    other = (
-        f" (or those of another form: `hsac data info {entry.name}`)"
-        if len(entry.forms) > 1
-        else ""
-    )
+    other = f" (or those of another form: {info})" if len(entry.forms) > 1 else ""
     by_hand = f". {' '.join(entry.by_hand.split())}" if entry.by_hand else ""
     return (
-        f"dataset {entry.name}: not to be had: {looked}, {fetched}. Two ways out: set HSAC_MIRROR,"
-        f" or `mirror:` in the configuration, to a folder that holds {listed}; or put these files"
-        f" into {downloads(root)} under these paths{other}{by_hand}"
+        f"dataset {entry.name}: could not be obtained: {looked}, {fetched}. Either set"
+        f" HSAC_MIRROR, or `mirror:` in the configuration, to a folder that holds {listed}, or put"
+        f" these files into {downloads(root)} under these paths{other}{by_hand}"
     )

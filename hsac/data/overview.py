@@ -1,34 +1,50 @@
 """The catalogue for people: a table of all datasets, everything about one."""
 
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hsac.data import obtain, store
-from hsac.data.catalogue import Entry, File, Form, entry, names
-from hsac.files import read_json
+from hsac.data.catalogue import Entry, Form, entry, names
 
 WIDTH = 100
+INDENT = 12
 
 
 def table(root: Path, mirror: Path | None) -> list[str]:
-    """Lines of an aligned table: name, kind, size, where its files are, whether its content was
-    verified, licence.
+    """Write a table of all datasets.
+
+    Args:
+        root: The data folder.
+        mirror: The mirror, if there is one.
+
+    Returns:
+        Aligned lines: name, kind, size, where its files are, whether its content was verified,
+        licence.
     """
     rows = [("name", "kind", "size", "state", "verified", "licence")]
     for found in map(entry, names()):
         licence = textwrap.shorten(found.licence, 48, placeholder=" …")
-        where = state(found, root, mirror)
-        rows.append((found.name, found.kind, size(found), where, verdict(found, root), licence))
+        where, verified = state(found, root, mirror), verification(found, root)
+        rows.append((found.name, found.kind, size(found), where, verified, licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        words = [word.ljust(width) for word, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(words).rstrip())
+    return lines
 
 
 def size(found: Entry) -> str:
-    """How large a dataset is, in words."""
+    """Tell how large a dataset is.
+
+    Args:
+        found: The dataset.
+
+    Returns:
+        Its size in words, by the catalogue's counts.
+    """
     counts = found.counts
     if found.kind == "graph":
         return f"{counts['nodes']:,} nodes, {counts['edges']:,} edges"
@@ -40,106 +56,127 @@ def size(found: Entry) -> str:
 
 
 def state(found: Entry, root: Path, mirror: Path | None) -> str:
-    """Where a dataset is to be had: here, in the mirror, downloaded, can be made, can be fetched,
-    by hand.
+    """Tell where a dataset can be obtained from.
+
+    Args:
+        found: The dataset.
+        root: The data folder.
+        mirror: The mirror, if there is one.
+
+    Returns:
+        ``here``, ``can be made``, ``in the mirror``, ``downloaded``, ``can be fetched`` or ``by
+        hand``.
     """
     here = obtain.downloads(root)
-
-    def within_reach(file: File) -> bool:
-        return bool(file.urls) or any(
-            f is not None and (f / file.path).exists() for f in (mirror, here)
-        )
-
-    if _manifest(found, root):
+    if store.read_manifest(found.name, root):
         return "here"
     if not all(form.files for form in found.forms):
         return "can be made"
-    if mirror is not None and any(obtain.present(form, mirror) for form in found.forms):
+    if mirror is not None and any(obtain.holds(mirror, form) for form in found.forms):
         return "in the mirror"
-    if any(obtain.present(form, here) for form in found.forms):
+    if any(obtain.holds(here, form) for form in found.forms):
         return "downloaded"
-    return (
-        "can be fetched"
-        if any(all(map(within_reach, form.files)) for form in found.forms)
-        else "by hand"
-    )
+    folders = [here] if mirror is None else [mirror, here]
+    fetchable = any(_is_within_reach(form, folders) for form in found.forms)
+    return "can be fetched" if fetchable else "by hand"
 
 
-def verdict(found: Entry, root: Path) -> str:
-    """How the content that is here compared with the catalogue when it was made; ``-`` when it is
-    not here.
+def _is_within_reach(form: Form, folders: list[Path]) -> bool:
+    """Tell whether each file of a form has an address or lies in one of the folders."""
+    for file in form.files:
+        if not file.urls and not any((folder / file.path).exists() for folder in folders):
+            return False
+    return True
+
+
+def verification(found: Entry, root: Path) -> str:
+    """Tell how the stored content compared with the catalogue when it was made.
+
+    Args:
+        found: The dataset.
+        root: The data folder.
+
+    Returns:
+        ``yes``, ``rendered otherwise``, ``no hash known`` or ``other order``. ``-`` when it is not
+        here.
     """
-    manifest = _manifest(found, root)
-    if not manifest:
+    manifest = store.read_manifest(found.name, root)
+    if manifest is None:
         return "-"
-    if "order" in manifest:
+    if manifest.order is not None:
         return "other order"
-    return {True: "yes", False: "rendered otherwise", None: "no hash known"}[
-        manifest["matches_catalogue"]
-    ]
+    words = {True: "yes", False: "rendered otherwise", None: "no hash known"}
+    return words[manifest.matches_catalogue]
 
 
 def info(name: str, root: Path, mirror: Path | None) -> str:
-    """Everything that the catalogue says of a dataset, and what is here of it.
+    """Write everything that the catalogue says of a dataset, and what is here of it.
 
-    Raises InputError for an unknown name.
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+        mirror: The mirror, if there is one.
+
+    Returns:
+        Lines, joined.
+
+    Raises:
+        InputError: For an unknown name.
     """
-    found = entry(name)
-    lines = [
-        *_paragraph("name", found.name),
-        *_paragraph("kind", found.kind),
-        *_paragraph("about", found.about),
-        *_paragraph("size", size(found)),
-        *_paragraph(
-            "counts", "; ".join(f"{key}: {_plain(value)}" for key, value in found.counts.items())
-        ),
-        *_paragraph("source", found.source),
-        *_paragraph("licence", found.licence),
-        *_paragraph("citation", found.citation),
-        *(line for form in found.forms for line in _form(form)),
-        *(_paragraph("by hand", found.by_hand) if found.by_hand else []),
-        *_paragraph("content", f"SHA-256 {found.sha256 or 'not recorded'}"),
-        *(
-            line
-            for array, sha256 in found.arrays.items()
-            for line in _paragraph("upstream", f"{array} {sha256}")
-        ),
-        *(
-            line
-            for part, sha256 in found.any_order.items()
-            for line in _paragraph("any order", f"{part} {sha256}")
-        ),
-        *_paragraph("state", state(found, root, mirror)),
-        *_paragraph("verified", verdict(found, root)),
-    ]
-    manifest = _manifest(found, root)
-    if manifest:
-        lines += [
-            *_paragraph("folder", str(store.raw_folder(name, root))),
-            *_paragraph("stored", manifest["sha256"]),
-        ]
-    return "\n".join(lines)
+    return "\n".join(_lines(entry(name), root, mirror))
 
 
-def _form(form: Form) -> list[str]:
+def _lines(found: Entry, root: Path, mirror: Path | None) -> Iterator[str]:
+    counts = [f"{key}: {_plain(value)}" for key, value in found.counts.items()]
+    yield from _paragraph("name", found.name)
+    yield from _paragraph("kind", found.kind)
+    yield from _paragraph("about", found.about)
+    yield from _paragraph("size", size(found))
+    yield from _paragraph("counts", "; ".join(counts))
+    yield from _paragraph("source", found.source)
+    yield from _paragraph("licence", found.licence)
+    yield from _paragraph("citation", found.citation)
+    for form in found.forms:
+        yield from _paragraph("form", _form(form))
+        yield from _files(form)
+    if found.by_hand:
+        yield from _paragraph("by hand", found.by_hand)
+    yield from _paragraph("content", f"SHA-256 {found.sha256 or 'not recorded'}")
+    for array, sha256 in found.arrays.items():
+        yield from _paragraph("upstream", f"{array} {sha256}")
+    for part, sha256 in found.any_order.items():
+        yield from _paragraph("any order", f"{part} {sha256}")
+    yield from _paragraph("state", state(found, root, mirror))
+    yield from _paragraph("verified", verification(found, root))
+    manifest = store.read_manifest(found.name, root)
+    if manifest is not None:
+        yield from _paragraph("folder", str(store.raw_folder(found.name, root)))
+        yield from _paragraph("stored", manifest.sha256)
+
+
+def _form(form: Form) -> str:
+    options = ", ".join(f"{key}={value!r}" for key, value in form.options.items())
+    made = f"{form.build}({options})"
+    return made if form.files else f"{made}, from installed packages"
+
+
+def _files(form: Form) -> Iterator[str]:
+    """Yield lines with the files of a form and their addresses."""
     from hsac.data.download import address
 
-    options = ", ".join(f"{key}={value!r}" for key, value in form.options.items())
-    lines = _paragraph(
-        "form", f"{form.build}({options})" + ("" if form.files else ", from installed packages")
-    )
     for file in form.files:
-        lines.append(f"{'':12}{file.path}" + (f"  SHA-256 {file.sha256}" if file.sha256 else ""))
-        lines += [f"{'':14}{address(url, file.path)}" for url in file.urls]
-    return lines
+        stated = f"  SHA-256 {file.sha256}" if file.sha256 else ""
+        yield f"{'':{INDENT}}{file.path}{stated}"
+        for url in file.urls:
+            yield f"{'':{INDENT + 2}}{address(url, file.path)}"
 
 
 def _paragraph(key: str, text: str) -> list[str]:
     return textwrap.wrap(
         " ".join(text.split()),
         WIDTH,
-        initial_indent=f"{key:<12}",
-        subsequent_indent=" " * 12,
+        initial_indent=f"{key:<{INDENT}}",
+        subsequent_indent=" " * INDENT,
         break_long_words=False,
         break_on_hyphens=False,
     )
@@ -149,10 +186,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _manifest(found: Entry, root: Path) -> dict[str, Any]:
-    """The manifest beside a dataset's arrays; empty when this version has not made it."""
-    path = store.raw_folder(found.name, root) / "manifest.json"
-    manifest = read_json(path) if path.exists() else {}
-    return manifest if isinstance(manifest, dict) and manifest.get("schema") == store.SCHEMA else {}

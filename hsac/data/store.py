@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,17 +27,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARTS = ("train", "validation", "test")
-"""Names of the values of a ``split`` array."""
-SCHEMA = 2
-"""Of the manifest and the files beside it; another one is fetched again."""
+PARTS = ("train", "validation", "test")  # names of the values of a ``split`` array
+SCHEMA = 2  # of the manifest and the files beside it; another one is fetched again
 
 
 @dataclass(frozen=True)
 class Images:
-    """A set of images: ``image`` uint8, grey (N, H, W) or RGB (N, H, W, 3); ``label`` int64 (N,)
-    into ``classes``; ``split`` int8 (N,), 0 train, 1 validation, 2 test; ``group`` int64 (N,), rows
-    of one group are near copies of one another; ``sha256`` of the content.
+    """A set of images.
+
+    Attributes:
+        image: uint8, grey (N, H, W) or RGB (N, H, W, 3).
+        label: int64 (N,) into ``classes``.
+        split: int8 (N,), 0 train, 1 validation, 2 test.
+        group: int64 (N,). Rows of one group are near copies of one another.
+        classes: Names of the classes.
+        sha256: Hash of the content.
     """
 
     image: np.ndarray
@@ -47,85 +52,16 @@ class Images:
     sha256: str
 
 
-def content_sha256(arrays: Arrays) -> str:
-    """SHA-256 over name, dtype, shape and C-order little-endian bytes of each array, by name;
-    fields end in a NUL.
-    """
-    total = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        total.update(f"{name}\0{little.dtype.str}\0{little.shape}\0".encode())
-        total.update(little.tobytes())
-    return total.hexdigest()
-
-
-def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an array's C-order little-endian bytes; of a text array's lines, joined by
-    newlines, in UTF-8.
-    """
-    if array.dtype.kind == "U":
-        return hashlib.sha256("\n".join(array.tolist()).encode()).hexdigest()
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return hashlib.sha256(little.tobytes()).hexdigest()
-
-
-def rows_sha256(image: np.ndarray, label: np.ndarray) -> str:
-    """SHA-256 of the sorted SHA-256 digests of each row's pixel bytes and one label byte: the same
-    in any order.
-    """
-    rows = zip(image, label, strict=True)
-    digests = sorted(
-        hashlib.sha256(pixels.tobytes() + bytes([int(number)])).digest() for pixels, number in rows
-    )
-    return hashlib.sha256(b"".join(digests)).hexdigest()
-
-
-def counts_of(kind: str, arrays: Arrays) -> dict[str, Any]:
-    """Sizes that the catalogue states: images and classes by part, side ([height, width] unless
-    square) and, for colour, channels; or nodes, edges, features and classes; or rows and columns of
-    labels.
-    """
-    if kind == "labels":
-        return {"rows": len(next(iter(arrays.values()))), "columns": sorted(arrays)}
-    if kind == "graph":
-        nodes, features = arrays["x"].shape
-        sizes = {"nodes": nodes, "edges": arrays["edge"].shape[1], "features": features}
-        return {**sizes, "classes": int(arrays["y"].max()) + 1}
-    split, label = arrays["split"], arrays["label"]
-    height, width, *channels = arrays["image"].shape[1:]
-    present = [part for part in range(3) if (split == part).any()]
-    return {
-        "images": {PARTS[part]: int((split == part).sum()) for part in present},
-        "classes": {PARTS[part]: int(np.unique(label[split == part]).size) for part in present},
-        "side": height if height == width else [height, width],
-        **({"channels": channels[0]} if channels else {}),
-    }
-
-
-def fetch(name: str, root: Path, mirror: Path | None = None) -> Path:
-    """Make ``<root>/raw/<name>`` unless it is there and whole; returns the folder.
-
-    Files are looked for in ``mirror`` (None: the one that ``HSAC_MIRROR`` names),
-    ``<root>/downloads``, the network. The folder appears complete or not at all; a damaged one is
-    replaced. Raises InputError for an unknown name, for files that cannot be had, for content that
-    is not the catalogue's, or for a folder that cannot be written. Rendered sets may differ from
-    the catalogue where fonts or Pillow do: the manifest then says ``matches_catalogue: false`` and
-    the log warns; it says null where the catalogue has no hash to compare with.
-    """
-    found, folder = entry(name), raw_folder(name, root)
-    if whole(name, root):
-        return folder
-    with obtain.lock(root, name):
-        if not whole(name, root):  # another process may have made it meanwhile
-            _store(found, folder, make(found, root, mirror or obtain.mirror_root()))
-    return folder
-
-
 @dataclass(frozen=True)
 class Made:
-    """A dataset as made from its source: the ``form`` and the ``folder`` of its files, the
-    ``arrays`` to store, the hashes of the ``upstream`` arrays by name, and whether their rows came
-    in another order than the catalogue's.
+    """A dataset as made from its source, not yet stored.
+
+    Attributes:
+        form: The form that it was made from.
+        folder: The folder of the form's files.
+        arrays: The arrays to store.
+        upstream: Hash of each upstream array by name.
+        reordered: Whether the rows came in another order than the catalogue's.
     """
 
     form: Form
@@ -135,46 +71,218 @@ class Made:
     reordered: bool
 
 
+@dataclass(frozen=True)
+class Manifest:
+    """What is recorded beside a dataset's stored arrays.
+
+    Attributes:
+        dataset: Name of the dataset.
+        kind: images, graph or labels.
+        sha256: Hash of the content (`content_sha256`).
+        matches_catalogue: Whether it is the catalogue's. None where that has no hash.
+        counts: Sizes (`counts_of`).
+        build: The function that made the arrays.
+        upstream: Hash of each upstream array by name.
+        versions: Versions of the packages that the content depends on.
+        files: Hash of each file by name.
+        order: ``other`` where the rows come in another order than the catalogue's.
+        code: Fingerprint of a plugin's source. None for the package's datasets, whose content
+            hashes tell.
+    """
+
+    dataset: str
+    kind: str
+    sha256: str
+    matches_catalogue: bool | None
+    counts: Mapping[str, Any]
+    build: str
+    upstream: Mapping[str, str]
+    versions: Mapping[str, str]
+    files: Mapping[str, str]
+    order: str | None = None
+    code: str | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the manifest as JSON.
+
+        Args:
+            path: The file.
+        """
+        written = {"schema": SCHEMA, **vars(self)}
+        for key in ("order", "code"):
+            # Absent where they say nothing, so that manifests without them keep their bytes.
+            if written[key] is None:
+                del written[key]
+        write_json(path, written)
+
+
+def content_sha256(arrays: Arrays) -> str:
+    """Hash a dataset's content, the same on every machine.
+
+    Args:
+        arrays: The stored arrays by name.
+
+    Returns:
+        SHA-256 over name, dtype, shape and C-order little-endian bytes of each array, by name.
+        Fields end in a NUL.
+    """
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        little = _little_endian(array)
+        total.update(f"{name}\0{little.dtype.str}\0{little.shape}\0".encode())
+        total.update(little.tobytes())
+    return total.hexdigest()
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """Hash one array, whatever its shape.
+
+    Args:
+        array: Numbers of any type, or texts.
+
+    Returns:
+        SHA-256 of the C-order little-endian bytes. Of texts: of the lines, joined by newlines, in
+        UTF-8.
+    """
+    if array.dtype.kind == "U":
+        return hashlib.sha256("\n".join(array.tolist()).encode()).hexdigest()
+    return hashlib.sha256(_little_endian(array).tobytes()).hexdigest()
+
+
+def _little_endian(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def rows_sha256(image: np.ndarray, label: np.ndarray) -> str:
+    """Hash labelled images, the same in any order.
+
+    Args:
+        image: uint8 (N, ...).
+        label: (N,), each below 256.
+
+    Returns:
+        SHA-256 of the sorted SHA-256 digests of each row's pixel bytes and one label byte.
+    """
+    digests = []
+    for pixels, number in zip(image, label, strict=True):
+        digests.append(hashlib.sha256(pixels.tobytes() + bytes([int(number)])).digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def counts_of(kind: str, arrays: Arrays) -> dict[str, Any]:
+    """Count what the catalogue states of a dataset.
+
+    Args:
+        kind: images, graph or labels.
+        arrays: The stored arrays.
+
+    Returns:
+        For labels rows and columns. For a graph nodes, edges, features and classes. For images
+        ``images`` and ``classes`` by part, ``side`` ([height, width] unless square) and, for
+        colour, ``channels``.
+    """
+    if kind == "labels":
+        return {"rows": len(next(iter(arrays.values()))), "columns": sorted(arrays)}
+    if kind == "graph":
+        nodes, features = arrays["x"].shape
+        sizes = {"nodes": nodes, "edges": arrays["edge"].shape[1], "features": features}
+        return {**sizes, "classes": int(arrays["y"].max()) + 1}
+    height, width, *channels = arrays["image"].shape[1:]
+    images, classes = {}, {}
+    for code, part in enumerate(PARTS):
+        inside = arrays["split"] == code
+        if inside.any():
+            images[part] = int(inside.sum())
+            classes[part] = int(np.unique(arrays["label"][inside]).size)
+    side = height if height == width else [height, width]
+    colours = {"channels": channels[0]} if channels else {}
+    return {"images": images, "classes": classes, "side": side, **colours}
+
+
+def fetch(name: str, root: Path, mirror: Path | None = None) -> Path:
+    """Make ``<root>/raw/<name>`` unless it is there and intact.
+
+    The files are looked for in the mirror, in ``<root>/downloads`` and in the network. The folder
+    appears complete or not at all, and a damaged one is replaced. Rendered sets may differ from the
+    catalogue where fonts or Pillow do: the manifest then says ``matches_catalogue: false`` and the
+    log warns. It says null where the catalogue has no hash to compare with.
+
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+        mirror: The mirror. None takes the one that ``HSAC_MIRROR`` names.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: For an unknown name, for files that could not be obtained, for content that is
+            not the catalogue's, or for a folder that cannot be written.
+    """
+    found, folder = entry(name), raw_folder(name, root)
+    if is_intact(name, root):
+        return folder
+    with obtain.lock(root, name):
+        # Another process may have made it while this one waited.
+        if not is_intact(name, root):
+            _store(found, folder, make(found, root, mirror or obtain.mirror_root()))
+    return folder
+
+
 def make(found: Entry, root: Path, mirror: Path | None) -> Made:
-    """Have a dataset's files and decode them. Raises InputError when they do not hold the
-    catalogue's content.
+    """Obtain a dataset's files and decode them.
+
+    Args:
+        found: The dataset.
+        root: The data folder.
+        mirror: The mirror, if there is one.
+
+    Returns:
+        The arrays and what is known of them.
+
+    Raises:
+        InputError: When the files could not be obtained or do not hold the catalogue's content.
     """
     form, folder = obtain.obtain(found, root, mirror)
+    arrays, decoded = _decode(found, form, folder, root)
+    shape.check(found.name, found.kind, arrays)
+    upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
+    differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
+    reordered = bool(differ and found.any_order) and same_rows(found, arrays)
+    if differ and not reordered:
+        reason = f"{', '.join(differ)} decode to another content than the catalogue's"
+        raise obtain.refuse(found, form, folder, root, reason)
+    counts = counts_of(found.kind, arrays)
+    if counts != found.counts and not found.rendered:
+        reason = f"found {counts}; the catalogue says {found.counts}"
+        raise obtain.refuse(found, form, folder, root, reason)
+    return Made(form, folder, arrays, upstream, reordered)
+
+
+def _decode(found: Entry, form: Form, folder: Path, root: Path) -> tuple[Arrays, Arrays]:
     try:
-        arrays, decoded = form.make(folder)
+        return form.make(folder)
     except InputError:
         raise
-    except Exception as error:  # decoders fail in every way on a damaged file
+    # Decoders fail in every way on a damaged file. Without files the fault is the source's own.
+    except Exception as error:
         if not form.files:
             raise
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
         reason = f"its files cannot be decoded ({words})"
         raise obtain.refuse(found, form, folder, root, reason) from error
-    shape.check(found.name, found.kind, arrays)
-    upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
-    differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
-    reordered = bool(differ and found.any_order) and same_rows(found, arrays)
-    counts = counts_of(found.kind, arrays)
-    if differ and not reordered:
-        reason = f"{', '.join(differ)} decode to another content than the catalogue's"
-        raise obtain.refuse(found, form, folder, root, reason)
-    if counts != found.counts and not found.rendered:
-        raise obtain.refuse(
-            found, form, folder, root, f"found {counts}; the catalogue says {found.counts}"
-        )
-    return Made(form, folder, arrays, upstream, reordered)
 
 
 def _store(found: Entry, folder: Path, new: Made) -> None:
-    manifest = _manifest(found, new)
+    matches = _compare(found, new)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{found.name}.") as temporary:
             made = Path(temporary) / found.name
             made.mkdir()
             np.savez(made / "arrays.npz", allow_pickle=False, **new.arrays)
-            manifest["files"] = {"arrays.npz": file_sha256(made / "arrays.npz")}
-            write_json(made / "manifest.json", manifest)
+            files = {"arrays.npz": file_sha256(made / "arrays.npz")}
+            _manifest(found, new, matches, files).write(made / "manifest.json")
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
             os.replace(made, folder)
@@ -182,8 +290,87 @@ def _store(found: Entry, folder: Path, new: Made) -> None:
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def whole(name: str, root: Path) -> bool:
-    """Whether a dataset is there and every one of its files is as it was written."""
+def _compare(found: Entry, new: Made) -> bool | None:
+    """Tell whether arrays are the catalogue's, None where it has no hash; the log warns of less.
+
+    Raises InputError when they are not the catalogue's and nothing excuses it.
+    """
+    sha256 = content_sha256(new.arrays)
+    matches = None if found.sha256 is None else sha256 == found.sha256
+    made_with = ", ".join(f"{package} {number}" for package, number in _versions(found).items())
+    if matches is False and not found.rendered and not new.reordered:
+        raise InputError(
+            f"dataset {found.name}: content hash {sha256} is not the catalogue's {found.sha256}; "
+            f"check the installed versions against requirements.lock (here {made_with})"
+        )
+    if new.reordered:
+        words = "the catalogue's rows in another order; row numbers mean other rows here"
+        log.warning("%s: %s", found.name, words)
+    elif matches is False:
+        words = "the bitmaps differ from the catalogue's"
+        log.warning("%s: rendered with %s, %s", found.name, made_with, words)
+    elif matches is None:
+        log.warning("%s: not verified, the catalogue has no hash of its content", found.name)
+    log.info("%s: %s", found.name, counts_of(found.kind, new.arrays))
+    return matches
+
+
+def _versions(found: Entry) -> dict[str, str]:
+    """Return the versions of the packages that a dataset's content may depend on."""
+    makers = ("numpy", "pillow", "matplotlib", "fonttools") if found.rendered else ("numpy",)
+    return {package: version(package) for package in makers}
+
+
+def _manifest(found: Entry, new: Made, matches: bool | None, files: Mapping[str, str]) -> Manifest:
+    return Manifest(
+        dataset=found.name,
+        kind=found.kind,
+        sha256=content_sha256(new.arrays),
+        matches_catalogue=matches,
+        counts=counts_of(found.kind, new.arrays),
+        build=new.form.build,
+        upstream=new.upstream,
+        versions=_versions(found),
+        files=files,
+        order="other" if new.reordered else None,
+        code=_plugin_code(found.name),
+    )
+
+
+def _plugin_code(name: str) -> str | None:
+    """Return the fingerprint of a plugin's source; None for the package's datasets."""
+    if not parts.from_plugin(FOLDER, name):
+        return None
+    return of_modules([parts.module(FOLDER, name)])
+
+
+def same_rows(found: Entry, arrays: Arrays) -> bool:
+    """Check whether each part holds the catalogue's rows, in whatever order.
+
+    Args:
+        found: The dataset, an image set.
+        arrays: Its arrays.
+
+    Returns:
+        True when the rows of each part are those of ``any_order``.
+    """
+    for part, sha256 in found.any_order.items():
+        rows = arrays["split"] == PARTS.index(part)
+        if rows_sha256(arrays["image"][rows], arrays["label"][rows]) != sha256:
+            return False
+    return True
+
+
+def is_intact(name: str, root: Path) -> bool:
+    """Check whether a dataset is there and every one of its files is as it was written.
+
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+
+    Returns:
+        False for one that is missing, damaged, or of another version.
+    """
     try:
         _verified(name, root)
     except InputError:
@@ -192,13 +379,30 @@ def whole(name: str, root: Path) -> bool:
 
 
 def raw_folder(name: str, root: Path) -> Path:
-    """Where a dataset's files are."""
+    """Return the folder of a dataset's stored files.
+
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+
+    Returns:
+        The folder, which may not exist yet.
+    """
     return Path(root) / "raw" / name
 
 
 def load_images(name: str, root: Path) -> Images:
-    """Read an image set. Raises InputError for a name that is no image set, a missing, cut or
-    changed file.
+    """Read an image set.
+
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+
+    Returns:
+        The images.
+
+    Raises:
+        InputError: For a name that is no image set, and for a missing, cut or changed file.
     """
     arrays, sha256 = load_arrays(name, root, "images")
     classes = tuple(str(word) for word in arrays["classes"])
@@ -208,11 +412,19 @@ def load_images(name: str, root: Path) -> Images:
 
 
 def load_graph(name: str, root: Path) -> "Data":
-    """Read a graph: x float32 (N, F), edge_index int64 (2, 2E) with both directions, y int64 (N,),
-    sha256; where the dataset has them, split int8 (N,), 0 train, 1 validation, 2 test, -1 unused,
-    and classes, names.
+    """Read a graph.
 
-    Raises InputError for a name that is no graph, a missing, cut or changed file.
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+
+    Returns:
+        ``x`` float32 (N, F), ``edge_index`` int64 (2, 2E) with both directions, ``y`` int64 (N,)
+        and ``sha256``. Where the dataset has them, ``split`` int8 (N,), 0 train, 1 validation, 2
+        test, -1 unused, and ``classes``, names.
+
+    Raises:
+        InputError: For a name that is no graph, and for a missing, cut or changed file.
     """
     import torch
     from torch_geometric.data import Data
@@ -220,17 +432,27 @@ def load_graph(name: str, root: Path) -> "Data":
 
     arrays, sha256 = load_arrays(name, root, "graph")
     x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))
-    more: dict[str, Any] = {"split": torch.from_numpy(arrays["split"])} if "split" in arrays else {}
+    graph = Data(x=x, edge_index=to_undirected(edge, num_nodes=x.shape[0]), y=y, sha256=sha256)
+    if "split" in arrays:
+        graph.split = torch.from_numpy(arrays["split"])
     if "classes" in arrays:
-        more["classes"] = tuple(str(word) for word in arrays["classes"])
-    return Data(
-        x=x, edge_index=to_undirected(edge, num_nodes=x.shape[0]), y=y, sha256=sha256, **more
-    )
+        graph.classes = tuple(str(word) for word in arrays["classes"])
+    return graph
 
 
 def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[Arrays, str]:
-    """A dataset's arrays as its source made them, and their content hash; without torch for a
-    graph.
+    """Read a dataset's arrays as its source made them, a graph's without torch.
+
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+        kind: The kind that it must be of, if any.
+
+    Returns:
+        The arrays by name, and their content hash.
+
+    Raises:
+        InputError: For a name of another kind, and for a missing, cut or changed file.
     """
     found = entry(name)
     if kind is not None and found.kind != kind:
@@ -239,102 +461,58 @@ def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[Arrays,
         )
     manifest, folder = _verified(name, root), raw_folder(name, root)
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}, manifest["sha256"]
+        return {name: stored[name] for name in stored.files}, manifest.sha256
 
 
-def _manifest(found: Entry, new: Made) -> dict[str, Any]:
-    """What is known of the arrays, compared with the catalogue. Raises InputError when they are not
-    the catalogue's.
+def read_manifest(name: str, root: Path) -> Manifest | None:
+    """Read the manifest beside a dataset's arrays, which are not looked at.
+
+    Args:
+        name: Name of the dataset.
+        root: The data folder.
+
+    Returns:
+        The manifest. None where there is none of this version.
+
+    Raises:
+        InputError: For a file that cannot be read.
     """
-    sha256, counts = content_sha256(new.arrays), counts_of(found.kind, new.arrays)
-    matches = None if found.sha256 is None else sha256 == found.sha256
-    makers = ("numpy", "pillow", "matplotlib", "fonttools") if found.rendered else ("numpy",)
-    versions = {package: version(package) for package in makers}
-    if matches is False and not found.rendered and not new.reordered:
-        raise InputError(
-            f"dataset {found.name}: content hash {sha256} is not the catalogue's {found.sha256}; "
-            f"check the installed versions against requirements.lock (here {_words(versions)})"
-        )
-    if new.reordered:
-        log.warning(
-            "%s: the catalogue's rows in another order; row numbers mean other rows here",
-            found.name,
-        )
-    elif matches is False:
-        log.warning(
-            "%s: rendered with %s, the bitmaps differ from the catalogue's",
-            found.name,
-            _words(versions),
-        )
-    elif matches is None:
-        log.warning("%s: not verified, the catalogue has no hash of its content", found.name)
-    log.info("%s: %s", found.name, counts)
-    return {
-        "schema": SCHEMA,
-        "dataset": found.name,
-        "kind": found.kind,
-        "sha256": sha256,
-        "matches_catalogue": matches,
-        **({"order": "other"} if new.reordered else {}),
-        "counts": counts,
-        "build": new.form.build,
-        **_code(found.name),
-        "upstream": new.upstream,
-        "versions": versions,
-    }
+    path = raw_folder(name, root) / "manifest.json"
+    return _parse_manifest(read_json(path)) if path.exists() else None
 
 
-def _code(name: str) -> dict[str, str]:
-    """The fingerprint of a plugin's file, under `code`; nothing for the package's datasets, told by
-    their hashes.
-    """
-    return (
-        {"code": of_modules([parts.module(FOLDER, name)])}
-        if parts.from_plugin(FOLDER, name)
-        else {}
-    )
+def _parse_manifest(given: Any) -> Manifest | None:
+    if not isinstance(given, dict) or given.get("schema") != SCHEMA:
+        return None
+    known = {field.name: field.default for field in fields(Manifest)}
+    if any(name not in given and default is MISSING for name, default in known.items()):
+        return None
+    return Manifest(**{name: given[name] for name in known if name in given})
 
 
-def same_rows(found: Entry, arrays: Arrays) -> bool:
-    """Whether each part holds the catalogue's rows, in whatever order."""
-    for part, sha256 in found.any_order.items():
-        rows = arrays["split"] == PARTS.index(part)
-        if rows_sha256(arrays["image"][rows], arrays["label"][rows]) != sha256:
-            return False
-    return True
-
-
-def _words(versions: dict[str, str]) -> str:
-    return ", ".join(f"{package} {number}" for package, number in versions.items())
-
-
-def _verified(name: str, root: Path) -> dict[str, Any]:
-    """The manifest, once every file it lists has the hash it states."""
+def _verified(name: str, root: Path) -> Manifest:
+    """Return the manifest, once every file it lists has the hash it states."""
     entry(name)
     folder = raw_folder(name, root)
-    manifest_path = folder / "manifest.json"
-    if not manifest_path.exists():
-        raise InputError(
-            f"{manifest_path} is missing; fetch dataset {name} (`hsac data fetch {name}`)"
-        )
-    manifest = read_json(manifest_path)
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise InputError(f"{path} is missing; fetch dataset {name} (`hsac data fetch {name}`)")
     advice = f"delete the folder {folder} and fetch again"
-    if not (isinstance(manifest, dict) and {"files", "sha256"} <= manifest.keys()):
-        raise InputError(f"{manifest_path} is no manifest; {advice}")
-    if manifest.get("schema") != SCHEMA:
-        raise InputError(f"{manifest_path} was written by another version of hsac; {advice}")
-    if {key: manifest[key] for key in ("code",) if key in manifest} != _code(name):
-        path = parts.find(FOLDER, name)[1]
-        raise InputError(
-            f"{manifest_path} was not made by the present {path}; fetch again (`hsac data fetch"
-            f" {name}`)"
-        )
-    for relative, sha256 in sorted(manifest["files"].items()):
-        path = folder / relative
-        if not path.is_file():
-            raise InputError(f"{path} is missing; {advice}")
-        if file_sha256(path) != sha256:
-            raise InputError(
-                f"{path} is cut short or changed (its hash is not the manifest's); {advice}"
-            )
+    given = read_json(path)
+    if not (isinstance(given, dict) and {"files", "sha256"} <= given.keys()):
+        raise InputError(f"{path} is no manifest; {advice}")
+    manifest = _parse_manifest(given)
+    if manifest is None:
+        raise InputError(f"{path} was written by another version of hsac; {advice}")
+    if manifest.code != _plugin_code(name):
+        source = parts.find(FOLDER, name)[1]
+        again = f"fetch again (`hsac data fetch {name}`)"
+        raise InputError(f"{path} was not made by the present {source}; {again}")
+    for relative, sha256 in sorted(manifest.files.items()):
+        file = folder / relative
+        if not file.is_file():
+            raise InputError(f"{file} is missing; {advice}")
+        if file_sha256(file) != sha256:
+            changed = "is cut short or changed (its hash is not the manifest's)"
+            raise InputError(f"{file} {changed}; {advice}")
     return manifest

@@ -1,4 +1,4 @@
-"""Archives unpacked so that nothing lands outside the folder it is meant for."""
+"""Unpack archives so that nothing lands outside the folder it is meant for."""
 
 import os
 import stat
@@ -11,11 +11,18 @@ from hsac.errors import InputError
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip archive into the new folder ``folder``, which appears whole or not at all.
+    """Unpack a zip archive into a new folder, which appears complete or not at all.
 
-    All members are looked at before one is written. Raises InputError naming the archive, and the
-    member where it is one: a path that leaves the folder, a link, a device; an archive that is no
-    zip or is cut short; a folder that is there already or cannot be written.
+    All members are checked before one is written.
+
+    Args:
+        archive: The zip archive.
+        folder: The folder to make.
+
+    Raises:
+        InputError: Naming the archive, and the member where it is one: a path that leaves the
+            folder, a link, a device. Also for an archive that is no zip or is cut short, and for a
+            folder that is there already or cannot be written.
     """
     if folder.exists():
         raise InputError(
@@ -31,22 +38,20 @@ def unpack(archive: Path, folder: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from error
     except OSError as error:
-        raise InputError(
-            f"{archive}: cannot be unpacked into {folder} ({error.strerror or error})"
-        ) from error
+        reason = error.strerror or error
+        raise InputError(f"{archive}: cannot be unpacked into {folder} ({reason})") from error
 
 
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
-            kind = stat.S_IFMT(
-                member.external_attr >> 16
-            )  # 0 where the archive was not made on Unix
-            _check(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            # The upper half holds Unix's file mode. It is 0 in archives made elsewhere.
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            _check_member(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
         opened.extractall(folder)
 
 
-def _check(archive: Path, name: str, plain: bool) -> None:
+def _check_member(archive: Path, name: str, plain: bool) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
         raise InputError(

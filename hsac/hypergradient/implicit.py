@@ -11,11 +11,17 @@ from hsac.hypergradient.solution import Solver
 
 @dataclass(frozen=True)
 class Hypergradient:
-    """dF/dθ = direct - implicit (R, C) and how it came about.
+    """A hypergradient dF/dθ = direct - implicit of R runs, and how it came about.
 
-    `value` U (R,), `direct` and `implicit` (R, C), `residual` (R,) of the solve, `fallback` (R,)
-    bool: the implicit term was left out, not finite or not trusted by its solver, `products`
-    Hessian products spent, `state` the solver's.
+    Attributes:
+        value: The upper level U (R,).
+        direct: The direct term U_θ (R, C).
+        implicit: The implicit term (R, C).
+        residual: Relative residual of the solve (R,).
+        fallback: Whether the implicit term was left out (R,), because it was not finite or its
+            solver does not trust it.
+        products: Hessian-vector products spent.
+        state: What the solver carries to its next call.
     """
 
     value: Tensor
@@ -28,7 +34,7 @@ class Hypergradient:
 
     @property
     def total(self) -> Tensor:
-        """dF/dθ (R, C)."""
+        """Return the hypergradient dF/dθ (R, C)."""
         return self.direct - self.implicit
 
 
@@ -41,13 +47,24 @@ def implicit_hypergradient(
     state: dict[str, Tensor],
     ratio: float = torch.inf,
 ) -> Hypergradient:
-    """dF/dθ of F(θ) = U(w*(θ), θ), w* = argmin_w L(w, θ), by the implicit function theorem.
+    """Compute dF/dθ of F(θ) = U(w*(θ), θ) with w* = argmin_w L(w, θ).
 
-    dF/dθ = U_θ - (L_θw)ᵀ H⁻¹ U_w at the point (w, θ), w (R, P), θ (R, C), R independent problems.
-    Perturbations inside `upper` are constants (Danskin). `solver` None leaves the implicit term out
-    (direct term only). An implicit term longer than `ratio` times the direct one, where there is
-    one, is scaled back to that length; one that is not finite, or that its solver marks as failed,
-    is dropped and flagged: a truncated series at negative curvature can grow without bound.
+    By the implicit function theorem dF/dθ = U_θ - (L_θw)ᵀ H⁻¹ U_w, taken here at the point (w, θ)
+    of R independent problems. Perturbations inside `upper` are constants to it (Danskin's theorem).
+
+    Args:
+        upper: The upper level U.
+        lower: The lower level L. Its Hessian in w is H.
+        w: Weights (R, P).
+        theta: Hyper-parameters (R, C).
+        solver: Solves H x = U_w. None leaves the implicit term out.
+        state: What the previous call returned as `Hypergradient.state`, {} at first.
+        ratio: An implicit term longer than so many times the direct one is scaled back to that
+            length. It does not apply where the direct term is 0.
+
+    Returns:
+        The hypergradient. An implicit term that is not finite, or that its solver marks as failed,
+        is left out and flagged: at negative curvature a truncated series can grow without bound.
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = upper(w, theta)
@@ -59,25 +76,26 @@ def implicit_hypergradient(
         return Hypergradient(value.detach(), direct, zero, nothing, nothing.bool(), 0, state)
     hessian = HessianOperator(lower, w, theta)
     solution = solver.solve(hessian, v, state)
-    implicit = (
-        hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
-    ).detach()
+    implicit = hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
+    implicit = implicit.detach()
     usable = implicit.isfinite().all(-1, keepdim=True)
     if solution.failed is not None:
         usable = usable & ~solution.failed[:, None]
     implicit = torch.where(usable, implicit, torch.zeros_like(implicit))
     limit = torch.where(direct.any(-1, keepdim=True), ratio * norm(direct), torch.inf)
     implicit = implicit * (limit / norm(implicit)).clamp(max=1.0)
-    carried = {
-        k: torch.where(s.isfinite().all(-1, keepdim=True), s, torch.zeros_like(s)).detach()
-        for k, s in solution.state.items()
-    }
     return Hypergradient(
-        value.detach(),
-        direct,
-        implicit,
-        solution.residual.detach(),
-        ~usable.squeeze(-1),
-        hessian.products,
-        carried,
+        value=value.detach(),
+        direct=direct,
+        implicit=implicit,
+        residual=solution.residual.detach(),
+        fallback=~usable.squeeze(-1),
+        products=hessian.products,
+        state={name: _finite(kept) for name, kept in solution.state.items()},
     )
+
+
+def _finite(kept: Tensor) -> Tensor:
+    # a run that overflowed once must not carry NaN to its next outer step
+    finite = kept.isfinite().all(-1, keepdim=True)
+    return torch.where(finite, kept, torch.zeros_like(kept)).detach()

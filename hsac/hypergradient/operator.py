@@ -6,39 +6,81 @@ import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (w (R, P), theta (R, C)) -> (R,)
-POWER_STEPS = 3
+POWER_STEPS = 3  # of `HessianOperator.power`, which goes on from its last vector
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product per run: (R, P), (R, P) -> (R, 1)."""
+    """Compute inner products per run.
+
+    Args:
+        a: Vectors (R, P).
+        b: Vectors (R, P).
+
+    Returns:
+        Inner products (R, 1).
+    """
     return (a * b).sum(-1, keepdim=True)
 
 
 def norm(a: Tensor) -> Tensor:
-    """Euclidean norm per run, never 0, so that it can divide: (R, P) -> (R, 1)."""
+    """Compute Euclidean norms per run, never 0, so that they can divide.
+
+    Args:
+        a: Vectors (R, P).
+
+    Returns:
+        Norms (R, 1).
+    """
     return a.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny ** 0.5)
 
 
 class HessianOperator:
-    """H = d²L/dw² and d²L/dθdw of runs' losses at one point; counts its products.
+    """The second derivatives H = d²L/dw² and d²L/dθdw of R runs at one point, by their products.
 
-    Args: `loss` (w, θ) -> (R,), one independent problem a run; the point w (R, P), θ (R, C), both
-    leaves that require a gradient. The gradient's graph is built once and serves every product
-    (Pearlmutter 1994), which is what makes a solve cheap.
+    The gradient's graph is built once and serves every product (Pearlmutter 1994), which is what
+    makes a solve cheap.
+
+    Attributes:
+        loss: The lower level L, one independent problem a run.
+        w: The point's weights (R, P).
+        theta: The point's hyper-parameters (R, C).
+        products: Hessian-vector products so far.
+        gradient: dL/dw (R, P), with its graph.
     """
 
     def __init__(self, loss: Loss, w: Tensor, theta: Tensor) -> None:
+        """Take the gradient of the loss and keep its graph.
+
+        Args:
+            loss: The lower level L.
+            w: Weights (R, P), a leaf that requires a gradient.
+            theta: Hyper-parameters (R, C), a leaf that requires a gradient.
+        """
         self.loss, self.w, self.theta, self.products = loss, w, theta, 0
         (self.gradient,) = torch.autograd.grad(loss(w, theta).sum(), w, create_graph=True)
 
     def __call__(self, v: Tensor) -> Tensor:
-        """H v: (R, P) -> (R, P)."""
+        """Compute H v.
+
+        Args:
+            v: Vectors (R, P).
+
+        Returns:
+            H v (R, P).
+        """
         self.products += 1
         (hv,) = torch.autograd.grad(self.gradient, self.w, v, retain_graph=True)
         return hv
 
     def mixed(self, v: Tensor) -> Tensor:
-        """(d²L/dθdw)ᵀ v: (R, P) -> (R, C); 0 where θ does not enter the gradient."""
+        """Compute (d²L/dθdw)ᵀ v.
+
+        Args:
+            v: Vectors (R, P).
+
+        Returns:
+            The products (R, C). They are 0 where θ does not enter the gradient.
+        """
         self.products += 1
         (out,) = torch.autograd.grad(
             self.gradient, self.theta, v, retain_graph=True, allow_unused=True
@@ -46,22 +88,22 @@ class HessianOperator:
         return torch.zeros_like(self.theta) if out is None else out
 
     def dense(self) -> Tensor:
-        """The whole Hessian (R, P, P), for tests and small studies."""
-        rows = [
-            self(
-                torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)[i].expand_as(
-                    self.w
-                )
-            )
-            for i in range(self.w.shape[1])
-        ]
-        return torch.stack(rows, 1)
+        """Compute the whole Hessian, for tests and small studies.
+
+        Returns:
+            H (R, P, P).
+        """
+        basis = torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)
+        return torch.stack([self(unit.expand_as(self.w)) for unit in basis], 1)
 
     def power(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """|H| from below (R, 1) and the vector to go on from, by POWER_STEPS power iterations on u (R, P).
+        """Estimate |H| from below by POWER_STEPS power iterations.
 
-        A zero u starts from ones, and none is handed on: H was 0 on one batch, and need not be on
-        the next.
+        Args:
+            u: The vectors (R, P) to start from. Where one is 0 the iteration starts from ones.
+
+        Returns:
+            The estimates (R, 1), and the vectors (R, P) to go on from at the next call.
         """
         for _ in range(POWER_STEPS):
             u = self(_alive(u) / norm(_alive(u)))
@@ -69,4 +111,5 @@ class HessianOperator:
 
 
 def _alive(u: Tensor) -> Tensor:
+    # H was 0 on one batch and need not be on the next: a zero vector would never move again
     return torch.where((u != 0).any(-1, keepdim=True), u, torch.ones_like(u))

@@ -1,4 +1,4 @@
-"""What a solver returns."""
+"""The interface of solvers, and what they return."""
 
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -7,17 +7,21 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, norm
 
-GROWTH = 2.0  # a residual above this means that the iterate went the wrong way
+GROWTH = 2.0  # a relative residual above this means that the iterate went the wrong way
 
 
 @dataclass(frozen=True)
 class Solution:
-    """x ≈ H⁻¹v (R, P), products used, |Hx - v|/|v| per run (R,), and what the solver carries to its
-    next call.
+    """A solution of H x = v for each run.
 
-    `failed` (R,) bool marks runs whose x the solver itself does not trust; None where it trusts
-    all. `implicit` (R, C) is the implicit term, where the solver has it other than as the mixed
-    product with x.
+    Attributes:
+        x: The solution, about H⁻¹v (R, P).
+        products: Hessian-vector products used.
+        residual: |Hx - v|/|v| (R,).
+        state: What the solver carries to its next call.
+        failed: Runs whose x the solver itself does not trust (R,). None where it trusts all.
+        implicit: The implicit term (R, C), where the solver has it other than as the mixed product
+            with x.
     """
 
     x: Tensor
@@ -29,10 +33,19 @@ class Solution:
 
 
 class Solver(Protocol):
-    """Solves H x = v by Hessian-vector products, one independent system a run."""
+    """A solver of H x = v by Hessian-vector products, one independent system a run."""
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """v (R, P) -> Solution; `state` is what the previous call returned, {} at first."""
+        """Solve H x = v.
+
+        Args:
+            hessian: The operator H at the point of the solve.
+            v: Right-hand side (R, P).
+            state: What the previous call returned as `Solution.state`, {} at first.
+
+        Returns:
+            The solution of each run.
+        """
         ...
 
 
@@ -41,10 +54,26 @@ class TrackingSolver(Solver, Protocol):
     """A solver that also works between outer steps."""
 
     def track(self, hessian: HessianOperator, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One product at the present point -> the state with its solution one step further."""
+        """Move the solution one step further, with one product at the present point.
+
+        Args:
+            hessian: The operator H at the present point.
+            state: What the previous call returned.
+
+        Returns:
+            The new state.
+        """
         ...
 
 
 def relative_residual(hx: Tensor, v: Tensor) -> Tensor:
-    """|hx - v|/|v| per run: (R, P), (R, P) -> (R,)."""
+    """Compute |hx - v|/|v| per run.
+
+    Args:
+        hx: H x (R, P).
+        v: Right-hand side (R, P).
+
+    Returns:
+        Relative residuals (R,).
+    """
     return (norm(hx - v) / norm(v)).squeeze(-1)

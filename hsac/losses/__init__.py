@@ -1,1 +1,1 @@
-"""Training losses, one file each: the mean loss of a batch per run from logits and labels."""
+"""Training losses, one file each, with the interface `hsac.losses.types.TrainingLoss`."""

@@ -13,6 +13,16 @@ class CrossEntropy(TrainingLoss):
     """-log p_y, the default."""
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
-        """(R, N, K), (R, N) -> (R,)."""
+        """Compute the mean loss of a batch.
+
+        Args:
+            logits: Logits (R, N, K).
+            labels: Labels (R, N).
+            state: Not used.
+            progress: Not used.
+
+        Returns:
+            The loss of each run (R,), in nats.
+        """
         each = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         return each.unflatten(0, labels.shape).mean(-1)

@@ -12,14 +12,26 @@ from hsac.parts import require
 class Gce(TrainingLoss):
     """(1 - p_y^q) / q (Zhang and Sabuncu, NeurIPS 2018, eq. 6).
 
-    Cross-entropy as q → 0; at q = 1 half the mean absolute error, 1 - p_y.
+    Attributes:
+        q: In (0, 1]. It is cross-entropy as q → 0, and at 1 half the mean absolute error, 1 - p_y.
     """
 
     q: float = 0.7
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(0 < self.q <= 1, "q", self.q, "a number in (0, 1]")
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
-        """(R, N, K), (R, N) -> (R,)."""
+        """Compute the mean loss of a batch.
+
+        Args:
+            logits: Logits (R, N, K).
+            labels: Labels (R, N).
+            state: Not used.
+            progress: Not used.
+
+        Returns:
+            The loss of each run (R,), in nats.
+        """
         return -((self.q * log_probability(logits, labels)).expm1() / self.q).mean(-1)

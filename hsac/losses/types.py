@@ -1,4 +1,4 @@
-"""What every training loss is, and what it is told about the training labels."""
+"""The interface of training losses, and what they are told about the training labels."""
 
 from dataclasses import dataclass
 
@@ -10,71 +10,118 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Labels:
-    """The training labels as given (noisy where they are): `counts` (K,), rows of each class, of
-    the model's dtype.
+    """The training labels as given, noisy where they are.
+
+    Attributes:
+        counts: Rows of each class (K,), of the model's dtype.
     """
 
     counts: Tensor
 
     @property
     def n(self) -> int:
-        """Number of training rows."""
+        """Return the number of training rows."""
         return int(self.counts.sum())
 
     @property
     def classes(self) -> int:
-        """Number of classes K."""
+        """Return the number of classes K."""
         return len(self.counts)
 
     @property
     def log_prior(self) -> Tensor:
-        """Logarithm of the classes' shares of the rows (K,); a class without rows counts as one
-        with a single row.
+        """Return the logarithm of the classes' shares of the rows (K,).
+
+        A class without rows counts as one with a single row.
         """
         return (self.counts.clamp(min=1) / self.counts.sum()).log()
 
 
 class TrainingLoss:
-    """Base of the losses: stateless, and predictions are the logits themselves.
+    """A loss without memory whose predictions are the logits themselves: the base of all losses.
 
     A loss is a frozen dataclass. One with a field `training: Labels` (no default) needs a fixed set
-    of labelled rows: it is given theirs, and episodes, which have none, refuse it.
+    of labelled rows and is given theirs. Episodes have none, and refuse it.
     """
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
-        """Mean loss (R,) of logits (R, N, K) and labels (R, N): pure, and twice differentiable in
-        the logits.
+        """Compute the mean loss of a batch, pure and twice differentiable in the logits.
 
-        `state`: what the loss keeps of these rows, (R, N, ...) each; `progress`: share of training
-        done, in [0, 1].
+        Args:
+            logits: Logits (R, N, K).
+            labels: Labels (R, N).
+            state: What the loss keeps of these rows, (R, N, ...) each.
+            progress: Share of training done, in [0, 1].
+
+        Returns:
+            The loss of each run (R,), in nats.
+
+        Raises:
+            NotImplementedError: Always, in this class.
         """
         raise NotImplementedError
 
     def init(self, runs: int) -> State:
-        """What the loss keeps of every training row, (R, n, ...) each; {} for a loss without
-        memory.
+        """Return what the loss keeps of every training row.
+
+        Args:
+            runs: Number of runs R.
+
+        Returns:
+            Tensors (R, n, ...), {} for a loss without memory.
         """
         return {}
 
     def observe(self, state: State, logits: Tensor) -> State:
-        """`state` of a batch's rows, (R, N, ...) each, after a training step saw their logits (R,
-        N, K), once a step and before the step's loss is taken.
+        """Return the new state of a batch's rows, once a training step has seen their logits.
+
+        It is called once a step, before the step's loss is taken.
+
+        Args:
+            state: What the loss keeps of these rows, (R, N, ...) each.
+            logits: Logits (R, N, K) of these rows.
+
+        Returns:
+            The new state of these rows, (R, N, ...) each.
         """
         return state
 
     def adjust(self, logits: Tensor) -> Tensor:
-        """Logits (..., K) of the classifier that the loss trains, to predict with."""
+        """Return the logits of the classifier that the loss trains, to predict with.
+
+        Args:
+            logits: The network's logits (..., K).
+
+        Returns:
+            Logits (..., K).
+        """
         return logits
 
 
 def log_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """log p_y (R, N) of logits (R, N, K) and labels (R, N)."""
+    """Compute log p_y.
+
+    Args:
+        logits: Logits (R, N, K).
+        labels: Labels y (R, N).
+
+    Returns:
+        Logarithms (R, N).
+    """
     return logits.log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
 
 
 def log_rest(logits: Tensor, labels: Tensor) -> Tensor:
-    """log(1 - p_y) (R, N) without cancellation, so that powers of it have all derivatives where p_y
-    rounds to 1.
+    """Compute log(1 - p_y) without cancellation.
+
+    Powers of it have all derivatives also where p_y rounds to 1.
+
+    Args:
+        logits: Logits (R, N, K).
+        labels: Labels y (R, N).
+
+    Returns:
+        Logarithms (R, N).
     """
     own = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, labels[..., None], True)
     return logits.masked_fill(own, -torch.inf).logsumexp(-1) - logits.logsumexp(-1)

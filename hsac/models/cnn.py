@@ -14,11 +14,21 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Cnn(Headed):
-    """Convolution blocks of `width` channels, a linear layer to `dim` features clipped to norm
-    `clip`, Poincaré MLR.
+    """Convolution blocks, a linear layer and a head on clipped features.
 
-    Group normalisation, so that the network is a pure function of its weights. One curvature, the
-    head's.
+    Normalisation is by groups, so that the network is a pure function of its weights. It has one
+    curvature, the head's.
+
+    Attributes:
+        inputs: Shape of an image, filled in from the data: (H, W) grey, (3, H, W) in colour.
+        classes: Number of classes, filled in from the data.
+        space: euclidean or hyperbolic, filled in from the method.
+        width: Channels of every block.
+        blocks: Convolution blocks, each of which halves the image's side.
+        groups: Groups of a normalisation, a divisor of `width`.
+        dim: Dimension of the features.
+        clip: Norm that the features are clipped to in hyperbolic space.
+        head: {rule, parameters} of the head, filled in from the method. A Poincaré MLR by default.
     """
 
     inputs: tuple[int, ...]
@@ -34,18 +44,24 @@ class Cnn(Headed):
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.dim >= 1, "dim", self.dim, "an integer from 1")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
         _ = self.body
 
     @cached_property
     def body(self) -> ConvBlocks:
-        """The blocks."""
+        """Return the blocks."""
         return ConvBlocks(self.inputs, self.width, self.groups, self.blocks)
 
     def init(self, generator: Generator) -> Params:
-        """The blocks' parameters, the linear layer's weight (dim, features) and bias (dim,), and
-        the head's.
+        """Draw the blocks' parameters, a linear layer w (dim, features), b (dim,), and the head's.
+
+        Args:
+            generator: Draws the start, in float64 whatever the model's `dtype`.
+
+        Returns:
+            The parameters, by name.
         """
         params = self.body.init(generator)
         params["w"] = he_normal((self.dim, self.body.features), self.body.features, generator)
@@ -53,10 +69,28 @@ class Cnn(Headed):
         return params | self.classifier.init(generator)
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
+        """Compute the features.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Tangent features at the origin (B, dim).
+        """
         u = torch.addmm(params["b"], self.body.forward(params, x), params["w"].mT)
         return bounded(u, self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Logits (B, K).
+        """
         return self.logits(params, c, self.embed(params, c, x))

@@ -15,15 +15,25 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Conv4Maml:
-    """MAML of learn2learn on Conv4 and a linear classifier (Finn et al., ICML 2017), a Euclidean
-    baseline.
+    """MAML (Finn et al. 2017) on Conv4: a Euclidean baseline.
 
-    Every episode starts from the same weights and takes `steps` gradient steps at rate `inner_lr`
-    on its support, in training as in evaluation; the adapted network answers the queries. Training
-    differentiates through these steps, or with `first_order` takes their gradients for constants,
-    which costs less than half: the gradient, and with it measured sharpness, is then an
-    approximation. Group normalisation, so that nothing passes between the images of an episode but
-    through the weights.
+    By learn2learn (ICML 2017), with a linear classifier. Every episode starts from the same weights
+    and takes gradient steps on its support, in training as in evaluation. The adapted network
+    answers the queries. Normalisation is by groups, so that nothing passes between the images of an
+    episode but through the weights.
+
+    Attributes:
+        inputs: Shape of an image, filled in from the data: (H, W) grey, (3, H, W) in colour.
+        way: Classes of an episode, filled in from the data.
+        shot: Support images a class, filled in from the data.
+        space: euclidean or hyperbolic, filled in from the method. It makes no difference.
+        width: Channels of every block.
+        groups: Groups of a normalisation, a divisor of `width`.
+        steps: Gradient steps on the support.
+        inner_lr: Their learning rate.
+        first_order: Whether training takes the gradients of these steps for constants. It costs
+            less than half, but the gradient, and with it measured sharpness, is then an
+            approximation.
     """
 
     inputs: tuple[int, ...]
@@ -40,17 +50,25 @@ class Conv4Maml:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.steps >= 1, "steps", self.steps, "an integer from 1")
         require(self.inner_lr > 0, "inner_lr", self.inner_lr, "a number above 0")
         _ = self.body
 
     @cached_property
     def body(self) -> ConvBlocks:
-        """The four blocks."""
+        """Return the four blocks."""
         return ConvBlocks(self.inputs, self.width, self.groups, 4)
 
     def init(self, generator: Generator) -> Params:
-        """Those of the blocks, then the classifier's weights z (way, d) and biases r (way,)."""
+        """Draw the blocks' parameters, and the classifier's weights z (way, d) and biases r (way,).
+
+        Args:
+            generator: Draws the start, in float64 whatever the model's `dtype`.
+
+        Returns:
+            The parameters, by name.
+        """
         params = self.body.init(generator)
         d = self.body.features
         z = torch.randn((self.way, d), generator=generator, dtype=torch.float64) / d**0.5
@@ -58,49 +76,68 @@ class Conv4Maml:
 
     @property
     def gradients_per_pass(self) -> int:
-        """Gradient evaluations that one of the whole network counts for: its own and those of the
-        adaptation.
+        """Return the gradient evaluations that one of the whole network counts for.
+
+        These are its own and those of the adaptation.
         """
         return self.steps + 1
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W) -> features before adaptation (B, d)."""
+        """Compute the features before adaptation.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Features (B, d).
+        """
         return self.body.forward(params, x)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Episodes x (E, way, shot + query, *inputs) -> logits (E, way·query, way), queries in
-        class order.
+        """Compute the logits of the queries.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Episodes (E, way, shot + query, *inputs).
+
+        Returns:
+            Logits (E, way·query, way), queries in class order.
         """
-        return torch.stack(
-            [self._adapted(params, e[:, : self.shot])(e[:, self.shot :].flatten(0, 1)) for e in x]
-        )
+        logits = []
+        for episode in x:
+            support, queries = episode[:, : self.shot], episode[:, self.shot :]
+            logits.append(self._adapted(params, support)(queries.flatten(0, 1)))
+        return torch.stack(logits)
 
     def _adapted(self, params: Params, support: Tensor) -> nn.Module:
-        """The network after the steps on the support (way, shot, *inputs); outside of autograd it
-        holds no graph.
+        """Return the network after the steps on the support (way, shot, *inputs).
+
+        Outside of autograd it holds no graph.
         """
         first_order = self.first_order or not torch.is_grad_enabled()
+        images = support.flatten(0, 1)
+        labels = torch.arange(self.way, device=support.device).repeat_interleave(self.shot)
+        maml = learn2learn().algorithms.MAML
+        # the steps need gradients in evaluation, too
         with torch.enable_grad():
-            start = {
-                k: p if p.requires_grad else p.detach().requires_grad_() for k, p in params.items()
-            }
-            network = _Network(self.body, start)
-            learner = (
-                learn2learn()
-                .algorithms.MAML(network, lr=self.inner_lr, first_order=first_order)
-                .clone()
-            )
-            images, labels = support.flatten(0, 1), torch.arange(self.way, device=support.device)
+            network = _Network(self.body, {name: _leaf(p) for name, p in params.items()})
+            learner = maml(network, lr=self.inner_lr, first_order=first_order).clone()
             for _ in range(self.steps):
-                learner.adapt(
-                    functional.cross_entropy(learner(images), labels.repeat_interleave(self.shot))
-                )
+                learner.adapt(functional.cross_entropy(learner(images), labels))
         return learner
 
 
+def _leaf(p: Tensor) -> Tensor:
+    return p if p.requires_grad else p.detach().requires_grad_()
+
+
 class _Network(nn.Module):
-    """Blocks and classifier as a module on given tensors, through which gradients flow back to what
-    these are of.
+    """Blocks and classifier as a module on given tensors.
+
+    Gradients flow through it back to what these tensors are computed from.
     """
 
     def __init__(self, body: ConvBlocks, params: Params) -> None:

@@ -7,19 +7,30 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, midpoint, pairwise_squared_distance
+from hsac.ball import expmap0, midpoint, pairwise_squared_distance
 from hsac.models.layers import ConvBlocks, Params, bounded
 from hsac.parts import require
 
 
 @dataclass(frozen=True)
 class Conv4Protonet:
-    """Conv4 features, prototypes at the gyromidpoint of the support, logits -d²/T (Khrulkov et al.,
-    CVPR 2020).
+    """Conv4 features, prototypes at the support's gyromidpoint.
 
-    Euclidean space gives the prototypical network of Snell et al. (NeurIPS 2017). T is learned,
-    always: curvature acts as a temperature too, so a fixed T would let learning c stand in for
-    learning T. Group normalisation, so that the network is a pure function of its weights.
+    Logits are -d²/T (Khrulkov et al., CVPR 2020). Euclidean space gives the prototypical network of
+    Snell et al. (NeurIPS 2017). T is always learned: curvature acts as a temperature too, so a
+    fixed T would let learning c stand in for learning T. Normalisation is by groups, so that the
+    network is a pure function of its weights.
+
+    Attributes:
+        inputs: Shape of an image, filled in from the data: (H, W) grey, (3, H, W) in colour.
+        shot: Support images a class, filled in from the data.
+        space: euclidean or hyperbolic, filled in from the method.
+        width: Channels of every block.
+        groups: Groups of a normalisation, a divisor of `width`.
+        clip: Norm that the features are clipped to in hyperbolic space.
+        temperature: Start of T.
+        temperature_rate: T = exp(rate·t) with the weight t. A step of Adam moves log T `rate` times
+            as far as another weight.
     """
 
     inputs: tuple[int, ...]
@@ -35,36 +46,67 @@ class Conv4Protonet:
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("clip", "temperature", "temperature_rate"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
         _ = self.body
 
     @cached_property
     def body(self) -> ConvBlocks:
-        """The four blocks."""
+        """Return the four blocks."""
         return ConvBlocks(self.inputs, self.width, self.groups, 4)
 
     def init(self, generator: Generator) -> Params:
-        """Kernels (out, in, 3, 3), group-norm scales and shifts (out,), and t with T = exp(rate·t)."""
+        """Draw kernels (out, in, 3, 3), group-norm scales and shifts (out,), and t of T.
+
+        Args:
+            generator: Draws the start, in float64 whatever the model's `dtype`.
+
+        Returns:
+            The parameters, by name.
+        """
         start = torch.tensor(self.temperature, dtype=torch.float64).log() / self.temperature_rate
         return self.body.init(generator) | {"t": start}
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W) -> tangent features at the origin (B, d)."""
+        """Compute the features.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Tangent features at the origin (B, d).
+        """
         return bounded(self.body.forward(params, x), self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Episodes x (E, way, shot + query, *inputs), c (1,) -> logits (E, way·query, way), queries
-        in class order.
+        """Compute the logits of the queries.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Episodes (E, way, shot + query, *inputs).
+
+        Returns:
+            Logits (E, way·query, way), queries in class order.
         """
-        episodes, way, images = x.shape[:3]
-        return self.classify(
-            params, c, self.embed(params, c, x.flatten(0, 2)).unflatten(0, (episodes, way, images))
-        )
+        features = self.embed(params, c, x.flatten(0, 2))
+        return self.classify(params, c, features.unflatten(0, x.shape[:3]))
 
     def classify(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
-        """Episodes of tangent features u (E, way, shot + query, d) -> logits (E, way·query, way)."""
-        points = exp0(u, c[0])
+        """Compute the logits of the queries from features.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            u: Episodes of tangent features (E, way, shot + query, d).
+
+        Returns:
+            Logits (E, way·query, way), queries in class order.
+        """
+        points = expmap0(u, c[0])
         prototypes = midpoint(points[:, :, : self.shot], c[0])
         queries = points[:, :, self.shot :].flatten(1, 2)
         temperature = (self.temperature_rate * params["t"]).exp()

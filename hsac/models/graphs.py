@@ -11,14 +11,18 @@ from torch.autograd import Function
 
 
 def _along(x: Tensor, dim: int | None, size: int) -> tuple[Tensor, ...]:
-    """Each run's tensor."""
+    """Return each run's tensor."""
     return (x,) * size if dim is None else x.unbind(dim)
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where the entries of a matrix stand: rows as starts (N + 1,), columns (entries,), the
-    matrix's shape.
+    """The places of a matrix's entries, row by row (CSR).
+
+    Attributes:
+        starts: Where each row's entries start (N + 1,).
+        columns: Column of every entry (entries,).
+        shape: Shape of the matrix.
     """
 
     starts: Tensor
@@ -27,58 +31,83 @@ class Pattern:
 
     @cached_property
     def rows(self) -> Tensor:
-        """Row of every entry."""
-        return torch.arange(self.shape[0], device=self.starts.device).repeat_interleave(
-            self.starts.diff()
-        )
+        """Return the row of every entry."""
+        rows = torch.arange(self.shape[0], device=self.starts.device)
+        return rows.repeat_interleave(self.starts.diff())
 
     @cached_property
     def transposed(self) -> "tuple[Pattern, Tensor]":
-        """The transposed matrix's, and where its entries stand among these."""
+        """Return the pattern of the transposed matrix, and where its entries are among these."""
         order = self.columns.argsort(stable=True)
-        starts = torch.cat(
-            [self.starts[:1], self.columns.bincount(minlength=self.shape[1]).cumsum(0)]
-        )
+        counts = self.columns.bincount(minlength=self.shape[1])
+        starts = torch.cat([self.starts[:1], counts.cumsum(0)])
         return Pattern(starts, self.rows[order], self.shape[::-1]), order
 
 
 class SparseFeatures:
-    """Features (N, F) most of which are 0, to be multiplied with weights: `features @ weights` (F,
-    d) is (N, d).
+    """Features (N, F) most of which are 0: `features @ weights` (F, d) is (N, d).
 
-    Only the entries that are not 0 are kept: `values` (entries,), row by row. They are constants to
-    differentiation.
+    They are constants to differentiation.
+
+    Attributes:
+        values: The entries that are not 0 (entries,), row by row.
+        pattern: Their places.
+        shape: (N, F).
     """
 
     def __init__(self, values: Tensor, pattern: Pattern) -> None:
+        """Keep entries and their places.
+
+        Args:
+            values: The entries (entries,), row by row.
+            pattern: Their places.
+        """
         self.values, self.pattern, self.shape = values, pattern, pattern.shape
 
     @classmethod
     def of(cls, x: Tensor) -> "SparseFeatures":
-        """The features of a dense matrix (N, F)."""
+        """Take the entries of a dense matrix that are not 0.
+
+        Args:
+            x: The matrix (N, F).
+
+        Returns:
+            The features.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
             found = x.to_sparse_csr()
-        return cls(
-            found.values(),
-            Pattern(found.crow_indices(), found.col_indices(), (x.shape[0], x.shape[1])),
-        )
+        shape = (x.shape[0], x.shape[1])
+        return cls(found.values(), Pattern(found.crow_indices(), found.col_indices(), shape))
 
     def __len__(self) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return self.shape[0]
 
     def times(self, factor: Tensor) -> "SparseFeatures":
-        """The features with each of their entries times a factor (entries,)."""
+        """Multiply each entry with a factor.
+
+        Args:
+            factor: Factors (entries,).
+
+        Returns:
+            The features.
+        """
         return SparseFeatures(self.values * factor, self.pattern)
 
     def __matmul__(self, weights: Tensor) -> Tensor:
+        """Multiply with weights (F, d)."""
         return _Product.apply(self.values, weights, self.pattern)
 
 
 def row_shares(x: Any) -> Any:
-    """Features (N, F), a tensor or sparse, divided by the sum of their row's sizes; a row of zeros
-    stays one.
+    """Divide features by the sum of their row's absolute values.
+
+    Args:
+        x: Features (N, F), dense or sparse.
+
+    Returns:
+        Features (N, F). A row of zeros stays one.
     """
     if isinstance(x, SparseFeatures):
         rows = x.pattern.rows
@@ -97,9 +126,8 @@ class _Product(Function):
     @staticmethod
     def forward(values: Tensor, dense: Tensor, pattern: Pattern) -> Tensor:
         where = (pattern.starts, pattern.columns)
-        return (
-            torch.sparse_csr_tensor(*where, values, pattern.shape, check_invariants=False) @ dense
-        )
+        sparse = torch.sparse_csr_tensor(*where, values, pattern.shape, check_invariants=False)
+        return sparse @ dense
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Pattern], output: Tensor) -> None:
@@ -115,12 +143,11 @@ class _Product(Function):
     def vmap(
         info: Any, dims: tuple[int | None, ...], values: Tensor, dense: Tensor, pattern: Pattern
     ) -> tuple[Tensor, int]:
-        if dims[0] is not None:  # with dropout every run has values of its own
-            pairs = zip(
-                values.unbind(dims[0]), _along(dense, dims[1], info.batch_size), strict=True
-            )
-            return torch.stack([_Product.apply(own, weights, pattern) for own, weights in pairs]), 0
-        assert dims[1] is not None
+        # with dropout every run has values of its own
+        if dims[0] is not None:
+            weights = _along(dense, dims[1], info.batch_size)
+            pairs = zip(values.unbind(dims[0]), weights, strict=True)
+            return torch.stack([_Product.apply(own, w, pattern) for own, w in pairs]), 0
         assert dims[1] is not None
         dense = dense.movedim(dims[1], 1)
         return _Product.apply(values, dense.flatten(1), pattern).unflatten(1, dense.shape[1:]), 1

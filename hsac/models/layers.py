@@ -14,25 +14,59 @@ Params = dict[str, Tensor]
 
 
 def he_normal(shape: tuple[int, ...], fan_in: int, generator: Generator) -> Tensor:
-    """He et al. (ICCV 2015) normal start, float64 so that every dtype starts from the same numbers."""
+    """Draw a weight from the normal distribution of He et al. (ICCV 2015).
+
+    Args:
+        shape: Shape of the weight.
+        fan_in: Inputs of one output.
+        generator: Draws it.
+
+    Returns:
+        The weight, float64 so that every dtype starts from the same numbers.
+    """
     return torch.randn(shape, generator=generator, dtype=torch.float64) * (2 / fan_in) ** 0.5
 
 
 def bounded(u: Tensor, clip: float, space: str) -> Tensor:
-    """Tangent features clipped to norm `clip` in hyperbolic space; untouched in Euclidean space."""
+    """Clip tangent features in hyperbolic space, and leave them in Euclidean space.
+
+    Args:
+        u: Tangent features (..., d).
+        clip: Largest norm.
+        space: euclidean or hyperbolic.
+
+    Returns:
+        The features (..., d).
+    """
     return u if space == "euclidean" else clip_norm(u, clip)
 
 
 def glorot_uniform(shape: tuple[int, int], generator: Generator) -> Tensor:
-    """Glorot and Bengio (AISTATS 2010) uniform start of a weight (out, in), float64."""
-    return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * (
-        6 / sum(shape)
-    ) ** 0.5
+    """Draw a weight from the uniform distribution of Glorot and Bengio (AISTATS 2010).
+
+    Args:
+        shape: Shape (out, in) of the weight.
+        generator: Draws it.
+
+    Returns:
+        The weight, float64.
+    """
+    drawn = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+    return drawn * (6 / sum(shape)) ** 0.5
 
 
 def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor, nodes: int) -> Tensor:
-    """Rows of u (N, d) sent along edges source -> target (E,), times their weight (E,), and summed:
-    (nodes, d).
+    """Send rows along edges and sum what arrives at each node.
+
+    Args:
+        u: A row of each node (N, d).
+        source: Where each edge starts (E,).
+        target: Where each edge ends (E,).
+        weight: Weight of each edge (E,), which multiplies what is sent.
+        nodes: Number of nodes that can be a target.
+
+    Returns:
+        Sums (nodes, d).
     """
     message = u.index_select(0, source) * weight[:, None]
     return message.new_zeros((nodes, u.shape[1])).index_add(0, target, message)
@@ -41,9 +75,20 @@ def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor, nodes: 
 def first_linear(
     x: Tensor | SparseFeatures, weight: Tensor, masks: Params | None, rate: float
 ) -> Tensor:
-    """x @ weightᵀ, x (N, F) a graph's features, after inverted dropout (Srivastava et al., JMLR
-    2014) where there are masks. Features are sparse, so `masks["layer0"]` is over the entries that
-    are not 0, in the order of nonzero().
+    """Apply the linear layer of a graph's features, after inverted dropout where there are masks.
+
+    Features are sparse, so dropout acts on the entries that are not 0 (Srivastava et al., JMLR
+    2014).
+
+    Args:
+        x: Features (N, F), dense or sparse.
+        weight: The layer's weight (out, F).
+        masks: `masks["layer0"]` is over the entries that are not 0, in the order of nonzero(). None
+            in evaluation.
+        rate: Rate of dropout.
+
+    Returns:
+        x @ weightᵀ (N, out).
     """
     if masks is None:
         return x @ weight.mT
@@ -52,30 +97,67 @@ def first_linear(
 
 
 def dropped(u: Tensor, masks: Params | None, rate: float) -> Tensor:
-    """Inverted dropout of hidden features u (N, d) by `masks["layer1"]`, where there are masks."""
+    """Apply inverted dropout to hidden features, where there are masks.
+
+    Args:
+        u: Hidden features (N, d).
+        masks: `masks["layer1"]` is over their entries. None in evaluation.
+        rate: Rate of dropout.
+
+    Returns:
+        The features (N, d).
+    """
     return u if masks is None else u * masks["layer1"] / (1 - rate)
 
 
 def channels(inputs: tuple[int, ...]) -> int:
-    """Channels of images (H, W) or (channels, H, W)."""
+    """Return the number of channels of images.
+
+    Args:
+        inputs: Shape of an image, (H, W) or (channels, H, W).
+
+    Returns:
+        The number.
+    """
     return 1 if len(inputs) == 2 else inputs[0]
 
 
 def with_channels(x: Tensor, inputs: tuple[int, ...]) -> Tensor:
-    """Images (B, *inputs) -> (B, channels, H, W)."""
+    """Give images an axis of channels.
+
+    Args:
+        x: Images (B, *inputs).
+        inputs: Shape of an image, (H, W) or (channels, H, W).
+
+    Returns:
+        Images (B, channels, H, W).
+    """
     return x[:, None] if len(inputs) == 2 else x
 
 
 def norm_start(width: int) -> tuple[Tensor, Tensor]:
-    """Scale and shift (width,) at which a normalisation is one and nothing else."""
+    """Return scale and shift at which a normalisation is one and nothing else.
+
+    Args:
+        width: Number of channels.
+
+    Returns:
+        Ones and zeros (width,).
+    """
     return torch.ones(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
 
 
 def batch_norm(h: Tensor, scale: Tensor, shift: Tensor, moments: Tensor | None = None) -> Tensor:
-    """Batch normalisation of h (B, K, H, W), ε = 1e-5 (Ioffe and Szegedy, ICML 2015).
+    """Normalise by batch, with ε = 1e-5 (Ioffe and Szegedy, ICML 2015).
 
-    By the mean and variance of the batch, or by `moments` (2, K), the mean and the mean square of a
-    population.
+    Args:
+        h: What is normalised (B, K, H, W).
+        scale: Factor of each channel (K,).
+        shift: Summand of each channel (K,).
+        moments: Mean and mean square of a population (2, K). None for those of this batch.
+
+    Returns:
+        The normalised h (B, K, H, W).
     """
     if moments is None:
         return functional.batch_norm(h, None, None, scale, shift, training=True)
@@ -85,24 +167,34 @@ def batch_norm(h: Tensor, scale: Tensor, shift: Tensor, moments: Tensor | None =
 
 
 def batch_moments(h: Tensor) -> Tensor:
-    """Mean and mean square of h (B, K, H, W) by channel: (2, K), float64.
+    """Compute mean and mean square by channel.
 
-    These, unlike variances, are averaged over batches to the moments of their union (Wu and
-    Johnson, 2021, section 3).
+    Unlike variances, these average over batches to the moments of their union (Wu and Johnson,
+    2021, section 3).
+
+    Args:
+        h: What is measured (B, K, H, W).
+
+    Returns:
+        Moments (2, K), float64.
     """
-    variance, mean = (
-        value.double() for value in torch.var_mean(h.detach(), (0, 2, 3), correction=0)
-    )
+    variance, mean = torch.var_mean(h.detach(), (0, 2, 3), correction=0)
+    variance, mean = variance.double(), mean.double()
     return torch.stack((mean, variance + mean * mean))
 
 
 @dataclass(frozen=True)
 class ConvBlocks:
-    """Blocks of 3 x 3 convolution, group normalisation, ReLU and 2 x 2 max pooling, each `width`
-    channels wide.
+    """Blocks of 3 x 3 convolution, group normalisation, ReLU and 2 x 2 max pooling.
 
-    Group normalisation (Wu and He, ECCV 2018), so that the features are a pure function of weights
-    and image.
+    Group normalisation (Wu and He, ECCV 2018) leaves the features a pure function of weights and
+    image.
+
+    Attributes:
+        inputs: Shape of an image, (H, W) or (channels, H, W).
+        width: Channels of every block.
+        groups: Groups of a normalisation, a divisor of `width`.
+        blocks: Number of blocks, each of which halves the image's side.
     """
 
     inputs: tuple[int, ...]
@@ -111,25 +203,29 @@ class ConvBlocks:
     blocks: int
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("width", "groups", "blocks"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.width % self.groups == 0, "groups", self.groups, "a divisor of width")
         side = 2**self.blocks
-        require(
-            min(self.inputs[-2:]) >= side,
-            "inputs",
-            self.inputs,
-            f"images of side {side} or more, halved each block",
-        )
+        ok = min(self.inputs[-2:]) >= side
+        require(ok, "inputs", self.inputs, f"images of side {side} or more, halved each block")
 
     @property
     def features(self) -> int:
-        """Numbers of the last block's output."""
+        """Return how many numbers the last block gives."""
         height, width = self.inputs[-2:]
         return self.width * (height >> self.blocks) * (width >> self.blocks)
 
     def init(self, generator: Generator) -> Params:
-        """Kernels (out, in, 3, 3), group-norm scales and shifts (out,)."""
+        """Draw kernels (out, in, 3, 3), group-norm scales and shifts (out,).
+
+        Args:
+            generator: Draws them, in float64.
+
+        Returns:
+            The parameters, by name.
+        """
         params: Params = {}
         fan_in = channels(self.inputs)
         for i in range(self.blocks):
@@ -139,12 +235,19 @@ class ConvBlocks:
         return params
 
     def forward(self, params: Params, x: Tensor) -> Tensor:
-        """Images x (B, *inputs) -> (B, features)."""
+        """Compute the features.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            x: Images (B, *inputs).
+
+        Returns:
+            Features (B, features).
+        """
         h = with_channels(x, self.inputs)
         for i in range(self.blocks):
             h = functional.conv2d(h, params[f"w{i}"], padding=1)
             h = functional.group_norm(h, self.groups, params[f"g{i}"], params[f"b{i}"])
-            h = functional.max_pool2d(
-                h, 2
-            ).relu()  # the same as the other way round, on a quarter of the numbers
+            # the same as the other way round, on a quarter of the numbers
+            h = functional.max_pool2d(h, 2).relu()
         return h.flatten(1)

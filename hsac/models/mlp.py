@@ -14,10 +14,20 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Mlp(Headed):
-    """ReLU layers of width `hidden`, features of dimension `dim` clipped to norm `clip`, Poincaré
-    MLR.
+    """ReLU layers, and a head on clipped features.
 
-    Images are average-pooled by `pool` first. One curvature, the head's.
+    It has one curvature, the head's.
+
+    Attributes:
+        inputs: Shape of an image, filled in from the data: (H, W) grey, (3, H, W) in colour.
+        classes: Number of classes, filled in from the data.
+        space: euclidean or hyperbolic, filled in from the method.
+        hidden: Width of the hidden layers.
+        layers: Number of hidden layers.
+        dim: Dimension of the features.
+        clip: Norm that the features are clipped to in hyperbolic space.
+        pool: Side of the squares that images are first averaged over. 1 leaves them as they are.
+        head: {rule, parameters} of the head, filled in from the method. A Poincaré MLR by default.
     """
 
     inputs: tuple[int, ...]
@@ -33,6 +43,7 @@ class Mlp(Headed):
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("hidden", "layers", "dim", "pool"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         side = min(self.inputs[-2:])
@@ -45,7 +56,14 @@ class Mlp(Headed):
         return [pixels, *[self.hidden] * self.layers, self.dim]
 
     def init(self, generator: Generator) -> Params:
-        """Weights (out, in) and biases (out,) a layer, and the head's."""
+        """Draw weights (out, in) and biases (out,) of each layer, and the head's parameters.
+
+        Args:
+            generator: Draws the start, in float64 whatever the model's `dtype`.
+
+        Returns:
+            The parameters, by name.
+        """
         widths = self._widths()
         params: Params = {}
         for i, (fan_in, out) in enumerate(pairwise(widths)):
@@ -54,17 +72,32 @@ class Mlp(Headed):
         return params | self.classifier.init(generator)
 
     def embed(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
-        x = (
-            torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool)
-            if self.pool > 1
-            else x
-        )
+        """Compute the features.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Tangent features at the origin (B, dim).
+        """
+        if self.pool > 1:
+            x = torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool)
         u = x.flatten(1)
         for i in range(self.layers + 1):
             u = torch.addmm(params[f"b{i}"], u if i == 0 else u.relu(), params[f"w{i}"].mT)
         return bounded(u, self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Logits (B, K).
+        """
         return self.logits(params, c, self.embed(params, c, x))

@@ -26,8 +26,13 @@ WIDTHS = {18: (64, 128, 256, 512), 20: (16, 32, 64), 32: (16, 32, 64)}
 
 @dataclass(frozen=True)
 class Block:
-    """Where a residual block stands: its name, channels in and out, the stride of its first
-    convolution.
+    """The place of a residual block in the network.
+
+    Attributes:
+        name: Its name, which its parameters begin with.
+        inside: Channels in.
+        out: Channels out.
+        stride: Stride of its first convolution.
     """
 
     name: str
@@ -37,25 +42,32 @@ class Block:
 
     @property
     def changes(self) -> bool:
-        """Whether what comes out has another shape than what goes in."""
+        """Return whether what comes out has another shape than what goes in."""
         return self.stride > 1 or self.inside != self.out
 
 
 @dataclass(frozen=True)
 class Resnet(Headed):
-    """CIFAR ResNet of basic blocks (He et al., CVPR 2016), pooled features clipped to norm `clip`,
-    Poincaré MLR.
+    """CIFAR ResNet (He et al. 2016), and a head on clipped features.
 
-    `depth` 20 and 32: section 4.2 there, widths 16, 32, 64, where the shape changes the shortcut
-    drops every other pixel and fills new channels with zeros (option A). `depth` 18: the widths 64
-    to 512 of its ImageNet network behind a 3 x 3 stem without pooling, shortcuts by 1 x 1
-    convolution (option B). One curvature, the head's.
+    Depths 20 and 32 are those of section 4.2 there, with widths 16, 32, 64. Where the shape
+    changes, the shortcut drops every other pixel and fills new channels with zeros (option A).
+    Depth 18 has the widths 64 to 512 of its ImageNet network behind a 3 x 3 stem without pooling,
+    and shortcuts by 1 x 1 convolution (option B). There is one curvature, the head's.
 
-    Batch normalisation by the batch at hand: training is a pure function of weights and batch. For
-    evaluation `statistics` gives, of batches of training images, what `forward` takes as its
-    `state` in their place: the moments before every normalisation at these very weights ("precise
-    BN", Wu and Johnson, arXiv:2105.07576; what torch.optim.swa_utils.update_bn does), not running
-    averages of past ones.
+    Training normalises by the batch at hand, so it is a pure function of weights and batch. For
+    evaluation `statistics` gives the moments before every normalisation, of batches of training
+    images at these very weights, and `forward` takes their mean as its `state`. This is "precise
+    BN" (Wu and Johnson, arXiv:2105.07576), as torch.optim.swa_utils.update_bn does it, not running
+    averages of past moments.
+
+    Attributes:
+        inputs: Shape of an image, filled in from the data: (H, W) grey, (3, H, W) in colour.
+        classes: Number of classes, filled in from the data.
+        space: euclidean or hyperbolic, filled in from the method.
+        depth: 18, 20 or 32.
+        clip: Norm that the features are clipped to in hyperbolic space.
+        head: {rule, parameters} of the head, filled in from the method. A Poincaré MLR by default.
     """
 
     inputs: tuple[int, ...]
@@ -68,12 +80,13 @@ class Resnet(Headed):
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.depth in WIDTHS, "depth", self.depth, ", ".join(map(str, WIDTHS)))
         require(self.clip > 0, "clip", self.clip, "a number above 0")
 
     @property
     def dim(self) -> int:
-        """Numbers of the pooled features."""
+        """Return the dimension of the pooled features."""
         return WIDTHS[self.depth][-1]
 
     def _blocks(self) -> Iterator[Block]:
@@ -90,15 +103,19 @@ class Resnet(Headed):
         return self.depth == 18
 
     def init(self, generator: Generator) -> Params:
-        """Kernels `NAME.w` (out, in, k, k), norm scales `NAME.g` and shifts `NAME.b` (out,), and
-        the head's.
+        """Draw kernels `NAME.w` (out, in, k, k), norms `NAME.g` and `NAME.b`, and the head's.
+
+        Args:
+            generator: Draws the start, in float64 whatever the model's `dtype`.
+
+        Returns:
+            The parameters, by name.
         """
         params: Params = {}
 
         def convolution(name: str, inside: int, out: int, kernel: int) -> None:
-            params[f"{name}.w"] = he_normal(
-                (out, inside, kernel, kernel), kernel * kernel * inside, generator
-            )
+            fan_in = kernel * kernel * inside
+            params[f"{name}.w"] = he_normal((out, inside, kernel, kernel), fan_in, generator)
             params[f"{name}.g"], params[f"{name}.b"] = norm_start(out)
 
         convolution("stem", channels(self.inputs), WIDTHS[self.depth][0], 3)
@@ -112,8 +129,9 @@ class Resnet(Headed):
     def _features(
         self, params: Params, x: Tensor, moments: Callable[[str, Tensor], Tensor | None]
     ) -> Tensor:
-        """Images -> pooled features (B, dim); `moments` of the normalisation named so, given what
-        goes into it.
+        """Compute pooled features (B, dim) of images.
+
+        `moments` gives those of the normalisation of a name, given what goes into it.
         """
 
         def convolution(name: str, h: Tensor, stride: int = 1) -> Tensor:
@@ -135,8 +153,16 @@ class Resnet(Headed):
         return h.mean((-2, -1))
 
     def statistics(self, params: Params, c: Tensor, x: Tensor) -> Params:
-        """Images x -> the moments (2, channels) before each normalisation, by its name; their mean
-        over batches of one size is a `state`.
+        """Compute the moments before each normalisation.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+
+        Returns:
+            Moments (2, channels) by the normalisation's name. Their mean over batches of one size
+            is a `state` of `forward`.
         """
         found: Params = {}
 
@@ -147,10 +173,30 @@ class Resnet(Headed):
         return found
 
     def embed(self, params: Params, c: Tensor, x: Tensor, state: Params | None = None) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W) in [0, 1] -> tangent features at the origin (B, d)."""
+        """Compute the features.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+            state: Moments to normalise by. None normalises by x itself, as training does.
+
+        Returns:
+            Tangent features at the origin (B, dim).
+        """
         u = self._features(params, x, lambda name, h: None if state is None else state[name])
         return bounded(u, self.clip, self.space)
 
     def forward(self, params: Params, c: Tensor, x: Tensor, state: Params | None = None) -> Tensor:
-        """Images x (B, H, W) or (B, 3, H, W), c (1,) -> logits (B, K)."""
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            x: Images in [0, 1], (B, H, W) or (B, 3, H, W).
+            state: Moments to normalise by. None normalises by x itself, as training does.
+
+        Returns:
+            Logits (B, K).
+        """
         return self.logits(params, c, self.embed(params, c, x, state))

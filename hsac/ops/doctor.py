@@ -152,7 +152,7 @@ def data(place: Place) -> Iterator[Finding]:
             continue
         here.append(name)
         hashed += sum(path.stat().st_size for path in stored.iterdir())
-        if hashed <= HASHED and not store.whole(name, place.data):
+        if hashed <= HASHED and not store.is_intact(name, place.data):
             yield Finding(f"{stored}: damaged or of another version", f"hsac data fetch {name}")
     more = "" if hashed <= HASHED else "; too large to hash all here, `hsac data verify` does"
     yield Finding(f"{len(here)} datasets of {place.scale} here{more}; mirror {mirror or 'not set'}")
@@ -243,7 +243,7 @@ def records(place: Place) -> Iterator[Finding]:
     for number, index in enumerate(indexes):
         if time.monotonic() - started > SECONDS:
             yield Finding(
-                f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s; `hsac gather`"
+                f"looked at {number} of {len(indexes)} bundles in {SECONDS:g} s; `hsac job gather`"
                 " reads all"
             )
             break

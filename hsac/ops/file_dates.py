@@ -10,15 +10,32 @@ AHEAD = 60.0  # seconds by which a file system's clock may go before this machin
 
 
 def ahead(folders: Iterable[Path], most: int | None = None) -> Iterator[Path]:
-    """Files below folders, the first ``most``, that are dated more than ``AHEAD`` seconds from now."""
+    """Find files that are dated more than `AHEAD` seconds from now.
+
+    Args:
+        folders: Where to look, folders below them included.
+        most: How many files to look at. None looks at all.
+
+    Yields:
+        Such files.
+    """
     limit = time.time() + AHEAD
     every = (Path(at, name) for top in folders for at, _, names in os.walk(top) for name in names)
-    return (path for path in islice(every, most) if path.exists() and path.lstat().st_mtime > limit)
+    for path in islice(every, most):
+        if path.exists() and path.lstat().st_mtime > limit:
+            yield path
 
 
 def mend(folders: Iterable[Path]) -> int:
-    """Date such files now, and say how many: Snakemake refuses what is made of them as the older of
-    the two.
+    """Date such files now.
+
+    Snakemake refuses what is made of them, because it is the older of the two.
+
+    Args:
+        folders: Where to look, folders below them included.
+
+    Returns:
+        How many files there were.
     """
     found = list(ahead(folders))
     for path in found:

@@ -1,4 +1,4 @@
-"""Whether Slurm tells how its jobs end."""
+"""A check that Slurm tells how its jobs end."""
 
 import subprocess
 
@@ -6,8 +6,15 @@ from hsac.errors import InputError
 
 
 def check(status_command: str | None) -> None:
-    """Raise InputError where jobs are asked after by `sacct` on a site without accounting: the
-    executor would wait for them for ever.
+    """Refuse to ask `sacct` for jobs on a site without accounting.
+
+    The executor would wait for them for ever.
+
+    Args:
+        status_command: The command that asks what became of jobs. None without Slurm.
+
+    Raises:
+        InputError: It is `sacct`, and accounting is disabled here.
     """
     if status_command != "sacct":
         return

@@ -21,6 +21,9 @@ def clear(folder: Path = FOLDER) -> None:
 
     They stay where `hold` might not: on a file system without locks, and when they may be those of
     a workflow on another machine, whose lock a file system need not show here.
+
+    Args:
+        folder: Snakemake's folder.
     """
     try:
         folder.mkdir(exist_ok=True)
@@ -38,9 +41,17 @@ def clear(folder: Path = FOLDER) -> None:
 
 
 def hold(folder: Path = FOLDER) -> TextIO | None:
-    """Keep other workflows out of the working folder until the file returned is closed or this
-    process ends; None where the file system has no locks. Raises InputError when a workflow is at
-    work there.
+    """Keep other workflows out of the working folder.
+
+    Args:
+        folder: Snakemake's folder.
+
+    Returns:
+        The locked file: the lock lasts until it is closed or this process ends. None where the file
+        system has no locks.
+
+    Raises:
+        InputError: Another workflow is at work there.
     """
     try:
         lock = _lock(folder)
@@ -58,10 +69,15 @@ def hold(folder: Path = FOLDER) -> TextIO | None:
 
 
 def _lock(folder: Path) -> TextIO | None:
-    """The locked file; None when another process has it. Raises OSError where files cannot be
-    locked.
+    """Lock the file.
+
+    Returns:
+        The locked file. None when another process has it.
+
+    Raises:
+        OSError: Files cannot be locked here.
     """
-    lock = open(folder / "workflow.lock", "a+")  # noqa: SIM115 - it stays open as long as it is locked
+    lock = open(folder / "workflow.lock", "a+")  # noqa: SIM115 - open as long as it is locked
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -73,7 +89,7 @@ def _lock(folder: Path) -> TextIO | None:
 
 
 def _owner(lock: TextIO) -> tuple[str, str]:
-    """Host and process that signed the lock last."""
+    """Return the host and process that signed the lock last."""
     lock.seek(0)
     host, _, process = lock.read().partition(" ")
     return host, process

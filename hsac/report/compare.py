@@ -13,20 +13,21 @@ from tqdm import tqdm
 
 from hsac.errors import InputError
 from hsac.files import read_json
+from hsac.report import columns
+from hsac.report.columns import MISSING, p_text
 from hsac.report.gather import RUN_SCHEMA, TIMING, read_gathered
 from hsac.report.statistics import SAME, Paired, Replicates, holm, mean_interval, paired_difference
-from hsac.report.tables import MISSING, markdown, p_text
+from hsac.report.tables import markdown
 
 ALPHA = 0.05
 FINISHED = "finished"
+# what claims are about stands first, the rest follows in the order of the tables
 METRICS = {
-    "selected_test_accuracy": ("Test accuracy (%), validation-selected", 100),
-    "selected_test_nll": ("Test NLL (nats), validation-selected", 1),
-    "last_test_accuracy": ("Test accuracy (%), last epoch", 100),
-    "selected_tail_accuracy": ("Tail accuracy (%), validation-selected", 100),
-    "selected_memorisation": ("Memorised flipped labels (%), validation-selected", 100),
-    "sharpness": ("Sharpness (nats)", 1),
-    "curvature": ("Final curvature c (geometric mean)", 1),
+    str(column.source): column
+    for column in sorted(
+        (column for column in columns.EXPERIMENT if column.source and column.compared),
+        key=lambda column: not str(column.source).startswith("selected_test"),
+    )
 }
 KEYS = ["experiment", "method", "seed"]
 IDENTITY = [
@@ -84,7 +85,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
     for name in [*KEYS, "status", *IDENTITY, "code"]:
         if name not in runs:
             raise InputError(
-                f"{path}: found no column {name}; allowed are gathered runs, as `hsac gather`"
+                f"{path}: found no column {name}; allowed are gathered runs, as `hsac job gather`"
                 " writes them"
             )
     twice = runs[runs.duplicated(KEYS)]
@@ -131,10 +132,17 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
     name = dict(zip(("experiment", "method"), key, strict=True))
     rows, seeds = [name | _finished(a, b)], _pairs(a, b)["seed"]
-    for metric, (_, scale) in METRICS.items():
-        if metric in a and metric in b and not (a[metric].isna().all() and b[metric].isna().all()):
+    for metric in (metric for metric in [*METRICS, *_others(a)] if metric in a and metric in b):
+        if not (a[metric].isna().all() and b[metric].isna().all()):
+            scale = METRICS[metric].scale if metric in METRICS else 1
             rows.append(name | {"metric": metric} | _metric(key, metric, scale, a, b, seeds))
     return rows
+
+
+def _others(runs: pd.DataFrame) -> list[str]:
+    """Return the metrics of plug-ins: numbers that no run of the package has."""
+    known = {*RUN_SCHEMA.names, *UNCOMPARED}
+    return [name for name in runs.select_dtypes("number").columns if name not in known]
 
 
 def _finished(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
@@ -352,7 +360,7 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
             {
                 "Experiment": row["experiment"],
                 "Method": row["method"],
-                "Metric": "Finished runs" if counts else METRICS[row["metric"]][0],
+                "Metric": "Finished runs" if counts else _heading(row["metric"]),
                 "A": sides["a"],
                 "B": sides["b"],
                 "B − A": _difference(row, counts),
@@ -362,6 +370,11 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(out)
+
+
+def _heading(metric: str) -> str:
+    found = METRICS.get(metric)
+    return found.compared or metric if found else metric
 
 
 def _mean(row: Mapping[Any, Any], side: str) -> str:

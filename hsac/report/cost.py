@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from hsac.report import columns
+from hsac.report.columns import COST, MethodRuns
 from hsac.report.gather import KEYS, read_gathered
-from hsac.report.tables import mean, number, write
+from hsac.report.tables import write
 
-HEADINGS = {
-    "experiment": "Experiment",
-    "method": "Method",
-    "seconds": "Seconds a run",
-    "peak_memory_mib": "Peak memory (MiB)",
-    "search_seconds": "Search seconds",
-    "n_ok": "n ok / n",
-}
 NOTE = (
     "Means over the finished runs. Seconds are as measured, with the seeds trained together sharing"
     " the time; peak memory is of the process, on a GPU that of the device; a search's seconds are"
@@ -27,49 +21,50 @@ NOTE = (
 
 
 def cost_table(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Full numbers: one row an experiment and method that was run, in ``order``; ``runs``: gathered
-    runs with what was measured of each. Search seconds only where a method was searched.
+    """Compute the full numbers of the table.
+
+    Args:
+        runs: Gathered runs with what was measured of each.
+        order: The methods of each experiment, in the order of the rows.
+
+    Returns:
+        One row an experiment and method that was run. Search seconds only where a method was
+        searched.
     """
     rows = []
     for experiment, methods in order.items():
         block = runs[runs["experiment"] == experiment]
         for method in [name for name in methods if name in set(block["method"])]:
-            cell = block[block["method"] == method]
-            ok = cell[cell["status"] == "ok"]
-            row: dict[str, object] = {"experiment": experiment, "method": method}
-            row |= {name: mean(ok[name]) for name in ("seconds", "peak_memory_mib")}
-            rows.append(
-                row
-                | {
-                    "search_seconds": mean(cell["search_seconds"]),
-                    "n_ok": len(ok),
-                    "n": len(cell),
-                }
-            )
-    table = pd.DataFrame(rows, columns=[*HEADINGS, "n"])
-    return table.drop(columns="search_seconds") if table["search_seconds"].isna().all() else table
+            cell = MethodRuns(experiment, method, block[block["method"] == method])
+            rows.append({c.name: c.value(cell) for c in COST if c.value is not None})
+    table = pd.DataFrame(rows, columns=[column.name for column in COST])
+    return table.drop(columns=[c.name for c in COST if c.optional and table[c.name].isna().all()])
 
 
 def displayed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text to print, under headings that state units."""
-    patterns = {"seconds": "{:.3g}", "peak_memory_mib": "{:.0f}", "search_seconds": "{:.3g}"}
-    columns: dict[str, list[str]] = {}
-    for name in [name for name in HEADINGS if name in table]:
-        if name == "n_ok":
-            columns[name] = [f"{ok} / {n}" for ok, n in zip(table["n_ok"], table["n"], strict=True)]
-        else:
-            columns[name] = list(
-                map(number(patterns[name]) if name in patterns else str, table[name])
-            )
-    return pd.DataFrame({HEADINGS[name]: values for name, values in columns.items()})
+    """Print the table.
+
+    Args:
+        table: As `cost_table` computes it.
+
+    Returns:
+        The text of each entry under headings that state units.
+    """
+    return columns.displayed(table, COST)
 
 
 def write_cost(
     runs_parquet: Path, measured: Path, order: Mapping[str, Sequence[str]], out_dir: Path
 ) -> None:
-    """Write ``cost`` as .csv, .md and .tex under ``out_dir``."""
+    """Write ``cost`` as .csv, .md and .tex.
+
+    Args:
+        runs_parquet: The gathered runs.
+        measured: What was measured of them.
+        order: The methods of each experiment, in the order of the rows.
+        out_dir: Folder of the three files.
+    """
     runs = read_gathered(runs_parquet)[[*KEYS, "status"]]
-    numbers = cost_table(
-        runs.merge(read_gathered(measured), on=list(KEYS), validate="one_to_one"), order
-    )
+    measured_runs = runs.merge(read_gathered(measured), on=list(KEYS), validate="one_to_one")
+    numbers = cost_table(measured_runs, order)
     write(Path(out_dir), "cost", numbers, displayed(numbers), NOTE)

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hsac.report.columns import MISSING
 from hsac.report.statistics import SAME
-from hsac.report.tables import MISSING
 
 QUANTITIES = {
     "sharpness": "scope sharpness",

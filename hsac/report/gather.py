@@ -14,51 +14,26 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jsonschema_rs
 import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
+from hsac import parts
 from hsac.errors import InputError
 from hsac.files import atomic
-from hsac.study.record import read_index, read_record, read_records
+from hsac.report.columns import METRICS, SELECTIONS, measure, plugin_metrics
+from hsac.study.record import check_record, read_index, read_record, read_records
 
-SELECTIONS = ("selected", "last", "oracle")
-METRICS = (
-    "step",
-    "train_accuracy",
-    "train_nll",
-    "validation_accuracy",
-    "validation_nll",
-    "test_accuracy",
-    "test_nll",
-    "head_accuracy",
-    "middle_accuracy",
-    "tail_accuracy",
-    "many_accuracy",
-    "medium_accuracy",
-    "few_accuracy",
-    "validation_balanced_accuracy",
-    "test_balanced_accuracy",
-    "validation_ece",
-    "test_ece",
-    "memorisation",
-    "test_accuracy_episode_sd",
-)
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
 SEARCHED = ("different", "gradients", "products")  # of a record's tuning
 TIMING = ("seconds", "search_seconds", "peak_memory_mib")
 KEYS = ("experiment", "method", "seed")  # of a run, in every gathered table
 CHUNK = 500  # records that are one row group of a table
-ROUNDING = 1e-9  # of an accuracy summed in another order
 
 T = TypeVar("T")
 
@@ -104,61 +79,24 @@ TABLES = {
 }
 
 
-@cache
-def _schema() -> Any:
-    return json.loads(resources.files("hsac.report").joinpath("record.schema.json").read_text())
+def run_schema() -> pa.Schema:
+    """Return the columns of ``runs.parquet``.
 
+    Returns:
+        `RUN_SCHEMA`, and a column for each metric of the plugin folders in use.
 
-@cache
-def _compiled() -> jsonschema_rs.Draft202012Validator:
-    """What `jsonschema` takes a hundred times as long for; but that one finds the key to name."""
-    return jsonschema_rs.Draft202012Validator(_schema())
-
-
-def check_record(record: Any, path: Path) -> None:
-    """Raise InputError, naming the key of ``path`` that does not fit, unless ``record`` obeys the
-    record schema.
+    Raises:
+        InputError: Such a metric has the name of another column.
     """
-    error = (
-        None
-        if _compiled().is_valid(record)
-        else best_match(Draft202012Validator(_schema()).iter_errors(record))
-    )
-    if error is not None:
-        key = ".".join(str(part) for part in error.absolute_path) or "the record"
-        raise InputError(
-            f"{path}: {key}: {error.message[:200]}; delete the record's bundle and run `snakemake`"
-            " again"
-        )
-    names, final = record["curvature"]["names"], record["curvature"]["final"]
-    if len(names) != len(final):
-        raise InputError(
-            f"{path}: curvature.final: {len(final)} values, allowed is one for each of {len(names)}"
-            " names"
-        )
-    selected = (record["metrics"] or {}).get("selected", {})
-    if "test_right" in selected:
-        share = sum(selected["test_right"]) / (
-            len(selected["test_right"]) * selected.get("test_answers", 1)
-        )
-        accuracy = selected["test_accuracy"]
-        if accuracy is None or abs(share - accuracy) > ROUNDING:
-            found = f"{share:g} of the answers, while test_accuracy is {accuracy}"
-            raise InputError(f"{path}: metrics.selected.test_right: {found}; allowed is the same")
-    trajectory = record["trajectory"]
-    steps = len(trajectory["step"])
-    for key, values in trajectory.items():
-        if len(values) != steps:
+    schema = RUN_SCHEMA
+    for name in plugin_metrics():
+        if name in schema.names:
+            path = parts.file("metric", name)
             raise InputError(
-                f"{path}: trajectory.{key}: {len(values)} values for {steps} steps, allowed is one"
-                " each"
+                f"{path}: found the name {name!r}, which a column has; allowed is its own"
             )
-    for values in trajectory["curvature"]:
-        if len(values) != len(names):
-            raise InputError(
-                f"{path}: trajectory.curvature: a row of {len(values)}, allowed is {len(names)}"
-                " values"
-            )
+        schema = schema.append(pa.field(name, _REAL))
+    return schema
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:
@@ -190,7 +128,7 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
         orjson.dumps(selected["test_right"]).decode() if "test_right" in selected else None
     )
     row["test_answers"] = selected.get("test_answers")
-    return row
+    return row | measure(record)
 
 
 def measured_row(record: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +214,7 @@ def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
             logged[name] += values
         timed.append(measured_row(record))
     return [
-        pa.Table.from_pylist(ran, RUN_SCHEMA),
+        pa.Table.from_pylist(ran, run_schema()),
         pa.Table.from_pydict(logged, TRAJECTORY_SCHEMA),
         pa.Table.from_pylist(timed, MEASURED_SCHEMA),
     ]
@@ -300,18 +238,20 @@ def _each(
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         waiting: deque[Future[bytes]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_packed, function, chunk))
+            waiting.append(pool.submit(_packed, function, chunk, parts.roots()[1:]))
             if len(waiting) > 2 * processes:
                 yield pickle.loads(waiting.popleft().result())
         while waiting:
             yield pickle.loads(waiting.popleft().result())
 
 
-def _packed(function: Callable[[Sequence[Run]], Any], runs: Sequence[Run]) -> bytes:
-    """The result, pickled as a pool would not: by the protocol that does not copy a table's
-    buffers.
-    """
-    return pickle.dumps(function(runs), protocol=5)
+def _packed(
+    function: Callable[[Sequence[Run]], Any], runs: Sequence[Run], plugins: Sequence[parts.Root]
+) -> bytes:
+    """Call the function in a process of the pool, which knows no plugin folder of its own."""
+    with parts.rooted(plugins):
+        # the pool's own protocol would copy a table's buffers
+        return pickle.dumps(function(runs), protocol=5)
 
 
 def read_gathered(path: Path) -> pd.DataFrame:
@@ -346,12 +286,11 @@ def gather(
     for _ in _each(_check, [run for index in candidates for run in _listed([index])], processes):
         pass
     with ExitStack() as stack:
-        files = [
-            (stack.enter_context(atomic(root / name)), schema) for name, schema in TABLES.items()
-        ]
-        writers = [
-            stack.enter_context(pq.ParquetWriter(*file, compression="zstd")) for file in files
-        ]
+        writers = []
+        for name, schema in {**TABLES, "runs.parquet": run_schema()}.items():
+            file = stack.enter_context(atomic(root / name))
+            writer = pq.ParquetWriter(file, schema, compression="zstd")
+            writers.append(stack.enter_context(writer))
         for tables in _each(partial(_tables, root=root), runs, processes):
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table)

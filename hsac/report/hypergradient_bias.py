@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hsac.report.tables import MISSING
+from hsac.report.columns import MISSING
 
 KEY = ("experiment", "objective", "size", "shared")
 HEADINGS = {
@@ -53,7 +53,7 @@ NOTE = (
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pool the rows of `hsac hypergradient` over the points of a training, and over the columns of
+    """Pool the rows of `hsac job hypergradient` over the points of a training, and over the columns of
     θ.
 
     Args:

@@ -14,6 +14,7 @@ from hsac.data.overview import size
 from hsac.errors import InputError
 from hsac.files import read_json, write_bytes
 from hsac.report import (
+    columns,
     cost,
     curvature_role,
     hypergradient_bias,
@@ -23,7 +24,7 @@ from hsac.report import (
     theory,
 )
 from hsac.report.claims import SETTINGS
-from hsac.report.figures import CAPTIONS, THEORY
+from hsac.report.figures import THEORY, captions
 from hsac.report.figures.style import COLOURS, OTHER
 from hsac.report.gather import read_gathered
 
@@ -39,14 +40,6 @@ QUANTITIES = {
     "validation accuracy": "validation_accuracy",
     "test accuracy": "test_accuracy",
 }
-PRINTED = (  # column -> heading of each table
-    tables.HEADINGS,
-    tables.FAILURE_HEADINGS,
-    cost.HEADINGS,
-    theory.CERTIFICATES,
-    theory.COVERAGE,
-    hypergradient_bias.HEADINGS,
-)
 COUNT_WORDS = ("train", "validation", "test")
 
 
@@ -87,9 +80,25 @@ def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
     return [provenance.label(made.key, row) for row in provenance.records(numbers)]
 
 
+def printed_headings() -> list[Mapping[str, str]]:
+    """Return the headings of every kind of table.
+
+    Returns:
+        Column -> heading, one mapping a kind.
+    """
+    declared = (columns.experiment(), columns.FAILURES, columns.COST)
+    others = theory.CERTIFICATES, theory.COVERAGE, hypergradient_bias.HEADINGS
+    return [*map(columns.headings, declared), *others]
+
+
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
     # tables share names and headings (`p`, `Examples n`), so only what this table has may decide
-    known = {heading: name for one in PRINTED for name, heading in one.items() if name in numbers}
+    known = {
+        heading: name
+        for one in printed_headings()
+        for name, heading in one.items()
+        if name in numbers
+    }
     known |= {
         f"{c.removesuffix('_percent')} (%)": str(c)
         for c in numbers.columns
@@ -174,7 +183,7 @@ def duration(seconds: float) -> str:
 def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = []
     for entry in entries:
-        text = tables.MISSING
+        text = columns.MISSING
         if entry["difference"] is not None:
             text = f"{entry['difference']:+.2f}"
             if entry["interval"]:
@@ -190,7 +199,7 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             | {
                 "style": style,
                 "difference_text": text.replace("-", "−"),
-                "p_text": tables.p_text(p),
+                "p_text": columns.p_text(p),
                 "p_key": "" if found is None else found,
             }
         )
@@ -250,7 +259,7 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 def _figure(root: Path, name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "caption": CAPTIONS[name],
+        "caption": captions()[name],
         "image": image(root / "figures" / f"{name}.png"),
     }
 
@@ -376,8 +385,8 @@ def write_page(
         behind=behind,
         verification=_verification(root / "verification.json"),
         failures=sortable(failures, tables.failures_displayed(failures), "failures"),
-        figures=[_figure(root, name) for name in CAPTIONS if name not in THEORY],
-        theory_figures=[_figure(root, name) for name in CAPTIONS if name in THEORY],
+        figures=[_figure(root, name) for name in captions() if name not in THEORY],
+        theory_figures=[_figure(root, name) for name in captions() if name in THEORY],
         trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),
         colours=COLOURS | {"": OTHER},
         references={
@@ -390,7 +399,7 @@ def write_page(
         cost=sortable(costs, cost.displayed(costs), "cost"),
         cost_note=cost.NOTE,
         total=duration(float(measured["seconds"].sum())),
-        longest=duration(float(measured["seconds"].max())) if len(runs) else tables.MISSING,
-        memory=f"{measured['peak_memory_mib'].max():.0f} MiB" if len(runs) else tables.MISSING,
+        longest=duration(float(measured["seconds"].max())) if len(runs) else columns.MISSING,
+        memory=f"{measured['peak_memory_mib'].max():.0f} MiB" if len(runs) else columns.MISSING,
     )
     write_bytes(Path(out), html.encode())

@@ -13,7 +13,7 @@ A sidecar is one JSON object:
 - ``schema`` 1, ``table``, ``key`` (CSV columns whose values, joined by `` / ``, name a row), ``sha256`` of the CSV;
 - ``code``, ``versions``: fingerprint of the code and packages that made the table;
 - ``headings``: printed heading -> CSV column;
-- ``columns``: CSV column -> ``Column``, whose ``uses`` are roles;
+- ``columns``: CSV column -> ``Origin``, whose ``uses`` are roles;
 - ``rows``: row -> role -> position in ``lists``; a list holds cells (``experiment/method``), single runs
   (``experiment/method#seed``) and files (relative to the results folder);
 - ``cells``: cell -> ``Cell``; ``environments``: what ``Cell.runs`` refer to; ``files``: path -> SHA-256.
@@ -33,7 +33,8 @@ import pandas as pd
 from hsac import config, layout
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
-from hsac.report import cost, curvature_role, hypergradient_bias, published, tables, theory
+from hsac.report import columns, cost, curvature_role, hypergradient_bias, published, tables, theory
+from hsac.report.columns import ACCURACY, HALF_WIDTH, MEAN, OVER_SEEDS, SETTINGS, Column, Origin
 from hsac.report.gather import read_gathered
 from hsac.study.fingerprint import of_modules
 from hsac.study.record import read_index, read_records
@@ -42,22 +43,6 @@ POINT = "!"  # between a cell's name and the number of a point that its search t
 CODE = tuple(f"hsac.report.{name}" for name in ("tables", "cost", "theory", "published"))
 PACKAGES = ("numpy", "scipy", "statsmodels", "pandas")
 Roles = dict[str, list[str]]
-
-
-@dataclass(frozen=True)
-class Column:
-    """How a column's numbers come about.
-
-    ``field``: of the run records, or of the files' rows; ``how``: what is done with it;
-    ``function``: which function does it; ``uses``: the roles whose records and files go in;
-    ``finished``: whether runs that are not ok are left out.
-    """
-
-    field: str
-    how: str
-    function: str
-    uses: tuple[str, ...] = ("own",)
-    finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,160 +108,54 @@ class Table:
     """How a table of the results is made and what its cells come from.
 
     ``key``: CSV columns that name a row; ``headings``: from the numbers, printed heading -> CSV
-    column; ``column``: a CSV column's `Column`, None for one it does not know; ``roles``: of a row
+    column; ``column``: a CSV column's `Origin`, None for one it does not know; ``roles``: of a row
     (a dict of its CSV cells), the cells, runs and files in each role; ``numbers``, ``shown``: the
     table's functions, full numbers and text to print.
     """
 
     key: tuple[str, ...]
     headings: Callable[[pd.DataFrame], dict[str, str]]
-    column: Callable[[str], Column | None]
+    column: Callable[[str], Origin | None]
     roles: Callable[[Results, dict[str, Any]], Roles]
     numbers: Callable[[Results], pd.DataFrame]
     shown: Callable[[pd.DataFrame], pd.DataFrame]
 
 
-STATISTICS = "hsac.report.statistics"
-MEAN = f"{STATISTICS}.mean_interval"
-OVER_SEEDS = "mean over seeds"
-HALF_WIDTH = "half the width of the 95 % t interval over seeds"
-SETTINGS = "the settings"
-
-
-def _accuracies(kind: str, name: str) -> dict[str, Column]:
-    """Mean and half width of an accuracy, in per cent."""
-    source = f"metrics.{kind}.test_accuracy"
-    return {
-        f"{name}_percent": Column(source, f"100 × {OVER_SEEDS}", MEAN),
-        f"{name}_half_width_percent": Column(source, f"100 × {HALF_WIDTH}", MEAN),
-    }
-
-
-def _compared(how: str, function: str, *others: str) -> Column:
-    """A column that compares a method with the reference; ``others``: further roles that go in."""
-    return Column(ACCURACY, how, f"{STATISTICS}.{function}", ("own", "reference", *others))
-
-
-ACCURACY = "metrics.selected.test_accuracy"
-DIFFERENCE = "of own minus the reference's, paired by seed"
-TABLE = "hsac.report.tables.experiment_table"
-EXPERIMENT = {
-    "method": Column("method", "name of the row", SETTINGS, finished=False),
-    "reference": Column("method", "whether the row is the method that the others are compared with", SETTINGS, ()),
-    **_accuracies("selected", "test_accuracy"),
-    **_accuracies("last", "last_test_accuracy"),
-    **_accuracies("oracle", "oracle_test_accuracy"),
-    "test_nll_nats": Column("metrics.selected.test_nll", OVER_SEEDS, MEAN),
-    "test_accuracy_iqm_percent": Column(ACCURACY, "100 × interquartile mean over seeds", f"{STATISTICS}.iqm"),
-    **{
-        f"test_accuracy_hierarchical_{end}_percent": Column(
-            ACCURACY, f"100 × {end} end of the 95 % hierarchical bootstrap interval of the mean, over seeds and items",
-            f"{STATISTICS}.hierarchical_interval",
-        )
-        for end in ("low", "high")
-    },
-    "difference_points": _compared(f"100 × mean difference {DIFFERENCE}", "paired_difference"),
-    **{
-        f"difference_{end}_points": _compared(
-            f"100 × {end} end of the 95 % t interval of the mean difference {DIFFERENCE}", "paired_difference"
-        )
-        for end in ("low", "high")
-    },
-    **{
-        f"difference_hierarchical_{end}_points": _compared(
-            f"100 × {end} end of the 95 % hierarchical bootstrap interval of the mean difference {DIFFERENCE}",
-            "hierarchical_interval",
-        )
-        for end in ("low", "high")
-    },
-    "p": _compared(f"two-sided test, named in the column test, of the difference {DIFFERENCE}", "paired_difference"),
-    "p_holm": _compared(
-        "the p of every method of the table against the reference, corrected by Holm", "holm", "family"
-    ),
-    "test": _compared("the test that p is of: t under 12 pairs, permutation from there on", "paired_difference"),
-    "p_permutation": _compared(f"sign-flip test of the difference {DIFFERENCE}", "permutation_p"),
-    "improvement": _compared("probability that an own run beats one of the reference", "probability_of_improvement"),
-    "effect": _compared(f"Hedges' g of the difference {DIFFERENCE}", "effect_size"),
-    **{
-        f"effect_{end}": _compared(f"{end} end of the 95 % interval of Hedges' g", "effect_size")
-        for end in ("low", "high")
-    },
-    "more_seeds": _compared(
-        "seeds to add for 80 % power at 0.05 over the number of comparisons, where p Holm is 0.05 or more",
-        "more_seeds", "family",
-    ),
-    **{
-        f"{part}_accuracy_percent": Column(f"metrics.selected.{part}_accuracy", f"100 × {OVER_SEEDS}", MEAN)
-        for part in ("head", "middle", "tail", "many", "medium", "few")
-    },
-    "balanced_accuracy_percent": Column("metrics.selected.test_balanced_accuracy", f"100 × {OVER_SEEDS}", MEAN),
-    "calibration_error_percent": Column("metrics.selected.test_ece", f"100 × {OVER_SEEDS}", MEAN),
-    "memorisation_percent": Column("metrics.selected.memorisation", f"100 × {OVER_SEEDS}", MEAN),
-    "dropped_solves_percent": Column("outer.fallback", f"100 × mean over outer steps, then {OVER_SEEDS}", MEAN),
-    "sharpness_nats": Column("sharpness", OVER_SEEDS, MEAN),
-    "curvature": Column("curvature.final", "geometric mean over layers, then median over seeds", TABLE),
-    "gradients": Column("gradients", OVER_SEEDS, MEAN),
-    "products": Column("products", OVER_SEEDS, MEAN),
-    "points_tried": Column("tried", "median over seeds", TABLE, finished=False),
-    "chosen": Column("chosen", "as the records say, with counts where they differ", TABLE, finished=False),
-    **{
-        f"search_{name}": Column(f"tuning.{name}", "of the method's whole search", TABLE, finished=False)
-        for name in tables.SEARCH
-    },
-    "n_ok": Column("status", "number of runs with status ok", TABLE, finished=False),
-    "n": Column("status", "number of runs", TABLE, finished=False),
-}  # fmt: skip
-COST_TABLE = "hsac.report.cost.cost_table"
-COST = {
-    "experiment": Column("experiment", "name of the row", SETTINGS, finished=False),
-    "method": Column("method", "name of the row", SETTINGS, finished=False),
-    "seconds": Column("seconds", OVER_SEEDS, COST_TABLE),
-    "peak_memory_mib": Column("peak_memory_mib", OVER_SEEDS, COST_TABLE),
-    "search_seconds": Column(
-        "tuning.seconds", "of the method's whole search", COST_TABLE, finished=False
-    ),
-    "n_ok": Column("status", "number of runs with status ok", COST_TABLE, finished=False),
-    "n": Column("status", "number of runs", COST_TABLE, finished=False),
-}
-FAILURES = {
-    name: Column(name, "as the record says", "hsac.report.tables.failures_table", finished=False)
-    for name in tables.FAILURE_HEADINGS
-}
 WITH_ROWS = ("own", "rows")
 CERTIFICATE = "hsac.report.theory.certificates"
 CERTIFICATES = {
-    "experiment": Column("experiment", "name of the row", SETTINGS, WITH_ROWS),
-    "method": Column("method", "name of the row", SETTINGS, WITH_ROWS),
-    "prior": Column("posterior", "what the prior of the certificate was", CERTIFICATE, WITH_ROWS),
-    "examples": Column("examples", "the same for every seed", CERTIFICATE, WITH_ROWS),
-    "kl_nats": Column("kl", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
-    "slack": Column("slack", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
-    "sigma": Column("sigma", "median over seeds", CERTIFICATE, WITH_ROWS),
+    "experiment": Origin("experiment", "name of the row", SETTINGS, WITH_ROWS),
+    "method": Origin("method", "name of the row", SETTINGS, WITH_ROWS),
+    "prior": Origin("posterior", "what the prior of the certificate was", CERTIFICATE, WITH_ROWS),
+    "examples": Origin("examples", "the same for every seed", CERTIFICATE, WITH_ROWS),
+    "kl_nats": Origin("kl", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
+    "slack": Origin("slack", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
+    "sigma": Origin("sigma", "median over seeds", CERTIFICATE, WITH_ROWS),
     **{
-        name.replace("_percent", ending): Column(
+        name.replace("_percent", ending): Origin(
             source if source != "test_error" else "1 − metrics.last.test_accuracy, or the row's test_error",
             f"100 × {how}", MEAN, WITH_ROWS,
         )
         for name, source in theory.SHARES.items()
         for ending, how in (("_percent", OVER_SEEDS), ("_half_width_percent", HALF_WIDTH))
     },
-    "vacuous": Column("vacuous", "number of seeds whose certificate is vacuous", CERTIFICATE, WITH_ROWS),
-    "n": Column("bound", "number of seeds with a certificate", CERTIFICATE, WITH_ROWS),
+    "vacuous": Origin("vacuous", "number of seeds whose certificate is vacuous", CERTIFICATE, WITH_ROWS),
+    "n": Origin("bound", "number of seeds with a certificate", CERTIFICATE, WITH_ROWS),
 }  # fmt: skip
 BOOTSTRAP = "hsac.report.curvature_role.mean_over_seeds"
 RANKS = {
     **{
-        name: Column(name, "name of the row", SETTINGS, WITH_ROWS)
+        name: Origin(name, "name of the row", SETTINGS, WITH_ROWS)
         for name in ("experiment", "setting", "weight_rule")
     },
     **{
-        name: Column(
+        name: Origin(
             name, "quantity of the row", "hsac.report.curvature_role.correlations", WITH_ROWS
         )
         for name in "xy"
     },
     **{
-        column: Column(
+        column: Origin(
             "x and y", f"{rank} across fixed curvatures within a seed; {how}", BOOTSTRAP, WITH_ROWS
         )
         for rank, ends in (
@@ -295,10 +174,10 @@ RANKS = {
             strict=True,
         )
     },
-    "seeds": Column(
+    "seeds": Origin(
         "x and y", "number of seeds with at least three usable curvatures", BOOTSTRAP, WITH_ROWS
     ),
-    "curvatures": Column(
+    "curvatures": Origin(
         "x and y", "number of different curvatures of these seeds", BOOTSTRAP, WITH_ROWS
     ),
 }
@@ -324,26 +203,26 @@ BIAS = {
 }
 
 
-def _bias_column(name: str) -> Column:
+def _bias_column(name: str) -> Origin:
     field, how = BIAS.get(name, (name, "as the study's rows say"))
-    return Column(field, how, "hsac.report.hypergradient_bias.table", ("rows",))
+    return Origin(field, how, "hsac.report.hypergradient_bias.table", ("rows",))
 
 
-def _coverage_column(name: str) -> Column:
-    return Column(
+def _coverage_column(name: str) -> Origin:
+    return Origin(
         name, "as the study's row says", "hsac.theory.studies.coverage.Coverage.rows", ("rows",)
     )
 
 
-def _overview_column(name: str) -> Column | None:
+def _overview_column(name: str) -> Origin | None:
     if name == "method":
-        return Column(
+        return Origin(
             "method", "name of the row; base is each experiment's plain weight rule", SETTINGS, ()
         )
     experiment = name.removesuffix("_percent").removesuffix("_half_width")
     how = HALF_WIDTH if name.endswith("_half_width_percent") else OVER_SEEDS
     return (
-        Column(ACCURACY, f"100 × {how}", MEAN, (experiment,)) if name.endswith("_percent") else None
+        Origin(ACCURACY, f"100 × {how}", MEAN, (experiment,)) if name.endswith("_percent") else None
     )
 
 
@@ -401,7 +280,7 @@ def _coverage(results: Results) -> pd.DataFrame:
     return rows if len(rows) else pd.DataFrame(columns=list(theory.COVERAGE))
 
 
-def _published_column(name: str) -> Column:
+def _published_column(name: str) -> Origin:
     ledger = name in (
         "id",
         "source",
@@ -421,7 +300,7 @@ def _published_column(name: str) -> Column:
         else "our cell of the same protocol, or else the nearest, beside the ledger's"
     )
     function = "hsac.report.published." + ("read_published" if ledger else "judge")
-    return Column(name if ledger else "config, metrics", how, function, ("own", "ledger"))
+    return Origin(name if ledger else "config, metrics", how, function, ("own", "ledger"))
 
 
 def _published_roles(results: Results, row: dict[str, Any]) -> Roles:
@@ -453,6 +332,10 @@ def _named(
     }
 
 
+def _origins(declared: Iterable[Column]) -> dict[str, Origin]:
+    return {column.name: column.origin for column in declared}
+
+
 def _overview_headings(numbers: pd.DataFrame) -> dict[str, str]:
     return {"Method": "method"} | {
         f"{c.removesuffix('_percent')} (%)": c for c in numbers.columns[1::2]
@@ -465,12 +348,12 @@ TABLES = {
         lambda results: tables.overview_table(results.runs, results.order), tables.overview_displayed,
     ),
     "failures": Table(
-        ("experiment", "method", "seed"), _named(tables.FAILURE_HEADINGS), FAILURES.get,
+        ("experiment", "method", "seed"), _named(columns.headings(columns.FAILURES)), _origins(columns.FAILURES).get,
         lambda _, row: {"own": ["{experiment}/{method}#{seed}".format(**row)]},
         lambda results: tables.failures_table(results.runs), tables.failures_displayed,
     ),
     "cost": Table(
-        ("experiment", "method"), _named(cost.HEADINGS), COST.get,
+        ("experiment", "method"), _named(columns.headings(columns.COST)), _origins(columns.COST).get,
         lambda _, row: {"own": ["{experiment}/{method}".format(**row)]},
         lambda results: cost.cost_table(results.runs, results.order), cost.displayed,
     ),
@@ -508,8 +391,8 @@ def table(name: str, experiments: Iterable[str]) -> Table | None:
         return TABLES.get(name)
     return Table(
         ("method",),
-        _named(tables.HEADINGS),
-        EXPERIMENT.get,
+        _named(columns.headings(columns.experiment())),
+        _origins(columns.experiment()).get,
         lambda results, row: _experiment_roles(results, name, row),
         lambda results: tables.experiment_table(
             results.runs,
@@ -523,7 +406,7 @@ def table(name: str, experiments: Iterable[str]) -> Table | None:
 
 def label(key: Sequence[str], row: Mapping[str, Any]) -> str:
     """The name of a row: its key cells, joined."""
-    return " / ".join(tables.MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
+    return " / ".join(columns.MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
 
 
 def records(numbers: pd.DataFrame) -> list[dict[str, Any]]:
@@ -657,7 +540,7 @@ def sidecar(
 ) -> dict[str, Any]:
     """The provenance of the table ``name``, whose numbers lie in ``csv``."""
     numbers = read_numbers(csv)
-    columns = {c: made.column(c) for c in numbers.columns}
+    origins = {c: made.column(c) for c in numbers.columns}
     lists: list[list[str]] = []
     rows: dict[str, dict[str, int]] = {}
     for row in records(numbers):
@@ -680,7 +563,7 @@ def sidecar(
         "code": of_modules(CODE),
         "versions": {package: version(package) for package in PACKAGES},
         "headings": made.headings(numbers),
-        "columns": {c: asdict(column) for c, column in columns.items() if column is not None},
+        "columns": {c: asdict(origin) for c, origin in origins.items() if origin is not None},
         "rows": rows,
         "lists": lists,
         "cells": {

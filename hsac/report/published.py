@@ -20,9 +20,10 @@ from scipy import stats
 from hsac.errors import InputError
 from hsac.files import read_json
 from hsac.parts import nearest
-from hsac.report.gather import SELECTIONS, read_gathered
+from hsac.report.columns import MISSING, SELECTIONS
+from hsac.report.gather import read_gathered
 from hsac.report.statistics import Mean, Replicates, mean_interval, more_seeds
-from hsac.report.tables import MISSING, write
+from hsac.report.tables import write
 
 ALPHA = 0.05
 TAGS = (

@@ -9,9 +9,10 @@ import pandas as pd
 
 from hsac.errors import InputError
 from hsac.report import curvature_role, hypergradient_bias
+from hsac.report.columns import MISSING
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, mean_interval
-from hsac.report.tables import MISSING, with_half_width, write
+from hsac.report.tables import with_half_width, write
 from hsac.study.method import plain
 
 CERTIFICATES = {

@@ -22,7 +22,7 @@ from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import canonical, digest, file_sha256, read_json
 from hsac.report import provenance
-from hsac.report.gather import MEASURED_SCHEMA, RUN_SCHEMA, measured_row, run_row
+from hsac.report.gather import MEASURED_SCHEMA, measured_row, run_row, run_schema
 from hsac.report.provenance import Results, Table
 from hsac.study.fingerprint import of_training
 from hsac.study.record import read_index
@@ -91,7 +91,7 @@ def gathered(rows: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
     and of what was measured hold them, joined.
     """
     rows = sorted(rows, key=lambda r: (r[1]["experiment"], r[1]["method"], r[1]["seed"]))
-    schema = pa.unify_schemas([RUN_SCHEMA, MEASURED_SCHEMA])
+    schema = pa.unify_schemas([run_schema(), MEASURED_SCHEMA])
     joined = [run_row(record, path) | measured_row(record) for path, record in rows]
     return pa.Table.from_pylist(joined, schema=schema).to_pandas()
 
@@ -119,7 +119,7 @@ class Answer:
 
     @property
     def how(self) -> dict[str, Any]:
-        """How the column is computed, as `provenance.Column`."""
+        """How the column is computed, as `columns.Origin`."""
         found: dict[str, Any] = self.sidecar["columns"][self.column]
         return found
 
@@ -335,9 +335,10 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
 
     Raises InputError as `find` does.
     """
-    answer = find(root, table, row, column)
-    with plugins.using(plugins.folders(answer.settings)):
-        return _explain(answer)
+    path = Path(root) / "settings.json"
+    settings = read_json(path) if path.is_file() else {}  # `find` says what is missing
+    with plugins.using(plugins.folders(settings)):
+        return _explain(find(root, table, row, column))
 
 
 def _explain(answer: Answer) -> tuple[str, bool]:
@@ -658,19 +659,21 @@ def beside_commands(answer: Answer) -> list[str]:
             output = '"$scratch"/points/' + shlex.quote(
                 f"{cell['experiment']}/{cell['method']}/point.json"
             )
-            lines.append(f"hsac tune {method} --candidates {indexes} --output {output}")
+            lines.append(f"hsac job tune {method} --candidates {indexes} --output {output}")
             option = f" --point {output}"
         for index, seeds in cell["indexes"].items():
             of = f"{method} --seeds {' '.join(map(str, seeds))}"
             if cell["made_from"]:
                 sources = [_scratch(answer.sidecar["cells"][c], index) for c in cell["made_from"]]
                 lines.append(
-                    f"hsac select {of} --candidates {' '.join(sources)} --index"
+                    f"hsac job select {of} --candidates {' '.join(sources)} --index"
                     f" {_scratch(cell, index)}"
                 )
             else:
                 variant = _variant(answer, cell["experiment"])
-                lines.append(f"hsac train {of} {variant}{option} --index {_scratch(cell, index)}")
+                stage = "train" if cell.get("point") is None else "points"
+                options = f"{of} {variant}{option} --index {_scratch(cell, index)}"
+                lines.append(f"hsac job {stage} {options}")
         if not cell["made_from"]:
             folder = shlex.quote((answer.root / cell["folder"]).as_posix())
             lines.append(f"diff -rq -x '*.json' {folder} {_scratch(cell)}")
@@ -682,17 +685,17 @@ def beside_commands(answer: Answer) -> list[str]:
             cells = [answer.sidecar["cells"][name] for name in answer.cells]
             indexes = " ".join(_scratch(cell, index) for cell in cells for index in cell["indexes"])
             lines.append(
-                f"hsac measure {of} {_variant(answer, experiment)} --indexes {indexes} --output"
+                f"hsac job measure {of} {_variant(answer, experiment)} --indexes {indexes} --output"
                 f" {output}"
             )
         elif kind in TRAINED_AGAIN:
             option = _points(answer, kind, experiment)
             lines.append(
-                f"hsac {TRAINED_AGAIN[kind]} {of} {_variant(answer, experiment)}{option} --output"
+                f"hsac job {TRAINED_AGAIN[kind]} {of} {_variant(answer, experiment)}{option} --output"
                 f" {output}"
             )
         else:
-            lines.append(f"hsac theory {path.stem} --settings {settings} --output {output}")
+            lines.append(f"hsac job theory {path.stem} --settings {settings} --output {output}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What rules are given."""
+"""The interfaces of rules, and what they are given."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,13 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Gradient:
-    """Training objective of R runs at one point: `loss` (R,), `weights` (R, P), `theta` (R, C) or
-    None; `curvature` (R, C) it was taken at.
+    """The training objective of R runs at one point.
+
+    Attributes:
+        loss: The objective (R,).
+        weights: Its gradient in the weights (R, P).
+        theta: Its gradient in θ (R, C), None where no rule needs it.
+        curvature: The curvatures c (R, C) it was taken at.
     """
 
     loss: Tensor
@@ -26,61 +31,113 @@ class Gradient:
 
 
 class WeightRule(Protocol):
-    """A rule for the weights w (R, P); `rate` in [0, 1] is the schedule's factor on its learning
-    rate.
-    """
+    """A rule for the weights w (R, P)."""
 
-    def init(self, w: Tensor) -> State: ...
+    def init(self, w: Tensor) -> State:
+        """Return the state to start from.
+
+        Args:
+            w: Weights (R, P).
+
+        Returns:
+            The state.
+        """
+        ...
 
     def update(
         self, w: Tensor, state: State, gradient: Callable[[Tensor], Gradient], rate: float
-    ) -> tuple[Tensor, State, Gradient]: ...
+    ) -> tuple[Tensor, State, Gradient]:
+        """Take one training step.
+
+        Args:
+            w: Weights (R, P).
+            state: What `init` or the previous call returned.
+            gradient: Evaluates the training objective at weights (R, P). Each call is counted.
+            rate: The schedule's factor on the learning rate, in [0, 1].
+
+        Returns:
+            The new weights (R, P), the new state, and the last gradient that was evaluated.
+        """
+        ...
 
 
 class Draw(Protocol):
-    """Draw a loss (w, θ) -> (R,) on a sample `times` as large as a training batch, the same one all
-    through a step.
-    """
+    """A drawer of losses (w, θ) -> (R,) on a sample that stays the same all through a step."""
 
-    def __call__(self, times: int = 1) -> Loss: ...
+    def __call__(self, times: int = 1) -> Loss:
+        """Draw a loss.
+
+        Args:
+            times: Size of the sample in training batches.
+
+        Returns:
+            The loss.
+        """
+        ...
 
 
 class DrawLower(Protocol):
-    """As `Draw`, or if `shared` on the upper level's sample."""
+    """A drawer as `Draw`, which can also give the upper level's sample."""
 
-    def __call__(self, times: int = 1, shared: bool = False) -> Loss: ...
+    def __call__(self, times: int = 1, shared: bool = False) -> Loss:
+        """Draw a loss.
+
+        Args:
+            times: Size of the sample in training batches.
+            shared: Whether to take the upper level's sample.
+
+        Returns:
+            The loss.
+        """
+        ...
 
 
 class DrawHeldOut(Protocol):
-    """Draw a loss (w, θ) -> (R,) on a validation batch of a stream, the same one all through a
-    step.
-    """
+    """A drawer of losses on a validation batch, which stays the same all through a step."""
 
-    def __call__(self, stream: str = "held_out") -> Loss: ...
+    def __call__(self, stream: str = "held_out") -> Loss:
+        """Draw a loss.
+
+        Args:
+            stream: Name of the random stream. Two streams give independent batches.
+
+        Returns:
+            The loss.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Step:
-    """One training step as a curvature rule sees it.
+    """A training step as a curvature rule sees it.
 
-    `index` from 0 of `total`; `w` (R, P) after its update; `gradient` the training objective's, at
-    the point where the weight rule last took it. `upper()` and `lower()` draw losses (w, θ) ->
-    (R,): the plain training loss and the training objective (weight decay included), each on a
-    fresh training batch of its own, one a level and step. `adversary()` draws the plain loss on a
-    third one, to find a perturbation of the weights with. The three are independent. The implicit
-    term multiplies a factor of the upper level with one of the lower level: on one sample for both,
-    its mean is not the product of their means (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang
-    and Liang, ICML 2021). And a loss at the worst point for its own sample is on average above the
-    loss there, by an amount that depends on θ. All three take `times`, the size of the sample in
-    training batches, at most `batches`, the whole training part. `lower(shared=True)` takes the
-    upper level's batch, to measure what that does. `held_out()` draws the plain loss on one batch
-    of the validation part a step, `held_out("held_out adversary")` on another.
+    The samples of `upper`, `lower` and `adversary` are independent of each other. The implicit term
+    multiplies a factor of the upper level with one of the lower level: on one sample for both, its
+    mean is not the product of their means (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and
+    Liang, ICML 2021). And a loss at the worst point for its own sample is on average above the loss
+    there, by an amount that depends on θ.
 
-    `normal` draws standard normal tensors of w's shape, one stream a run. `layers` are the sizes of
-    the parameter tensors that make up w. `features()` draws tangent features (R, N, d) at w of a
-    fresh training batch a call. Nothing is drawn where a rule does not ask. `to_theta` maps
-    curvatures, first pulled into their bounds, to θ of the same shape. `examples` is the number of
-    independent training examples: images or groups of them, nodes, episodes.
+    Nothing is drawn where a rule does not ask.
+
+    Attributes:
+        index: Number of the step, from 0.
+        total: Number of steps of the training.
+        w: Weights (R, P) after their update.
+        gradient: The training objective's gradient, at the point where the weight rule last took
+            it.
+        upper: Draws the plain training loss on a fresh sample of the training part.
+        lower: Draws the training objective, weight decay included, on another. `lower(shared=True)`
+            takes the upper level's, to measure what that does.
+        adversary: Draws the plain loss on a third one, to find a perturbation of the weights with.
+        normal: Draws standard normal tensors of w's shape, one stream a run.
+        layers: Sizes of the parameter tensors that make up w.
+        held_out: Draws the plain loss on one batch of the validation part a step,
+            `held_out("held_out adversary")` on another.
+        features: Draws tangent features (R, N, d) at w of a fresh training batch a call.
+        to_theta: Maps curvatures, first pulled into their bounds, to θ of the same shape.
+        examples: Number of independent training examples: images or groups of them, nodes,
+            episodes.
+        batches: Number of training batches in the training part, the largest size of a sample.
     """
 
     index: int
@@ -100,31 +157,56 @@ class Step:
 
 
 class CurvatureRule(Protocol):
-    """A rule for the unconstrained curvatures θ (R, C); the log maps names to (R,) or (R, C)
-    tensors, {} when idle.
-    """
+    """A rule for the unconstrained curvatures θ (R, C)."""
 
     @property
-    def geometry(self) -> str: ...
+    def geometry(self) -> str:
+        """Return "hyperbolic", or "euclidean" for a rule that means no hyperbolic space."""
+        ...
 
     @property
-    def needs_gradient(self) -> bool: ...
+    def needs_gradient(self) -> bool:
+        """Return whether `Step.gradient` must carry the gradient in θ."""
+        ...
 
-    def init(self, theta: Tensor) -> State: ...
+    def init(self, theta: Tensor) -> State:
+        """Return the state to start from.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state.
+        """
+        ...
 
     def update(
         self, theta: Tensor, state: State, step: Step
-    ) -> tuple[Tensor, State, dict[str, Tensor]]: ...
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """Take part in one training step.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and the log: names to tensors (R,) or (R, C), {} when
+            idle.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Trial:
     """One finished training of a search, for one run.
 
-    `theta` (C,) it was trained at. `validation` ranks trainings as epochs are ranked, larger is
-    better: whether it did not diverge, accuracy and -NLL on validation at its selected epoch.
-    `tempered`: held-out loss (nats) of its final weights at its own best temperature, infinite
-    where it diverged.
+    Attributes:
+        theta: θ (C,) it was trained at.
+        validation: Its validation score (`hsac.study.selection`), larger is better: accuracy and
+            -NLL on validation at its selected epoch, (0, -inf) where it diverged.
+        tempered: Held-out loss (nats) of its final weights at its own best temperature, infinite
+            where it diverged.
     """
 
     theta: Tensor
@@ -133,8 +215,12 @@ class Trial:
 
 
 class SearchingRule(CurvatureRule, Protocol):
-    """A curvature rule whose result is one of several whole trainings of a run; the cost of all of
-    them is counted.
+    """A curvature rule whose result is one of several whole trainings of a run.
+
+    The cost of all of them is counted.
+
+    Attributes:
+        searches: True marks the rule as one.
     """
 
     searches: ClassVar[bool]
@@ -142,11 +228,27 @@ class SearchingRule(CurvatureRule, Protocol):
     def propose(
         self, start: Tensor, tried: Sequence[Trial], transform: Transform, stream: torch.Generator
     ) -> Tensor | None:
-        """θ (C,) of the next training, given the start's θ, the trainings so far and the run's own
-        random stream; None when the search is over, never before the first.
+        """Propose the next training of a run.
+
+        Args:
+            start: θ (C,) of the method's initial curvature.
+            tried: The trainings so far, in order.
+            transform: Maps θ to curvatures and knows their bounds.
+            stream: The run's own random stream.
+
+        Returns:
+            θ (C,) of the next training, None when the search is over. It is never over before the
+            first.
         """
         ...
 
     def score(self, trial: Trial) -> Any:
-        """What the chosen training has most of; of equals the first is chosen."""
+        """Score a training.
+
+        Args:
+            trial: A finished training.
+
+        Returns:
+            The score. The training with the largest is chosen, of equals the first.
+        """
         ...

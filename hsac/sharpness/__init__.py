@@ -1,4 +1,4 @@
-"""Scope sharpness: the neighbourhood of the weights, the ascent in it, what is measured there."""
+"""Scope sharpness: the neighbourhood of the weights, the ascent in it, and the objectives there."""
 
 from hsac.sharpness.ascent import ascend
 from hsac.sharpness.objective import OBJECTIVES, WITH_ADVERSARY, perturbed_loss

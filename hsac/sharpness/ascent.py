@@ -17,17 +17,27 @@ def ascend(
     start: Tensor | None = None,
     layers: Sequence[int] = (),
 ) -> Tensor:
-    """Perturbation e (R, P), |e/T| = ρ, that approximately maximises the loss at w + e.
-
-    With `layers`, the sizes of the parameter tensors, |e/T| = ρ in each of them: a ball per layer,
-    not one for all.
+    """Find a perturbation that approximately maximises the loss within the scope.
 
     Each step goes to the scope's maximiser of the loss linearised at the present point, e =
-    ρT²g/|Tg|; of the points visited the one with the highest loss is returned, so more steps never
-    find less. From e = 0 one step is SAM's (Foret et al., ICLR 2021), adaptive SAM's for T = |w|.
-    `start` carries the adversary over from an earlier call, which keeps it off the degenerate
-    direction -w at a converged regularised minimum. `gradient` maps w (R, P) to losses (R,) and
-    gradients (R, P) and is called `steps` times, once more where steps > 1.
+    ρT²g/|Tg|. Of the points visited the one with the highest loss is returned, so more steps never
+    find less. From e = 0 one step is that of SAM (Foret et al., ICLR 2021), or of adaptive SAM for
+    T = |w|.
+
+    Args:
+        gradient: Maps weights (R, P) to losses (R,) and gradients (R, P). It is called `steps`
+            times, and once more where steps > 1.
+        w: Weights (R, P).
+        scale: T (R, P), as from `scope_scale`.
+        radius: ρ, above 0.
+        steps: Ascent steps.
+        start: The perturbation (R, P) to start from, None for 0. An adversary carried over from an
+            earlier call keeps off -w, the degenerate direction at a converged regularised minimum.
+        layers: Sizes of the parameter tensors that make up w. With them |e/T| = ρ holds in each
+            tensor (a ball a layer), not over all of w.
+
+    Returns:
+        The perturbation e (R, P), with |e/T| = ρ.
     """
     e = torch.zeros_like(w) if start is None else start
     best, highest = e, w.new_full((len(w), 1), -torch.inf)

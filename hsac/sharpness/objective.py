@@ -8,15 +8,23 @@ from torch import Tensor
 from hsac.hypergradient.operator import Loss
 
 OBJECTIVES = ("worst", "gap", "mean", "loss")
-WITH_ADVERSARY = ("worst", "gap")
+WITH_ADVERSARY = ("worst", "gap")  # objectives that need the ascent
 
 
 def perturbed_loss(loss: Loss, perturbations: Sequence[Tensor], gap: bool) -> Loss:
-    """U(w, θ): the mean of L(w + e, θ) over the perturbations (R, P), less L(w, θ) for `gap`.
+    """Build the upper level U(w, θ): the mean of L(w + e, θ) over perturbations e.
 
-    `worst` and `gap` have one perturbation, the scope's adversary; `mean` has Gaussian draws, what
-    a PAC-Bayes bound averages; `loss` has none, and U is L itself. Perturbations are constants to
-    the hypergradient.
+    The objectives `worst` and `gap` have one perturbation, the scope's adversary. `mean` has
+    Gaussian draws, what a PAC-Bayes bound averages. `loss` has none, and U is L itself.
+    Perturbations are constants to the hypergradient.
+
+    Args:
+        loss: The loss L.
+        perturbations: Perturbations of the weights (R, P) each.
+        gap: Whether L(w, θ) is subtracted.
+
+    Returns:
+        U, a function of w (R, P) and θ (R, C).
     """
     if not perturbations:
         return loss

@@ -12,20 +12,31 @@ FLOOR = 0.01  # keeps weights at 0 movable (Kwon et al., ASAM, ICML 2021, η)
 
 
 def scope_scale(w: Tensor, scope: str) -> Tensor:
-    """T of the scope {e : |e/T| ≤ ρ}, detached: 1 (euclidean) or |w| + 0.01 (adaptive). (R, P) ->
-    (R, P).
+    """Compute T of the scope {e : |e/T| ≤ ρ}, without a gradient.
 
     The adaptive scope does not change when a weight is rescaled and the next layer, or the
     curvature, undoes it.
+
+    Args:
+        w: Weights (R, P).
+        scope: "euclidean" gives 1, "adaptive" gives |w| + FLOOR.
+
+    Returns:
+        T (R, P).
     """
     w = w.detach()
     return w.abs() + FLOOR if scope == "adaptive" else w.new_ones(()).expand_as(w)
 
 
 def layer_norm(a: Tensor, layers: Sequence[int]) -> Tensor:
-    """Norm that bounds each coordinate's perturbation: the whole vector's (R, 1), or with `layers`,
-    the numbers of weights of the parameter tensors in order, that of the coordinate's own tensor
-    (R, P). Never 0.
+    """Compute the norm that bounds each coordinate's perturbation, never 0.
+
+    Args:
+        a: Vectors (R, P).
+        layers: Sizes of the parameter tensors in order. Empty for one norm over all of them.
+
+    Returns:
+        Norms (R, 1), or with `layers` (R, P), each that of the coordinate's own tensor.
     """
     if not layers:
         return norm(a)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hsac import parts
-from hsac.ball import Transform, exp0
+from hsac.ball import Transform, expmap0
 from hsac.data import catalogue, load_variant
 from hsac.errors import InputError
 from hsac.files import (
@@ -37,6 +37,7 @@ from hsac.ops.device import choose_device, leased
 from hsac.rules.types import CurvatureRule, Trial, WeightRule
 from hsac.study import fingerprint
 from hsac.study.record import FINAL, read_records, same_cell, whole, write_index, write_point_index
+from hsac.study.selection import run_score, validation_score
 from hsac.train.ensemble import Bundle
 from hsac.train.loop import SLICE, Outcome, Plan, TimeLimitError, train
 from hsac.train.restarts import Training, search, tempered_loss
@@ -393,7 +394,7 @@ def train_seeds(
         with torch.no_grad():
             tempered = tempered_loss(*made.task.held_out_logits(made.bundle, out.w, out.c)).tolist()
         return [
-            (record, weights, Trial(theta[i], validation_score(record), tempered[i]))
+            (record, weights, Trial(theta[i], run_score(record), tempered[i]))
             for i, (record, weights) in enumerate(runs)
         ]
 
@@ -537,7 +538,7 @@ def _results(outcome: Outcome, i: int, model: Any, task: Task) -> Record:
         for k in kept
     ]
     selection = {
-        "selected": lambda m: (m[task.selected_by], -m["validation_nll"]),
+        "selected": lambda m: validation_score(m, task.selected_by),
         "last": lambda m: m["step"],
         "oracle": lambda m: m["test_accuracy"],
     }
@@ -596,7 +597,7 @@ def _embeddings(task: Any, bundle: Bundle, outcome: Outcome, model: Any) -> list
         u, labels = task.embedding(bundle, outcome.w, outcome.c)
     c = outcome.c[:, -1]
     found = []
-    for i, x in enumerate(exp0(u[i], c[i]) for i in range(len(u))):
+    for i, x in enumerate(expmap0(u[i], c[i]) for i in range(len(u))):
         point = {"x": x.tolist(), "label": labels.tolist(), "c": float(c[i])}
         found.append(point if x.isfinite().all() else None)  # a diverged run has no picture
     return found
@@ -628,25 +629,10 @@ def select_bundle(
     write_index(index, cell, paths)
 
 
-def validation_score(record: Record) -> tuple[bool, float, float]:
-    """What trainings are chosen by, larger is better: whether it did not diverge, accuracy
-    (balanced where selection is by that) and -NLL on validation.
-    """
-    selected = (record["metrics"] or {}).get("selected")
-    if selected is None:
-        return (False, 0.0, 0.0)
-    nll = selected["validation_nll"]
-    return (
-        record["status"] == "ok",
-        selected[record["selected_by"]],
-        -nll if nll is not None else float("-inf"),
-    )
-
-
 def _best(cell: dict[str, Any], records: list[tuple[str, Record]]) -> Record:
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     chosen, record = (
-        unfinished[0] if unfinished else max(records, key=lambda pair: validation_score(pair[1]))
+        unfinished[0] if unfinished else max(records, key=lambda pair: run_score(pair[1]))
     )
     summed = ("gradients", "products", "held_out_batches", "steps", "seconds")
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}

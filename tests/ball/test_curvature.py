@@ -19,9 +19,10 @@ def test_a_tenth_is_a_tenth(kind: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(TRANSFORMS), st.sampled_from(BOUNDS), st.floats(0, 1))
-def test_start_value_is_exact_between_the_bounds(
+def test_start_is_exact_between_the_bounds(
     kind: str, bounds: tuple[float, float], share: float
 ) -> None:
+    """Start value is exact between the bounds."""
     low, high = bounds
     c = min(max(low * (high / low) ** share, low), high)
     curvature = Curvature(c, kind, bounds)
@@ -47,7 +48,8 @@ def test_bad_transform() -> None:
 
 
 @pytest.mark.parametrize("kind", TRANSFORMS)
-def test_clamp_keeps_c_in_its_bounds_and_leaves_the_inside_alone(kind: str) -> None:
+def test_clamp_keeps_c_in_its_bounds(kind: str) -> None:
+    """Clamp keeps c in its bounds and leaves the inside alone."""
     transform = Transform(kind, (0.005, 5.0))
     theta = torch.tensor([-100.0, transform.inverse(0.3), 100.0], dtype=torch.float64)
     clamped = transform.clamp(theta)

@@ -11,15 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsac.ball.hyperbolicity import four_point, relative_hyperbolicity
-from hsac.data.pictures.hyperbolicity import hyperbolicity
+from hsac.report.pictures.hyperbolicity import hyperbolicity
 
 F64 = torch.float64
 
 
 def over_quadruples(distance):
-    """½ of the largest gap between the two larger of the three sums, over all choices of four
-    points.
-    """
+    """½ of the largest gap between the two larger of three sums, over all sets of four points."""
     d = distance.tolist()
     largest = 0.0
     for x, y, z, w in itertools.product(range(len(d)), repeat=4):
@@ -33,7 +31,8 @@ def graph_distance(graph):
 
 
 @given(st.integers(0, 10**6), st.integers(4, 8), st.integers(1, 3))
-def test_it_is_the_four_point_definition(seed, points, dimension) -> None:
+def test_delta_is_the_four_point_definition(seed, points, dimension) -> None:
+    """Gromov's δ is the four-point definition."""
     x = torch.randn(points, dimension, generator=torch.Generator().manual_seed(seed), dtype=F64)
     distance = torch.cdist(x, x)
     assert float(four_point(distance)) == pytest.approx(over_quadruples(distance), abs=1e-12)
@@ -47,13 +46,16 @@ def test_a_tree_has_delta_0(graph) -> None:
 
 
 @pytest.mark.parametrize(("n", "delta"), [(4, 1.0), (5, 0.5), (8, 2.0), (12, 3.0)])
-def test_cycles(n, delta) -> None:
-    """The cycle of 4k vertices has δ = k; C5 has 1/2."""
+def test_cycles_have_their_published_delta(n, delta) -> None:
+    """The cycle of 4k vertices has δ = k, and C5 has 1/2."""
     assert float(four_point(graph_distance(networkx.cycle_graph(n)))) == delta
 
 
-def test_the_circle_and_the_sphere() -> None:
-    """Four points a quarter turn apart: chords 2 and √2, arcs π and π/2."""
+def test_circle_and_sphere() -> None:
+    """The circle and the sphere.
+
+    Four points a quarter turn apart: chords 2 and √2, arcs π and π/2.
+    """
     angle = torch.arange(16, dtype=F64) * math.pi / 8
     circle = torch.stack([angle.cos(), angle.sin()], 1)
     sphere = torch.cat([torch.eye(3, dtype=F64), -torch.eye(3, dtype=F64)])
@@ -65,8 +67,11 @@ def test_the_circle_and_the_sphere() -> None:
 
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.6))
-def test_it_agrees_with_the_pictures_of_graphs(seed, density) -> None:
-    """Whose δ goes through all quadruples of a small graph's largest component."""
+def test_delta_agrees_with_pictures_of_graphs(seed, density) -> None:
+    """It agrees with the δ of the pictures of graphs.
+
+    Whose δ goes through all quadruples of a small graph's largest component.
+    """
     graph = networkx.gnp_random_graph(20, density, seed=seed)
     part = graph.subgraph(
         max(networkx.connected_components(graph), key=lambda nodes: (len(nodes), -min(nodes)))
@@ -78,7 +83,8 @@ def test_it_agrees_with_the_pictures_of_graphs(seed, density) -> None:
     assert float(relative_hyperbolicity(distance)) == pytest.approx(pictured.relative, abs=1e-15)
 
 
-def test_a_batch_is_its_parts_and_the_unit_does_not_matter() -> None:
+def test_batch_is_its_parts_any_unit() -> None:
+    """A batch is its parts and the unit does not matter."""
     x = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(1), dtype=F64)
     distance = torch.cdist(x, x)
     together = relative_hyperbolicity(distance)

@@ -1,6 +1,4 @@
-"""Second derivatives in (points, c) where they break first, vmap, limits, and identities between
-the maps.
-"""
+"""Second derivatives in (points, c) where they break first, vmap, limits, and the maps' laws."""
 
 from collections.abc import Callable
 
@@ -19,12 +17,12 @@ Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 MAPS: dict[str, Map] = {  # functions of two points (n, d) and c
     "mobius_add": ball.mobius_add,
     "mobius_scalar_mul": lambda x, y, c: ball.mobius_scalar_mul(y[..., :1], x, c),
-    "exp0": lambda x, y, c: ball.exp0(x, c),
-    "log0": lambda x, y, c: ball.log0(x, c),
-    "exp": ball.exp,
-    "log": ball.log,
+    "exp0": lambda x, y, c: ball.expmap0(x, c),
+    "log0": lambda x, y, c: ball.logmap0(x, c),
+    "exp": ball.expmap,
+    "log": ball.logmap,
     "squared_distance": ball.squared_distance,
-    "distance": ball.distance,
+    "distance": ball.dist,
     "conformal_factor": lambda x, y, c: ball.conformal_factor(x, c),
     "project": lambda x, y, c: ball.project(x, c),
     "midpoint": lambda x, y, c: ball.midpoint(torch.stack((x, y), -2), c),
@@ -70,7 +68,8 @@ def test_twice_differentiable_at_the_origin(name: str, c: float) -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 1.0, 3.0])
-def test_squared_distance_twice_differentiable_at_equal_points(c: float) -> None:
+def test_squared_distance_smooth_at_equal_points(c: float) -> None:
+    """Squared distance twice differentiable at equal points."""
     _check("squared_distance", X, X, c)
 
 
@@ -91,11 +90,12 @@ def test_twice_differentiable_for_long_tangent_vectors(name: str) -> None:
         _check(name, X * 5, Y, 2.0)
 
 
-def test_distance_has_a_finite_gradient_at_equal_points() -> None:
+def test_distance_gradient_finite_at_equal_points() -> None:
+    """Distance has a finite gradient at equal points."""
     for dtype in (torch.float32, F64):
         x = X.to(dtype).requires_grad_()
         (g,) = torch.autograd.grad(
-            ball.distance(x, X.to(dtype), torch.tensor(1.0, dtype=dtype)).sum(), x
+            ball.dist(x, X.to(dtype), torch.tensor(1.0, dtype=dtype)).sum(), x
         )
         assert g.isfinite().all()
 
@@ -109,13 +109,13 @@ def test_continuous_at_zero_curvature(name: str) -> None:
 def test_flat_limits() -> None:
     zero = torch.tensor(0.0, dtype=F64)
     for found, want in (
-        (ball.exp0(X, zero), X),
-        (ball.log0(X, zero), X),
+        (ball.expmap0(X, zero), X),
+        (ball.logmap0(X, zero), X),
         (ball.mobius_add(X, Y, zero), X + Y),
-        (ball.exp(X, Y, zero), X + Y),
-        (ball.log(X, Y, zero), Y - X),
+        (ball.expmap(X, Y, zero), X + Y),
+        (ball.logmap(X, Y, zero), Y - X),
         (ball.squared_distance(X, Y, zero), 4 * (X - Y).square().sum(-1)),
-        (ball.distance(X, Y, zero), 2 * (X - Y).norm(dim=-1)),
+        (ball.dist(X, Y, zero), 2 * (X - Y).norm(dim=-1)),
         (ball.mobius_scalar_mul(torch.tensor(2.5), X, zero), 2.5 * X),
     ):
         torch.testing.assert_close(found, want, rtol=1e-14, atol=1e-14)
@@ -129,18 +129,20 @@ def test_flat_mlr_is_linear() -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 1e-9, 1e-3, 0.3, 1.0, 5.0])
-def test_mlr_of_tangent_features_is_the_mlr_of_their_points(c: float) -> None:
+def test_tangent_mlr_is_mlr_of_points(c: float) -> None:
+    """The MLR of tangent features is the MLR of their points."""
     curvature, r = torch.tensor(c, dtype=F64), torch.tensor([0.4, -0.7], dtype=F64)
     u = torch.cat((3 * X, torch.zeros(1, 2, dtype=F64)))
-    want = ball.mlr_logits(ball.exp0(u, curvature), Y, r, curvature)
+    want = ball.mlr_logits(ball.expmap0(u, curvature), Y, r, curvature)
     torch.testing.assert_close(
         ball.mlr_logits_tangent(u, Y, r, curvature), want, rtol=1e-10, atol=1e-12
     )
 
 
-def test_mlr_is_zero_on_its_hyperplane_and_positive_beyond() -> None:
+def test_mlr_changes_sign_at_its_hyperplane() -> None:
+    """The MLR is zero on its hyperplane and positive beyond."""
     c, z, r = torch.tensor(0.8, dtype=F64), Y[:1], torch.tensor([0.6], dtype=F64)
-    foot = ball.exp0(r[:, None] * z / z.norm(), c)
+    foot = ball.expmap0(r[:, None] * z / z.norm(), c)
     torch.testing.assert_close(
         ball.mlr_logits(foot, z, r, c), torch.zeros(1, 1, dtype=F64), atol=1e-14, rtol=0
     )
@@ -163,7 +165,10 @@ def test_vmap_over_points_and_curvature(name: str) -> None:
 
 @pytest.mark.parametrize("name", MAPS)
 def test_second_derivatives_pass_vmap(name: str) -> None:
-    """∂²/∂c² of a bundle of curvatures as one program equals one at a time."""
+    """Second derivatives under vmap are those of one curvature at a time.
+
+    ∂²/∂c² of a bundle of curvatures as one program equals one at a time.
+    """
 
     def second(c: Tensor) -> Tensor:
         return torch.func.grad(torch.func.grad(lambda k: MAPS[name](X, Y, k).sum()))(c)
@@ -184,11 +189,11 @@ vectors = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(
 @given(vectors, vectors, curvatures)
 def test_inverse_pairs(u: Tensor, v: Tensor, c: float) -> None:
     curvature = torch.tensor(c, dtype=F64)
-    x = ball.exp0(u, curvature)
-    torch.testing.assert_close(ball.log0(x, curvature), u, rtol=1e-7, atol=1e-9)
-    y = ball.exp0(v, curvature)
+    x = ball.expmap0(u, curvature)
+    torch.testing.assert_close(ball.logmap0(x, curvature), u, rtol=1e-7, atol=1e-9)
+    y = ball.expmap0(v, curvature)
     torch.testing.assert_close(
-        ball.exp(x, ball.log(x, y, curvature), curvature), y, rtol=1e-6, atol=1e-7
+        ball.expmap(x, ball.logmap(x, y, curvature), curvature), y, rtol=1e-6, atol=1e-7
     )
     torch.testing.assert_close(
         ball.mobius_add(-x, ball.mobius_add(x, y, curvature), curvature), y, rtol=1e-6, atol=1e-7
@@ -199,7 +204,7 @@ def test_inverse_pairs(u: Tensor, v: Tensor, c: float) -> None:
 @given(vectors, vectors, curvatures, st.floats(-2, 2), st.floats(-2, 2))
 def test_laws(u: Tensor, v: Tensor, c: float, a: float, b: float) -> None:
     k = torch.tensor(c, dtype=F64)
-    x, y = ball.exp0(0.3 * u, k), ball.exp0(0.3 * v, k)
+    x, y = ball.expmap0(0.3 * u, k), ball.expmap0(0.3 * v, k)
 
     def times(r: float, p: Tensor) -> Tensor:
         return ball.mobius_scalar_mul(torch.tensor(r, dtype=F64), p, k)
@@ -208,13 +213,13 @@ def test_laws(u: Tensor, v: Tensor, c: float, a: float, b: float) -> None:
     torch.testing.assert_close(
         ball.mobius_add(times(a, x), times(b, x), k), times(a + b, x), rtol=1e-6, atol=1e-8
     )
-    torch.testing.assert_close(ball.distance(x, y, k), ball.distance(y, x, k))
+    torch.testing.assert_close(ball.dist(x, y, k), ball.dist(y, x, k))
     torch.testing.assert_close(
-        ball.distance(torch.zeros_like(x), x, k), 2 * ball.log0(x, k).norm(), rtol=1e-8, atol=1e-12
+        ball.dist(torch.zeros_like(x), x, k), 2 * ball.logmap0(x, k).norm(), rtol=1e-8, atol=1e-12
     )
-    tangent = ball.log(x, y, k)
+    tangent = ball.logmap(x, y, k)
     length = (ball.conformal_factor(x, k) * tangent).norm()
-    torch.testing.assert_close(length, ball.distance(x, y, k), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(length, ball.dist(x, y, k), rtol=1e-6, atol=1e-8)
 
 
 @settings(max_examples=40, deadline=None)
@@ -239,20 +244,22 @@ def test_clip_norm_has_derivatives_at_zero() -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 1e-15, 1e-6, 1e-3, 1.0, 10.0])
-def test_float32_has_no_nan_at_the_extremes(c: float) -> None:
-    """Values, gradients and second derivatives of what models compose, from 0 and denormals to the
+def test_float32_finite_at_the_extremes(c: float) -> None:
+    """Float32 has no nan at the extremes.
+
+    Values, gradients and second derivatives of what models compose, from 0 and denormals to the
     clip at 2.
     """
     radii = torch.tensor([0.0, 1e-30, 1e-10, 1e-4, 0.1, 1.0, 2.0])
     u0 = radii[:, None] * torch.tensor([[0.6, -0.8]])
 
     def composed(u: Tensor, k: Tensor) -> dict[str, Tensor]:
-        x = ball.project(ball.exp0(u, k), k)
+        x = ball.project(ball.expmap0(u, k), k)
         r = torch.linspace(-1, 1, 7)
         return {
-            "log0": ball.log0(x, k),
-            "exp": ball.project(ball.exp(x, u, k), k),
-            "log": ball.log(x, x.flip(0), k),
+            "log0": ball.logmap0(x, k),
+            "exp": ball.project(ball.expmap(x, u, k), k),
+            "log": ball.logmap(x, x.flip(0), k),
             "squared_distance": ball.squared_distance(x[:, None], x[None], k),
             "midpoint": ball.midpoint(
                 x[:, None].expand(-1, 3, -1) * torch.tensor([0.2, 0.5, 1.0])[:, None], k

@@ -20,11 +20,11 @@ PAIRS: dict[str, tuple[Map, Map]] = {
         lambda x, y, c: ball.mobius_scalar_mul(y[..., :1], x, c),
         lambda x, y, c: oracle.mobius_scalar_mul(y[..., :1], x, k=-c),
     ),
-    "exp0": (lambda x, y, c: ball.exp0(x, c), lambda x, y, c: oracle.expmap0(x, k=-c)),
-    "log0": (lambda x, y, c: ball.log0(x, c), lambda x, y, c: oracle.logmap0(x, k=-c)),
-    "exp": (ball.exp, lambda x, y, c: oracle.expmap(x, y, k=-c)),
-    "log": (ball.log, lambda x, y, c: oracle.logmap(x, y, k=-c)),
-    "distance": (ball.distance, lambda x, y, c: oracle.dist(x, y, k=-c)),
+    "exp0": (lambda x, y, c: ball.expmap0(x, c), lambda x, y, c: oracle.expmap0(x, k=-c)),
+    "log0": (lambda x, y, c: ball.logmap0(x, c), lambda x, y, c: oracle.logmap0(x, k=-c)),
+    "exp": (ball.expmap, lambda x, y, c: oracle.expmap(x, y, k=-c)),
+    "log": (ball.logmap, lambda x, y, c: oracle.logmap(x, y, k=-c)),
+    "distance": (ball.dist, lambda x, y, c: oracle.dist(x, y, k=-c)),
     "squared_distance": (ball.squared_distance, lambda x, y, c: oracle.dist(x, y, k=-c) ** 2),
     "conformal_factor": (
         lambda x, y, c: ball.conformal_factor(x, c),
@@ -48,8 +48,9 @@ PAIRS: dict[str, tuple[Map, Map]] = {
 
 
 def oracle_error(c: float, power: float) -> float:
-    """How far geoopt itself is off in float64: it divides by √c what it subtracted, and by c√c in a
-    derivative.
+    """How far geoopt itself is off in float64.
+
+    It divides by √c what it subtracted, and by c√c in a derivative.
     """
     return 1e-12 + 1e-15 / max(c, 1e-11) ** power
 
@@ -129,7 +130,8 @@ def test_midpoint_derivatives() -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-9, atol=1e-11)
 
 
-def test_midpoint_of_one_point_is_the_point_and_at_zero_curvature_the_mean() -> None:
+def test_midpoint_of_one_and_when_flat() -> None:
+    """Midpoint of one point is the point and at zero curvature the mean."""
     x, _ = points(torch.float64)
     torch.testing.assert_close(ball.midpoint(x[:, None], torch.tensor(1.3, dtype=torch.float64)), x)
     torch.testing.assert_close(ball.midpoint(x, torch.tensor(0.0, dtype=torch.float64)), x.mean(0))

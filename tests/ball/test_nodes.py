@@ -53,7 +53,8 @@ def test_arsinh_twice_differentiable(c: float) -> None:
     assert gradgradcheck(arsinh, inputs, atol=1e-5, rtol=1e-4)
 
 
-def test_arsinh_of_runs_each_with_its_curvature() -> None:
+def test_arsinh_under_vmap_over_curvatures() -> None:
+    """Arsinh of runs each with its curvature."""
     c = torch.tensor([0.0, 0.3, 2.0], dtype=F64)
     want = torch.stack([plain_arsinh(T, one) for one in c])
     torch.testing.assert_close(torch.func.vmap(arsinh, (None, 0))(T, c), want)
@@ -79,11 +80,12 @@ def test_near_points_do_not_cancel() -> None:
 
 
 @pytest.mark.parametrize("c", [0.0, 0.5])
-def test_pairwise_distances_are_those_of_the_pairs(c: float) -> None:
+def test_pairwise_distances_are_of_the_pairs(c: float) -> None:
+    """Pairwise distances are those of the pairs."""
     k, x, y = torch.tensor(c, dtype=F64), X.detach(), Y.detach() + 0.01
     for pairwise, one in (
         (ball.pairwise_squared_distance, ball.squared_distance),
-        (ball.pairwise_distance, ball.distance),
+        (ball.pairwise_distance, ball.dist),
     ):
         found = derivatives(pairwise, x, y, k)
         want = derivatives(lambda x, y, k, one=one: one(x[:, None], y[None], k), x, y, k)

@@ -1,6 +1,4 @@
-"""The series functions against mpmath: values and two derivatives, on both sides of the switch and
-across it.
-"""
+"""The series functions against mpmath: values and two derivatives, on both sides of the switch."""
 
 import mpmath
 import pytest
@@ -80,9 +78,11 @@ def test_one_at_zero_with_finite_derivatives(name: str, dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_second_derivatives_in_every_mode_and_from_a_kept_graph(name: str) -> None:
-    """A Hessian product of a kept graph, repeated, batched, forward over reverse and after another,
-    is the same.
+def test_second_derivatives_agree_in_every_mode(name: str) -> None:
+    """Second derivatives in every mode and from a kept graph.
+
+    A Hessian product of a kept graph, repeated, batched, forward over reverse and after another, is
+    the same.
     """
     s = torch.tensor([1e-4, 0.3, 0.9], dtype=torch.float64, requires_grad=True)
     f = getattr(series, name)
@@ -105,8 +105,11 @@ def test_second_derivatives_in_every_mode_and_from_a_kept_graph(name: str) -> No
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_a_product_costs_one_operation_of_a_kept_graph(name: str) -> None:
-    """What does not depend on the vector is computed once, not once a product."""
+def test_product_costs_one_operation(name: str) -> None:
+    """A product costs one operation of a kept graph.
+
+    What does not depend on the vector is computed once, not once a product.
+    """
     s = torch.tensor([1e-4, 0.3, 0.9], dtype=torch.float64, requires_grad=True)
     (first,) = torch.autograd.grad(getattr(series, name)(s).sum(), s, create_graph=True)
     counts = []
@@ -119,6 +122,7 @@ def test_a_product_costs_one_operation_of_a_kept_graph(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("s", [1 - 1e-9, 1.0, 1.0 + 1e-6, 2.0])
-def test_atanhc_is_finite_at_and_beyond_the_boundary(s: float, dtype: torch.dtype) -> None:
+def test_atanhc_finite_beyond_the_boundary(s: float, dtype: torch.dtype) -> None:
+    """Atanhc is finite at and beyond the boundary."""
     for derivative in _derivatives(series.atanhc, torch.tensor([s], dtype=dtype)):
         assert derivative.isfinite().all()

@@ -8,11 +8,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
 from synthetic_records import ORDER, REFERENCES, synthetic_results
 
-from hsac.data.pictures import write_picture
 from hsac.report.claims import write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import write_figures
 from hsac.report.page import write_page
+from hsac.report.pictures import write_picture
 from hsac.report.published import write_published
 from hsac.report.tables import write_tables
 from hsac.report.theory import write_theory_tables

@@ -166,7 +166,7 @@ def test_instance_noise_is_one_function_for_training_and_validation() -> None:
     data = some_images(n=3000, classes=5, shape=(28, 28))
     data["image"][:], data["label"][:-60] = data["image"][0], 0
     for draw in range(4):
-        labels = label_noise.build(data, kind="instance", rate=0.5, draw=draw)["labels"]
+        labels = label_noise.build(data, kind="instance", rate=0.5, draw=draw).labels
         goals = [np.bincount(given[given != 0], minlength=5) for given in labels.values()]
         assert goals[0].argmax() == goals[1].argmax()
 
@@ -192,7 +192,7 @@ draw = np.random.Generator(np.random.PCG64(5))
 image = draw.integers(0, 256, (1200, 16, 16, 3), dtype=np.uint8)
 label, split = np.arange(1200) // 6 % 20, np.where(np.arange(1200) % 6 == 5, 2, 0)
 data = {"image": image, "label": label, "split": split, "group": np.arange(1200)}
-print(label_noise.build(data, kind="instance")["labels"]["train"].tolist())
+print(label_noise.build(data, kind="instance").labels["train"].tolist())
 """
     said = [
         subprocess.run(
@@ -223,14 +223,14 @@ def test_human_labels_are_those_of_the_column() -> None:
         data, kind="human", labels="cifar10n", column="worse_label", validation=0.1
     )
     pool = np.flatnonzero(data["split"] != 2)
-    for part, labels in made["labels"].items():
+    for part, labels in made.labels.items():
         assert labels.dtype == np.int64
         assert np.array_equal(
-            labels, data["labels/worse_label"][np.searchsorted(pool, made["indices"][part])]
+            labels, data["labels/worse_label"][np.searchsorted(pool, made.indices[part])]
         )
-    assert sum(made["counts"]["wrong"].values()) == 30
-    assert made["counts"]["wrong_share"] == 0.06
-    assert "column worse_label of cifar10n" in made["words"]
+    assert sum(made.counts["wrong"].values()) == 30
+    assert made.counts["wrong_share"] == 0.06
+    assert "column worse_label of cifar10n" in made.words
 
 
 @settings(deadline=None)

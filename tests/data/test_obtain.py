@@ -221,7 +221,7 @@ def test_what_a_mirror_has_of_a_form_is_taken_from_there(served, tmp_path):
         tmp_path / "data",
         mirrored(tmp_path / "mirror"),
     )
-    assert obtain.present(form, folder)
+    assert obtain.holds(folder, form)
     assert folder == tmp_path / "data" / "downloads"
 
 

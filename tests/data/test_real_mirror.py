@@ -15,7 +15,7 @@ def copied(mirror: Path, tmp_path: Path):
     """Copies a dataset's files, with or without their SHA256SUMS, and flips a byte of one."""
 
     def copy(name: str, damaged: str, sums: bool) -> Path:
-        form = next(form for form in catalogue.entry(name).forms if obtain.present(form, mirror))
+        form = next(form for form in catalogue.entry(name).forms if obtain.holds(mirror, form))
         for file in form.files:
             target = tmp_path / "mirror" / file.path
             target.parent.mkdir(parents=True, exist_ok=True)

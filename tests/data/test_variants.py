@@ -70,22 +70,20 @@ def test_the_published_recipe_has_the_published_totals(
     data = cifar(classes)
     for factor, total in totals.items():
         made = long_tail.build(data, factor=factor, carve="subset", validation=0.1)
-        kept = np.concatenate([made["indices"][part] for part in ("train", "validation")])
-        assert made["counts"]["total"] == len(kept) == total
-        assert np.bincount(data["label"][kept]).tolist() == made["counts"]["per_class"]
-        assert made["counts"]["per_class"] == long_tail.class_counts(
-            50000 // classes, factor, classes
-        )
-        assert set(np.bincount(data["label"][made["indices"]["test"]])) == {10000 // classes}
-        assert f"subset of {total} validates" in made["words"]
+        kept = np.concatenate([made.indices[part] for part in ("train", "validation")])
+        assert made.counts["total"] == len(kept) == total
+        assert np.bincount(data["label"][kept]).tolist() == made.counts["per_class"]
+        assert made.counts["per_class"] == long_tail.class_counts(50000 // classes, factor, classes)
+        assert set(np.bincount(data["label"][made.indices["test"]])) == {10000 // classes}
+        assert f"subset of {total} validates" in made.words
 
 
 def test_cifar100_has_35_35_30_classes_and_cifar10_no_few() -> None:
-    counts = long_tail.build(cifar(100), factor=100, carve="subset")["counts"]
+    counts = long_tail.build(cifar(100), factor=100, carve="subset").counts
     assert [len(counts[name]) for name in ("many", "medium", "few")] == [35, 35, 30]
     assert counts["many"] + counts["medium"] + counts["few"] == list(range(100))
     assert [len(counts[name]) for name in ("head", "middle", "tail")] == [34, 33, 33]
-    assert "few" not in long_tail.build(cifar(10), factor=100, carve="subset")["counts"]
+    assert "few" not in long_tail.build(cifar(10), factor=100, carve="subset").counts
 
 
 def test_groups_are_strict() -> None:
@@ -94,7 +92,7 @@ def test_groups_are_strict() -> None:
 
 def test_step_profile() -> None:
     assert long_tail.class_counts(5000, 100, 10, "step") == [5000] * 5 + [50] * 5
-    counts = long_tail.build(cifar(10), factor=100, profile="step", carve="subset")["counts"]
+    counts = long_tail.build(cifar(10), factor=100, profile="step", carve="subset").counts
     assert counts["total"] == 25250
     assert counts["medium"] == [5, 6, 7, 8, 9]
 
@@ -127,14 +125,14 @@ def test_the_published_recipe_cuts_validation_from_its_subset(
         assert min(sizes) <= copies
         return
     _parts.check_disjoint(made, data)
-    rows, label = made["indices"], data["label"]
+    rows, label = made.indices, data["label"]
     kept = np.concatenate([rows["train"], rows["validation"]])
     assert np.bincount(label[kept]).tolist() == long_tail.class_counts(
         groups * copies, factor, classes, profile
     )
     for part in rows.values():
         assert np.array_equal(np.unique(label[part]), np.arange(classes))
-    other = long_tail.build(data, validation=0.5, **same)["indices"]
+    other = long_tail.build(data, validation=0.5, **same).indices
     assert np.array_equal(
         np.sort(kept), np.sort(np.concatenate([other["train"], other["validation"]]))
     )
@@ -143,8 +141,8 @@ def test_the_published_recipe_cuts_validation_from_its_subset(
 def test_the_published_recipe_takes_its_share_of_each_class() -> None:
     data = cifar(100)
     made = long_tail.build(data, factor=100, carve="subset", validation=0.1)
-    sizes = np.array(made["counts"]["per_class"])
-    held = np.bincount(data["label"][made["indices"]["validation"]])
+    sizes = np.array(made.counts["per_class"])
+    held = np.bincount(data["label"][made.indices["validation"]])
     assert held.tolist() == [max(1, round(0.1 * n)) for n in sizes.tolist()]
     assert sizes.min() == 5
 
@@ -153,8 +151,8 @@ def test_another_draw_of_the_same_tail_takes_other_rows() -> None:
     one, other = (
         long_tail.build(cifar(10), factor=100, carve="subset", draw=draw) for draw in (0, 1)
     )
-    assert one["counts"] == other["counts"]
-    assert not np.array_equal(one["indices"]["train"], other["indices"]["train"])
+    assert one.counts == other.counts
+    assert not np.array_equal(one.indices["train"], other.indices["train"])
 
 
 def test_carving_is_quick_on_50000_rows() -> None:
@@ -176,18 +174,16 @@ def test_long_tail_falls_from_n_max_to_its_share(n_max: int, factor: float, clas
 def test_long_tail_rows_follow_the_counts_and_leave_the_rest_balanced(profile: str) -> None:
     data = images()
     made = long_tail.build(data, factor=8, profile=profile)
-    rows, label = made["indices"], data["label"]
+    rows, label = made.indices, data["label"]
     sizes = long_tail.class_counts(24, 8, 6, profile)
-    assert np.bincount(label[rows["train"]]).tolist() == made["counts"]["per_class"] == sizes
+    assert np.bincount(label[rows["train"]]).tolist() == made.counts["per_class"] == sizes
     assert set(np.bincount(label[rows["validation"]])) == {6}
     assert set(np.bincount(label[rows["test"]])) == {4}
-    assert made["counts"]["head"] + made["counts"]["middle"] + made["counts"]["tail"] == list(
-        range(6)
-    )
+    assert made.counts["head"] + made.counts["middle"] + made.counts["tail"] == list(range(6))
 
 
 def test_a_steeper_tail_is_a_subset_on_the_same_validation() -> None:
-    mild, steep = (long_tail.build(images(), factor=f)["indices"] for f in (2, 8))
+    mild, steep = (long_tail.build(images(), factor=f).indices for f in (2, 8))
     assert np.isin(steep["train"], mild["train"]).all()
     assert np.array_equal(steep["validation"], mild["validation"])
 
@@ -195,11 +191,11 @@ def test_a_steeper_tail_is_a_subset_on_the_same_validation() -> None:
 def test_noise_touches_training_and_validation_only() -> None:
     data = images()
     made = label_noise.build(data, kind="pair", rate=0.5)
-    assert set(made["labels"]) == {"train", "validation"}
-    for part, labels in made["labels"].items():
-        clean = data["label"][made["indices"][part]]
-        assert (labels != clean).sum() == made["counts"]["wrong"][part] == round(0.5 * len(clean))
-    assert np.array_equal(made["indices"]["validation"], plain.build(data)["indices"]["validation"])
+    assert set(made.labels) == {"train", "validation"}
+    for part, labels in made.labels.items():
+        clean = data["label"][made.indices[part]]
+        assert (labels != clean).sum() == made.counts["wrong"][part] == round(0.5 * len(clean))
+    assert np.array_equal(made.indices["validation"], plain.build(data).indices["validation"])
 
 
 @settings(deadline=None)
@@ -216,31 +212,35 @@ def test_parts_are_disjoint_in_rows_and_groups(
     data = images(classes, groups, copies)
     made = plain.build(data, validation=validation, draw=draw)
     _parts.check_disjoint(made, data)
-    rows = made["indices"]
+    rows = made.indices
     assert np.array_equal(
         np.sort(np.concatenate(list(rows.values()))), np.arange(len(data["label"]))
     )
     assert all(np.isin(np.arange(classes), data["label"][index]).all() for index in rows.values())
 
 
+def content(indices: dict[str, np.ndarray]) -> _parts.VariantContent:
+    return _parts.VariantContent("", {}, indices)
+
+
 def test_an_overlap_is_refused() -> None:
     data = images()
     overlapping = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([30])}
     with pytest.raises(InputError, match="group 0 is in both train and validation"):
-        _parts.check_disjoint({"indices": overlapping}, data)
+        _parts.check_disjoint(content(overlapping), data)
     with pytest.raises(InputError, match="row 0 is in both"):
-        _parts.check_disjoint({"indices": {**overlapping, "test": np.array([0])}}, data)
+        _parts.check_disjoint(content({**overlapping, "test": np.array([0])}), data)
 
 
 def test_largest_caps_each_class() -> None:
     data = images()
     made = plain.build(data, largest=5)
-    assert set(np.bincount(data["label"][made["indices"]["train"]])) == {5}
+    assert set(np.bincount(data["label"][made.indices["train"]])) == {5}
 
 
 def test_node_split_is_stratified() -> None:
     y = (np.arange(1000) % 4 == 0).astype(np.int64)
-    rows = node_split.build({"y": y}, train=0.3, validation=0.1)["indices"]
+    rows = node_split.build({"y": y}, train=0.3, validation=0.1).indices
     assert [len(index) for index in rows.values()] == [300, 100, 600]
     assert [y[index].mean() for index in rows.values()] == [0.25] * 3
     assert len(np.unique(np.concatenate(list(rows.values())))) == 1000
@@ -255,11 +255,11 @@ def graph(unused: int = 40) -> dict[str, np.ndarray]:
 def test_the_public_split_is_the_graphs_own() -> None:
     data = graph()
     made = public_split.build(data)
-    assert made["counts"] == {"train": 20, "validation": 10, "test": 30, "classes": 4, "unused": 40}
+    assert made.counts == {"train": 20, "validation": 10, "test": 30, "classes": 4, "unused": 40}
     for code, part in enumerate(("train", "validation", "test")):
-        assert np.array_equal(made["indices"][part], np.flatnonzero(data["split"] == code))
-    assert "40 are in no part" in made["words"]
-    assert "columns" not in made
+        assert np.array_equal(made.indices[part], np.flatnonzero(data["split"] == code))
+    assert "40 are in no part" in made.words
+    assert "columns" not in made.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -282,10 +282,10 @@ def test_a_public_split_that_is_not_there_is_refused(change: dict[str, Any], lin
 @pytest.mark.parametrize("build", [node_split.build, public_split.build])
 def test_feature_columns_can_be_left_out(build: Callable[..., Any]) -> None:
     made, whole = build(graph(), without=[3, 1]), build(graph())
-    assert made["columns"] == [0, 2, 4, 5]
-    assert "without feature columns 3, 1" in made["words"]
-    for part, rows in whole["indices"].items():
-        assert np.array_equal(made["indices"][part], rows)
+    assert made.columns == [0, 2, 4, 5]
+    assert "without feature columns 3, 1" in made.words
+    for part, rows in whole.indices.items():
+        assert np.array_equal(made.indices[part], rows)
     for bad in ([6], [-1], [1, 1], [0, 1, 2, 3, 4, 5], [True], 3, 0, ["1"], None):
         with pytest.raises(
             InputError, match=r"without: found .*allowed is a list of different feature columns"
@@ -300,21 +300,21 @@ def few(**other: Any) -> dict[str, Any]:
 def test_episodes_are_ways_of_distinct_rows_from_their_part() -> None:
     data = few_shot()
     made = episodes.build(data, **few())
-    assert {part: e.shape for part, e in made["episodes"].items()} == {
+    assert {part: e.shape for part, e in made.episodes.items()} == {
         "train": (9, 5, 6),
         "validation": (4, 5, 6),
         "test": (6, 5, 6),
     }
     _parts.check_disjoint(made, data)
     for code, part in enumerate(("train", "validation", "test")):
-        rows = made["episodes"][part]
+        rows = made.episodes[part]
         assert (data["split"][rows] == code).all()
         labels = data["label"][rows]
         assert (labels == labels[..., :1]).all()
         for episode in rows:
             assert len(np.unique(episode)) == 30
             assert len(np.unique(data["label"][episode[:, 0]])) == 5
-    assert len(np.unique(made["episodes"]["train"].reshape(9, -1), axis=0)) == 9
+    assert len(np.unique(made.episodes["train"].reshape(9, -1), axis=0)) == 9
 
 
 def test_episodes_leave_the_global_generators_alone() -> None:
@@ -326,15 +326,15 @@ def test_episodes_leave_the_global_generators_alone() -> None:
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert torch.equal(torch.get_rng_state(), before[2])
     for part in ("train", "validation", "test"):
-        assert np.array_equal(first["episodes"][part], second["episodes"][part])
+        assert np.array_equal(first.episodes[part], second.episodes[part])
     other = episodes.build(few_shot(), **few(draw=1))
-    assert not np.array_equal(first["episodes"]["test"], other["episodes"]["test"])
+    assert not np.array_equal(first.episodes["test"], other.episodes["test"])
 
 
 def test_omniglots_hardest_task_can_be_drawn() -> None:
     """20 classes, 5 shots and 15 queries are all 20 images of each class."""
     made = episodes.build(few_shot(75, 20), **few(way=20, shot=5, query=15, test=40))
-    rows = made["episodes"]["test"].reshape(40, -1)
+    rows = made.episodes["test"].reshape(40, -1)
     assert all(len(np.unique(episode)) == 400 for episode in rows)
 
 
@@ -367,7 +367,8 @@ def test_episodes_follow_a_file_of_class_lists(
     recipe = {"recipe": "episodes", **few(way=2), "split": str(path)}
     made = build_named(monkeypatch, data, recipe)
     for part, classes in (("train", {0, 1}), ("validation", {2, 3}), ("test", {4, 6})):
-        assert set(data["label"][np.array(made["episodes"][part])].ravel().tolist()) == classes
+        rows = np.array(made["episodes"][part])
+        assert set(data["label"][rows].ravel().tolist()) == classes
     assert str(path) in made["words"]
     path.write_text(path.read_text() + "\n")
     assert build_named(monkeypatch, data, recipe) == made
@@ -446,7 +447,7 @@ PINNED = {
 }
 
 
-def noisy(kind: str, **parameters: Any) -> dict[str, Any]:
+def noisy(kind: str, **parameters: Any) -> _parts.VariantContent:
     """Labels of images that are the same everywhere."""
     data = images()
     data["image"] = (
@@ -462,7 +463,7 @@ def test_every_machine_makes_these_bytes(name: str) -> None:
     then of other data.
     """
     build, stated = PINNED[name]
-    assert digest(variants._lists(build())) == stated
+    assert digest(variants._plain(build().to_dict())) == stated
 
 
 def test_learn2learn_imports_in_silence() -> None:

@@ -157,7 +157,8 @@ def faults(said: str) -> list[str]:
 
 
 def _ours(line: str) -> bool:
-    return line.startswith("hsac: ") and "the workflow stopped" not in line
+    news = ("the workflow stopped", "resuming: ", "nothing to do: ")
+    return line.startswith("hsac: ") and not any(one in line for one in news)
 
 
 def workers(group: int) -> list[int]:

@@ -1,6 +1,4 @@
-"""The implicit hypergradient against re-solved lower levels, and what it does when a solve goes
-wrong.
-"""
+"""The implicit hypergradient against re-solved lower levels, and where a solve goes wrong."""
 
 from dataclasses import dataclass
 
@@ -27,7 +25,7 @@ def error(a: Tensor, y: Tensor, w: Tensor) -> Tensor:
 
 
 def ridge(w: Tensor, theta: Tensor) -> Tensor:
-    """Ridge regression, two log-weights of decay: on the first two coordinates and on the others."""
+    """Ridge regression with two log-decays: on the first two coordinates and on the others."""
     decay = theta.exp()[:, [0, 0, 1, 1, 1]]
     return error(A, Y, w) + 0.5 * (decay * w * w).sum(-1)
 
@@ -56,7 +54,8 @@ def finite_differences(step: float = 1e-5) -> Tensor:
 @pytest.mark.parametrize(
     "solver", [Exact(), Cg(terms=SIZE + 3, damping=0.0), Neumann(terms=3000, step=0.15)]
 )
-def test_equals_finite_differences_of_the_solved_problem(solver) -> None:
+def test_equals_finite_differences(solver) -> None:
+    """Equals finite differences of the solved problem."""
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, solver, {})
     torch.testing.assert_close(found.total, finite_differences(), rtol=1e-6, atol=1e-9)
     assert not found.fallback.any()
@@ -65,7 +64,7 @@ def test_equals_finite_differences_of_the_solved_problem(solver) -> None:
 
 
 def test_adjoint_equals_forward_form() -> None:
-    """v·(H⁻¹ L_wθ), one solve a hyper-parameter, against (L_θw)ᵀ (H⁻¹ v)."""
+    """The adjoint form (L_θw)ᵀ (H⁻¹ v) equals v·(H⁻¹ L_wθ), one solve a hyper-parameter."""
     w = solve(THETA)
     adjoint = implicit_hypergradient(held_out, ridge, w, THETA, Exact(), {}).implicit
     w, theta = w.requires_grad_(), THETA.clone().requires_grad_()
@@ -90,7 +89,8 @@ def test_runs_are_independent() -> None:
     assert not torch.allclose(changed.total[0], whole.total[0])
 
 
-def test_without_a_solver_only_the_direct_term() -> None:
+def test_no_solver_leaves_direct_term() -> None:
+    """Without a solver only the direct term."""
     state = {"power": torch.ones(RUNS, SIZE)}
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, None, state)
     torch.testing.assert_close(found.total, 0.1 * THETA.cos())
@@ -122,7 +122,8 @@ class Broken:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_falls_back_in_the_run_whose_solve_failed(value: float) -> None:
+def test_falls_back_in_failed_run_only(value: float) -> None:
+    """Falls back in the run whose solve failed."""
     good = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, Exact(), {})
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, Broken(value), {})
     assert found.fallback.tolist() == [False, True, False]
@@ -131,7 +132,9 @@ def test_falls_back_in_the_run_whose_solve_failed(value: float) -> None:
     assert found.state["power"].isfinite().all()  # the next call starts afresh
 
 
-def test_negative_curvature_makes_neumann_fall_back_in_its_run_only() -> None:
+def test_negative_curvature_falls_back_alone() -> None:
+    """Negative curvature makes Neumann fall back in its run only."""
+
     def lower(w: Tensor, theta: Tensor) -> Tensor:
         sign = torch.tensor([[1.0], [-1.0], [1.0]], dtype=F64)
         return (0.5 * sign * w * w + theta[:, :1] * w).sum(-1)
@@ -161,7 +164,8 @@ def test_ratio_bounds_the_implicit_term(ratio: float) -> None:
     torch.testing.assert_close(cosine, torch.ones_like(cosine))
 
 
-def test_an_upper_level_without_theta_has_only_the_implicit_term() -> None:
+def test_no_theta_leaves_implicit_term() -> None:
+    """An upper level without theta has only the implicit term."""
     found = implicit_hypergradient(
         lambda w, theta: error(HELD, HELD_Y, w), ridge, solve(THETA), THETA, Exact(), {}, 3.0
     )
@@ -170,7 +174,8 @@ def test_an_upper_level_without_theta_has_only_the_implicit_term() -> None:
     assert torch.equal(found.direct, torch.zeros_like(THETA))
 
 
-def test_leaves_what_it_is_given_untouched() -> None:
+def test_arguments_stay_untouched() -> None:
+    """Leaves what it is given untouched."""
     w, theta = solve(THETA), THETA.clone()
     before = w.clone()
     found = implicit_hypergradient(held_out, ridge, w, theta, Neumann(), {})

@@ -1,6 +1,4 @@
-"""The hypergradient against oracles that share nothing with it: re-solved problems, torchopt,
-unrolled descents.
-"""
+"""The hypergradient against oracles: re-solved problems, torchopt, unrolled descents."""
 
 import warnings
 from dataclasses import dataclass
@@ -58,8 +56,11 @@ def hypergradient(problem, solver):
 
 @problems
 @pytest.mark.parametrize("solver", [Exact(), Cg(terms=100, damping=0.0)], ids=["exact", "cg"])
-def test_equals_finite_differences_of_the_resolved_problem(name: str, solver) -> None:
-    """Both levels are solved again at each θ, the adversary included (Danskin)."""
+def test_equals_finite_differences(name: str, solver) -> None:
+    """Equals finite differences of the resolved problem.
+
+    Both levels are solved again at each θ, the adversary included (Danskin).
+    """
     problem = PROBLEMS[name]
     found = hypergradient(problem, solver)
     assert (relative(found.total, truth(problem)) <= 1e-6).all()
@@ -74,7 +75,8 @@ def test_equals_finite_differences_of_the_resolved_problem(name: str, solver) ->
     [Quadratic(), Ridge(), Logistic(), Hyperbolic(decay=1.0)],
     ids=lambda problem: type(problem).__name__,
 )
-def test_long_series_and_long_unrolling_go_to_the_same(problem) -> None:
+def test_long_series_equals_long_unrolling(problem) -> None:
+    """Long series and long unrolling go to the same."""
     mu, ell = extremes(problem, problem.start)
     a, terms = 0.99 / ell.item(), int(15 * (ell / mu).item())
     assert terms < 1500
@@ -119,7 +121,8 @@ def test_adjoint_equals_forward_form(name: str, solver) -> None:
     same_in_both_forms(PROBLEMS[name], solver)
 
 
-def test_adjoint_equals_forward_form_once_the_amortised_solver_has_settled() -> None:
+def test_settled_amortised_adjoint_equals_forward() -> None:
+    """Adjoint equals forward form once the amortised solver has settled."""
     same_in_both_forms(PROBLEMS["ridge"], Settled(calls=300))
 
 
@@ -147,8 +150,9 @@ def same_in_both_forms(problem, solver) -> None:
 )
 @pytest.mark.parametrize("solve", ["normal_cg", "inv"])
 def test_equals_torchopt(problem, solve: str) -> None:
-    """torchopt's implicit differentiation of the stationarity condition, with its own linear
-    solvers.
+    """Our hypergradient equals torchopt's.
+
+    torchopt's implicit differentiation of the stationarity condition, with its own linear solvers.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -180,9 +184,10 @@ def test_equals_torchopt(problem, solve: str) -> None:
     [(Ridge(), 200), (Logistic(), 200), (Hyperbolic(decay=1.0), 1000)],
     ids=["ridge", "logistic", "hyperbolic"],
 )
-def test_equals_a_long_unrolled_descent(problem, steps: int) -> None:
-    """Plain automatic differentiation through the whole training, from a start far from the
-    solution.
+def test_equals_long_unrolled_descent(problem, steps: int) -> None:
+    """Equals a long unrolled descent.
+
+    Plain automatic differentiation through the whole training, from a start far from the solution.
     """
     _, ell = extremes(problem, problem.start)
     theta, w = problem.start.clone().requires_grad_(), problem.initial

@@ -92,7 +92,10 @@ def test_neumann_bound(terms: int) -> None:
 
 @pytest.mark.parametrize("terms", [0, 1, 2, 5, 10, 20, 50])
 def test_neumann_with_an_adaptive_step(terms: int) -> None:
-    """After a few calls the carried power vector knows |H|, and each run has its own step."""
+    """Runs have steps of their own, by the power vector that is carried.
+
+    After a few calls the carried power vector knows |H|, and each run has its own step.
+    """
     h, v = matrices(spectra()), right_hand_side()
     state: dict[str, Tensor] = {}
     for _ in range(60):
@@ -116,7 +119,8 @@ def test_neumann_converges_to_the_solution() -> None:
     assert (error(Neumann(terms=60, step=1.0).solve(operator(h), v, {}).x, h, v) < 1e-10).all()
 
 
-def test_neumann_grows_on_negative_curvature_and_says_so() -> None:
+def test_neumann_flags_growth_at_negative_curvature() -> None:
+    """Neumann grows on negative curvature and says so."""
     spectrum = torch.linspace(-1.0, 1.0, SIZE, dtype=F64).expand(1, -1)
     h, v = matrices(spectrum), right_hand_side(1)
     found = [Neumann(terms=terms, step=1.0).solve(operator(h), v, {}) for terms in (5, 10, 20)]
@@ -141,7 +145,8 @@ def test_cg_bound(terms: int) -> None:
     assert solution.products == terms
 
 
-def test_cg_is_exact_after_as_many_steps_as_eigenvalues() -> None:
+def test_cg_exact_after_all_eigenvalues() -> None:
+    """CG is exact after as many steps as eigenvalues."""
     spectrum = torch.tensor([1.0, 4.0, 9.0], dtype=F64).repeat(SIZE // 3).expand(RUNS, -1)
     h, v = matrices(spectrum), right_hand_side()
     assert (error(Cg(terms=3, damping=0.0).solve(operator(h), v, {}).x, h, v) < 1e-10).all()
@@ -158,7 +163,8 @@ def test_damping_bound(damping: float) -> None:
         assert (found > 0).all()
 
 
-def test_cg_keeps_what_it_has_on_negative_curvature() -> None:
+def test_cg_stops_at_negative_curvature() -> None:
+    """CG keeps what it has on negative curvature."""
     h = torch.diag_embed(torch.tensor([[1.0, 2.0, -1.0], [1.0, 2.0, 3.0]], dtype=F64))
     v = torch.tensor([[1.0, 1.0, 0.1], [1.0, 1.0, 0.1]], dtype=F64)
     solution = Cg(terms=10, damping=0.0).solve(operator(h), v, {})
@@ -167,7 +173,8 @@ def test_cg_keeps_what_it_has_on_negative_curvature() -> None:
     torch.testing.assert_close(solution.x[1], v[1] / h[1].diagonal())
 
 
-def test_cg_with_a_zero_right_hand_side_and_many_steps() -> None:
+def test_cg_with_zero_right_hand_side() -> None:
+    """CG with a zero right-hand side and many steps."""
     h = matrices(spectra())
     v = right_hand_side()
     v[1] = 0
@@ -184,13 +191,14 @@ def test_exact() -> None:
     assert solution.products == SIZE
 
 
-def test_exact_solves_square_bundles() -> None:
-    """As many runs as weights: the right-hand side must still be read as one vector a run."""
+def test_exact_solves_square_systems() -> None:
+    """As many runs as weights: the right-hand side is still read as one vector a run."""
     h, v = matrices(torch.rand(4, 4, dtype=F64) + 0.5), right_hand_side(4, 4)
     assert (error(Exact().solve(operator(h), v, {}).x, h, v) <= 1e-10).all()
 
 
-def test_exact_marks_a_singular_system_without_touching_the_other_run() -> None:
+def test_exact_marks_singular_run_only() -> None:
+    """Exact marks a singular system without touching the other run."""
     h = torch.diag_embed(torch.tensor([[1.0, 0.0], [1.0, 2.0]], dtype=F64))
     solution = Exact().solve(operator(h), torch.ones(2, 2, dtype=F64), {})
     assert solution.x[0].isnan().all()
@@ -224,7 +232,8 @@ def test_bad_parameters(make, name: str) -> None:
         make()
 
 
-def test_cg_marks_a_long_step_along_almost_no_curvature() -> None:
+def test_cg_marks_a_long_step() -> None:
+    """CG marks a long step along almost no curvature."""
     # vᵀHv is barely positive in the first run: one long step, whose residual gives it away
     h = torch.diag_embed(torch.tensor([[2.0, -1.999], [2.0, 1.0]], dtype=F64))
     solution = Cg(terms=1, damping=0.0).solve(operator(h), torch.ones(2, 2, dtype=F64), {})
@@ -233,7 +242,8 @@ def test_cg_marks_a_long_step_along_almost_no_curvature() -> None:
     assert solution.failed.tolist() == [True, False]
 
 
-def test_neumann_marks_runs_whose_series_grows() -> None:
+def test_neumann_marks_growing_runs() -> None:
+    """Neumann marks runs whose series grows."""
     # One run is convex; in the other the curvature is negative as strongly as positive, so terms
     # grow like 1.9^j.
     w = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
@@ -262,7 +272,10 @@ def test_identity_bound(scale: float) -> None:
 @pytest.mark.parametrize("terms", [1, 2, 5, 10, 20, 50])
 @pytest.mark.parametrize("damping", [0.01, 0.1, 1.0])
 def test_damped_cg_bound(terms: int, damping: float) -> None:
-    """Krylov's error for the damped spectrum and the damping's own, in the Euclidean norm."""
+    """The error is bounded by Krylov's and the damping's.
+
+    Krylov's error for the damped spectrum and the damping's own, in the Euclidean norm.
+    """
     h, v = matrices(spectra()), right_hand_side()
     found = error(Cg(terms=terms, damping=damping).solve(operator(h), v, {}).x, h, v)
     low, high = MU + damping, ELL + damping
@@ -273,7 +286,9 @@ def test_damped_cg_bound(terms: int, damping: float) -> None:
 
 @pytest.mark.parametrize("terms", [1, 2, 3, 6, 11, 21, 51])
 def test_unrolled_is_a_shorter_neumann_series(terms: int) -> None:
-    """On a quadratic at any point: x is Neumann's, so is its bound; the implicit term is the mixed
+    """Unrolling is a shorter Neumann series.
+
+    On a quadratic at any point: x is Neumann's, so is its bound; the implicit term is the mixed
     product with it.
     """
     h, v = matrices(spectra()), right_hand_side()
@@ -298,7 +313,8 @@ def bent(w: Tensor, theta: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("terms", [1, 4, 15])
-def test_unrolled_off_the_minimiser_is_autograd_through_the_steps(terms: int) -> None:
+def test_unrolled_is_autograd_through_steps(terms: int) -> None:
+    """Unrolling off the minimiser is autograd through the steps."""
     step, v = 0.1, right_hand_side(2, 3)
     w = torch.tensor([[0.3, -1.0, 0.7], [1.0, 0.2, -0.4]], dtype=F64, requires_grad=True)
     theta = torch.tensor([[0.5, 1.0], [-0.3, 0.2]], dtype=F64, requires_grad=True)
@@ -324,7 +340,8 @@ def test_unrolled_where_theta_does_not_enter() -> None:
     assert torch.equal(found.implicit, torch.zeros(2, 1, dtype=F64))
 
 
-def test_unrolled_with_an_adaptive_step_uses_the_carried_power_vector() -> None:
+def test_unrolled_carries_its_power_vector() -> None:
+    """Unrolled with an adaptive step uses the carried power vector."""
     h, v = matrices(spectra()), right_hand_side()
     state: dict[str, Tensor] = {}
     for _ in range(60):
@@ -376,8 +393,10 @@ def test_nystrom_of_full_rank_is_exact(rank: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("true_rank", [1, 3])
 def test_nystrom_sketches_more_than_there_is(dtype: torch.dtype, true_rank: int) -> None:
-    """A Hessian of lower rank than the sketch leaves the core singular: the answer is still the
-    damped solution.
+    """A sketch of higher rank than the Hessian still gives the damped solution.
+
+    A Hessian of lower rank than the sketch leaves the core singular: the answer is still the damped
+    solution.
     """
     spectrum = torch.zeros(RUNS, SIZE, dtype=F64)
     spectrum[:, :true_rank] = torch.tensor([30.0, 4.0, 1.0], dtype=F64)[:true_rank]
@@ -389,7 +408,8 @@ def test_nystrom_sketches_more_than_there_is(dtype: torch.dtype, true_rank: int)
     assert ((solution.x.double() - damped).norm(dim=-1) <= tolerance * damped.norm(dim=-1)).all()
 
 
-def test_nystrom_without_any_curvature_leaves_all_to_the_damping() -> None:
+def test_nystrom_without_curvature_is_damping() -> None:
+    """Nyström without any curvature leaves all to the damping."""
     h = matrices(
         torch.stack([torch.zeros(SIZE, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)])
     )
@@ -399,7 +419,8 @@ def test_nystrom_without_any_curvature_leaves_all_to_the_damping() -> None:
     torch.testing.assert_close(solution.x[0], v[0] / 0.1)
 
 
-def test_nystrom_fails_where_the_hessian_is_not_finite_and_there_only() -> None:
+def test_nystrom_marks_infinite_run_only() -> None:
+    """Nyström fails where the Hessian is not finite, and there only."""
     h = matrices(torch.logspace(1, -4, SIZE, dtype=F64).repeat(2, 1))
     alone = Nystrom(rank=6, damping=0.1).solve(operator(h[1:]), right_hand_side(2)[1:], {})
     h[0, 0, 0] = torch.nan
@@ -409,9 +430,8 @@ def test_nystrom_fails_where_the_hessian_is_not_finite_and_there_only() -> None:
 
 
 @pytest.mark.parametrize(("top", "damping", "tolerance"), [(1e3, 0.1, 0.02), (1e4, 0.1, 0.06)])
-def test_nystrom_in_float32_is_about_as_good_as_in_float64(
-    top: float, damping: float, tolerance: float
-) -> None:
+def test_nystrom_float32_is_near_float64(top: float, damping: float, tolerance: float) -> None:
+    """Nyström in float32 is about as good as in float64."""
     h = matrices((top * 2.0 ** -torch.arange(60, dtype=F64))[None])
     v = right_hand_side(1, 60)
     want = torch.linalg.solve(h + damping * torch.eye(60, dtype=F64), v)
@@ -427,7 +447,8 @@ def test_nystrom_in_float32_is_about_as_good_as_in_float64(
     assert errors[1] < errors[0] + tolerance
 
 
-def test_cg_that_cannot_take_a_step_is_marked() -> None:
+def test_cg_marks_a_missing_step() -> None:
+    """CG that cannot take a step is marked."""
     h = torch.diag_embed(torch.tensor([[-1.0, -1.0], [1.0, 2.0], [-1.0, -1.0]], dtype=F64))
     v = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]], dtype=F64)
     solution = Cg(terms=5, damping=0.0).solve(operator(h), v, {})
@@ -435,8 +456,10 @@ def test_cg_that_cannot_take_a_step_is_marked() -> None:
     assert solution.failed.tolist() == [True, False, False]  # nothing to solve for is no failure
 
 
-def test_a_power_vector_is_never_lost() -> None:
-    """On a batch without curvature the iteration finds nothing, and the next one starts from
+def test_power_vector_is_never_lost() -> None:
+    """A power vector is never lost.
+
+    On a batch without curvature the iteration finds nothing, and the next one starts from
     something.
     """
     zero, h = (
@@ -449,7 +472,8 @@ def test_a_power_vector_is_never_lost() -> None:
     torch.testing.assert_close(largest.squeeze(-1), torch.full((2,), 5.0, dtype=F64))
 
 
-def test_nystrom_fails_on_a_flat_large_spectrum_in_that_run_only() -> None:
+def test_nystrom_marks_flat_spectrum_only() -> None:
+    """Nyström fails on a flat large spectrum, in that run only."""
     flat = torch.stack(
         [torch.full((SIZE,), 50.0, dtype=F64), torch.logspace(1, -4, SIZE, dtype=F64)]
     )
@@ -458,7 +482,8 @@ def test_nystrom_fails_on_a_flat_large_spectrum_in_that_run_only() -> None:
     assert solution.failed.tolist() == [True, False]
 
 
-def test_nystrom_on_an_indefinite_matrix_says_what_it_left_over() -> None:
+def test_nystrom_residual_of_indefinite_matrix() -> None:
+    """Nyström on an indefinite matrix says what it left over."""
     spectrum = torch.tensor([[-3.0, -1.0, *[0.0] * 8, 2.0, 9.0]], dtype=F64)
     h, v = matrices(spectrum), right_hand_side(1)
     full = Nystrom(rank=SIZE, damping=0.1).solve(operator(h), v, {})
@@ -473,8 +498,10 @@ def test_nystrom_on_an_indefinite_matrix_says_what_it_left_over() -> None:
 
 
 def test_amortised_converges_at_its_rate() -> None:
-    """Each product shrinks the error by the step it took: max |1 - aλ| over the spectrum, 1 - aμ
-    once a ≤ 1/ℓ.
+    """The amortised solver converges at its rate.
+
+    Each product shrinks the error by the step it took: max |1 - aλ| over the spectrum, 1 - aμ once
+    a ≤ 1/ℓ.
     """
     h, v = matrices(spectra()), right_hand_side()
     state: dict[str, Tensor] = {}
@@ -495,7 +522,8 @@ def test_amortised_converges_at_its_rate() -> None:
     assert after[1] < 1e-6 * truth[1].norm()
 
 
-def test_amortised_residual_is_that_of_the_start_and_track_spends_one_product() -> None:
+def test_amortised_residual_and_products() -> None:
+    """The residual is that of the start, and `track` spends one product."""
     h, v = matrices(spectra()), right_hand_side()
     first = Amortised().solve(operator(h), v, {})
     again = Amortised().solve(operator(h), v, first.state)
@@ -510,7 +538,8 @@ def test_amortised_residual_is_that_of_the_start_and_track_spends_one_product() 
     assert all(torch.equal(tracked[k], first.state[k]) for k in ("v", "step", "power"))
 
 
-def test_amortised_tracks_to_the_solution_between_outer_steps() -> None:
+def test_amortised_tracks_to_the_solution() -> None:
+    """Amortised tracks to the solution between outer steps."""
     h = matrices(torch.linspace(0.5, 1.0, SIZE, dtype=F64).expand(RUNS, -1))
     v = right_hand_side()
     solution = Amortised().solve(operator(h), v, {})
@@ -521,7 +550,8 @@ def test_amortised_tracks_to_the_solution_between_outer_steps() -> None:
         assert (error(state["x"], h, v) <= (1 - 0.5 * a) ** n * first * (1 + 1e-9) + 1e-12).all()
 
 
-def test_amortised_starts_afresh_where_it_went_wrong() -> None:
+def test_amortised_restarts_failed_runs() -> None:
+    """Amortised starts afresh where it went wrong."""
     h, v = matrices(spectra()), right_hand_side()
     state = Amortised().solve(operator(h), v, {}).state
     state["x"] = state["x"].clone()
@@ -535,8 +565,11 @@ def test_amortised_starts_afresh_where_it_went_wrong() -> None:
     assert error(solution.x, h, v)[1] < 1e-4 * v[1].norm() / MU[1]
 
 
-def test_amortised_on_negative_curvature_stays_finite() -> None:
-    """Where no step converges it keeps restarting and says so; the convex run does not notice."""
+def test_amortised_finite_at_negative_curvature() -> None:
+    """Amortised on negative curvature stays finite.
+
+    Where no step converges it keeps restarting and says so; the convex run does not notice.
+    """
     h = torch.diag_embed(torch.tensor([[1.0, -1.0], [1.0, 0.5]], dtype=F64))
     v = torch.ones(2, 2, dtype=F64)
     state: dict[str, Tensor] = {}
@@ -563,6 +596,7 @@ def test_amortised_on_negative_curvature_stays_finite() -> None:
     ],
 )
 def test_bad_parameters_of_the_others(make, name: str) -> None:
+    """Bad parameters of the others."""
     with pytest.raises(InputError, match=f"^{name}: found"):
         make()
 
@@ -572,8 +606,10 @@ def test_bad_parameters_of_the_others(make, name: str) -> None:
     [Identity(), Neumann(), Cg(), Exact(), Nystrom(rank=2), Amortised(), Unrolled()],
     ids=lambda solver: type(solver).__name__,
 )
-def test_what_a_solver_says_of_itself(solver) -> None:
-    """Products are those the operator counted, residuals and shapes a number a run, v and the point
+def test_solvers_report_what_they_did(solver) -> None:
+    """What a solver says of itself is so.
+
+    Products are those the operator counted, residuals and shapes a number a run, v and the point
     untouched.
     """
     h, v = matrices(spectra()), right_hand_side()

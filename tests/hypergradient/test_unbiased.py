@@ -1,5 +1,4 @@
-"""The mean of hypergradients taken on batches: the whole part's, if each level draws a batch of its
-own.
+"""Hypergradients on batches average to the whole part's, if each level draws a batch of its own.
 
 One batch for both levels makes the implicit term a product of two random quantities of one sample,
 whose mean is not the product of the means. Without a series in H, and with v the loss's own
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from hsac.ball import exp0
+from hsac.ball import expmap0
 from hsac.hypergradient import Hypergradient, Loss, Solver, implicit_hypergradient
 from hsac.hypergradient.solvers.identity import Identity
 from hsac.hypergradient.solvers.neumann import Neumann
@@ -39,9 +38,7 @@ LIMIT = 4.0  # standard errors: a right law fails once in 16,000 seeds
 
 
 def dataset() -> tuple[Tensor, Tensor]:
-    """Features (N, I) of Gaussian clusters, and labels (N, K) as one-hot rows, of which 40 % are
-    wrong.
-    """
+    """Features (N, I) of Gaussian clusters, and one-hot labels (N, K), of which 40 % are wrong."""
     g = torch.Generator().manual_seed(0)
     clean = torch.arange(ROWS) % CLASSES
     centres = torch.randn(CLASSES, INPUTS, generator=g, dtype=F64)
@@ -58,16 +55,16 @@ WHOLE = torch.arange(ROWS)[None]
 
 
 def cross_entropy(rows: Tensor) -> Loss:
-    """Cross-entropy (R,) on rows (R, B) of a linear classifier of points on the ball of curvature
-    -exp(θ).
+    """Cross-entropy (R,) on rows (R, B) of a linear classifier of points on the ball.
 
-    It is convex in w, so that with weight decay each batch's Hessian can be inverted.
+    The ball has curvature -exp(θ). The loss is convex in w, so that with weight decay each batch's
+    Hessian can be inverted.
     """
     x, y = X[rows], Y[rows]
 
     def loss(w: Tensor, theta: Tensor) -> Tensor:
         weight, bias = w.split([CLASSES * INPUTS, CLASSES], -1)
-        points = exp0(x, theta.exp()[..., None])
+        points = expmap0(x, theta.exp()[..., None])
         logits = points @ weight.unflatten(-1, (CLASSES, INPUTS)).mT + bias[:, None]
         return -(y * logits.log_softmax(-1)).sum(-1).mean(-1)
 
@@ -103,8 +100,9 @@ def adversary(rows: Tensor, w: Tensor) -> Tensor:
 
 
 def perturbations(objective: str, rows: Tensor, w: Tensor) -> list[Tensor]:
-    """Those of the objective at w (R, P), adversaries found on rows (R, B); Gaussian draws are the
-    same each time.
+    """The objective's perturbations at w (R, P), adversaries found on rows (R, B).
+
+    Gaussian draws are the same each time.
     """
     if objective == "loss":
         return []
@@ -118,9 +116,7 @@ def perturbations(objective: str, rows: Tensor, w: Tensor) -> list[Tensor]:
 def hypergradient(
     solver: Solver, objective: str, w: Tensor, upper: Tensor, lower: Tensor, ascent: Tensor = WHOLE
 ) -> Hypergradient:
-    """R hypergradients at w (1, P): of rows upper and lower (R, B), the adversary found on rows
-    ascent.
-    """
+    """R hypergradients at w (1, P), each level and the adversary on rows (R, B) of its own."""
     runs = len(upper)
     found = [
         e.expand(runs, -1) for e in perturbations(objective, ascent, w.expand(len(ascent), -1))
@@ -156,8 +152,9 @@ points = pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @solvers
 def test_two_batches_average_to_the_whole(solver: str, objective: str, point: str) -> None:
-    """Within four standard errors, whatever the solver and the objective. The adversary is a given
-    constant.
+    """Two batches average to the whole within four standard errors, for every solver and objective.
+
+    The adversary is a given constant.
     """
     w, chosen = trained(POINTS[point]), build("solver", solver, {}, "solver")
     whole = hypergradient(chosen, objective, w, WHOLE, WHOLE)
@@ -170,13 +167,8 @@ def test_two_batches_average_to_the_whole(solver: str, objective: str, point: st
 @points
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name != "gap"])
 @solvers
-def test_one_batch_does_not(solver: str, objective: str, point: str) -> None:
-    """The implicit term on one batch is off by more than four standard errors, towards larger
-    gradient noise.
-
-    Noise falls with θ here, so the hypergradient is too large. `gap` is left out: its v is the
-    difference of two gradients on one batch, in which the noise cancels.
-    """
+def test_one_batch_is_biased(solver: str, objective: str, point: str) -> None:
+    """The implicit term on one batch is off by over four standard errors."""
     w, chosen = trained(POINTS[point]), build("solver", solver, {}, "solver")
     whole = hypergradient(chosen, objective, w, WHOLE, WHOLE)
     rows, _ = draw(RUNS, BATCH)
@@ -189,8 +181,9 @@ def test_one_batch_does_not(solver: str, objective: str, point: str) -> None:
 @points
 @solvers
 def test_two_batches_leave_little(solver: str, point: str) -> None:
-    """H and M are still of one batch, but what is left of the bias is below a quarter of that of
-    one batch.
+    """Two batches leave less than a quarter of the bias of one batch.
+
+    H and M are still of one batch.
     """
     w, chosen = trained(POINTS[point]), build("solver", solver, {}, "solver")
     whole = hypergradient(chosen, "worst", w, WHOLE, WHOLE).implicit
@@ -204,7 +197,9 @@ def test_two_batches_leave_little(solver: str, point: str) -> None:
 
 @pytest.mark.parametrize("objective", ["worst", "gap"])
 def test_own_adversary_biases_upper_level(objective: str) -> None:
-    """An adversary found on the upper batch fits it, which a lower batch of its own cannot mend.
+    """An adversary found on the upper batch biases the direct term.
+
+    An adversary found on the upper batch fits it, which a lower batch of its own cannot undo.
 
     The mean of a batch's maximum is more than the maximum of the mean, and the difference depends
     on θ. It moves the direct term, which the lower level has no part in, and is smaller on larger
@@ -226,8 +221,10 @@ def test_own_adversary_biases_upper_level(objective: str) -> None:
 
 @pytest.mark.parametrize("objective", ["worst", "gap"])
 def test_adversary_of_third_batch_is_constant(objective: str) -> None:
-    """Found on a batch of its own, the adversary leaves both levels as they are on the whole part
-    with the same one.
+    """An adversary of a batch of its own leaves both levels unbiased.
+
+    Found on a batch of its own, the adversary leaves both levels as they are on the whole part with
+    the same one.
     """
     w = trained(POINTS["descending"])
     upper, lower, third = draw(RUNS, BATCH, count=3)
@@ -254,7 +251,9 @@ def outer(rule: Hsac, w: Tensor, theta: Tensor, upper: Loss, lower: Loss) -> Ten
 
 @pytest.mark.parametrize("objective", ["loss", "mean"])
 def test_rule_averages_to_the_whole(objective: str) -> None:
-    """`Hsac.outer` on two batches, and not on one. These objectives have no adversary that a batch
+    """The rule on two batches averages to the whole, and on one does not.
+
+    `Hsac.outer` on two batches, and not on one. These objectives have no adversary that a batch
     could find.
     """
     rule, theta = Hsac(objective=objective), THETA.expand(RUNS, -1)
@@ -272,8 +271,7 @@ def test_rule_averages_to_the_whole(objective: str) -> None:
 
 @dataclass(frozen=True)
 class Planted:
-    """A bi-level problem whose hypergradient on the whole part and on batches is known in closed
-    form.
+    """A bi-level problem whose hypergradient, whole and on batches, is known in closed form.
 
     ℓ_i(w, θ) = ½ h_i |w - θ1|² + exp(-θ) ξ_i·w + κθ, the mean of h 1, that of ξ 0. So L = ½|w -
     θ1|² + κθ, w*(θ) = θ1 and F(θ) = L(w*(θ), θ) = κθ, dF/dθ = κ. The part has so few rows that all
@@ -339,8 +337,10 @@ def planted_mean(
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", SERIES)
 def test_planted_means_equal_closed_forms(name: str, size: int) -> None:
-    """Bias times B is the same for each B: -(q/2)·∂_θ tr Cov on one batch, 0 on two, with x = q v
-    as H is 1.
+    """The biases of a planted problem equal their closed forms.
+
+    Bias times B is the same for each B: -(q/2)·∂_θ tr Cov on one batch, 0 on two, with x = q v as H
+    is 1.
     """
     solver, factor = SERIES[name]
     factor = factor or 1 - (1 - 0.25) ** 4
@@ -351,7 +351,9 @@ def test_planted_means_equal_closed_forms(name: str, size: int) -> None:
 
 
 def test_short_series_has_bias_of_derivation() -> None:
-    """For a step a that is small against 1/H the factor q of the series is a (J + 1), as in the
+    """A short series has the bias of the derivation.
+
+    For a step a that is small against 1/H the factor q of the series is a (J + 1), as in the
     derivation.
     """
     step, terms, size = 1e-4, 3, 2
@@ -386,8 +388,10 @@ def test_one_batch_has_wrong_sign(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_rest_is_covariance_of_second_derivatives(size: int) -> None:
-    """Two batches leave what M and H share: with one Neumann term, bias·B is a² Cov(M, H)ᵀv, for
-    each B.
+    """Two batches leave a covariance of the second derivatives.
+
+    Two batches leave what M and H share: with one Neumann term, bias·B is a² Cov(M, H)ᵀv, for each
+    B.
 
     M_i is -h_i - exp(-θ) ξ_i and H_i is h_i. A third batch would remove it, as stocBiO's does. It
     is 0 at a minimum, where v is, while the bias of one batch stays there.

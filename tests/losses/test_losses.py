@@ -41,9 +41,7 @@ def softmax(z):
 
 
 def published(name, z, y, n, late):
-    """The loss of one row as its paper writes it, in plain Python; n are the class counts, z a list
-    of logits.
-    """
+    """The loss of one row as its paper writes it: n are the class counts, z a list of logits."""
     p = softmax(z)
     margins = [0.5 * (min(n) / k) ** 0.25 for k in n]
     lowered = [v - margins[y] * (k == y) for k, v in enumerate(z)]
@@ -73,7 +71,8 @@ def published(name, z, y, n, late):
 
 
 @pytest.mark.parametrize("name", names("loss"))
-def test_each_loss_is_its_published_formula(name):
+def test_losses_are_their_published_formulas(name):
+    """Each loss is its published formula."""
     logits, labels = some()
     loss = make(name)
     state = memory(loss, logits)
@@ -92,8 +91,10 @@ def test_each_loss_is_its_published_formula(name):
     )
 
 
-def test_deferred_weights_are_the_class_balanced_ones():
-    """Cui et al.: (1 - beta) / (1 - beta^n), and torch's own weighted cross-entropy averages by the
+def test_deferred_weights_are_class_balanced():
+    """Deferred weights are the class balanced ones.
+
+    Cui et al.: (1 - beta) / (1 - beta^n), and torch's own weighted cross-entropy averages by the
     weights it met.
     """
     logits, labels = some(runs=1)
@@ -108,7 +109,8 @@ def test_deferred_weights_are_the_class_balanced_ones():
     )
 
 
-def test_the_scale_of_ldam_is_that_of_its_predictions():
+def test_ldam_predicts_at_its_scale():
+    """The scale of LDAM is that of its predictions."""
     logits, labels = some()
     plain, scaled = make("ldam_drw", max_margin=0.0), make("ldam_drw", max_margin=0.0, scale=30.0)
     torch.testing.assert_close(scaled(logits, labels, {}, 0.0), plain(30 * logits, labels, {}, 0.0))
@@ -116,7 +118,8 @@ def test_the_scale_of_ldam_is_that_of_its_predictions():
 
 
 @pytest.mark.parametrize("uniform", [1.0, 7.0])
-def test_losses_for_long_tails_are_cross_entropy_under_uniform_counts(uniform):
+def test_uniform_counts_give_cross_entropy(uniform):
+    """Losses for long tails are cross entropy under uniform counts."""
     logits, labels = some()
     counts = torch.full((5,), uniform, dtype=torch.float64)
     want = make("cross_entropy")(logits, labels, {}, 0.9)
@@ -153,7 +156,8 @@ def test_limits():
     torch.testing.assert_close(make("balanced_softmax")(logits, labels, {}, 0.0), adjusted)
 
 
-def test_post_hoc_adjustment_undoes_the_prior_that_the_loss_puts_in():
+def test_post_hoc_adjustment_undoes_the_prior():
+    """Post hoc adjustment undoes the prior that the loss puts in."""
     logits, _ = some()
     prior = COUNTS / COUNTS.sum()
     torch.testing.assert_close(make("logit_adjusted_post_hoc").adjust(logits + prior.log()), logits)
@@ -176,7 +180,8 @@ def test_both_derivatives(name, progress):
 
 @pytest.mark.parametrize("name", names("loss"))
 @pytest.mark.parametrize("parameters", [{}, {"gamma": 0.5}])
-def test_derivatives_stay_finite_where_a_row_is_certain(name, parameters):
+def test_derivatives_finite_at_certain_rows(name, parameters):
+    """Derivatives stay finite where a row is certain."""
     loss = make(name, **(parameters if name == "focal" else {}))
     for sign in (1, -1):
         logits = sign * 800 * torch.eye(5, dtype=torch.float64)[None]
@@ -213,7 +218,8 @@ def test_classes_have_no_order(name, order, seed, late):
 
 @settings(max_examples=25, deadline=None)
 @given(name=st.sampled_from(STATELESS), shift=st.floats(-50, 50), seed=st.integers(0, 9))
-def test_a_constant_added_to_the_logits_changes_nothing(name, shift, seed):
+def test_constant_on_logits_changes_nothing(name, shift, seed):
+    """A constant added to the logits changes nothing."""
     logits, labels = some(seed=seed)
     loss = make(name)
     torch.testing.assert_close(loss(logits + shift, labels, {}, 1.0), loss(logits, labels, {}, 1.0))
@@ -244,7 +250,8 @@ def test_elr_remembers_its_predictions():
     assert not loss.observe(rows, first.requires_grad_())["target"].requires_grad
 
 
-def test_a_class_without_training_rows_is_finite():
+def test_empty_class_is_finite():
+    """A class without training rows is finite."""
     counts = COUNTS.clone()
     counts[2] = 0
     logits, labels = some()

@@ -61,7 +61,8 @@ def by_hand(params, episode, steps, rate, first_order):
 
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("inputs", [(16, 16), (3, 16, 16)])
-def test_is_the_inner_loop_written_out(inputs, first_order):
+def test_equals_the_inner_loop_written_out(inputs, first_order):
+    """Is the inner loop written out."""
     model, params, x = made(inputs, steps=3, first_order=first_order)
     params = {k: p.requires_grad_() for k, p in params.items()}
     found = model.forward(params, NO_C, x)
@@ -75,7 +76,8 @@ def test_is_the_inner_loop_written_out(inputs, first_order):
     torch.testing.assert_close(*slopes, rtol=1e-8, atol=1e-10)
 
 
-def test_orders_and_no_autograd_give_the_same_logits_and_leave_the_weights_alone():
+def test_orders_give_same_logits():
+    """Both orders, and no autograd, give the same logits and leave the weights alone."""
     (model, params, x), first = made(), made(first_order=True)[0]
     before = {k: p.clone() for k, p in params.items()}
     given = {k: p.requires_grad_() for k, p in params.items()}
@@ -125,7 +127,8 @@ def test_gradient_is_that_of_finite_differences():
         assert (slope @ d).item() == pytest.approx(want.item(), rel=1e-4)
 
 
-def test_a_query_that_repeats_its_support_is_recognised():
+def test_repeated_support_is_recognised():
+    """A query that repeats its support is recognised."""
     model, params, x = made(steps=150)
     x = x[:, :, :1].expand(-1, -1, SHOT + QUERY, -1, -1)
     found = model.forward(params, NO_C, x).argmax(-1)
@@ -170,7 +173,8 @@ def episodes(monkeypatch):
     return EpisodeTask("colour", variant, None, (0, 1), 2, torch.zeros(()))
 
 
-def test_evaluation_adapts_to_each_episode_some_at_a_time(episodes, monkeypatch):
+def test_evaluation_adapts_to_each_episode(episodes, monkeypatch):
+    """Evaluation adapts to each episode some at a time."""
     model = made()[0]
     bundle, w = Bundle.start(model, (0, 1), torch.device("cpu"))
     c = torch.zeros(2, 0)

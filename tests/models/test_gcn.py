@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.nn import GCNConv
 
-from hsac.ball import exp0, log0
+from hsac.ball import expmap0, logmap0
 from hsac.errors import InputError
 from hsac.models.gcn import Gcn
 from hsac.models.hgcn import Hgcn
@@ -31,7 +31,8 @@ def graph():
     return x, edges, (x, index[0], index[1], weight)
 
 
-def test_it_is_torch_geometrics_gcn():
+def test_gcn_is_torch_geometrics():
+    """It is torch geometrics gcn."""
     x, edges, given = graph()
     model = Gcn(5, 3, "euclidean", hidden=4)
     params = {k: p + 0.1 for k, p in model.init(generator()).items()}
@@ -98,7 +99,8 @@ def test_poincare_linear_is_twice_differentiable(c):
     assert torch.autograd.gradgradcheck(call, inputs)
 
 
-def test_poincare_linear_at_zero_curvature_is_linear():
+def test_flat_poincare_linear_is_linear():
+    """Poincare linear at zero curvature is linear."""
     u, z = (
         torch.randn(shape, generator=generator(i), dtype=F64)
         for i, shape in enumerate(((3, 4), (2, 4)))
@@ -109,8 +111,9 @@ def test_poincare_linear_at_zero_curvature_is_linear():
 
 
 def test_poincare_linear_moves_along_the_hyperplanes():
-    """The k-th coordinate hyperplane of the output is at signed distance v_k (Shimizu et al.,
-    section 3.2).
+    """The output's k-th coordinate hyperplane is at signed distance v_k.
+
+    Shimizu et al., section 3.2.
     """
     import geoopt
 
@@ -126,7 +129,7 @@ def test_poincare_linear_moves_along_the_hyperplanes():
     distance = geoopt.manifolds.stereographic.math.dist2plane(
         y[:, None], torch.zeros(2, 2, dtype=F64), torch.eye(2, dtype=F64), k=-c, signed=True
     )
-    torch.testing.assert_close(distance, mlr_logits(exp0(u, c), z, r, c))
+    torch.testing.assert_close(distance, mlr_logits(expmap0(u, c), z, r, c))
 
 
 @pytest.mark.parametrize("space", ["euclidean", "hyperbolic"])
@@ -142,7 +145,8 @@ def test_hnn_has_a_curvature_a_layer(space):
     assert (slope != 0).all()
 
 
-def test_hnn_at_zero_curvature_is_a_perceptron():
+def test_flat_hnn_is_a_perceptron():
+    """HNN at zero curvature is a perceptron."""
     model = Hnn((4, 4), 3, "euclidean", hidden=5, dim=4)
     params = {k: p + 0.05 for k, p in model.init(generator()).items()}
     u = torch.rand((2, 4, 4), generator=generator(), dtype=F64)
@@ -152,4 +156,4 @@ def test_hnn_at_zero_curvature_is_a_perceptron():
         h = 2 * ((h if i == 0 else h.relu()) @ z.mT - z.norm(dim=1) * r)
     zero = torch.zeros(3, dtype=F64)
     torch.testing.assert_close(model.embed(params, zero, u), h)
-    torch.testing.assert_close(log0(exp0(h, zero[0]), zero[0]), h)
+    torch.testing.assert_close(logmap0(expmap0(h, zero[0]), zero[0]), h)

@@ -26,7 +26,8 @@ def weights(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-def test_products_and_shares_are_those_of_the_dense_matrix():
+def test_products_equal_the_dense_ones():
+    """Products and shares are those of the dense matrix."""
     x, sparse = features()
     w = weights(WIDTH, 3)
     torch.testing.assert_close(sparse @ w, x @ w)
@@ -46,8 +47,10 @@ def test_derivatives_of_every_order():
     "model", [Gcn(WIDTH, 3, "euclidean"), Hgcn(WIDTH, 3, "hyperbolic", dropout=0.5)]
 )
 def test_models_take_either(model, masked):
-    """Logits, gradients and a Hessian product of three vmapped runs, with dropout masks of their
-    own or without.
+    """Models take dense and sparse features alike.
+
+    Logits, gradients and a Hessian product of three vmapped runs, with dropout masks of their own
+    or without.
     """
     x, sparse = features()
     edges = (torch.arange(NODES), torch.arange(NODES).roll(2), weights(NODES).abs())

@@ -65,7 +65,8 @@ def test_shapes_and_twice_differentiable(rule, scale):
     assert torch.autograd.gradgradcheck(call, inputs)
 
 
-def test_poincare_mlr_is_linear_at_zero_curvature():
+def test_flat_poincare_mlr_is_linear():
+    """Poincare mlr is linear at zero curvature."""
     head = head_of("poincare_mlr")
     params = moved(head)
     z, r, u = params["z"], params["r"], features()
@@ -78,8 +79,9 @@ def test_poincare_mlr_is_linear_at_zero_curvature():
 
 @pytest.mark.parametrize("c", [1e-6, 0.1, 1.0, 3.0])
 def test_geoopt_computes_the_same_hyperplanes(c):
-    """Ganea's point and normal for Shimizu's direction z and offset r: p = exp0(r z/|z|), a = z /
-    cosh²(√c r).
+    """Ganea's point and normal give the hyperplane of Shimizu's direction z and offset r.
+
+    They are p = expmap0(r z/|z|) and a = z / cosh²(√c r).
     """
     ours, theirs = head_of("poincare_mlr"), head_of("geoopt_mlr")
     params = moved(ours)
@@ -117,7 +119,8 @@ def test_permuting_the_classes_permutes_the_logits(rule, order, c):
 
 
 @pytest.mark.parametrize("rule", HEADS)
-def test_rotating_features_and_weights_together_changes_nothing(rule):
+def test_common_rotation_changes_nothing(rule):
+    """Rotating features and weights together changes nothing."""
     head = head_of(rule)
     params = moved(head)
     rotation = torch.linalg.qr(torch.randn((DIM, DIM), generator=generator(7), dtype=F64))[0]
@@ -163,7 +166,8 @@ def test_bad_parameters_are_named(rule, parameters, words):
         head_of(rule, **parameters)
 
 
-def test_a_head_that_is_not_there():
+def test_unknown_head_is_refused():
+    """A head that is not there."""
     with pytest.raises(InputError, match="did you mean 'linear'"):
         head_of("liner")
 

@@ -92,7 +92,8 @@ def test_shapes(name, space):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_init_draws_the_same_from_the_same_seed_in_float64(name):
+def test_init_repeats_in_float64(name):
+    """Init draws the same from the same seed in float64."""
     model, _ = make(name)
     a, b, other = (model.init(torch.Generator().manual_seed(s)) for s in (0, 0, 1))
     assert all(torch.equal(a[k], b[k]) and a[k].dtype == F64 for k in a)
@@ -168,7 +169,8 @@ def test_every_curvature_matters(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_features_are_clipped_in_hyperbolic_space_only(name):
+def test_features_clipped_in_hyperbolic_space(name):
+    """Features are clipped in hyperbolic space only."""
     for space in ("euclidean", "hyperbolic"):
         model, x = make(name, space)
         p = {k: v * 10 if k.split(".")[-1][0] in "wg" else v for k, v in perturbed(model).items()}
@@ -201,7 +203,8 @@ def test_protonet_permutes_with_classes_and_queries():
     torch.testing.assert_close(swapped, logits.flip(0), rtol=1e-8, atol=1e-10)
 
 
-def test_protonet_finds_the_class_its_query_repeats():
+def test_protonet_finds_the_repeated_class():
+    """Protonet finds the class its query repeats."""
     model, x = make("conv4_protonet")
     x = x[:, :, :1].expand(-1, -1, SHOT + QUERY, -1, -1)
     logits = model.forward(perturbed(model), curvatures(model, 1.0), x)
@@ -260,8 +263,11 @@ def test_vmap_over_parameters_and_curvature(name):
 
 
 @pytest.mark.parametrize("c", [1e-3, 0.3, 5.0, 10.0])
-def test_protonet_in_float32_is_finite_and_right_over_the_whole_range_of_c(c):
-    """Features at the default clip come as near the boundary as the default bounds of c allow."""
+def test_float32_protonet_right_at_every_c(c):
+    """Protonet in float32 is finite and right over the whole range of c.
+
+    Features at the default clip come as near the boundary as the default bounds of c allow.
+    """
     model = Conv4Protonet((16, 16), SHOT, "hyperbolic", width=4, groups=2)
     u = functional.normalize(noise(2, WAY, SHOT + QUERY, 6), dim=-1) * model.clip
     found = []
@@ -274,7 +280,8 @@ def test_protonet_in_float32_is_finite_and_right_over_the_whole_range_of_c(c):
         assert (single - double).norm() <= 0.05 * double.norm()
 
 
-def test_head_is_a_linear_layer_at_zero_curvature():
+def test_flat_head_is_a_linear_layer():
+    """Head is a linear layer at zero curvature."""
     head = PoincareMlr(3, 4)
     params = {k: v + 0.2 for k, v in head.init(torch.Generator()).items()}
     u = noise(5, 3)

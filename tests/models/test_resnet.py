@@ -1,6 +1,4 @@
-"""ResNets against torch.nn modules with the same weights, and batch normalisation as explicit
-state.
-"""
+"""ResNets against torch.nn modules of the same weights, and batch normalisation as a state."""
 
 import pytest
 import torch
@@ -76,9 +74,7 @@ LAYOUTS = {
 
 
 def pair(depth):
-    """Our network, weights off their start, and the reference with the same ones: kernels and norms
-    go in one order.
-    """
+    """Our network, weights off their start, and the reference with the same ones in one order."""
     model = Resnet((3, 8, 8), 4, "euclidean", depth=depth)
     params = model.init(torch.Generator().manual_seed(depth))
     g = torch.Generator().manual_seed(1)
@@ -96,16 +92,19 @@ def pair(depth):
 
 
 @pytest.mark.parametrize("depth", LAYOUTS)
-def test_features_are_those_of_the_reference_in_training(depth):
+def test_training_features_equal_the_reference(depth):
+    """Features are those of the reference in training."""
     model, params, reference, _ = pair(depth)
     x = images(6)
     torch.testing.assert_close(model.embed(params, FLAT, x), reference(x), rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("depth", LAYOUTS)
-def test_features_are_those_of_the_reference_in_evaluation(depth):
-    """After one batch torch's update_bn has our moments, but for n - 1 in place of n (6 at the
-    least) in variances.
+def test_evaluation_features_equal_the_reference(depth):
+    """Features are those of the reference in evaluation.
+
+    After one batch torch's update_bn has our moments, but for n - 1 in place of n (6 at the least)
+    in variances.
     """
     model, params, reference, norms = pair(depth)
     x, other = images(6), images(5, seed=1)
@@ -137,7 +136,8 @@ def test_number_of_weights(depth, weights):
     assert sum(p.numel() for p in params.values()) == weights
 
 
-def test_moments_of_batches_average_to_those_of_their_union():
+def test_moments_average_to_the_union():
+    """Moments of batches average to those of their union."""
     x = images(12, seed=3)
     together = torch.stack([batch_moments(x[i::3]) for i in range(3)]).mean(0)
     torch.testing.assert_close(together, batch_moments(x))
@@ -148,7 +148,7 @@ def test_moments_of_batches_average_to_those_of_their_union():
 
 
 def test_batch_norm_twice_differentiated():
-    """torch's own double backward of the batch's mean and variance."""
+    """Batch normalisation has torch's own double backward of the batch's moments."""
     x = images(3, side=2, seed=5).requires_grad_()
     scale, shift = (
         torch.randn(3, dtype=F64, generator=torch.Generator().manual_seed(s)) for s in (1, 2)
@@ -158,8 +158,11 @@ def test_batch_norm_twice_differentiated():
     assert torch.autograd.gradgradcheck(batch_norm, inputs)
 
 
-def test_training_is_unchanged_by_the_scale_of_a_kernel():
-    """What batch normalisation is for: (w, b) of a layer and (a·w, b) are the same network."""
+def test_training_ignores_a_kernels_scale():
+    """Training is unchanged by the scale of a kernel.
+
+    What batch normalisation is for: (w, b) of a layer and (a·w, b) are the same network.
+    """
     model, params, *_ = pair(20)
     scaled = params | {"0.0.first.w": 3 * params["0.0.first.w"]}
     x = images(6)
@@ -168,7 +171,8 @@ def test_training_is_unchanged_by_the_scale_of_a_kernel():
     )
 
 
-def test_statistics_of_a_bundle_are_those_of_its_runs():
+def test_ensemble_statistics_are_of_its_runs():
+    """Statistics of many seeds as one program are those of each seed."""
     model = Resnet((3, 8, 8), 4, "hyperbolic", depth=20)
     bundle, w = Bundle.start(model, [0, 1], torch.device("cpu"))
     w, c = (

@@ -66,9 +66,9 @@ def test_an_empty_checkout_is_fine_and_a_fault_is_a_line_and_a_status(project, c
     (project / "results").mkdir()
     (project / "results/smoke").write_text("")
     assert cli.main(["doctor", "--scale", "smoke"]) == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "MEND" in line]
-    assert line.startswith("disk          MEND results/smoke: found a file at ")
-    shell(line.split("mend: ")[1])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "FIX" in line]
+    assert line.startswith("disk          FIX results/smoke: found a file at ")
+    shell(line.split("run: ")[1])
     assert not faults("disk")
 
 

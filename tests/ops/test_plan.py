@@ -96,7 +96,7 @@ def part(made, name):
 
 def printed(capsys, *arguments):
     """Rows of the printed table by name, and the text below it."""
-    assert cli.main(["plan", "smoke", *arguments]) == 0
+    assert cli.main(["plan", "--scale", "smoke", *arguments]) == 0
     table, _, rest = capsys.readouterr().out.partition("\n\n")
     rows = (re.split(r"\s\s+", line) for line in table.splitlines()[1:])
     return {words[0]: words[1:] for words in rows}, rest
@@ -344,5 +344,5 @@ def test_it_answers_without_torch():
 
 
 def test_an_unknown_scale_is_one_line(project, capsys):
-    assert cli.main(["plan", "smok"]) == 2
+    assert cli.main(["plan", "--scale", "smok"]) == 2
     assert "did you mean 'smoke'" in capsys.readouterr().err

@@ -131,6 +131,8 @@ def test_a_cell_that_cannot_be_timed_is_named_and_the_others_are(
         return inner(settings, cell, *rest)
 
     monkeypatch.setattr(time_cells, "train_seeds", failing)
-    assert cli.main(["time", "smoke", "--cells", "digits/*hsac", "--output", "t.csv"]) == 1
+    assert (
+        cli.main(["time", "--scale", "smoke", "--cells", "digits/*hsac", "--output", "t.csv"]) == 1
+    )
     assert [row["method"] for row in read_rows(Path("t.csv"))] == ["sam+hsac"]
     assert "hsac: digits sgd+hsac: not timed: out_of_memory: of 5 GiB" in capsys.readouterr().err

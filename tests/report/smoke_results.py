@@ -135,12 +135,12 @@ def hypergradients(settings: dict[str, Any], experiment: str) -> list[dict[str, 
 def tables(results: Path) -> None:
     """Gather and write the tables, as the workflow does."""
     settings = ["--settings", str(results / "settings.json")]
-    assert cli.main(["gather", *settings, "--results", str(results)]) == 0
+    assert cli.main(["job", "gather", *settings, "--results", str(results)]) == 0
     runs = ["--runs", str(results / "runs.parquet"), "--published", "config/published.yaml"]
-    assert cli.main(["tables", *settings, *runs, "--output", str(results / "tables")]) == 0
+    assert cli.main(["job", "tables", *settings, *runs, "--output", str(results / "tables")]) == 0
     measured = ["--measured", str(results / "measured.parquet"), "--output", str(results / "cost")]
-    assert cli.main(["cost", *settings, *runs[:2], *measured]) == 0
-    assert cli.main(["provenance", *settings, *runs]) == 0
+    assert cli.main(["job", "cost", *settings, *runs[:2], *measured]) == 0
+    assert cli.main(["job", "provenance", *settings, *runs]) == 0
 
 
 def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> None:

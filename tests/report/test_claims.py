@@ -1,38 +1,45 @@
-"""A verdict of each kind, and the file of claims."""
+"""A verdict of each kind, the file of claims, and what is printed of them."""
 
+import csv
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from hsac import config
 from hsac.cli import main
 from hsac.errors import InputError
-from hsac.report.claims import SETTINGS, Claim, TheoryClaim, judge, read_claims, write_claims
+from hsac.report.claims import (
+    SETTINGS,
+    Claim,
+    TheoryClaim,
+    judge,
+    lines,
+    read_claims,
+    write_claims,
+)
 from hsac.report.statistics import UNDEFINED, more_seeds
 
 CLAIM = Claim("c", "classification", "control", "A beats b.", "e", "a", "b", 0.5, 0.05)
 CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
-
-
+GOLDEN = Path(__file__).parents[1] / "golden" / "claims.csv"
+COLUMNS = ["experiment", "method", "seed", "status", "selected_test_accuracy"]
 NO_STUDIES = Path("nowhere")
 
 
 def table(differences: list[float | None], experiment: str = "e") -> pd.DataFrame:
-    """Runs in which ``a`` exceeds ``b`` by these points, seed for seed; None is a run that
-    diverged.
-    """
+    """Runs in which ``a`` exceeds ``b`` by these points a seed; None is a run that diverged."""
     rows = []
     for seed, d in enumerate(differences):
         status = "diverged" if d is None else "ok"
         rows.append((experiment, "a", seed, status, np.nan if d is None else 0.5 + d / 100))
         rows.append((experiment, "b", seed, "ok", 0.5))
-    return pd.DataFrame(
-        rows, columns=["experiment", "method", "seed", "status", "selected_test_accuracy"]
-    )
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def verdict(differences: list[float | None], claim: Claim = CLAIM) -> str:
@@ -48,41 +55,41 @@ def test_contradicted_the_other_way_round():
     assert verdict([-1.0, -1.2, -0.9, -1.1, -1.3]) == "contradicted"
 
 
-def test_contradicted_when_an_effect_of_the_size_claimed_is_excluded():
+def test_contradicted_when_minimum_effect_is_excluded():
     assert verdict([0.1, 0.12, 0.09, 0.11, 0.13]) == "contradicted"
 
 
-def test_significant_but_possibly_too_small_is_inconclusive():
+def test_possibly_too_small_is_inconclusive():
+    """A difference from 0 is significant, but it may be smaller than the minimum effect."""
     assert verdict([0.2, 0.6, 0.4, 0.3, 0.5]).startswith("inconclusive (about ")
 
 
 NOT_WORSE = replace(CLAIM, minimum_effect=-0.5)
 
 
-def test_not_worse_is_supported_though_nothing_differs():
+def test_not_worse_needs_no_difference():
     assert verdict([-0.2, 0.1, -0.1, 0.2, -0.1], NOT_WORSE) == "supported"
     assert verdict([-0.2, -0.1, -0.1, -0.2, -0.1], NOT_WORSE) == "supported"  # worse, yet by little
 
 
-def test_not_worse_is_contradicted_by_what_is_worse_by_more():
+def test_much_worse_contradicts_not_worse():
     assert verdict([-1.0, -1.2, -0.9, -1.1, -1.3], NOT_WORSE) == "contradicted"
 
 
 @pytest.mark.parametrize("shift", [0.0, -0.5])
-def test_not_worse_needs_more_seeds_where_the_margin_is_not_excluded(shift):
+def test_not_worse_inconclusive_near_margin(shift):
     # mean 0.2 and -1.0 off the margin: mean difference over sd decides, to either side
-    assert verdict([d + shift for d in (-2.0, 1.0, 2.0, -1.0, -1.5)], NOT_WORSE).startswith(
-        "inconclusive (about "
-    )
+    differences = [d + shift for d in (-2.0, 1.0, 2.0, -1.0, -1.5)]
+    assert verdict(differences, NOT_WORSE).startswith("inconclusive (about ")
 
 
-def test_inconclusive_names_the_seeds_that_would_decide():
+def test_inconclusive_names_seeds_that_decide():
     # mean 1, sd 2.1213: (2.8016 * 2.1213)^2 + 1.9208 = 37.2 seeds, 5 done
     assert verdict([-2.0, 1.0, 4.0, 1.0, 1.0]) == "inconclusive (about 33 more seeds)"
 
 
 @pytest.mark.parametrize("differences", [[3.0], [3.0, None, None]])
-def test_nothing_is_concluded_from_one_pair(differences):
+def test_one_pair_concludes_nothing(differences):
     assert verdict(differences).startswith("inconclusive (spread unknown: 1 finished pair,")
 
 
@@ -90,50 +97,56 @@ def test_not_run():
     assert verdict([1.0, 2.0], replace(CLAIM, better="other")) == "not run"
 
 
-def test_claims_that_were_run_share_one_correction():
+def test_run_claims_share_one_correction():
     rng = np.random.default_rng(1)
     rows = [("e", m, s, "ok", v) for m in "ab" for s, v in enumerate(rng.normal(size=5))]
-    runs = pd.DataFrame(
-        rows, columns=["experiment", "method", "seed", "status", "selected_test_accuracy"]
-    )
-    one, two, absent = judge(
-        [CLAIM, replace(CLAIM, id="d"), replace(CLAIM, id="f", than="x")], runs, NO_STUDIES
-    )
+    runs = pd.DataFrame(rows, columns=COLUMNS)
+    claims = [CLAIM, replace(CLAIM, id="d"), replace(CLAIM, id="f", than="x")]
+    one, two, absent = judge(claims, runs, NO_STUDIES)
     assert one["p_holm"] == two["p_holm"] == pytest.approx(min(1, 2 * one["p"]))
     assert absent["p"] is absent["p_holm"] is absent["interval"] is None
-    assert {
-        "setting",
-        "claim",
-        "verdict",
-        "id",
-        "experiment",
-        "difference",
-        "interval",
-        "p",
-        "n",
-    } <= set(one)
+    shown = {"setting", "claim", "verdict", "id", "experiment", "difference", "interval", "p", "n"}
+    assert shown <= set(one)
 
 
-def test_the_projects_claims_cover_every_setting_and_the_control():
+def digest(claim: Claim | TheoryClaim) -> str:
+    """A digest of every key of a claim."""
+    return hashlib.sha256(json.dumps(asdict(claim), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def test_matrix_expands_to_golden_claims():
+    """Ids, order, sentences and every other key are those of the list that the matrix replaced."""
+    with open(GOLDEN, newline="") as stream:
+        golden = [(row["id"], row["sha256"]) for row in csv.DictReader(stream)]
+    assert [(claim.id, digest(claim)) for claim in read_claims(CLAIMS_FILE)] == golden
+
+
+def test_list_of_claims_is_read_too(tmp_path):
+    """A file may be a mere list of claims, each with all its keys."""
+    claims = read_claims(CLAIMS_FILE)
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump([asdict(claim) for claim in claims]))
+    assert read_claims(path) == claims
+
+
+def of_scale(claims: list[Claim], name: str, methods: list[str]) -> list[Claim]:
+    """The claims on an experiment between methods that it has."""
+    here = [claim for claim in claims if claim.experiment == name]
+    return [claim for claim in here if {claim.better, claim.than} <= set(methods)]
+
+
+def test_claims_cover_settings_and_control():
+    """The paper's claims are judged in every setting, and a control in every experiment."""
     claims = [claim for claim in read_claims(CLAIMS_FILE) if isinstance(claim, Claim)]
     assert {claim.setting for claim in claims if claim.source == "paper"} == set(SETTINGS)
     assert {claim.setting for claim in claims} == set(SETTINGS)
     judged = set()
     for scale in ("default", "verdict", "robustness", "confirmation", "breadth"):
-        for name, experiment in config.load(scale, folder=CLAIMS_FILE.parent)[
-            "experiments"
-        ].items():
-            run = [
-                c
-                for c in claims
-                if c.experiment == name and {c.better, c.than} <= set(experiment["methods"])
-            ]
+        few = scale in ("confirmation", "breadth")
+        drifts = {"drift_slow"} if few else {"drift_up", "drift_down"}
+        for name, experiment in config.load(scale)["experiments"].items():
+            run = of_scale(claims, name, experiment["methods"])
             rivals = {claim.than.split("+")[1].split("@")[0] for claim in run}
-            drifts = (
-                {"drift_slow"}
-                if scale in ("confirmation", "breadth")
-                else {"drift_up", "drift_down"}
-            )
             assert name == "digits_plane" or rivals >= {"learned", "fixed"} | drifts
             assert {claim.setting for claim in run} <= {experiment["setting"]}
             judged |= {claim.id for claim in run}
@@ -143,11 +156,25 @@ def test_the_projects_claims_cover_every_setting_and_the_control():
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("alpha: 0.05", "alpha: 5", "alpha is 5"),
-        ("minimum_effect:", "minimal_effect:", "minimum_effect is missing"),
-        ("setting: noisy", "setting: noise", "setting is 'noise'"),
-        ("- id:", "- extra: 1\n  id:", "extra is unknown"),
+        ("alpha: 0.05", "alpha: 5", "defaults: alpha is 5, allowed is a number from 0 to 1"),
+        ("alpha: 0.05", "alpha: true", "defaults: alpha is True, allowed is a number"),
+        ("alpha: 0.05", "", "claim digits-learned: alpha is missing"),
+        ("minimum_effect:", "minimal_effect:", "minimal_effect is unknown.*'minimum_effect'"),
+        ("setting: noisy", "setting: noise", "experiment glyphs_noisy: setting is 'noise'"),
+        ("{ id: one,", "{ extra: 1,", "rival one-control: extra is unknown"),
         ("source: paper", "source: hearsay", "source is 'hearsay', allowed are paper, control"),
+        ("words: digits", "words: 10", "experiment digits: words is 10, allowed is text"),
+        ("words: digits", "word: digits", "digits: word is unknown; .*did you mean 'words'"),
+        ("[digits, disease,", "[digit, disease,", "block 1 of matrix: experiments: found 'digit'"),
+        ("[learned, fixed,", "[learnt, fixed,", "rivals: found 'learnt'; .*mean 'learned'"),
+        ("[learned, fixed,", "[fixed, fixed,", "claim digits-fixed: id is used twice"),
+        ("better: hsac\n", "better: hsak\n", "digits-learned: words: found 'hsak'.*mean 'hsac'"),
+        ("than {than}.", "than {rival}.", "allowed in it are {experiment}, {better}, {than}"),
+        ("\nmatrix:", "\nmatrix: 1\nunused:", "unused is unknown"),
+        ("\nwords:\n  hsac: s", "\nwords: 1\nrivals:\n  s: s", "words is 1, allowed is a mapping"),
+        ("  - experiments: [disease]\n", "  -\n", "block 2 of matrix: experiments is missing"),
+        ("[one, searched, sam-searched]", "one", "rivals is 'one', allowed is a list"),
+        ("\nmatrix:", "\nmatrices:", "matrices is unknown; .*did you mean 'matrix'"),
         ("kind: theory", "kind: theorem", "kind is 'theorem', allowed are comparison, theory"),
         ("study: lipschitz", "study: lipschits", r"found 'lipschits'; .*did you mean 'lipschitz'"),
         (
@@ -155,17 +182,28 @@ def test_the_projects_claims_cover_every_setting_and_the_control():
             "holds: relative < 1e-6",
             "holds is 'relative < 1e-6', allowed is `left <= right`",
         ),
-        ("  holds: relative <= 1e-6\n", "", "holds is missing"),
+        ("    holds: relative <= 1e-6\n", "", "claim hypergradient-exact: holds is missing"),
     ],
 )
 def test_bad_claims_are_named(tmp_path, old, new, words):
     path = tmp_path / "claims.yaml"
-    path.write_text(CLAIMS_FILE.read_text().replace(old, new, 1))
-    with pytest.raises(InputError, match=words):
+    text = CLAIMS_FILE.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=words) as raised:
+        read_claims(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_written_comparison_needs_every_key(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump([{k: v for k, v in asdict(CLAIM).items() if k != "than"}]))
+    with pytest.raises(InputError, match="claim c: than is missing"):
         read_claims(path)
 
 
-def test_contradiction_is_corrected_over_the_claims_that_were_run():
+def test_contradiction_is_corrected_over_claims():
     short = table([-0.8, 0.6, -0.5, 0.4, -0.6, 0.1, -0.3, 0.3])
     alone = judge([CLAIM], short, NO_STUDIES)[0]
     assert alone["verdict"] == "contradicted"
@@ -176,7 +214,7 @@ def test_contradiction_is_corrected_over_the_claims_that_were_run():
     assert entry["verdict"].startswith("inconclusive")
 
 
-def test_a_mean_at_the_minimum_effect_cannot_be_decided_soon():
+def test_mean_at_minimum_stays_undecided():
     assert verdict([0.5, 2.5, -1.5, 0.5, 0.5]) == "inconclusive (about 1000+ more seeds)"
 
 
@@ -208,35 +246,25 @@ def allowance(share: float, draws: int) -> float:
     [(5, 0.0, 1, 1000), (5, 0.5, 1, 1000), (10, 0.0, 4, 500), (12, 0.0, 1, 500)],
 )
 def test_false_positives_stay_under_alpha(verdicts_alone, n, minimum, family, draws):
-    """No true difference: any of the claims is supported with probability alpha / 2 (one of two
-    directions).
-    """
+    """Without a true difference any claim is supported with probability alpha / 2 (one side)."""
     rng = np.random.default_rng(1)
     claim = replace(CLAIM, minimum_effect=minimum)
-    rate = np.mean(
-        [
-            any(v == "supported" for v in simulated(0.0, 1.0, n, rng, claim, family))
-            for _ in range(draws)
-        ]
-    )
+    drawn = [simulated(0.0, 1.0, n, rng, claim, family) for _ in range(draws)]
+    rate = np.mean(["supported" in verdicts for verdicts in drawn])
     assert rate <= CLAIM.alpha + allowance(CLAIM.alpha, draws)
-    if (
-        minimum == 0
-    ):  # and the test is not merely blind: no more than three standard errors under alpha / 2
+    if minimum == 0:
+        # The test is not merely blind: no more than three standard errors under alpha / 2.
         assert rate >= CLAIM.alpha / 2 - allowance(CLAIM.alpha / 2, draws)
 
 
 @pytest.mark.slow
-def test_true_claims_are_contradicted_with_a_probability_under_alpha(verdicts_alone):
+def test_true_claims_rarely_contradicted(verdicts_alone):
+    """A claim of the true difference is contradicted with a probability under alpha."""
     rng, draws = np.random.default_rng(2), 1000
-    rate = np.mean(
-        [simulated(CLAIM.minimum_effect, 1.0, 6, rng)[0] == "contradicted" for _ in range(draws)]
-    )
-    assert (
-        CLAIM.alpha / 2 - allowance(CLAIM.alpha / 2, draws)
-        <= rate
-        <= CLAIM.alpha + allowance(CLAIM.alpha, draws)
-    )
+    drawn = [simulated(CLAIM.minimum_effect, 1.0, 6, rng)[0] for _ in range(draws)]
+    rate = np.mean([word == "contradicted" for word in drawn])
+    assert rate >= CLAIM.alpha / 2 - allowance(CLAIM.alpha / 2, draws)
+    assert rate <= CLAIM.alpha + allowance(CLAIM.alpha, draws)
 
 
 @pytest.mark.slow
@@ -250,23 +278,15 @@ def test_true_claims_are_contradicted_with_a_probability_under_alpha(verdicts_al
     ],
 )
 def test_power_is_as_predicted(verdicts_alone, mean, sd, minimum, word):
-    """With as many seeds as the verdict asks for, given the true mean and sd, the claim is decided
-    8 times in 10.
-    """
+    """The seeds that a verdict asks for decide the claim 8 times in 10, mean and sd being true."""
     rng, draws = np.random.default_rng(3), 600
     margin = mean - minimum
-    n = more_seeds(
-        sd,
-        mean if margin > 0 else margin,
-        0,
-        CLAIM.alpha,
-        margin=margin if margin > 0 and minimum else None,
-    )
+    reach = margin if margin > 0 and minimum else None
+    n = more_seeds(sd, mean if margin > 0 else margin, 0, CLAIM.alpha, margin=reach)
     claim = replace(CLAIM, minimum_effect=minimum)
     rate = np.mean([simulated(mean, sd, n, rng, claim)[0] == word for _ in range(draws)])
-    assert rate == pytest.approx(
-        0.8, abs=0.03 + allowance(0.8, draws)
-    )  # 0.03: n is whole, the formula approximate
+    slack = 0.03  # n is whole, the formula approximate
+    assert rate == pytest.approx(0.8, abs=slack + allowance(0.8, draws))
 
 
 BOUND = TheoryClaim("t", "theory", "theory", "Under it.", "s", "error <= bound")
@@ -278,7 +298,7 @@ def theory(tmp_path: Path, rows: str, claim: TheoryClaim = BOUND) -> dict:
     return judge([claim], table([1.0]), tmp_path)[0]
 
 
-def test_a_theory_claim_must_hold_in_every_row(tmp_path):
+def test_theory_claim_holds_in_every_row(tmp_path):
     entry = theory(tmp_path, "problem,error,bound\nx,1,2\ny,3,3\n")
     assert (entry["verdict"], entry["n"]) == ("supported", 2)
     entry = theory(tmp_path, "problem,error,bound\nx,1,2\ny,3,2.9\n")
@@ -288,16 +308,15 @@ def test_a_theory_claim_must_hold_in_every_row(tmp_path):
     assert entry["verdict"] == "inconclusive (1 of 2 rows undecided)"
 
 
-def test_a_theory_claim_is_about_the_rows_it_names(tmp_path):
+def test_theory_claim_judges_named_rows(tmp_path):
     rows = "problem,error,bound\nx,1,2\ny,3,2\n"
     assert theory(tmp_path, rows, replace(BOUND, where="problem == 'x'"))["verdict"] == "supported"
     assert theory(tmp_path, rows, replace(BOUND, where="problem == 'z'"))["verdict"] == "not run"
-    assert (
-        judge([replace(BOUND, study="absent")], table([1.0]), tmp_path)[0]["verdict"] == "not run"
-    )
+    (absent,) = judge([replace(BOUND, study="absent")], table([1.0]), tmp_path)
+    assert absent["verdict"] == "not run"
 
 
-def test_between_holding_and_failing_lies_undecided(tmp_path):
+def test_neither_holds_nor_fails_is_undecided(tmp_path):
     claim = replace(BOUND, holds="low >= 1 - delta", fails="high <= 1 - delta")
     head = "low,high,delta\n"
     assert theory(tmp_path, head + "0.96,0.99,0.05\n", claim)["verdict"] == "supported"
@@ -305,52 +324,65 @@ def test_between_holding_and_failing_lies_undecided(tmp_path):
     assert theory(tmp_path, head + "0.90,0.94,0.05\n", claim)["verdict"] == "contradicted"
 
 
-def test_an_expression_of_unknown_columns_is_named(tmp_path):
-    with pytest.raises(
-        InputError, match=r"claim t: study s: cannot evaluate 'errors'.*columns are error, bound"
-    ):
+def test_expression_of_unknown_columns_is_named(tmp_path):
+    words = r"claim t: study s: cannot evaluate 'errors'.*columns are error, bound"
+    with pytest.raises(InputError, match=words):
         theory(tmp_path, "error,bound\n1,2\n", replace(BOUND, holds="errors <= bound"))
 
 
 @pytest.fixture
 def judged(results, tmp_path) -> list[str]:
-    """The command line's arguments to judge one claim on synthetic results: hsac against euclidean
-    on digits.
-    """
-    content = CLAIMS_FILE.read_text().split("- id:")[1].replace("sgd+learned", "sgd+euclidean")
-    (tmp_path / "claims.yaml").write_text("- id:" + content)
+    """The command line to judge one claim on synthetic results, hsac against euclidean."""
+    claim = next(claim for claim in read_claims(CLAIMS_FILE) if claim.id == "digits-learned")
+    entries = [asdict(claim) | {"than": "sgd+euclidean"}]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(entries))
     runs, out = str(results / "runs.parquet"), str(tmp_path / "claims.json")
     return ["claims", "--claims", str(tmp_path / "claims.yaml"), "--runs", runs, "--output", out]
 
 
-def test_strict_ends_with_status_one_naming_the_contradicted(judged, capsys):
+def test_strict_names_contradicted_with_status_one(judged, capsys):
     assert main([*judged, "--strict"]) == 0
     assert "digits-learned  supported" in capsys.readouterr().out
     path = Path(judged[2])
     text = path.read_text().replace("better: sgd+hsac", "better: sgd+euclidean")
     path.write_text(text.replace("than: sgd+euclidean", "than: sgd+hsac"))
     assert main(judged) == 0
-    with pytest.raises(SystemExit) as stopped:
-        main([*judged, "--strict"])
-    assert stopped.value.code == 1
+    assert main([*judged, "--strict"]) == 1
     assert capsys.readouterr().err == "hsac: contradicted: digits-learned\n"
 
 
-def test_the_projects_claims_are_judged_and_kept_as_json(results, tmp_path):
+def entry(**keys: object) -> dict:
+    """What `lines` reads of an entry: a comparison of `a` and `b` on `e` if not said otherwise."""
+    base = {"id": "c", "kind": "comparison", "experiment": "e", "better": "a", "than": "b"}
+    return base | {"verdict": "not run"} | keys
+
+
+def test_lines_leave_out_other_scales(tmp_path):
+    """Listed: claims whose methods the scale's experiment has, and whose study it runs."""
+    settings = {"experiments": {"e": {"methods": ["a", "b"]}}, "theory": {"studies": ["s"]}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    here = [entry(id="here", verdict="supported"), entry(id="study", kind="theory", study="s")]
+    elsewhere = [
+        entry(experiment="other"),
+        entry(than="c"),
+        entry(kind="theory", study="t"),
+    ]
+    listed = ["here   supported", "study  not run"]
+    assert lines(here, tmp_path) == listed
+    said = "3 claims about what only other scales run, left out"
+    assert lines([*elsewhere, *here], tmp_path) == [*listed, said]
+    said = "1 claim about what only other scales run, left out"
+    assert lines([*here, elsewhere[0]], tmp_path) == [*listed, said]
+
+
+def test_lines_without_settings_list_all(tmp_path):
+    assert lines([entry(), entry(experiment="other")], tmp_path) == ["c  not run"] * 2
+
+
+def test_claims_are_judged_and_written(results, tmp_path):
     entries = write_claims(CLAIMS_FILE, results / "runs.parquet", tmp_path / "claims.json")
     assert json.loads((tmp_path / "claims.json").read_text()) == entries
-    keys = {
-        "verdict",
-        "claim",
-        "setting",
-        "source",
-        "kind",
-        "better",
-        "than",
-        "difference",
-        "interval",
-        "p_holm",
-        "n",
-    }
+    keys = {"verdict", "claim", "setting", "source", "kind", "better", "than"}
+    keys |= {"difference", "interval", "p_holm", "n"}
     assert all(keys <= set(entry) for entry in entries)
     assert {entry["verdict"] for entry in entries if entry["kind"] == "theory"} == {"not run"}

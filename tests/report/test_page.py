@@ -11,12 +11,12 @@ import pytest
 from synthetic_records import ORDER, REFERENCES
 
 from hsac.data import catalogue
-from hsac.data.pictures import write_picture
 from hsac.errors import InputError
 from hsac.report.claims import Claim, read_claims, write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
-from hsac.report.page import PRINTED, _claims, _sources, duration, write_page
+from hsac.report.page import _claims, _sources, duration, printed_headings, write_page
+from hsac.report.pictures import write_picture
 from hsac.report.published import write_published
 from hsac.report.tables import write_tables
 from hsac.report.theory import write_theory_tables
@@ -73,7 +73,7 @@ def html(
     return (root / "index.html").read_text()
 
 
-@pytest.mark.parametrize("headings", PRINTED)
+@pytest.mark.parametrize("headings", printed_headings())
 def test_headings_lead_to_their_column(headings):
     """Each heading of a table stands for a column of that table, though other tables have the same
     names.

@@ -8,8 +8,9 @@ import pytest
 from smoke_results import small, smoke_results
 
 from hsac.files import file_sha256, read_json
-from hsac.report import provenance, why
-from hsac.report.provenance import SETTINGS, page_data, read_sidecars
+from hsac.report import columns, provenance, why
+from hsac.report.columns import SETTINGS
+from hsac.report.provenance import page_data, read_sidecars
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +98,10 @@ def test_functions_and_fields_are_real(results):
                     module, _, part = module.rpartition(".")
                     found = getattr(import_module(module), part)
                 assert callable(getattr(found, name))
-    for column in [*provenance.EXPERIMENT.values(), *provenance.COST.values()]:
-        head = column.field.split(".")[0]
-        assert head in record or head == "tuning", (
-            column.field
-        )  # the latter where a method is searched
+    for column in (*columns.EXPERIMENT, *columns.COST):
+        head = column.origin.field.split(".")[0]
+        # a record has `tuning` where its method is searched
+        assert head in record or head == "tuning", column.name
 
 
 def test_a_sidecar_lists_records_with_their_digests(results):

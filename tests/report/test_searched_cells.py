@@ -127,5 +127,5 @@ def test_why_tells_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     text, sound = explain(results, "digits", "sgd+random_search", "points_tried")
     assert sound
     assert "seed 2: curvatures 0.123, 4.5; training 2 is the run" in text
-    assert "hsac train" in text
+    assert "hsac job train" in text
     assert "random_search" in text

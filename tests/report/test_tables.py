@@ -6,17 +6,12 @@ import pandas as pd
 import pytest
 from synthetic_records import ORDER, REFERENCES, synthetic_results
 
+from hsac.report.columns import EXPERIMENT, SHOTS, THIRDS, headings
 from hsac.report.gather import RUN_SCHEMA
-from hsac.report.tables import (
-    HEADINGS,
-    SHOTS,
-    THIRDS,
-    displayed,
-    experiment_table,
-    overview_labels,
-    write_tables,
-)
+from hsac.report.tables import displayed, experiment_table, overview_labels, write_tables
 from hsac.report.theory import sweep
+
+HEADINGS = headings(EXPERIMENT)
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_a_cell_says_all_that_lies_behind_it(results):
         str(stated), "the same, from what is listed", "mean_interval", "metrics.selected.test_accuracy",
         *(str(record(results, seed=seed)) for seed in (0, 1, 2)), run["config_hash"], run["variant_hash"],
         f"{run['code']}, the present code", str(variant), '"hidden": 32', "content SHA-256", "python 3.11.0",
-        "host synthetic", "hsac train", "snakemake",
+        "host synthetic", "hsac job train", "snakemake",
     ):  # fmt: skip
         assert word in text, word
 
@@ -251,10 +251,12 @@ def test_commands_name_the_runs_of_the_cell_and_no_others(results, column, metho
     place, beside = in_place_commands(answer), beside_commands(answer)
     assert named(place) == {f"digits/sgd+{method}" for method in methods}
     trained = {
-        line.split("--method ")[1].split()[0] for line in beside if line.startswith("hsac train")
+        line.split("--method ")[1].split()[0]
+        for line in beside
+        if line.startswith("hsac job train")
     }
     assert trained == {f"sgd+{method}" for method in methods if method != "grid"}
-    assert sum(line.startswith("hsac train") for line in beside) == 2 * len(
+    assert sum(line.startswith("hsac job train") for line in beside) == 2 * len(
         trained
     )  # two bundles each
     assert not any("results" in line.split("--index")[1] for line in beside if "--index" in line)
@@ -274,18 +276,18 @@ def test_theory_commands(results):
         return "\n".join(beside_commands(answer)), "\n".join(in_place_commands(answer))
 
     beside, place = both("certificates", "digits / sgd+hsac / start weights", "bound_percent")
-    assert "hsac measure" in beside
+    assert "hsac job measure" in beside
     assert (
         place.count("theory/landscape/digits/") == 3
     )  # rows kept of three seeds, older ones left alone
     beside, place = both("certificates", "digits hsac certified", "bound_percent")
-    assert "hsac certify" in beside
+    assert "hsac job certify" in beside
     assert "rm" not in place.split()
     beside, place = both("hypergradient_bias", "digits / loss / 16 / levels", "p")
-    assert "hsac hypergradient" in beside
+    assert "hsac job hypergradient" in beside
     assert "results/smoke/theory/hypergradient/digits.csv" in place
     beside, place = both("coverage", "certificate", "held (%)")
-    assert "hsac theory coverage" in beside
+    assert "hsac job theory coverage" in beside
     assert "results/smoke/theory/coverage.csv" in place
 
 

@@ -44,12 +44,11 @@ def step_at(
     lower: Callable | None = None,
     gradient: Gradient | None = None,
     held_out: Callable | None = None,
-    features: Callable[[], Tensor] | None = None,
 ) -> Step:
-    """A training step as a curvature rule sees it; `upper`, `lower` and `held_out` are losses (w,
-    θ) -> (R,).
+    """A training step as a curvature rule sees it.
 
-    What is not given must not be asked for.
+    `upper`, `lower` and `held_out` are losses (w, θ) -> (R,). What is not given must not be asked
+    for.
     """
 
     def absent() -> Any:
@@ -58,20 +57,20 @@ def step_at(
     generator = torch.Generator().manual_seed(index)
     given = gradient or Gradient(torch.zeros(len(w), dtype=w.dtype), torch.zeros_like(w))
     return Step(
-        index,
-        total,
-        w,
-        given,
-        lambda times=1: upper,
-        lambda times=1, shared=False: lower or upper,
-        lambda times=1: upper,
-        lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
-        (2, w.shape[1] - 2),
-        (lambda stream="held_out": held_out) if held_out else absent,
-        features or absent,
-        Transform(bounds=BOUNDS).to_theta,
-        100,
-        1,
+        index=index,
+        total=total,
+        w=w,
+        gradient=given,
+        upper=lambda times=1: upper,
+        lower=lambda times=1, shared=False: lower or upper,
+        adversary=lambda times=1: upper,
+        normal=lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
+        layers=(2, w.shape[1] - 2),
+        held_out=(lambda stream="held_out": held_out) if held_out else absent,
+        features=absent,
+        to_theta=Transform(bounds=BOUNDS).to_theta,
+        examples=100,
+        batches=1,
     )
 
 

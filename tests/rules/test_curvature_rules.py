@@ -61,7 +61,8 @@ def test_moves_when_due(make, period, warm_up, want, make_step) -> None:
     assert moves(make(period=period, warm_up=warm_up), make_step, 40)[0] == want
 
 
-def test_drift_and_hsac_are_due_together_by_default(make_step) -> None:
+def test_drift_and_hsac_are_due_together(make_step) -> None:
+    """Drift and hsac are due together by default."""
     assert moves(Drift(), make_step, 60)[0] == moves(Hsac(), make_step, 60)[0]
 
 
@@ -74,8 +75,10 @@ def test_drift_moves_by_its_sign(direction, make_step) -> None:
 @pytest.mark.parametrize(
     "make", [lambda **k: Drift(direction=-1, step=0.4, **k), lambda **k: Hsac(step=0.4, **k)]
 )
-def test_annealed_steps_fall_by_half_a_cosine(make, make_step) -> None:
-    """At a third of training three quarters of the step are left, at two thirds one, after the last
+def test_annealed_steps_fall_by_half_cosine(make, make_step) -> None:
+    """Annealed steps fall by half a cosine.
+
+    At a third of training three quarters of the step are left, at two thirds one, after the last
     none.
     """
     rule, annealed = make(period=1, warm_up=0.0), make(period=1, warm_up=0.0, anneal=True)
@@ -87,8 +90,11 @@ def test_annealed_steps_fall_by_half_a_cosine(make, make_step) -> None:
         torch.testing.assert_close(annealed.update(THETA, state, step)[0] - THETA, factor * whole)
 
 
-def test_random_walk_takes_both_ways_each_by_its_step(make_step) -> None:
-    """Every curvature of every run has signs of its own."""
+def test_random_walk_steps_both_ways(make_step) -> None:
+    """Random walk takes both ways each by its step.
+
+    Every curvature of every run has signs of its own.
+    """
     moved, path = moves(RandomWalk(step=0.2, period=1, warm_up=0.0), make_step, 100)
     signs = (torch.stack(path).diff(dim=0) / 0.2).flatten(1)
     torch.testing.assert_close(signs.abs(), torch.ones_like(signs))
@@ -129,8 +135,11 @@ def test_learned_waits_for_its_warm_up(make_step) -> None:
 
 @pytest.mark.parametrize("solver", [{"name": "none"}, {"name": "neumann"}])
 @pytest.mark.parametrize("objective", ["worst", "gap", "mean"])
-def test_objective_loss_is_the_others_at_radius_0(objective, solver, make_step) -> None:
-    """`gap` alone has the loss taken off, and goes to 0."""
+def test_objective_loss_is_radius_0(objective, solver, make_step) -> None:
+    """Objective loss is the others at radius 0.
+
+    `gap` alone has the loss taken off, and goes to 0.
+    """
     logs = [
         rule.update(THETA, rule.init(THETA), make_step(0, 9, W, bowl))[2]
         for rule in (
@@ -154,9 +163,10 @@ def test_objective_loss_spends_no_ascent(make_step) -> None:
     assert len(seen) == 1
 
 
-def test_batch_held_out_takes_the_objective_there_and_the_implicit_term_in_training(
+def test_held_out_batch_moves_objective_only(
     make_step,
 ) -> None:
+    """`batch: held_out` takes the objective there, and the implicit term in training."""
     held_out = lambda w, theta: 3 * bowl(w + 1, theta - 1)  # noqa: E731
     given = {"objective": "loss", "period": 1, "warm_up": 0.0, **EXACT}
     rule = Hsac(batch="held_out", **given)
@@ -172,9 +182,7 @@ def test_batch_held_out_takes_the_objective_there_and_the_implicit_term_in_train
 @pytest.mark.parametrize("objective", ["worst", "gap", "mean"])
 @pytest.mark.parametrize("scope", ["adaptive", "euclidean"])
 def test_hsac_moves_towards_flatness(objective, scope, make_step) -> None:
-    """The landscape's steepness is e^θ around a minimum that does not depend on θ: flatter means θ
-    smaller.
-    """
+    """The landscape's steepness is e^θ around a fixed minimum, so flatter means a smaller θ."""
     rule = Hsac(objective=objective, scope=scope, period=1, warm_up=0.0, **EXACT)
     w = 1e-3 * W
     loss = lambda w, theta: 0.5 * theta.sum(-1).exp() * (w * w).sum(-1)  # noqa: E731
@@ -183,15 +191,18 @@ def test_hsac_moves_towards_flatness(objective, scope, make_step) -> None:
     assert (torch.stack(path).diff(dim=0) < 0).all()
 
 
-def test_hsac_moves_up_where_a_larger_theta_is_flatter(make_step) -> None:
+def test_hsac_moves_up_where_flatter(make_step) -> None:
+    """Hsac moves up where a larger theta is flatter."""
     rule = Hsac(objective="gap", period=1, warm_up=0.0, **EXACT)
     loss = lambda w, theta: 0.5 * (-theta.sum(-1)).exp() * (w * w).sum(-1)  # noqa: E731
     assert (torch.stack(moves(rule, make_step, 3, loss, 1e-3 * W)[1]).diff(dim=0) > 0).all()
 
 
-def test_hsac_follows_the_implicit_term_where_there_is_no_direct_one(make_step) -> None:
-    """L = ½|w - θ1|², U = L at the adversary of another loss: only w*(θ) = θ1 carries θ to U's
-    minimum at w = 2.
+def test_hsac_follows_implicit_term_alone(make_step) -> None:
+    """Hsac follows the implicit term where there is no direct one.
+
+    L = ½|w - θ1|², U = L at the adversary of another loss: only w*(θ) = θ1 carries θ to U's minimum
+    at w = 2.
     """
     lower = lambda w, theta: 0.5 * ((w - theta) ** 2).sum(-1)  # noqa: E731
     upper = lambda w, theta: 0.5 * ((w - 2.0) ** 2).sum(-1) + 0.0 * theta.sum(-1)  # noqa: E731
@@ -217,8 +228,9 @@ def test_hsac_follows_the_implicit_term_where_there_is_no_direct_one(make_step) 
 
 
 def test_hsac_equals_the_rule_written_out(make_step) -> None:
-    """Three outer steps of the default rule, spelled out for one run: adversary, power vector and
-    moments carried.
+    """The default rule equals three outer steps written out for one run.
+
+    Adversary, power vector and moments are carried.
     """
     hessian_decay = 0.05
 
@@ -268,7 +280,8 @@ def test_hsac_equals_the_rule_written_out(make_step) -> None:
         torch.testing.assert_close(state["adversary"][0], e, rtol=1e-10, atol=1e-12)
 
 
-def test_hsac_carries_its_adversary_only_when_warm(make_step) -> None:
+def test_hsac_carries_adversary_when_warm(make_step) -> None:
+    """Hsac carries its adversary only when warm."""
     loss = lambda w, theta: (w**4).sum(-1) * theta.sum(-1).exp()  # noqa: E731
     first, second = {}, {}
     for warm in (True, False):
@@ -304,7 +317,8 @@ def run_three(w_at, make_step):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), 1e200])
-def test_a_run_gone_bad_rests_flagged_and_does_not_touch_the_others(bad, make_step) -> None:
+def test_bad_run_rests_alone_and_flagged(bad, make_step) -> None:
+    """A run gone bad rests flagged and does not touch the others."""
     spoilt = W.clone()
     spoilt[1, 0] = bad
     clean, logs = run_three(lambda index: W, make_step)
@@ -315,9 +329,10 @@ def test_a_run_gone_bad_rests_flagged_and_does_not_touch_the_others(bad, make_st
     assert all(log["fallback"].tolist() == [False, True, False] for log in bad_logs)
 
 
-def test_a_run_recovers_from_one_bad_step(make_step) -> None:
-    """What is carried (adversary, power vector, Adam's moments) must not keep the NaN of one
-    overflow.
+def test_run_recovers_from_bad_step(make_step) -> None:
+    """A run recovers from one bad step.
+
+    What is carried (adversary, power vector, Adam's moments) must not keep the NaN of one overflow.
     """
     spoilt = W.clone()
     spoilt[1, 0] = float("nan")

@@ -1,6 +1,7 @@
 """Curvature from the features' δ-hyperbolicity."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,26 +23,32 @@ def measured(points, make_step, rule=None, total=10):
     rule, asked = rule or Delta(sample=12), []
     theta, state = THETA, rule.init(THETA)
     for index in range(total):
-        step = make_step(
-            index, total, W, None, features=lambda index=index: asked.append(index) or points
-        )
+
+        def features(index=index):
+            asked.append(index)
+            return points
+
+        step = replace(make_step(index, total, W, None), features=features)
         theta, state, log = rule.update(theta, state, step)
         assert log == {}
     return theta, asked
 
 
-def test_it_measures_once_after_warm_up(make_step) -> None:
+def test_measures_once_after_warm_up(make_step) -> None:
+    """It measures once after warm up."""
     assert measured(torch.stack([CIRCLE, LINE]), make_step, Delta(sample=12, warm_up=0.3))[1] == [3]
     assert measured(torch.stack([CIRCLE, LINE]), make_step, Delta(sample=12, warm_up=0.0))[1] == [0]
 
 
-def test_the_circle_has_its_c_and_a_tree_the_upper_bound(make_step) -> None:
+def test_c_of_circle_and_tree(make_step) -> None:
+    """The circle has its c, and a tree the upper bound."""
     theta, _ = measured(torch.stack([CIRCLE, LINE]), make_step)
     want = (0.144 / (2 - math.sqrt(2))) ** 2
     torch.testing.assert_close(theta.exp(), torch.tensor([[want] * 3, [5.0] * 3], dtype=F64))
 
 
-def test_the_scale_of_features_does_not_matter(make_step) -> None:
+def test_scale_of_features_is_ignored(make_step) -> None:
+    """The scale of features does not matter."""
     points = torch.stack([CIRCLE, CIRCLE**3])
     torch.testing.assert_close(
         measured(points, make_step)[0], measured(1e-3 * points, make_step)[0]
@@ -49,13 +56,15 @@ def test_the_scale_of_features_does_not_matter(make_step) -> None:
 
 
 @pytest.mark.parametrize("fill", [float("nan"), float("inf"), 1.0])
-def test_features_that_say_nothing_leave_c_and_the_other_run(fill, make_step) -> None:
+def test_useless_features_leave_c(fill, make_step) -> None:
+    """Features that say nothing leave c and the other run."""
     theta, _ = measured(torch.stack([CIRCLE, torch.full_like(CIRCLE, fill)]), make_step)
     torch.testing.assert_close(theta[0], measured(torch.stack([CIRCLE, CIRCLE]), make_step)[0][0])
     assert torch.equal(theta[1], THETA[1])
 
 
-def test_batches_are_drawn_until_there_are_enough(make_step) -> None:
+def test_enough_batches_are_drawn(make_step) -> None:
+    """Batches are drawn until there are enough."""
     one = torch.stack([CIRCLE, CIRCLE])
     assert measured(one, make_step, Delta(sample=25))[1] == [1, 1, 1]
     assert measured(one, make_step, Delta(sample=5))[1] == [1]

@@ -33,8 +33,10 @@ def steady(**parameters: float) -> HsacSteady:
 
 
 def test_noise_leaves_c_at_rest(make_step) -> None:
-    """Where the hypergradients are noise `hsac` walks on, and a known sign is claimed rarely: in 5
-    % of the steps.
+    """Hypergradients that are noise leave c at rest.
+
+    Where the hypergradients are noise `hsac` walks on, and a known sign is claimed rarely: in 5 %
+    of the steps.
     """
     slopes = torch.randn(400, 2, generator=torch.Generator().manual_seed(0), dtype=F64) / 10
     walked, rested = (
@@ -46,7 +48,7 @@ def test_noise_leaves_c_at_rest(make_step) -> None:
 
 
 def test_agreeing_signs_move_c(make_step) -> None:
-    """Four alike are too few for two standard errors, five are enough, and then the step is Adam's."""
+    """Four alike are too few for two standard errors, five are enough for a step of Adam's."""
     found = path(steady(), make_step, torch.full((8, 2), 0.1, dtype=F64)).diff(dim=0)
     assert (found[:4] == 0).all()
     torch.testing.assert_close(found[4:], torch.full((4, 2), -0.25, dtype=F64), rtol=1e-6, atol=0)
@@ -70,7 +72,7 @@ def test_each_curvature_has_its_threshold(make_step) -> None:
 
 @pytest.mark.parametrize("size", [0.01, 0.1, 10.0])
 def test_epsilon_makes_steps_proportional(make_step, size: float) -> None:
-    """A step along alike hypergradients g is step·g/(g + epsilon). The clip bounds their norm at 1."""
+    """A step along alike hypergradients g is step·g/(g + epsilon), with |g| clipped at 1."""
     found = path(
         steady(threshold=0.0, epsilon=0.1), make_step, torch.full((3, 2), size, dtype=F64)
     ).diff(dim=0)

@@ -28,8 +28,10 @@ def test_the_bound_is_the_formula() -> None:
         )
 
 
-def test_the_hypergradient_is_that_of_the_solved_problem(make_step) -> None:
-    """w*(θ) = θ + 1 in every coordinate and a loss that sees neither: U moves with θ through the
+def test_hypergradient_of_the_solved_problem(make_step) -> None:
+    """The hypergradient is that of the solved problem.
+
+    w*(θ) = θ + 1 in every coordinate and a loss that sees neither: U moves with θ through the
     complexity alone.
     """
     theta = torch.tensor([[0.3], [-0.2]], dtype=F64)
@@ -53,8 +55,11 @@ def test_the_hypergradient_is_that_of_the_solved_problem(make_step) -> None:
         assert float(log["hypergradient"][run, 0]) == pytest.approx(slope, rel=1e-8)
 
 
-def test_sigma_goes_to_the_least_objective(make_step) -> None:
-    """A quadratic loss of curvature 4 in 5 coordinates, whose mean under the noise is L(w) + 10σ²."""
+def test_sigma_minimises_the_objective(make_step) -> None:
+    """Sigma goes to the least objective.
+
+    A quadratic loss of curvature 4 in 5 coordinates, whose mean under the noise is L(w) + 10σ².
+    """
     w = torch.full((1, 5), 0.05, dtype=F64)
     theta, rule = (
         torch.zeros(1, 1, dtype=F64),
@@ -90,10 +95,14 @@ def test_the_prior_stays_where_training_began(make_step) -> None:
 @pytest.mark.parametrize(
     ("parameters", "key"),
     [
-        ({"sigma": 0.0}, "sigma"), ({"sigma": 2.0}, "sigma"), ({"delta": 1.0}, "delta"), ({"period": 0}, "period"),
-        ({"batch": "test"}, "batch"), ({"solver": {"name": "nwton"}}, "solver"),
+        ({"sigma": 0.0}, "sigma"),
+        ({"sigma": 2.0}, "sigma"),
+        ({"delta": 1.0}, "delta"),
+        ({"period": 0}, "period"),
+        ({"batch": "test"}, "batch"),
+        ({"solver": {"name": "nwton"}}, "solver"),
     ],
-)  # fmt: skip
+)
 def test_bad_parameters(parameters, key) -> None:
     with pytest.raises(InputError, match=key):
         PacBayes(**parameters)

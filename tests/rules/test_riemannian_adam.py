@@ -69,7 +69,8 @@ def test_points_move_as_geoopt_moves_them(c):
     torch.testing.assert_close(found[0, 2:6], point.detach().flatten(), rtol=1e-6, atol=1e-8)
 
 
-def test_points_stay_inside_a_ball_that_changes():
+def test_points_stay_in_changing_ball():
+    """Points stay inside a ball that changes."""
     rule, w = RiemannianAdam(POINTS, lr=0.5), start()
     state = rule.init(w)
     for k in range(60):

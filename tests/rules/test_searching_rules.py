@@ -34,8 +34,10 @@ def to(target):
 
 
 @pytest.mark.parametrize("target", [0.05, 0.1, 0.2, 0.5, 1.0, 2.0])
-def test_temperature_search_finds_the_better_c_in_three_trainings(target) -> None:
-    """From .3: the second pair's points are .6 and 1.8 from the start, on the side where the loss
+def test_temperature_search_finds_better_c(target) -> None:
+    """Temperature search finds the better c in three trainings.
+
+    From .3: the second pair's points are .6 and 1.8 from the start, on the side where the loss
     falls.
     """
     tried, chosen = searched(TemperatureSearch(), to(target))
@@ -44,34 +46,39 @@ def test_temperature_search_finds_the_better_c_in_three_trainings(target) -> Non
     assert to(target)(chosen) == min(map(to(target), tried))
 
 
-def test_temperature_search_with_other_steps_trains_what_it_has_not() -> None:
+def test_temperature_search_trains_new_points_only() -> None:
+    """Temperature search with other steps trains what it has not."""
     tried, chosen = searched(TemperatureSearch(pair=0.5, steps=(1.0, 0.4)), to(2.0))
     offsets = [float(theta[0]) - math.log(0.3) for theta in tried]
     torch.testing.assert_close(offsets, [-0.5, 0.5, 1.5, 1.4])
     torch.testing.assert_close(chosen, tried[-2])  # of least loss, wherever the search ended
 
 
-def test_temperature_search_stays_where_it_started_on_a_flat_loss() -> None:
+def test_temperature_search_stays_on_flat_loss() -> None:
+    """Temperature search stays where it started on a flat loss."""
     tried, _ = searched(TemperatureSearch(), lambda theta: 1.0)
     torch.testing.assert_close(
         [float(theta[0]) - math.log(0.3) for theta in tried], [-0.6, 0.6, 0.0]
     )
 
 
-def test_temperature_search_stays_in_the_bounds() -> None:
+def test_temperature_search_stays_in_bounds() -> None:
+    """Temperature search stays in the bounds."""
     tried, chosen = searched(TemperatureSearch(), to(5.0), start=4.0)
     assert all((theta.exp() <= 5.0 + 1e-12).all() for theta in tried)
     torch.testing.assert_close(chosen.exp(), torch.full((2,), 5.0, dtype=F64))
 
 
-def test_a_diverged_training_is_worse_than_any() -> None:
+def test_diverged_training_is_worst() -> None:
+    """A diverged training is worse than any."""
     _, chosen = searched(
         TemperatureSearch(), lambda theta: math.inf if theta[0] < math.log(0.3) else 3.0
     )
     assert chosen[0] > math.log(0.3)
 
 
-def test_random_search_draws_each_layer_log_uniformly() -> None:
+def test_random_search_draws_log_uniformly() -> None:
+    """Random search draws each layer log uniformly."""
     tried, _ = searched(RandomSearch(points=400), to(1.0), curvatures=3)
     share = (torch.stack(tried) - math.log(0.005)) / math.log(1000)
     assert share.min() >= 0
@@ -82,13 +89,15 @@ def test_random_search_draws_each_layer_log_uniformly() -> None:
 
 
 @pytest.mark.parametrize("points", [1, 7])
-def test_random_search_chooses_the_best_of_its_candidates(points) -> None:
+def test_random_search_chooses_the_best(points) -> None:
+    """Random search chooses the best of its candidates."""
     tried, chosen = searched(RandomSearch(points=points), to(1.0))
     assert len(tried) == points
     assert torch.equal(chosen, min(tried, key=to(1.0)))
 
 
-def test_runs_draw_for_themselves_and_again_the_same() -> None:
+def test_runs_draw_their_own_stream() -> None:
+    """Runs draw for themselves and again the same."""
     first, again, other = (searched(RandomSearch(3), to(1.0), seed=seed)[0] for seed in (0, 0, 1))
     assert all(map(torch.equal, first, again))
     assert not any(map(torch.equal, first, other))

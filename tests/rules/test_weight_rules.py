@@ -81,10 +81,10 @@ def test_sam_with_adam(w, valley, make_gradient) -> None:
     torch.testing.assert_close(run(rule, w, make_gradient(valley)), want, rtol=1e-10, atol=1e-12)
 
 
-def test_asam_is_the_librarys_where_no_floor_is_added(
-    w, valley, make_gradient, monkeypatch
-) -> None:
-    """pytorch_optimizer takes T = |w|, ours is |w| + η as in Kwon et al. (ICML 2021), which
+def test_asam_without_floor_is_the_librarys(w, valley, make_gradient, monkeypatch) -> None:
+    """Asam is the librarys where no floor is added.
+
+    pytorch_optimizer takes T = |w|, ours is |w| + η as in Kwon et al. (ICML 2021), which
     `test_sam_with_sgd` has.
     """
     library = pytest.importorskip("pytorch_optimizer")
@@ -112,7 +112,8 @@ def test_asam_is_the_librarys_where_no_floor_is_added(
     )
 
 
-def test_asam_of_the_default_scale_is_the_adaptive_scope(request) -> None:
+def test_default_asam_is_adaptive_scope(request) -> None:
+    """ASAM of the default scale is the adaptive scope."""
     settings = config.load("default", folder=request.config.rootpath / "config")
     for name, base in (
         ("digits", "sgd"),
@@ -138,7 +139,8 @@ def test_gradient_evaluations(rule, calls, w, valley, make_gradient) -> None:
 
 
 @pytest.mark.parametrize("rule", [Sgd(0.001), Adam(), Sam(base_parameters={"lr": 0.001})])
-def test_a_nan_in_one_run_does_not_touch_the_others(rule, w, valley, make_gradient) -> None:
+def test_nan_stays_in_its_run(rule, w, valley, make_gradient) -> None:
+    """A nan in one run does not touch the others."""
     clean = run(rule, w, make_gradient(valley))
     w[1, 2] = float("nan")
     found = run(rule, w, make_gradient(valley))

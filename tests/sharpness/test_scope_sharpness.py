@@ -56,9 +56,10 @@ def start(seed: int) -> Tensor:
     st.booleans(),
     st.booleans(),
 )
-def test_stays_in_scope_and_more_steps_never_find_less(
+def test_more_steps_never_find_less(
     seed: int, scope: str, radius: float, net: bool, warm: bool
 ) -> None:
+    """The ascent stays in the scope, and more steps never find less."""
     loss = network(seed) if net else quadratic(seed)[0]
     w = start(seed)
     scale = scope_scale(w, scope)
@@ -97,7 +98,8 @@ def test_one_adaptive_step_is_adaptive_sams() -> None:
     )
 
 
-def test_many_steps_without_a_linear_term_find_the_leading_eigenvector() -> None:
+def test_many_steps_find_leading_eigenvector() -> None:
+    """Many steps without a linear term find the leading eigenvector."""
     _, h, _ = quadratic(3, convex=True)
     loss = lambda w: 0.5 * torch.einsum("rp,rpq,rq->r", w, h, w)  # noqa: E731
     w, radius = torch.zeros(RUNS, SIZE, dtype=F64), 0.7
@@ -109,8 +111,11 @@ def test_many_steps_without_a_linear_term_find_the_leading_eigenvector() -> None
     torch.testing.assert_close(loss(w + e), 0.5 * radius**2 * values[:, -1], rtol=1e-8, atol=0)
 
 
-def test_many_steps_reach_the_closed_form_maximum_of_a_convex_quadratic() -> None:
-    """max of g·e + ½ eᵀHe on |e| = ρ: (ηI - H)e = g with η above H's spectrum."""
+def test_many_steps_reach_closed_form_maximum() -> None:
+    """Many steps reach the closed form maximum of a convex quadratic.
+
+    max of g·e + ½ eᵀHe on |e| = ρ: (ηI - H)e = g with η above H's spectrum.
+    """
     loss, h, _ = quadratic(4, convex=True)
     w, radius = start(4), 0.5
     g = oracle(loss)(w)[1]
@@ -133,9 +138,8 @@ def test_many_steps_reach_the_closed_form_maximum_of_a_convex_quadratic() -> Non
     st.floats(0.01, 3),
     st.booleans(),
 )
-def test_a_radius_per_layer_holds_in_every_layer(
-    seed: int, scope: str, radius: float, warm: bool
-) -> None:
+def test_radius_per_layer_holds_in_each(seed: int, scope: str, radius: float, warm: bool) -> None:
+    """A radius per layer holds in every layer."""
     loss, layers = quadratic(seed)[0], (1, 3, 2)
     w = start(seed)
     scale = scope_scale(w, scope)
@@ -150,7 +154,8 @@ def test_a_radius_per_layer_holds_in_every_layer(
         reached = value
 
 
-def test_layers_that_do_not_interact_are_searched_as_if_alone() -> None:
+def test_independent_layers_are_searched_alone() -> None:
+    """Layers that do not interact are searched as if alone."""
     layers = (2, 4)
     h = torch.stack(
         [
@@ -171,9 +176,10 @@ def test_layers_that_do_not_interact_are_searched_as_if_alone() -> None:
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
-def test_the_gaussian_mean_is_the_closed_form_of_a_quadratic(per_layer: bool) -> None:
-    """E L(w + e) = L(w) + ½ Σ H_ii σ_i², with |e/T|² = ρ² on average, in the network or in each
-    layer.
+def test_gaussian_mean_is_closed_form(per_layer: bool) -> None:
+    """The gaussian mean is the closed form of a quadratic.
+
+    E L(w + e) = L(w) + ½ Σ H_ii σ_i², with |e/T|² = ρ² on average, in the network or in each layer.
     """
     loss, h, _ = quadratic(6, convex=True)
     w, layers, radius, samples = start(6), (2, 4), 0.5, 20_000
@@ -190,8 +196,10 @@ def test_the_gaussian_mean_is_the_closed_form_of_a_quadratic(per_layer: bool) ->
     assert ((values.mean(0) - want).abs() < 4 * values.std(0) / samples**0.5).all()
 
 
-def test_a_warm_start_leaves_the_degenerate_direction() -> None:
-    """At a regularised minimum ∇L = -μw, so one cold step goes along -w; carried steps turn to the
+def test_warm_start_leaves_degenerate_direction() -> None:
+    """A warm start leaves the degenerate direction.
+
+    At a regularised minimum ∇L = -μw, so one cold step goes along -w; carried steps turn to the
     sharp direction.
     """
     h = torch.diag(torch.tensor([0.1, 20.0], dtype=F64))
@@ -208,7 +216,8 @@ def test_a_warm_start_leaves_the_degenerate_direction() -> None:
     assert loss(point + carried) > 10 * loss(point + cold)
 
 
-def test_a_run_with_a_bad_gradient_does_not_touch_the_others() -> None:
+def test_bad_gradient_stays_in_its_run() -> None:
+    """A run with a bad gradient does not touch the others."""
     loss, _, _ = quadratic(5)
     w = start(5)
     clean = ascend(oracle(loss), w, torch.ones_like(w), 0.2, 3)
@@ -216,7 +225,8 @@ def test_a_run_with_a_bad_gradient_does_not_touch_the_others() -> None:
     assert torch.equal(ascend(oracle(loss), w, torch.ones_like(w), 0.2, 3)[[0, 2]], clean[[0, 2]])
 
 
-def test_a_zero_gradient_gives_no_step_and_no_nan() -> None:
+def test_zero_gradient_gives_no_step() -> None:
+    """A zero gradient gives no step and no nan."""
     w = torch.zeros(1, 3, dtype=F64)
     for steps in (1, 4):
         assert torch.equal(
@@ -238,9 +248,10 @@ def test_gradient_evaluations() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.1, 3.0, 50.0])
-def test_adaptive_sharpness_does_not_see_a_rescaling_of_two_layers(factor: float) -> None:
-    """f(x) = v·Wx is unchanged by (W, v) -> (sW, v/s), and so is the adaptive scope but for its
-    floor.
+def test_adaptive_sharpness_ignores_rescaling(factor: float) -> None:
+    """Adaptive sharpness does not see a rescaling of two layers.
+
+    f(x) = v·Wx is unchanged by (W, v) -> (sW, v/s), and so is the adaptive scope but for its floor.
     """
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(30, 3, generator=g, dtype=F64), torch.randn(30, generator=g, dtype=F64)

@@ -28,8 +28,10 @@ def test_true_risk_equals_simulation(dimensions: int) -> None:
 
 
 def test_true_risk_in_closed_form() -> None:
-    """σ → 0: the angle between the classifier and u over π; mean 0: one half; and the quadrature
-    has converged.
+    """The true risk is the closed form's where there is one.
+
+    σ → 0: the angle between the classifier and u over π; mean 0: one half; and the quadrature has
+    converged.
     """
     angles = np.array([0.3, 1.2, 2.5])
     mean = np.zeros((3, 7))
@@ -38,7 +40,8 @@ def test_true_risk_in_closed_form() -> None:
     np.testing.assert_allclose(true_risk(0 * mean, np.full(3, 0.5), 0.2), 0.5, atol=1e-12)
 
 
-def test_quadrature_has_converged_at_the_grids_smallest_sigma(monkeypatch) -> None:
+def test_quadrature_has_converged(monkeypatch) -> None:
+    """The quadrature has converged at the grid's smallest σ."""
     rng = np.random.default_rng(1)
     mean = rng.standard_normal((20, 20))
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
@@ -56,7 +59,8 @@ def rows() -> dict[str, dict]:
     return {row["bound"]: row for row in found}
 
 
-def test_certificate_holds_and_the_control_is_caught(rows) -> None:
+def test_certificate_holds_and_control_fails(rows) -> None:
+    """Certificate holds and the control is caught."""
     assert rows[CERTIFICATE]["coverage_low"] >= 1 - 0.3
     assert rows[CONTROL]["coverage_high"] < 1 - 0.3
     assert (

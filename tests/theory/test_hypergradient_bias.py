@@ -372,13 +372,13 @@ def test_what_has_no_bias_to_measure(
             "hypergradient",
             SEARCH,
             "digits",
-            "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`",
+            "--points: found none of sgd+fixed@0.3; allowed is what `hsac job tune`",
         ),
         (
             "certify",
             SEARCH,
             "digits",
-            "--points: found none of sgd+fixed@0.3; allowed is what `hsac tune`",
+            "--points: found none of sgd+fixed@0.3; allowed is what `hsac job tune`",
         ),
     ],
 )
@@ -393,6 +393,9 @@ def test_the_command_says_what_misses(
     write_json(tmp_path / "settings.json", given)
     options = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]
     output = tmp_path / "rows.csv"
-    assert cli.main([command, *options, "--experiment", experiment, "--output", str(output)]) == 2
+    assert (
+        cli.main(["job", command, *options, "--experiment", experiment, "--output", str(output)])
+        == 2
+    )
     assert capsys.readouterr().err.startswith(f"hsac: {said}")
     assert not output.exists()

@@ -1,6 +1,4 @@
-"""Ground-truth problems: solved to machine precision, strongly convex there, and a reference that
-is exact enough.
-"""
+"""Ground-truth problems: solved to machine precision, strongly convex, with an exact reference."""
 
 import pytest
 import torch
@@ -27,10 +25,12 @@ PROBLEMS = [
 
 
 def ids(problem) -> str:
-    return f"{type(problem).__name__}-{getattr(problem, 'objective', '')}{getattr(problem, 'groups', '')}"
+    detail = f"{getattr(problem, 'objective', '')}{getattr(problem, 'groups', '')}"
+    return f"{type(problem).__name__}-{detail}"
 
 
-def test_every_problem_of_the_family_is_here() -> None:
+def test_every_problem_is_tested() -> None:
+    """Every problem of the family is here."""
     assert {type(problem).__name__.lower() for problem in PROBLEMS} == set(names("problem"))
 
 
@@ -48,7 +48,8 @@ def test_the_solution_is_a_strict_minimum(problem) -> None:
 
 
 @pytest.mark.parametrize("name", names("problem"))
-def test_runs_are_the_problems_they_say_and_independent(name: str) -> None:
+def test_runs_are_independent_problems(name: str) -> None:
+    """Runs are the problems they say and independent."""
     problem = build("problem", name, {"runs": 2})
     w, theta = problem.solve(problem.start), problem.start.clone()
     theta[1] += 0.1
@@ -59,7 +60,8 @@ def test_runs_are_the_problems_they_say_and_independent(name: str) -> None:
     assert (w[0] - w[1]).norm() > 1e-3  # another draw
 
 
-def test_the_quadratic_has_the_spectrum_asked_for() -> None:
+def test_quadratic_has_the_spectrum() -> None:
+    """The quadratic has the spectrum asked for."""
     problem = Quadratic(mu=0.02, ell=7.0, size=9)
     values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.initial, problem.start)))[
         0
@@ -69,8 +71,11 @@ def test_the_quadratic_has_the_spectrum_asked_for() -> None:
     )
 
 
-def test_reference_on_the_quadratic_is_its_closed_form() -> None:
-    """dF/dθ = BᵀH⁻¹G(H⁻¹Bθ - t) + direct·θ."""
+def test_quadratic_reference_is_closed_form() -> None:
+    """Reference on the quadratic is its closed form.
+
+    dF/dθ = BᵀH⁻¹G(H⁻¹Bθ - t) + direct·θ.
+    """
     problem = Quadratic(runs=3)
     hessian, metric, coupling, target = problem._drawn
     answer = torch.linalg.solve(hessian, coupling)
@@ -80,14 +85,16 @@ def test_reference_on_the_quadratic_is_its_closed_form() -> None:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=ids)
-def test_reference_does_not_depend_on_its_step(problem) -> None:
+def test_reference_ignores_its_step(problem) -> None:
+    """Reference does not depend on its step."""
     first, second = (reference(problem, problem.start, step) for step in (4e-3, 1e-3))
     assert ((first - second).norm(dim=-1) <= 1e-8 * second.norm(dim=-1)).all()
 
 
-def test_the_adversary_is_the_maximiser_on_its_sphere() -> None:
-    """At a maximum the gradient is along e, and no other point of the scope found at random is
-    higher.
+def test_adversary_maximises_on_its_sphere() -> None:
+    """The adversary is the maximiser on its sphere.
+
+    At a maximum the gradient is along e, and no other point of the scope found at random is higher.
     """
     problem = Hyperbolic()
     w = problem.solve(problem.start)
@@ -107,14 +114,17 @@ def test_the_adversary_is_the_maximiser_on_its_sphere() -> None:
     assert all((problem.cross_entropy(w + other, problem.start) < worst).all() for other in others)
 
 
-def test_an_adversary_that_does_not_stand_still_is_an_error() -> None:
+def test_moving_adversary_is_an_error() -> None:
+    """An adversary that does not stand still is an error."""
     problem = Hyperbolic(radius=20.0)
     with pytest.raises(ArithmeticError, match="adversary"):
         problem.adversary(problem.initial, problem.start)
 
 
-def test_without_the_anchor_a_rotation_leaves_the_loss_unchanged() -> None:
-    """Why the regulariser is centred at w₀: the cross-entropy alone is flat along rotations of the
+def test_unanchored_rotation_leaves_the_loss() -> None:
+    """Without the anchor a rotation leaves the loss unchanged.
+
+    Why the regulariser is centred at w₀: the cross-entropy alone is flat along rotations of the
     ball.
     """
     problem = Hyperbolic()
@@ -137,7 +147,8 @@ def test_without_the_anchor_a_rotation_leaves_the_loss_unchanged() -> None:
     ).all()
 
 
-def test_newton_refuses_a_saddle_and_a_slope() -> None:
+def test_newton_refuses_saddle_and_slope() -> None:
+    """Newton refuses a saddle and a slope."""
     w, theta = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
     def saddle(w: Tensor, theta: Tensor) -> Tensor:
@@ -154,9 +165,8 @@ def test_newton_refuses_a_saddle_and_a_slope() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.floats(-6, 2), st.floats(0.0, 4.0))
-def test_newton_solves_logistic_regression_whatever_its_data(
-    seed: int, log_decay: float, signal: float
-) -> None:
+def test_newton_solves_any_logistic_regression(seed: int, log_decay: float, signal: float) -> None:
+    """Newton solves logistic regression whatever its data."""
     problem = Logistic(rows=12, size=3, signal=signal, seed=seed)
     theta = torch.full((1, 1), log_decay, dtype=torch.float64)
     w = problem.solve(theta)

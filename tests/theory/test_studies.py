@@ -1,6 +1,4 @@
-"""The studies of the hypergradient: bounds kept, slopes and floors as in theory, the same rows on
-every call.
-"""
+"""The studies of the hypergradient: bounds kept, slopes and floors as in theory, rows repeated."""
 
 import math
 
@@ -37,7 +35,8 @@ def tables() -> dict[str, pd.DataFrame]:
     return {type(study).__name__: pd.DataFrame(study.rows(quiet)) for study in STUDIES}
 
 
-def test_rows_are_plain_values_and_repeat_themselves(tables) -> None:
+def test_rows_are_plain_and_repeat(tables) -> None:
+    """Rows are plain values and repeat themselves."""
     for study in STUDIES:
         rows = study.rows(quiet)
         assert all(type(value) in (float, int, str) for row in rows for value in row.values())
@@ -56,7 +55,8 @@ def test_every_error_keeps_below_its_bound(tables) -> None:
     ).all()  # the rest is rounding
 
 
-def test_products_and_errors_of_known_cells(tables) -> None:
+def test_products_and_errors_are_as_known(tables) -> None:
+    """Products and errors of known rows."""
     rows = tables["Approximation"].set_index(["problem", "solver", "terms"]).sort_index()
     size = len(Quadratic().initial[0])
     for problem in QUICK:
@@ -76,7 +76,8 @@ def test_products_and_errors_of_known_cells(tables) -> None:
     assert rows.loc[("quadratic", "exact", size), "products"] == size + 1
 
 
-def test_left_over_is_what_makes_nystrom_exact_at_full_rank() -> None:
+def test_nothing_left_over_at_full_rank() -> None:
+    """Nothing is left over at full rank, which makes Nyström exact there."""
     problem = Quadratic()
     h = dense(operator(problem.lower, problem.initial, problem.start))[0]
     assert left_over(h, len(h)) < 1e-9
@@ -105,7 +106,8 @@ def test_bounds_at_known_values() -> None:
     assert bounds.contraction(0.5, 1.0, 5.0) == pytest.approx(1.5)
 
 
-def test_error_of_an_exact_solve_is_of_first_order_in_the_distance(tables) -> None:
+def test_exact_error_is_of_first_order(tables) -> None:
+    """Error of an exact solve is of first order in the distance."""
     rows = tables["Inexactness"]
     for problem in QUICK:
         cells = rows[(rows["problem"] == problem) & (rows["solver"] == "exact")]
@@ -118,7 +120,8 @@ def test_error_of_an_exact_solve_is_of_first_order_in_the_distance(tables) -> No
         assert cells["distance"].max() > 100 * cells["distance"].min()
 
 
-def test_a_truncated_solve_keeps_its_error_where_the_lower_level_is_solved(tables) -> None:
+def test_truncated_solve_keeps_its_error(tables) -> None:
+    """A truncated solve keeps its error where the lower level is solved."""
     rows = tables["Inexactness"]
     last = rows[rows["step"] == rows["step"].max()].set_index(["problem", "solver"])["relative"]
     for problem in QUICK:
@@ -135,7 +138,8 @@ def test_gradient_and_distance_fall_together(tables) -> None:
         assert cells["step"].tolist()[-1] == 300
 
 
-def test_the_true_gradient_of_the_descent_is_the_reference() -> None:
+def test_true_gradient_is_the_reference() -> None:
+    """The true gradient of the descent is the reference."""
     problem = Quadratic(mu=0.5)
     truth = Truth.of(problem, problem.start)
     torch.testing.assert_close(truth.gradient, reference(problem, problem.start), rtol=1e-8, atol=0)
@@ -153,7 +157,8 @@ def test_the_true_gradient_of_the_descent_is_the_reference() -> None:
     assert curvature(problem) == pytest.approx(torch.linalg.matrix_norm(second, 2).item(), rel=1e-6)
 
 
-def test_the_floor_falls_with_the_length_and_keeps_below_its_bound(tables) -> None:
+def test_floor_falls_below_its_bound(tables) -> None:
+    """The floor falls with the length and keeps below its bound."""
     rows = tables["Convergence"]
     for problem in ("quadratic", "logistic"):
         last = rows[(rows["problem"] == problem) & (rows["outer"] == 60)].sort_values("terms")
@@ -164,7 +169,8 @@ def test_the_floor_falls_with_the_length_and_keeps_below_its_bound(tables) -> No
     assert one["floor"].iloc[0] == pytest.approx(one["squared"].tail(6).mean())
 
 
-def test_neumanns_growth_is_the_theorys_and_the_guard_stops_it(tables) -> None:
+def test_neumann_growth_and_its_guard(tables) -> None:
+    """Neumann's growth is the theory's, and the guard stops it."""
     rows = tables["NegativeCurvature"]
     series = rows[(rows["solver"] == "neumann") & (rows["guarded"] == 0)]
     concave = series[series["curvature"] > 0]
@@ -180,7 +186,8 @@ def test_neumanns_growth_is_the_theorys_and_the_guard_stops_it(tables) -> None:
     assert not series["failed"].any()
 
 
-def test_the_ratio_bounds_what_cg_does_not_notice() -> None:
+def test_ratio_bounds_unnoticed_failures() -> None:
+    """The ratio bounds what CG does not notice."""
     rows = pd.DataFrame(NegativeCurvature(curvatures=(0.0999,), terms=(20,)).rows(quiet))
     free, bound = (rows[(rows["solver"] == "cg") & (rows["guarded"] == g)].iloc[0] for g in (0, 1))
     assert not free["failed"]
@@ -207,7 +214,8 @@ def test_bad_parameters(make, name: str) -> None:
         make()
 
 
-def test_the_hyperbolic_problem_goes_through_every_study() -> None:
+def test_hyperbolic_problem_in_every_study() -> None:
+    """The hyperbolic problem goes through every study."""
     rows = pd.DataFrame(Approximation(problems=("hyperbolic",), terms=(0, 5, 20)).rows(quiet))
     assert (
         (rows["error"] <= rows["bound"] * (1 + 1e-9) + 1e-12)

@@ -27,7 +27,10 @@ FOLDERS = (
     "losses",
     "data/sources",
     "data/noise",
+    "metrics",
+    "figures",
 )
+REPORTED = ("my_parts/metrics/worst_class.py", "my_parts/figures/worst_class.py")
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +126,7 @@ def test_records_name_exactly_the_files_of_their_parts(project):
         "my_parts/data/sources/stripes.py": lambda r: r["dataset"] == "stripes",
         "my_parts/data/noise/mirrored.py": lambda r: r["variant"] == "mirrored",
     }
-    assert set(uses) == set(SOURCES)
+    assert {*uses, *REPORTED} == set(SOURCES)
     found = records(project)
     assert len(found) == 14
     for record in found:
@@ -132,6 +135,47 @@ def test_records_name_exactly_the_files_of_their_parts(project):
         }
     for name, uses_it in uses.items():
         assert any(map(uses_it, found)), name
+
+
+def test_metric_is_a_column_everywhere(project):
+    """The tables, the page and `hsac why` show it, and its numbers are those of the runs."""
+    results = project / "results/mine"
+    runs = pd.read_parquet(results / "runs.parquet")
+    accuracy = 100 * runs["selected_test_accuracy"]
+    assert runs["worst_class"].between(0, accuracy).all()
+    assert runs["worst_class"].gt(0).any()
+    for experiment, of in runs.groupby("experiment"):
+        table = pd.read_csv(results / f"tables/{experiment}.csv").set_index("method")
+        means = of.groupby("method")["worst_class"].mean()
+        assert table["worst_class"].to_dict() == pytest.approx(means.to_dict())
+        assert "Worst class (%)" in (results / f"tables/{experiment}.md").read_text()
+    assert "Worst class (%)" in (results / "index.html").read_text()
+    arguments = ("why", "stripes", "sgd+signed", "Worst class", "--scale", "mine")
+    done = run(project, sys.executable, "-m", "hsac", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "my_parts/metrics/worst_class.py" in done.stdout
+    assert "the same, from what is listed" in done.stdout
+
+
+def test_figure_is_drawn_and_shown(project):
+    results = project / "results/mine"
+    assert (results / "figures/worst_class.png").stat().st_size > 10_000
+    assert (results / "figures/worst_class.pdf").is_file()
+    caption = "Accuracy on the worst class against accuracy on all of them, a point a run."
+    assert caption in (results / "index.html").read_text()
+
+
+def test_edited_metric_gathers_again(project):
+    """Nothing is trained for it."""
+    path = project / "my_parts/metrics/worst_class.py"
+    text = path.read_text()
+    path.write_text(text.replace("* min(", "* max("))
+    try:
+        said = snakemake(project, "--dry-run").stdout
+    finally:
+        path.write_text(text)
+    assert "params have changed since last execution:\n        gather\n" in said
+    assert "train" not in said
 
 
 def test_labels_were_corrupted_by_the_kind(project):
@@ -178,6 +222,7 @@ def test_a_second_run_does_nothing(project):
             {"sgd+fixed@0.3", "lion+signed+smoothed"},
         ),
         ("rules/weights/lion.py", '"""Sign', '"""The sign', set()),
+        ("metrics/worst_class.py", "* min(", "* max(", set()),
     ],
 )
 def test_stale_sees_an_edit(project, name, old, new, methods):

@@ -145,7 +145,10 @@ def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_
             method,
         ]
         output = tmp_path / f"{method}.json"
-        assert cli.main(["tune", *given, "--candidates", *indexes, "--output", str(output)]) == 0
+        assert (
+            cli.main(["job", "tune", *given, "--candidates", *indexes, "--output", str(output)])
+            == 0
+        )
         assert output.read_bytes() == layout.point_path(results, cell).read_bytes()
 
 
@@ -198,7 +201,7 @@ def test_why_shows_the_search_and_the_plan_counts_it(inside, tmp_path, capsys):
     assert cli.main(["why", "digits", "sgd+hsac", "Chosen", "--scale", "tiny"]) == 0
     said = capsys.readouterr().out
     assert "of 3 (3 different)" in said
-    assert "hsac tune" in said
+    assert "hsac job tune" in said
     assert "--candidate 2" in said
     lines = beside_commands(find(Path("results/tiny"), "digits", "sgd+fixed@0.3", "Chosen"))
     for line in [line.replace('"$scratch"', str(tmp_path)) for line in lines]:
@@ -209,7 +212,7 @@ def test_why_shows_the_search_and_the_plan_counts_it(inside, tmp_path, capsys):
             assert subprocess.run([command, *given], capture_output=True, text=True).stdout == ""
     assert sum(line.startswith("diff") for line in lines) == 4
     capsys.readouterr()
-    assert cli.main(["plan", "tiny"]) == 0
+    assert cli.main(["plan", "--scale", "tiny"]) == 0
     assert "tune 3 (0 left)" in capsys.readouterr().out
 
 
@@ -240,7 +243,7 @@ def test_a_choice_that_was_edited_is_refused(inside, tmp_path, capsys):
         "--index",
         str(index),
     ]
-    assert cli.main(["train", *given, "--seeds", "0", "1", "--point", str(path)]) == 0
+    assert cli.main(["job", "train", *given, "--seeds", "0", "1", "--point", str(path)]) == 0
     capsys.readouterr()
-    assert cli.main(["gather", *given[:2], "--results", str(tmp_path / "results")]) == 2
+    assert cli.main(["job", "gather", *given[:2], "--results", str(tmp_path / "results")]) == 2
     assert "the runs of the search choose" in capsys.readouterr().err

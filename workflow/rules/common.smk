@@ -1,64 +1,23 @@
-import atexit
 import functools
 import json
-import logging
-import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 from hsac import config as configuration
-from hsac.ops import slurm_accounting, slurm_arrays, file_dates, workflow_lock
+from hsac import layout
+from hsac.files import digest
 from hsac.study import fingerprint
-from hsac import layout, plugins
-from hsac.data import obtain
-from hsac.errors import InputError
-from hsac.files import digest, write_json
-from snakemake.logging import logger
-from snakemake.settings.enums import Quietness
 
-# a task of a job array begins as the first task's job
-own_call = slurm_arrays.own_call(sys.argv, os.environ)
-if own_call:
-    os.execlp("sh", "sh", "-c", own_call)
+SCALE, OVERRIDE, SETTINGS = RUN.scale, RUN.override, RUN.settings
 
-try:
-    SCALE = config.get("scale", "default")
-    OVERRIDE = configuration.retyped({k: v for k, v in config.items() if k != "scale"})
-    MIRROR = obtain.mirror_root(configuration.mirror(SCALE, OVERRIDE))
-    OVERRIDE.pop("mirror", None)
-    SETTINGS = configuration.load(SCALE, OVERRIDE)
-    KNOWN = plugins.using(SETTINGS["plugins"])
-    KNOWN.__enter__()  # until this process ends
-    for root in (layout.results_root(SCALE), layout.data_root()):
-        layout.check_writable(root)
-    # not an input of what is trained: when it changes, Snakemake would not see what else changed of such jobs
-    JOB_SETTINGS = Path(".snakemake/settings", f"{configuration.digest(SETTINGS)}.json")
-    if not JOB_SETTINGS.is_file():
-        write_json(JOB_SETTINGS, SETTINGS)
-except InputError as error:
-    print(f"hsac: {error}", file=sys.stderr)
-    os._exit(2)  # the line above says it all: no traceback, no second message
 
-if workflow.is_main_process:
-    workflow_lock.clear()
-    # quiet: errors and warnings only, which `quiet: all` would drop, too; a dry run lists its jobs
-    if {Quietness.RULES, Quietness.PROGRESS} <= set(
-        workflow.output_settings.quiet or ()
-    ):
-        logger.addFilter(
-            lambda said: said.levelno >= logging.WARNING or workflow.dryrun
-        )
+def logged(command):
+    """A command whose output goes into the rule's log, which is shown when it fails."""
+    # 130: by Ctrl-C, which is no failure
+    shown = "{{ [ $? -eq 130 ] || cat {log:q} >&2; exit 2; }}"
+    return f"{command} > {{log:q}} 2>&1 || {shown}"
 
-# for the jobs, wherever they run: this environment's hsac; none makes anything run again
-os.environ.update(
-    HSAC_MIRROR=str(MIRROR or ""),
-    HSAC_PLUGINS=os.pathsep.join(SETTINGS["plugins"]),
-    HSAC_SETTINGS=str(JOB_SETTINGS.resolve()),
-    PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
-)
+
 RESULTS = layout.results_root(SCALE).as_posix()
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 TRAINED = {
@@ -216,40 +175,3 @@ wildcard_constraints:
     block="[0-9]+",
     study="[a-z0-9_]+",
     dataset="[a-z0-9_]+",
-
-
-onstart:
-    try:
-        slurm_accounting.check(
-            getattr(workflow.executor_settings, "status_command", None)
-        )
-        lock = workflow_lock.hold() if workflow.execution_settings.lock else None
-    except InputError as error:
-        print(f"hsac: {error}", file=sys.stderr)
-        os._exit(2)
-    if lock:
-        atexit.register(lock.close)
-    late = file_dates.mend([Path(RESULTS), layout.data_root()])
-    if late:
-        print(
-            f"hsac: {late} files were dated in the future, by a clock that was ahead; they are dated now",
-            file=sys.stderr,
-        )
-    progress = [sys.executable, "-m", "hsac", "progress", "--scale", SCALE]
-    progress += ["--override", json.dumps(OVERRIDE), "--process", str(os.getpid())]
-    if sys.stderr.isatty():
-        atexit.register(subprocess.Popen(progress).terminate)
-
-
-onsuccess:
-    if Path(RESULTS, "index.html").is_file():  # not after a part of it
-        shell(
-            f"echo 'done: {RESULTS}/tables, {RESULTS}/figures, {RESULTS}/index.html'"
-        )
-
-
-onerror:
-    print(
-        f"hsac: the workflow stopped; finished runs are kept and a plain re-run goes on; details: {' '.join(log)}",
-        file=sys.stderr,
-    )

@@ -10,8 +10,9 @@ rule settings:
         override=json.dumps(OVERRIDE),
         digest=configuration.digest(SETTINGS),
     shell:
-        "hsac settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
+        )
 
 
 rule fetch:
@@ -24,8 +25,7 @@ rule fetch:
     params:
         code=lambda wildcards: fingerprint.of_data(wildcards.dataset),
     shell:
-        "hsac data fetch {wildcards.dataset:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged("hsac data fetch {wildcards.dataset:q}")
 
 
 rule picture:
@@ -45,7 +45,6 @@ rule picture:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.data.pictures"]),
+        code=fingerprint.of_modules(["hsac.report.pictures"]),
     shell:
-        "hsac data info {wildcards.dataset:q} --picture {output.png:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged("hsac data info {wildcards.dataset:q} --picture {output.png:q}")

@@ -18,10 +18,11 @@ rule gather:
     threads: 2
     params:
         results=subpath(output.runs, parent=True),
-        code=fingerprint.of_modules(["hsac.report.gather"]),
+        code=fingerprint.of_modules(["hsac.report.gather", *plugins.modules("metric")]),
     shell:
-        "hsac gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
+        )
 
 
 rule claims:
@@ -41,8 +42,9 @@ rule claims:
     params:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
-        "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
+        )
 
 
 rule tables:
@@ -68,9 +70,10 @@ rule tables:
             [f"hsac.report.{name}" for name in ("tables", "theory", "published")]
         ),
     shell:
-        "hsac tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
-        "--output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
+            "--output {output:q}"
+        )
 
 
 # What differs from one execution to the next lies apart from the tables.
@@ -94,9 +97,10 @@ rule cost:
     params:
         code=fingerprint.of_modules(["hsac.report.cost"]),
     shell:
-        "hsac cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
-        "--output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
+            "--output {output:q}"
+        )
 
 
 rule provenance:
@@ -115,8 +119,9 @@ rule provenance:
     params:
         code=fingerprint.of_modules(["hsac.report.provenance"]),
     shell:
-        "hsac provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
+        )
 
 
 rule rule_graph:
@@ -155,11 +160,12 @@ rule figures:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint.of_modules(["hsac.report.figures"]),
+        code=fingerprint.of_modules(["hsac.report.figures", *plugins.modules("figure")]),
     shell:
-        "hsac figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
-        "--rulegraph {input.rulegraph:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
+            "--rulegraph {input.rulegraph:q} --output {output:q}"
+        )
 
 
 rule page:
@@ -188,5 +194,6 @@ rule page:
         results=subpath(output[0], parent=True),
         code=fingerprint.of_modules(["hsac.report.page"]),
     shell:
-        "hsac page --settings {input.settings:q} --results {params.results:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job page --settings {input.settings:q} --results {params.results:q}"
+        )

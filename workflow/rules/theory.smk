@@ -13,8 +13,7 @@ rule study:
             [f"hsac.theory.studies.{wildcards.study}"]
         ),
     shell:
-        "hsac theory {wildcards.study} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged("hsac job theory {wildcards.study} --output {output:q}")
 
 
 rule measure:
@@ -31,9 +30,10 @@ rule measure:
         theory=lambda wildcards: json.dumps(configuration.measured_options(SETTINGS)),
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
-        "hsac measure --experiment {wildcards.experiment} --variant {input.variant:q} "
-        "--indexes {input.indexes:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job measure --experiment {wildcards.experiment} --variant {input.variant:q} "
+            "--indexes {input.indexes:q} --output {output:q}"
+        )
 
 
 rule certify:
@@ -52,9 +52,10 @@ rule certify:
         options=json.dumps([SETTINGS["theory"][k] for k in ("informed", "certificate")]),
         code=fingerprint.of_modules(["hsac.theory.informed"]),
     shell:
-        "hsac certify --experiment {wildcards.experiment} "
-        "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job certify --experiment {wildcards.experiment} "
+            "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
+        )
 
 
 rule hypergradient:
@@ -74,6 +75,7 @@ rule hypergradient:
         ),
         code=fingerprint.of_modules(["hsac.theory.hypergradient_bias"]),
     shell:
-        "hsac hypergradient --experiment {wildcards.experiment} "
-        "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job hypergradient --experiment {wildcards.experiment} "
+            "--variant {input.variant:q} --output {output:q} --points {input.points:q}"
+        )

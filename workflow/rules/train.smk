@@ -20,10 +20,11 @@ rule train:
         point=point_option,
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
-        "hsac train --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
-        "--variant {input.variant:q} --index {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job train --experiment {wildcards.experiment} "
+            "--method {wildcards.method:q} --seeds {params.seeds} {params.point} "
+            "--variant {input.variant:q} --index {output:q}"
+        )
 
 
 # A job trains as many points of a searched method as fit into a bundle; each is a cell in a folder of its own.
@@ -43,10 +44,11 @@ rule points:
         seeds=lambda wildcards: point_bundle(wildcards)[1],
         code=lambda wildcards: training_code(folder(wildcards)),
     shell:
-        "hsac train --experiment {wildcards.experiment} "
-        "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
-        "--variant {input.variant:q} --index {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job points --experiment {wildcards.experiment} "
+            "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
+            "--variant {input.variant:q} --index {output:q}"
+        )
 
 
 # All points of a searched method are trained on seeds of the search, before its own runs are at the chosen one.
@@ -62,9 +64,10 @@ rule tune:
     params:
         code=fingerprint.of_modules(["hsac.tuning"]),
     shell:
-        "hsac tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
-        "--candidates {input.candidates:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
+            "--candidates {input.candidates:q} --output {output:q}"
+        )
 
 
 # `grid` and `best_of` train nothing of their own: their runs are chosen among other methods' runs.
@@ -83,6 +86,7 @@ rule select:
     params:
         seeds=bundle_seeds,
     shell:
-        "hsac select --experiment {wildcards.experiment} --method {wildcards.method:q} "
-        "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job select --experiment {wildcards.experiment} --method {wildcards.method:q} "
+            "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
+        )

@@ -13,5 +13,6 @@ rule variant:
             VARIANTS[output[0]]["variant"]
         ),
     shell:
-        "hsac variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q}"
-        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 2; }}"
+        logged(
+            "hsac job variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q}"
+        )

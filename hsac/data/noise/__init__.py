@@ -1,12 +1,7 @@
-"""Kinds of label noise, one file each. A configuration names one beside its parameters: ``{kind:
-pair, rate: 0.4}``.
+"""Kinds of label noise, one file each.
 
-A kind is a frozen dataclass with
-
-- ``corrupt(arrays, rows, stream, common) -> labels``: the labels int64 (n,) that ``rows`` (n,) are given. ``stream``
-  holds the draws of these rows alone, ``common`` begins the same for every part of one variant.
-- ``words``: what becomes of the labels, in a few words.
-- ``exact``: whether the share of wrong labels is ``rate`` by construction, up to rounding.
+A configuration names a kind beside its parameters: ``{kind: pair, rate: 0.4}``. A kind is a frozen
+dataclass that offers what `Noise` lists.
 """
 
 from typing import ClassVar, Protocol
@@ -19,31 +14,73 @@ Arrays = dict[str, np.ndarray]
 
 
 class Noise(Protocol):
-    """What every kind offers."""
+    """A kind of label noise.
+
+    Attributes:
+        exact: Whether the share of wrong labels is ``rate`` by construction, up to rounding.
+    """
 
     exact: ClassVar[bool]
 
     @property
-    def words(self) -> str: ...
+    def words(self) -> str:
+        """What becomes of the labels, in a few words."""
+        ...
+
     def corrupt(
         self,
         arrays: Arrays,
         rows: np.ndarray,
         stream: np.random.Generator,
         common: np.random.Generator,
-    ) -> np.ndarray: ...
+    ) -> np.ndarray:
+        """Return the labels that rows are given.
+
+        Args:
+            arrays: The dataset's arrays.
+            rows: Rows (n,) to label.
+            stream: Draws of these rows alone.
+            common: Draws that begin the same for every part of one variant.
+
+        Returns:
+            Labels int64 (n,).
+        """
+        ...
 
 
 def check_rate(rate: float) -> None:
-    """Raises InputError for a rate outside [0, 1]."""
+    """Check that a rate is a share.
+
+    Args:
+        rate: The parameter as given.
+
+    Raises:
+        InputError: For a rate outside [0, 1].
+    """
     require(0 <= rate <= 1, "rate", rate, "a number from 0 to 1")
 
 
 def some(rate: float, n: int, stream: np.random.Generator) -> np.ndarray:
-    """round(rate * n) places of n, drawn at random."""
+    """Draw places at random.
+
+    Args:
+        rate: Share of the places to draw.
+        n: How many places there are.
+        stream: What draws them.
+
+    Returns:
+        round(rate * n) different places below n.
+    """
     return stream.permutation(n)[: round(rate * n)]
 
 
 def classes_of(arrays: Arrays) -> int:
-    """Number of classes."""
+    """Count the classes of a dataset.
+
+    Args:
+        arrays: The dataset's arrays.
+
+    Returns:
+        The number of different labels.
+    """
     return len(np.unique(arrays["label"]))

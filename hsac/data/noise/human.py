@@ -14,11 +14,12 @@ from hsac.parts import nearest, require
 class Human:
     """Labels that people gave, a column of a dataset of labels.
 
-    ``labels`` names the dataset, ``column`` its column; row i belongs to the i-th image that is not
-    of the test part. Raises InputError for a column that the dataset does not have or that is of
-    other classes, and where the dataset's ``clean_label`` is not the label of each image: the
-    images are then in another order. Source: Wei et al., Learning with Noisy Labels Revisited: A
-    Study Using Real-World Human Annotations, ICLR 2022.
+    Row i of the labels belongs to the i-th image that is not of the test part. Source: Wei et al.,
+    Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations, ICLR 2022.
+
+    Attributes:
+        labels: The dataset of labels.
+        column: Its column.
     """
 
     exact: ClassVar[bool] = False
@@ -26,16 +27,16 @@ class Human:
     column: str
 
     def __post_init__(self) -> None:
+        """Check the parameters."""
         for name in ("labels", "column"):
             value = getattr(self, name)
             require(isinstance(value, str), name, value, "a name")
 
     @property
     def words(self) -> str:
-        return (
-            f"training and validation labels as people gave them, column {self.column} of"
-            f" {self.labels}"
-        )
+        """What becomes of the labels, in a few words."""
+        column = f"column {self.column} of {self.labels}"
+        return f"training and validation labels as people gave them, {column}"
 
     def corrupt(
         self,
@@ -44,12 +45,26 @@ class Human:
         stream: np.random.Generator,
         common: np.random.Generator,
     ) -> np.ndarray:
-        """Labels int64 (n,) that ``rows`` are given."""
-        columns = {
-            name.removeprefix("labels/"): given
-            for name, given in arrays.items()
-            if name.startswith("labels/")
-        }
+        """Return the labels that rows are given.
+
+        Args:
+            arrays: The dataset's arrays.
+            rows: Rows (n,) to label.
+            stream: Draws of these rows alone.
+            common: Draws that begin the same for every part of one variant.
+
+        Returns:
+            Labels int64 (n,).
+
+        Raises:
+            InputError: For a column that the dataset of labels does not have or that is of other
+                classes. Also where its ``clean_label`` is not the label of each image: the images
+                are then in another order.
+        """
+        columns = {}
+        for name, given in arrays.items():
+            if name.startswith("labels/"):
+                columns[name.removeprefix("labels/")] = given
         pool = np.flatnonzero(arrays["split"] != 2)
         self._check_order(columns, arrays["label"][pool])
         if self.column not in columns:

@@ -12,22 +12,25 @@ from hsac.data.noise import Arrays, check_rate, classes_of, some
 class Pair:
     """Labels replaced by the next class, the last class's by the first.
 
-    Of n labels round(rate * n), drawn at random, are wrong. Raises InputError for a rate outside
-    [0, 1]. Source: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely
-    Noisy Labels, NeurIPS 2018.
+    Of n labels round(rate * n), drawn at random, are wrong. Source: Han et al., Co-teaching: Robust
+    Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS 2018.
+
+    Attributes:
+        rate: Share of wrong labels, from 0 to 1.
     """
 
     exact: ClassVar[bool] = True
     rate: float = 0.4
 
     def __post_init__(self) -> None:
+        """Check the parameters."""
         check_rate(self.rate)
 
     @property
     def words(self) -> str:
-        return (
-            f"{self.rate:g} of the training and of the validation labels replaced by the next class"
-        )
+        """What becomes of the labels, in a few words."""
+        share = f"{self.rate:g} of the training and of the validation labels"
+        return f"{share} replaced by the next class"
 
     def corrupt(
         self,
@@ -36,7 +39,17 @@ class Pair:
         stream: np.random.Generator,
         common: np.random.Generator,
     ) -> np.ndarray:
-        """Labels int64 (n,) that ``rows`` are given."""
+        """Return the labels that rows are given.
+
+        Args:
+            arrays: The dataset's arrays.
+            rows: Rows (n,) to label.
+            stream: Draws of these rows alone.
+            common: Draws that begin the same for every part of one variant.
+
+        Returns:
+            Labels int64 (n,).
+        """
         given = arrays["label"][rows]
         places = some(self.rate, len(given), stream)
         given[places] = (given[places] + 1) % classes_of(arrays)

@@ -1,3 +1,1 @@
-"""Where each dataset comes from: one file per source, each a pure function from nothing to named
-arrays.
-"""
+"""Where each dataset comes from: one file per source, each a pure function to named arrays."""

@@ -16,8 +16,13 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 class Table(NamedTuple):
-    """What parquet files hold: ``image`` uint8 (N, H, W) or (N, H, W, 3), the other ``columns``,
-    the words of those that are class labels (``names``), and the rows of each file (``sizes``).
+    """The content of parquet files with images.
+
+    Attributes:
+        image: uint8 (N, H, W) or (N, H, W, 3).
+        columns: The other columns by name.
+        names: Names of the classes, for columns that are class labels.
+        sizes: Number of rows of each file.
     """
 
     image: np.ndarray
@@ -29,18 +34,27 @@ class Table(NamedTuple):
 def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = None) -> Table:
     """Read parquet files with a column of encoded images through ``datasets``, one below the other.
 
-    Images are decoded in batches and converted to ``mode``, L or RGB; with ``side`` each is resized
-    to a square (`squared`). Nothing stays on disk. Raises InputError for a file that cannot be
-    read, a missing column, or images of several sizes.
+    Images are decoded in batches. Nothing stays on disk.
+
+    Args:
+        files: The files.
+        image: The column of images.
+        mode: What they are converted to, L or RGB.
+        side: Side of the square that each is resized to (`resized`). None leaves them as they are.
+
+    Returns:
+        Images and other columns of all rows.
+
+    Raises:
+        InputError: For a file that cannot be read, a missing column, or images of several sizes.
     """
     from datasets import load_dataset
 
     paths = [str(path) for path in files]
     try:
         sizes = tuple(pq.ParquetFile(path).metadata.num_rows for path in paths)
-        with (
-            tempfile.TemporaryDirectory() as cache
-        ):  # for a lock file: streamed rows are not cached
+        # The cache gets a lock file only: streamed rows are not cached.
+        with tempfile.TemporaryDirectory() as cache:
             stream = load_dataset(
                 "parquet", data_files=paths, split="train", streaming=True, cache_dir=cache
             )
@@ -50,35 +64,29 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
     except InputError as error:
         raise InputError(f"{paths[0]}: {error}") from None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{paths[0]}: cannot be read as parquet with images ({_line(error)})"
-        ) from None
-    labelled = {
-        name: feature
-        for name, feature in stream.features.items()
-        if getattr(feature, "names", None)
-    }
-    return Table(
-        pixels, columns, {name: list(feature.names) for name, feature in labelled.items()}, sizes
-    )
+        reason = " ".join(str(error).split())
+        raise InputError(f"{paths[0]}: cannot be read as parquet with images ({reason})") from None
+    names = {}
+    for name, feature in stream.features.items():
+        if getattr(feature, "names", None):
+            names[name] = list(feature.names)
+    return Table(pixels, columns, names, sizes)
 
 
 def _decoded(
     stream: Any, image: str, mode: str, side: int | None, rows: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Pixels of all rows and the other columns."""
+    """Return the pixels of all rows and the other columns."""
     out, done = np.empty((0, 0, 0), np.uint8), 0
     lists: dict[str, list[Any]] = {name: [] for name in stream.features if name != image}
     for batch in stream.iter(BATCH):
         for picture in batch[image]:
-            pixels = np.asarray(squared(picture, mode, side))
+            pixels = np.asarray(resized(picture, mode, side))
             if not done:
                 out = np.empty((rows, *pixels.shape), np.uint8)
             if pixels.shape != out.shape[1:]:
-                raise InputError(
-                    f"found images of {out.shape[1:]} and of {pixels.shape} pixels; allowed is one"
-                    " size"
-                )
+                found = f"images of {out.shape[1:]} and of {pixels.shape} pixels"
+                raise InputError(f"found {found}; allowed is one size")
             out[done] = pixels
             done += 1
         for name, values in lists.items():
@@ -86,18 +94,33 @@ def _decoded(
     return out, {name: _column(values) for name, values in lists.items()}
 
 
-def squared(picture: Image.Image, mode: str, side: int | None) -> Image.Image:
-    """The picture in ``mode``, with ``side`` resized to side × side pixels whatever its shape
-    (Lanczos).
+def resized(picture: Image.Image, mode: str, side: int | None) -> Image.Image:
+    """Convert a picture and resize it to a square, whatever its shape (Lanczos).
+
+    Args:
+        picture: The picture.
+        mode: What it is converted to, L or RGB.
+        side: Side of the square in pixels. None leaves the size as it is.
+
+    Returns:
+        The new picture.
     """
     converted = picture.convert(mode)
     return converted if side is None else converted.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def shards(folder: Path, part: str) -> list[Path]:
-    """The files of a part in the hub's naming, ``<part>-00000-of-00002*.parquet``, in order.
+    """Find the files of a part, ``<part>-00000-of-00002*.parquet`` in the hub's naming.
 
-    Raises InputError when there is none or one is missing.
+    Args:
+        folder: Their folder.
+        part: The hub's name of the part.
+
+    Returns:
+        The files in order.
+
+    Raises:
+        InputError: When there is none or one is missing.
     """
     found = sorted(folder.glob(f"{part}-?????-of-?????*.parquet"))
     if not found:
@@ -108,10 +131,20 @@ def shards(folder: Path, part: str) -> list[Path]:
     return found
 
 
-def assembled(
+def image_set(
     image: np.ndarray, label: np.ndarray, split: np.ndarray, classes: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The stored arrays of an image set in which no image is a near copy of another."""
+    """Make the stored arrays of an image set in which no image is a near copy of another.
+
+    Args:
+        image: uint8 (N, H, W) or (N, H, W, 3).
+        label: Labels (N,) into ``classes``.
+        split: Part (N,) of each image: 0 train, 1 validation, 2 test.
+        classes: Names of the classes.
+
+    Returns:
+        The arrays by name, each image a group of its own.
+    """
     return {
         "image": image,
         "label": label.astype(np.int64),
@@ -124,9 +157,18 @@ def assembled(
 def parts_of_classes(
     lists: Mapping[int, Sequence[str]], classes: Sequence[str], where: str
 ) -> np.ndarray:
-    """The part of each class, int8, from the lists of class names of each part.
+    """Find the part of each class from lists of class names.
 
-    Raises InputError unless every class is in exactly one list.
+    Args:
+        lists: Names of the classes of each part.
+        classes: Names of all classes.
+        where: What error lines name as the place of the lists.
+
+    Returns:
+        The part (K,) of each class, int8.
+
+    Raises:
+        InputError: Unless every class is in exactly one list.
     """
     part = np.full(len(classes), -1, np.int8)
     position = {word: number for number, word in enumerate(classes)}
@@ -135,9 +177,8 @@ def parts_of_classes(
             if word not in position:
                 raise InputError(f"{where}: found class {word!r}, which the images do not have")
             if part[position[word]] != -1:
-                raise InputError(
-                    f"{where}: found class {word!r} twice; allowed is each class in one list"
-                )
+                found = f"class {word!r} twice"
+                raise InputError(f"{where}: found {found}; allowed is each class in one list")
             part[position[word]] = number
     if (part < 0).any():
         raise InputError(f"{where}: class {classes[int(np.argmax(part < 0))]!r} is in no list")
@@ -147,7 +188,3 @@ def parts_of_classes(
 def _column(values: list[Any]) -> np.ndarray:
     column = np.array(values)
     return column.astype(np.int64) if column.dtype.kind in "iu" else column
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

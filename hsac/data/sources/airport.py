@@ -1,5 +1,6 @@
-"""The flight network of the hyperbolic graph networks: airports, classed by the population of their
-country.
+"""The flight network of the hyperbolic graph networks, airports classed by their country.
+
+The classes are those of the country's population.
 
 I. Chami, R. Ying, C. Re, J. Leskovec, Hyperbolic Graph Convolutional Neural Networks, NeurIPS 2019.
 """
@@ -15,14 +16,23 @@ CLASSES = ("below 7/7", "7/7 to 8/7", "8/7 to 9/7", "9/7 and above")
 
 
 def build(folder: Path, file: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """From an .npz with ``edge_index`` (2, M), ``x`` (3188, 4), ``y``, ``label_raw`` and
-    ``node_id``.
+    """Make the graph from an .npz.
 
-    Returns the stored arrays (``x`` float32, upstream's feature columns 0 to 3; ``y`` =
-    digitize(label_raw, [7/7, 8/7, 9/7]); ``label_raw`` is never a feature) and the file's own. No
-    split: upstream's puts nodes into both training and test.
+    Args:
+        folder: Holds the file.
+        file: An .npz with ``edge_index`` (2, M), ``x`` (3188, 4), ``y``, ``label_raw`` and
+            ``node_id``.
+
+    Returns:
+        The stored arrays, and the file's own. ``x`` float32 are upstream's feature columns 0 to 3,
+        ``y`` is digitize(label_raw, [7/7, 8/7, 9/7]).
+
+    Raises:
+        InputError: For a file that is missing, cannot be read or lacks an array.
     """
     decoded = read_npz(Path(folder) / file, NAMES)
+    # Without label_raw, which would tell the class, and without upstream's split, which puts nodes
+    # into both training and test.
     arrays = {
         "x": decoded["x"].astype(np.float32),
         "edge": undirected(decoded["edge_index"]),

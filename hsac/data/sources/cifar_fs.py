@@ -21,14 +21,21 @@ SPELT = {"cra": "crab"}  # the hub's names of CIFAR-100's classes that the lists
 def build(
     folder: Path, data: str, lists: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """CIFAR-100's train and test images pooled, 600 a class, in the class order of CIFAR-100, named
-    as the lists do.
+    """Pool CIFAR-100's train and test images, 600 a class, and split them by class.
 
-    ``data``: the folder of CIFAR-100's parquet files below ``folder``; ``lists``: that of
-    train.json, val.json and test.json, each a list of [superclass, class].
+    Classes are in the order of CIFAR-100, named as the lists name them.
 
-    Returns the stored arrays, ``split`` by class: 64 train, 16 validate, 20 test; and what was
-    decoded. Raises InputError for a missing file and for lists that do not hold every class once.
+    Args:
+        folder: Holds the two folders below.
+        data: Folder of CIFAR-100's parquet files.
+        lists: Folder of train.json, val.json and test.json, each a list of [superclass, class].
+
+    Returns:
+        The stored arrays, 64 classes for training, 16 for validation and 20 for test, and what was
+        decoded.
+
+    Raises:
+        InputError: For a missing file and for lists that do not hold every class once.
     """
     arrays, decoded = hub.build(folder, data, image="img", label="fine_label")
     named = {TRAIN: "train", VALIDATION: "val", TEST: "test"}
@@ -40,9 +47,7 @@ def build(
 
 def _words(path: Path) -> list[str]:
     listed = read_json(path)
-    if not (
-        isinstance(listed, list)
-        and all(isinstance(pair, list) and len(pair) == 2 for pair in listed)
-    ):
+    pairs = listed if isinstance(listed, list) else [None]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise InputError(f"{path}: found no list of [superclass, class]")
     return [str(word) for _, word in listed]

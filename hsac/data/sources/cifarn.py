@@ -17,20 +17,38 @@ Arrays = dict[str, np.ndarray]
 
 
 def build_npz(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arrays, Arrays]:
-    """From an .npz with one array a column. Returns the columns, uint8 (50000,), twice: to store
-    and as decoded.
+    """Read the labels from an .npz with one array a column.
 
     Row i belongs to training image i in the order of CIFAR's official python version.
+
+    Args:
+        folder: Holds the file.
+        file: The .npz.
+        columns: Names of the columns.
+
+    Returns:
+        The columns, uint8 (50000,), twice: to store and as decoded.
+
+    Raises:
+        InputError: For a file that is missing, cannot be read or lacks a column.
     """
     return _stored(read_npz(Path(folder) / file, columns), Path(folder) / file)
 
 
 def build_upstream(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arrays, Arrays]:
-    """From upstream's .pt file, a dictionary of arrays, without running what a pickle names.
-    Returns as `build_npz`.
+    """Read the labels from upstream's .pt file, without running what a pickle names.
 
-    Raises InputError for a file that is missing, damaged, holds anything but plain arrays, or lacks
-    a column.
+    Args:
+        folder: Holds the file.
+        file: A pickled dictionary of arrays.
+        columns: Names of the columns.
+
+    Returns:
+        As `build_npz`.
+
+    Raises:
+        InputError: For a file that is missing, damaged, holds anything but plain arrays, or lacks
+            a column.
     """
     import torch
 
@@ -38,10 +56,10 @@ def build_upstream(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arr
     try:
         with torch.serialization.safe_globals(_array_makers()):
             read = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise InputError(
-            f"{path}: cannot be read as plain arrays ({str(error).splitlines()[0]})"
-        ) from None
+    # torch raises many kinds for a damaged file.
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as plain arrays ({reason})") from None
     missing = set(columns) - set(read if isinstance(read, dict) else ())
     if missing:
         raise InputError(f"{path}: {', '.join(sorted(missing))} is not in it")
@@ -50,22 +68,18 @@ def build_upstream(folder: Path, file: str, columns: Sequence[str]) -> tuple[Arr
 
 def _stored(found: Arrays, path: Path) -> tuple[Arrays, Arrays]:
     for name, column in found.items():
-        if (
-            column.ndim != 1
-            or column.dtype.kind not in "iu"
-            or column.min() < 0
-            or column.max() > 255
-        ):
-            raise InputError(
-                f"{path}: {name}: found {column.dtype} {column.shape}; allowed is a row of labels 0"
-                " to 255"
-            )
+        is_row = column.ndim == 1 and column.dtype.kind in "iu"
+        if not is_row or column.min() < 0 or column.max() > 255:
+            kind = f"{column.dtype} {column.shape}"
+            allowed = "a row of labels 0 to 255"
+            raise InputError(f"{path}: {name}: found {kind}; allowed is {allowed}")
     arrays = {name: column.astype(np.uint8) for name, column in found.items()}
     return arrays, arrays
 
 
 def _array_makers() -> list[Any]:
-    """What numpy's own pickles of arrays name: allowed, because it makes arrays and nothing else."""
+    """Return what numpy's own pickles of arrays name."""
+    # Safe to allow: all of it makes arrays and nothing else.
     from numpy._core import multiarray
 
     rebuild = multiarray._reconstruct

@@ -8,15 +8,16 @@ TEST_SHARE = 1 / 3
 
 
 def build() -> dict[str, np.ndarray]:
-    """The digits with a fixed test part.
+    """Make the digits with a fixed test part.
 
-    Returns ``image`` uint8 (1797, 8, 8), the stored grey levels 0..16 stretched to 0..255;
-    ``label`` int64; ``split`` int8 (0 train, 2 test; the variants cut validation); ``group`` int64,
-    one per image; ``classes`` names. One third of each class is the test part: the first rows of a
-    permutation drawn per class in class order from PCG64(20240501).
+    One third of each class is the test part: the first rows of a permutation drawn per class in
+    class order from PCG64(20240501). Source: Alpaydin and Kaynak, Optical Recognition of
+    Handwritten Digits, UCI (1998), its test file.
 
-    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), its test
-    file.
+    Returns:
+        ``image`` uint8 (1797, 8, 8), the stored grey levels 0..16 stretched to 0..255, ``label``
+        int64, ``split`` int8 (0 train, 2 test, validation is left to the variants), ``group``
+        int64, one per image, and ``classes``, names.
     """
     bunch = load_digits()
     label = bunch.target.astype(np.int64)

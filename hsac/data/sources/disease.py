@@ -9,27 +9,30 @@ TRAITS = 6
 
 
 def build() -> dict[str, np.ndarray]:
-    """The tree, its features and who is infected.
+    """Simulate the tree, its features and who is infected.
 
     Recipe, all draws from one PCG64(20240502) in this order:
 
-    1. Nodes 0..1043 are numbered breadth first from the root 0. Going through them in order, each gets
-       1 + Poisson(0.9) children until 1044 nodes exist; a node reached after that is a leaf.
+    1. Nodes 0..1043 are numbered breadth first from the root 0. Going through them in order, each
+       gets 1 + Poisson(0.9) children until 1044 nodes exist. A node reached after that is a leaf.
     2. Each node is frail (z = 1) or hardy (z = 0) with probability one half.
-    3. The root is infected; going down, the child of an infected node is infected with probability 0.97 if it is
-       frail and 0.79 if it is hardy. Nobody else is. The label is 1 for infected, 0 for not.
-    4. Six symptoms: (2y - 1) * 0.3 * u + N(0, 1), u a random unit vector (a single node's symptoms alone
-       separate the classes with d' = 0.6, that is, 62 % at best with equal classes).
+    3. The root is infected. Going down, the child of an infected node is infected with probability
+       0.97 if it is frail and 0.79 if it is hardy. Nobody else is. The label is 1 for infected, 0
+       for not.
+    4. Six symptoms: (2y - 1) * 0.3 * u + N(0, 1), u a random unit vector (a single node's symptoms
+       alone separate the classes with d' = 0.6, that is, 62 % at best with equal classes).
     5. Six traits: (2z - 1) * 0.5 * v + N(0, 1), v a random unit vector.
-    6. All features are rounded to four decimals, so that the last bit of a machine's arithmetic does not show.
+    6. All features are rounded to four decimals, so that the last bit of a machine's arithmetic
+       does not show.
 
     The infected nodes are a subtree that contains the root, so neighbours inform: a single node's
-    features are weak and its parent's and children's add to them.
+    features are weak and its parent's and children's add to them. After the idea of the Disease
+    tree of Chami et al., Hyperbolic Graph Convolutional Neural Networks (NeurIPS 2019), whose
+    public files hold neither its recipe nor its features.
 
-    Returns ``x`` float32 (1044, 12), symptoms first; ``edge`` int64 (2, 1043), each parent over its
-    child; ``y`` int64 (1044,). After the idea of the Disease tree of Chami et al., Hyperbolic Graph
-    Convolutional Neural Networks (NeurIPS 2019), whose public files hold neither its recipe nor its
-    features.
+    Returns:
+        ``x`` float32 (1044, 12), symptoms first, ``edge`` int64 (2, 1043), each parent over its
+        child, and ``y`` int64 (1044,).
     """
     draw = np.random.Generator(np.random.PCG64(SEED))
     parent = _grow(draw)
@@ -48,7 +51,7 @@ def build() -> dict[str, np.ndarray]:
 
 
 def _grow(draw: np.random.Generator) -> np.ndarray:
-    """Parent of every node, int64 (1044,); the root's own entry is 0."""
+    """Return the parent of every node, int64 (1044,); the root's own entry is 0."""
     parent = np.zeros(NODES, dtype=np.int64)
     size, node = 1, 0
     while size < NODES:
@@ -61,9 +64,8 @@ def _grow(draw: np.random.Generator) -> np.ndarray:
 def _signal(
     draw: np.random.Generator, truth: np.ndarray, strength: float, width: int
 ) -> np.ndarray:
-    """Noisy views of a binary truth, float64 (nodes, width)."""
+    """Draw noisy views of a binary truth, float64 (nodes, width)."""
     direction = draw.standard_normal(width)
     direction /= np.sqrt((direction**2).sum())
-    return np.where(truth, strength, -strength)[:, None] * direction + draw.standard_normal(
-        (truth.size, width)
-    )
+    mean = np.where(truth, strength, -strength)[:, None] * direction
+    return mean + draw.standard_normal((truth.size, width))

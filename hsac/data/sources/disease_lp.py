@@ -5,6 +5,7 @@ Simulated by its authors, not real data; their tree for node classification was 
 its features.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,43 +17,55 @@ Arrays = dict[str, np.ndarray]
 
 
 def build_npz(folder: Path, file: str) -> tuple[Arrays, Arrays]:
-    """From an .npz with ``parent_child`` (2, 2664), ``edge_index`` (both directions), ``x`` (2665,
-    11) and ``y``.
+    """Make the graph from an .npz.
 
-    Returns the stored arrays (``x`` float32, ``edge``, ``y`` 1 for infected) and what was decoded.
+    Args:
+        folder: Holds the file.
+        file: An .npz with ``parent_child`` (2, 2664), ``edge_index`` (both directions), ``x``
+            (2665, 11) and ``y``.
+
+    Returns:
+        The stored arrays (``x`` float32, ``edge``, ``y`` 1 for infected), and what was decoded.
+
+    Raises:
+        InputError: For a file that is missing, cannot be read or lacks an array.
     """
     decoded = read_npz(Path(folder) / file, ("edge_index", "parent_child", "x", "y"))
     return _stored(decoded), decoded
 
 
 def build_upstream(folder: Path, data: str) -> tuple[Arrays, Arrays]:
-    """From upstream's ``disease_lp.edges.csv``, ``.feats.npz`` (a sparse matrix) and
-    ``.labels.npy``, without pickle.
+    """Make the graph from upstream's files, without pickle.
 
-    Returns as `build_npz`. Raises InputError naming the file that is missing or cannot be read.
+    Args:
+        folder: Holds the folder below.
+        data: Folder of ``disease_lp.edges.csv``, ``disease_lp.feats.npz`` (a sparse matrix) and
+            ``disease_lp.labels.npy``.
+
+    Returns:
+        As `build_npz`.
+
+    Raises:
+        InputError: Naming the file that is missing or cannot be read.
     """
     from scipy import sparse
 
-    edges, feats, labels = (
-        Path(folder) / data / f"disease_lp.{end}"
-        for end in ("edges.csv", "feats.npz", "labels.npy")
-    )
-    readers = {
-        edges: lambda path: np.loadtxt(path, delimiter=",", dtype=np.int64, ndmin=2).T,
-        feats: lambda path: sparse.load_npz(path).toarray(),
-        labels: lambda path: np.load(path, allow_pickle=False),
+    readers: dict[str, Callable[[Path], np.ndarray]] = {
+        "edges.csv": lambda path: np.loadtxt(path, delimiter=",", dtype=np.int64, ndmin=2).T,
+        "feats.npz": lambda path: sparse.load_npz(path).toarray(),
+        "labels.npy": lambda path: np.load(path, allow_pickle=False),
     }
     found = []
-    for path, read in readers.items():
+    for ending, read in readers.items():
+        path = Path(folder) / data / f"disease_lp.{ending}"
         try:
             found.append(read(path))
-        except Exception as error:  # numpy, scipy and zipfile raise many kinds for a damaged file
-            raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    parent_child, x, y = (
-        np.ascontiguousarray(found[0]),
-        found[1].astype(np.float64),
-        found[2].astype(np.int64),
-    )
+        # numpy, scipy and zipfile raise many kinds for a damaged file.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: cannot be read ({reason})") from None
+    parent_child = np.ascontiguousarray(found[0])
+    x, y = found[1].astype(np.float64), found[2].astype(np.int64)
     both = np.unique(np.hstack([parent_child, parent_child[::-1]]), axis=1)
     decoded = {"edge_index": both, "parent_child": parent_child, "x": x, "y": y}
     return _stored(decoded), decoded

@@ -7,12 +7,12 @@ Stanford CS 231N, 2015).
 """
 
 from collections.abc import Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
-from hsac.data.sources._images import assembled, read_table, shards
+from hsac.data.sources._images import image_set, read_table, shards
 from hsac.data.store import PARTS
 
 Arrays = dict[str, np.ndarray]
@@ -26,27 +26,33 @@ def build(
     mode: str = "RGB",
     parts: Mapping[str, str] | None = None,
 ) -> tuple[Arrays, Arrays]:
-    """The parts of a set below one another, and what they decoded to.
+    """Read the parts of a set, one below the other.
 
-    ``data``: the folder of the parquet files below ``folder``; ``image`` and ``label``: their
-    columns; ``mode``: L for grey, RGB for colour; ``parts``: the hub's name of each part → train,
-    validation or test, where they differ.
+    Args:
+        folder: Holds the folder below.
+        data: Folder of the parquet files.
+        image: Their column of images.
+        label: Their column of labels.
+        mode: L for grey, RGB for colour.
+        parts: train, validation or test for each part by the hub's name. None takes train and test.
 
-    Returns the stored arrays (``image`` uint8 (N, H, W) or (N, H, W, 3), ``label``, ``split``,
-    ``group``, ``classes``) and views of them by the names of the hub (``train/img``). Raises
-    InputError for files that are missing or cannot be read.
+    Returns:
+        The stored arrays, ``image`` uint8 (N, H, W) or (N, H, W, 3), and views of them by the names
+        of the hub (``train/img``).
+
+    Raises:
+        InputError: For files that are missing or cannot be read.
     """
     parts = parts or {"train": "train", "test": "test"}
     files = [shards(Path(folder) / data, part) for part in parts]
-    table = read_table([path for some in files for path in some], image, mode)
+    table = read_table(list(chain.from_iterable(files)), image, mode)
     rows = iter(table.sizes)
     sizes = [sum(islice(rows, len(some))) for some in files]
     split = np.repeat([PARTS.index(stored) for stored in parts.values()], sizes)
-    arrays = assembled(table.image, table.columns[label], split, table.names[label])
+    arrays = image_set(table.image, table.columns[label], split, table.names[label])
     ends = np.cumsum(sizes)[:-1]
-    pieces = {
-        name: np.split(arrays[key], ends) for name, key in ((image, "image"), (label, "label"))
-    }
-    return arrays, {
-        f"{part}/{name}": piece[i] for name, piece in pieces.items() for i, part in enumerate(parts)
-    }
+    decoded = {}
+    for name, key in ((image, "image"), (label, "label")):
+        for part, piece in zip(parts, np.split(arrays[key], ends), strict=True):
+            decoded[f"{part}/{name}"] = piece
+    return arrays, decoded

@@ -12,49 +12,53 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hsac.data.sources._images import TEST, TRAIN, VALIDATION, assembled, squared
+from hsac.data.sources._images import TEST, TRAIN, VALIDATION, image_set, resized
 from hsac.errors import InputError
 
+ADVICE = "`hsac data info mini_imagenet` says what to put there"
 LISTS = {"train.csv": TRAIN, "val.csv": VALIDATION, "test.csv": TEST}
 
 
 def build(folder: Path, data: str, side: int = 84) -> dict[str, np.ndarray]:
-    """The images that three lists name, in the lists' order.
+    """Read the images that three lists name, in the lists' order.
 
-    ``data``, a folder below ``folder``, holds ``train.csv``, ``val.csv`` and ``test.csv`` with the
-    columns filename and label (WordNet id), and ``images`` with the files they name. Each picture
-    is resized as a whole to ``side`` × ``side``.
+    Args:
+        folder: Holds the folder below.
+        data: Folder of ``train.csv``, ``val.csv`` and ``test.csv`` with the columns filename and
+            label (WordNet id), and of ``images`` with the files they name.
+        side: Side in pixels of the square that each picture is resized to as a whole.
 
-    Returns the stored arrays: ``image`` uint8 (60000, side, side, 3), ``label`` into the sorted
-    WordNet ids. Raises InputError naming the list or image that is missing or cannot be read, and
-    for a class in two lists.
+    Returns:
+        The stored arrays: ``image`` uint8 (60000, side, side, 3), ``label`` into the sorted WordNet
+        ids.
+
+    Raises:
+        InputError: Naming the list or image that is missing or cannot be read, and for a class in
+            two lists.
     """
     place = Path(folder) / data
     rows = [(part, *row) for name, part in LISTS.items() for row in _rows(place / name)]
     part_of = {label: part for part, _, label in rows}
     for part, _, label in rows:
         if part_of[label] != part:
-            raise InputError(
-                f"{place}: found class {label} in two lists; allowed is each class in one"
-            )
+            found = f"class {label} in two lists"
+            raise InputError(f"{place}: found {found}; allowed is each class in one")
     classes = sorted(part_of)
     number = {label: position for position, label in enumerate(classes)}
     pixels = np.empty((len(rows), side, side, 3), np.uint8)
     for position, (_, name, _) in enumerate(rows):
         pixels[position] = _pixels(place / "images" / name, side)
     labels = np.array([number[label] for _, _, label in rows])
-    return assembled(pixels, labels, np.array([part for part, _, _ in rows]), classes)
+    return image_set(pixels, labels, np.array([part for part, _, _ in rows]), classes)
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    """File name and label of each line of a list."""
+    """Return file name and label of each line of a list."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             rows = [(row["filename"], row["label"]) for row in csv.DictReader(stream)]
     except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing; `hsac data info mini_imagenet` says what to put there"
-        ) from None
+        raise InputError(f"{path} is missing; {ADVICE}") from None
     except (OSError, KeyError, UnicodeDecodeError, csv.Error):
         raise InputError(
             f"{path}: cannot be read as a list with the columns filename and label"
@@ -72,10 +76,8 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 def _pixels(path: Path, side: int) -> np.ndarray:
     try:
         with Image.open(path) as picture:
-            return np.asarray(squared(picture, "RGB", side))
+            return np.asarray(resized(picture, "RGB", side))
     except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing; `hsac data info mini_imagenet` says what to put there"
-        ) from None
+        raise InputError(f"{path} is missing; {ADVICE}") from None
     except OSError:
         raise InputError(f"{path}: cannot be read as an image") from None

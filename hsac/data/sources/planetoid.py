@@ -24,26 +24,31 @@ from hsac.data.sources._graphs import undirected
 def build(
     folder: Path, data: str, name: str, classes: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], ...]:
-    """One of the graphs.
+    """Read one of the graphs.
 
-    ``data``: the folder of the raw files ``ind.<name>.*`` below ``folder``; ``name``: Cora,
-    CiteSeer or PubMed; ``classes``: names of the classes, which the files do not hold.
+    CiteSeer's 15 nodes without a document have zero features and class 0.
 
-    Returns the stored arrays (``x`` float32 (N, F), bag of words as published, not normalised;
-    ``edge``; ``y``; ``split``: 20 nodes a class train, 500 validate, 1000 test, -1 the rest) and
-    what torch_geometric made of the files. CiteSeer's 15 nodes without a document have zero
-    features and class 0.
+    Args:
+        folder: Holds the folder below.
+        data: Folder of the raw files ``ind.<name>.*``.
+        name: Cora, CiteSeer or PubMed.
+        classes: Names of the classes, which the files do not hold.
+
+    Returns:
+        The stored arrays and what torch_geometric made of the files. ``x`` float32 (N, F) is the
+        bag of words as published, not normalised. Of ``split`` 20 nodes a class train, 500
+        validate, 1000 test, the rest are -1.
     """
     from torch_geometric.datasets import Planetoid
 
     with tempfile.TemporaryDirectory() as temporary:
         raw = Path(temporary) / name / "raw"
         raw.mkdir(parents=True)
+        # Planetoid writes beside the raw files, which may be read-only.
         for path in (Path(folder) / data).glob(f"ind.{name.lower()}.*"):
-            shutil.copyfile(
-                path, raw / path.name
-            )  # it writes beside the raw files, which may be read-only
-        with contextlib.redirect_stderr(io.StringIO()):  # where it says that it is processing
+            shutil.copyfile(path, raw / path.name)
+        # It says on stderr that it is processing.
+        with contextlib.redirect_stderr(io.StringIO()):
             graph = Planetoid(temporary, name)[0]
     x, y, edge = graph.x.numpy(), graph.y.numpy(), undirected(graph.edge_index.numpy())
     split = np.full(len(y), -1, np.int8)
@@ -55,10 +60,5 @@ def build(
         "edges_undirected": edge.T.copy(),
         "test_index": np.flatnonzero(split == 2),
     }
-    return {
-        "x": x,
-        "edge": edge,
-        "y": y,
-        "split": split,
-        "classes": np.array(list(classes)),
-    }, decoded
+    arrays = {"x": x, "edge": edge, "y": y, "split": split, "classes": np.array(list(classes))}
+    return arrays, decoded

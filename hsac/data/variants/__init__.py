@@ -1,7 +1,6 @@
-"""Variants: a recipe applied to a dataset gives rows, labels or episodes, in one JSON file with a
-hash.
+"""Variants: a recipe applied to a dataset gives rows, labels or episodes, in one file with a hash.
 
-A recipe is a file of this folder: its ``build(arrays, *, ...)`` is a pure function of a dataset's
+A recipe is a file of this folder. Its ``build(arrays, *, ...)`` is a pure function of a dataset's
 arrays and the recipe's parameters. In a configuration a recipe is ``{recipe: long_tail, factor: 50,
 ...}``.
 """
@@ -16,46 +15,58 @@ import numpy as np
 
 from hsac.data import store
 from hsac.data.variants._inputs import check_inputs, inputs, read_inputs
-from hsac.data.variants._parts import check_disjoint
+from hsac.data.variants._parts import VariantContent, check_disjoint
 from hsac.errors import InputError
 from hsac.files import digest, read_json, write_json
 from hsac.parts import nearest
 
 __all__ = ["build_variant", "check_recipe", "inputs", "load_variant", "names", "write_variant"]
 
-Recipe = Callable[..., dict[str, Any]]
+Recipe = Callable[..., VariantContent]
 
 
 def names() -> tuple[str, ...]:
-    """Names of the recipes, sorted."""
+    """Return the names of the recipes.
+
+    Returns:
+        The names, sorted.
+    """
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")))
 
 
-def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe, dict[str, Any]]:
-    """The function of a recipe and its parameters. Raises InputError beginning with ``key`` for a
-    name or a parameter that is unknown or missing, and for other inputs (``inputs``) that are not
-    there; other values are checked against the data when the recipe is built.
+def check_recipe(
+    recipe: Mapping[str, Any], key: str = "recipe"
+) -> tuple[Recipe, Mapping[str, Any]]:
+    """Check a recipe as far as it can be without the data.
+
+    The values of its parameters are checked when it is built.
+
+    Args:
+        recipe: Its name under ``recipe``, beside its parameters.
+        key: What error lines begin with.
+
+    Returns:
+        The function of the recipe, and its parameters.
+
+    Raises:
+        InputError: For a name or a parameter that is unknown or missing, and for other inputs
+            (`inputs`) that are not there.
     """
     name = recipe.get("recipe")
     if name not in names():
         raise InputError(f"{key}.recipe: found {name!r}; {nearest(str(name), names())}")
     module = import_module(f"{__name__}.{name}")
     build: Recipe = module.build
-    known = {
-        parameter.name: parameter.default is parameter.empty
-        for parameter in inspect.signature(build).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    known = _parameters(build)
     of = f"recipe {name}"
-    if hasattr(module, "more"):  # parameters that a kind brings along
-        known |= module.more(recipe, key)
+    if hasattr(module, "kind_parameters"):
+        known |= module.kind_parameters(recipe, key)
         of += f" of kind {recipe['kind']}" if "kind" in recipe else ""
     given = {parameter: value for parameter, value in recipe.items() if parameter != "recipe"}
     for parameter in given:
         if parameter not in known:
-            raise InputError(
-                f"{key}.{parameter}: found an unknown parameter; {of} {nearest(parameter, known)}"
-            )
+            allowed = f"{of} {nearest(parameter, known)}"
+            raise InputError(f"{key}.{parameter}: found an unknown parameter; {allowed}")
     for parameter, needed in known.items():
         if needed and parameter not in given:
             raise InputError(f"{key}.{parameter}: found nothing; {of} needs it")
@@ -63,13 +74,31 @@ def check_recipe(recipe: Mapping[str, Any], key: str = "recipe") -> tuple[Recipe
     return build, given
 
 
-def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Apply ``recipe`` (its name under ``recipe``, beside its parameters) to a fetched dataset.
+def _parameters(build: Recipe) -> dict[str, bool]:
+    """Return the parameters of a recipe's function and whether they must be given."""
+    known = {}
+    for parameter in inspect.signature(build).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            known[parameter.name] = parameter.default is parameter.empty
+    return known
 
-    Returns the variant as it is written: schema, dataset, name, recipe, words, counts, data_sha256,
-    then indices, labels or episodes (with shot and query) as nested lists, labels_sha256 or
-    split_sha256 where the recipe reads labels or a class split, and hash over all the rest. Raises
-    InputError for an unknown recipe, parameter or dataset, and for parts that cannot be cut.
+
+def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Apply a recipe to a fetched dataset.
+
+    Args:
+        dataset: Name of the dataset.
+        name: Name of the variant.
+        recipe: The recipe's name under ``recipe``, beside its parameters.
+        root: The data folder.
+
+    Returns:
+        The variant as it is written: schema, dataset, name, recipe, words, counts, data_sha256,
+        then indices, labels or episodes (with shot and query) as nested lists, labels_sha256 or
+        split_sha256 where the recipe reads labels or a class split, and hash over all the rest.
+
+    Raises:
+        InputError: For an unknown recipe, parameter or dataset, and for parts that cannot be cut.
     """
     key = f"variant {name}"
     build, given = check_recipe(recipe, key)
@@ -87,45 +116,63 @@ def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path
         "recipe": dict(recipe),
         "data_sha256": sha256,
         **hashes,
-        **{field: _lists(value) for field, value in made.items()},
+        **_plain(made.to_dict()),
     }
     return {**variant, "hash": digest(variant)}
 
 
-def _lists(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Turn arrays, however deep, into nested lists."""
     if isinstance(value, dict):
-        return {key: _lists(inner) for key, inner in value.items()}
+        return {key: _plain(inner) for key, inner in value.items()}
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def write_variant(variant: dict[str, Any], path: Path) -> Path:
-    """Write a variant as JSON, atomically."""
+def write_variant(variant: Mapping[str, Any], path: Path) -> Path:
+    """Write a variant as JSON, atomically.
+
+    Args:
+        variant: What `build_variant` returned.
+        path: The file.
+
+    Returns:
+        The file.
+    """
     write_json(path, variant)
     return Path(path)
 
 
 def load_variant(path: Path, data_sha256: str | None = None) -> dict[str, Any]:
-    """Read a variant; rows, labels and episodes come as int64 arrays.
+    """Read a variant.
 
-    Raises InputError naming the file when it is missing, cut short or edited (its hash is not its
-    content's), and, where ``data_sha256`` is given, when it was cut from other data.
+    Args:
+        path: Its file.
+        data_sha256: Content hash of the dataset that it must be cut from, if any.
+
+    Returns:
+        The variant as `build_variant` returns it, but rows, labels and episodes as int64 arrays.
+
+    Raises:
+        InputError: Naming the file when it is missing, cut short or edited (its hash is not its
+            content's), and when it was cut from other data.
     """
     advice = "delete it and make it again"
     variant = read_json(path)
-    if not (
-        isinstance(variant, dict)
-        and "hash" in variant
-        and ("indices" in variant or "episodes" in variant)
-    ):
+    if not _is_variant(variant):
         raise InputError(f"{path} is no variant file; {advice}")
     stated = variant.pop("hash")
     if stated != digest(variant):
         raise InputError(f"{path} was changed (its content's hash is not {stated}); {advice}")
     if data_sha256 not in (None, variant["data_sha256"]):
         raise InputError(f"{path} was cut from other data than this {variant['dataset']}; {advice}")
-    arrays = {
-        field: {part: np.array(rows, dtype=np.int64) for part, rows in variant[field].items()}
-        for field in ("indices", "labels", "episodes")
-        if field in variant
-    }
-    return {**variant, **arrays, "hash": stated}
+    for field in ("indices", "labels", "episodes"):
+        if field in variant:
+            parts = variant[field].items()
+            variant[field] = {part: np.array(rows, dtype=np.int64) for part, rows in parts}
+    return {**variant, "hash": stated}
+
+
+def _is_variant(found: Any) -> bool:
+    if not isinstance(found, dict) or "hash" not in found:
+        return False
+    return "indices" in found or "episodes" in found

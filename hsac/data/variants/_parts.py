@@ -1,7 +1,8 @@
-"""What the recipes share: named draws, the validation cut, and the check that no part sees another."""
+"""What the recipes share: their result, named draws, the validation cut, and the disjoint parts."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,36 +15,107 @@ Rows = dict[str, np.ndarray]
 PARTS = ("train", "validation", "test")
 
 
-def generator(draw: int, purpose: str) -> np.random.Generator:
-    """The stream of one purpose under one draw, so a parameter that changes one choice leaves the
-    others.
+@dataclass(frozen=True)
+class VariantContent:
+    """What a recipe makes of a dataset.
+
+    Attributes:
+        words: The variant, for people.
+        counts: Sizes, for people.
+        indices: Rows int64 (n,) of each part.
+        labels: Labels int64 (n,) of the rows of a part, where they are not the dataset's own.
+        columns: Feature columns that the model sees, where it does not see all.
+        episodes: Rows int64 (E, way, shot + query) of each part, in place of ``indices``.
+        shot: Support rows of a class of an episode, which come first.
+        query: Query rows of a class of an episode.
     """
-    require(whole(draw) and draw >= 0, "draw", draw, "an integer from 0")
+
+    words: str
+    counts: Mapping[str, Any]
+    indices: Rows | None = None
+    labels: Rows | None = None
+    columns: list[int] | None = None
+    episodes: Rows | None = None
+    shot: int | None = None
+    query: int | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of each part, in whatever shape."""
+        return {**(self.indices or {}), **(self.episodes or {})}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written of the content.
+
+        Returns:
+            The fields that there are, by name.
+        """
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def generator(draw: int, purpose: str) -> np.random.Generator:
+    """Return the stream of one purpose under one draw.
+
+    A parameter that changes one choice so leaves the others.
+
+    Args:
+        draw: Number of the draw.
+        purpose: What the stream decides.
+
+    Returns:
+        A new generator, the same on every machine.
+
+    Raises:
+        InputError: For a draw that is no integer from 0.
+    """
+    require(is_integer(draw) and draw >= 0, "draw", draw, "an integer from 0")
     words = np.frombuffer(hashlib.sha256(f"{purpose} {draw}".encode()).digest(), dtype="<u4")
     return np.random.Generator(np.random.PCG64([int(word) for word in words]))
 
 
-def whole(value: Any) -> bool:
-    """Whether a parameter is an integer (True and False are not)."""
+def is_integer(value: Any) -> bool:
+    """Check that a parameter is an integer.
+
+    Args:
+        value: The parameter as given.
+
+    Returns:
+        False for true and false, too.
+    """
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def number(value: Any) -> bool:
-    """Whether a parameter is a number."""
+def is_number(value: Any) -> bool:
+    """Check that a parameter is a number.
+
+    Args:
+        value: The parameter as given.
+
+    Returns:
+        False for true and false, too.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train and validate on, and rows of the test part, of an image set. Raises InputError
-    for a graph and for a set whose parts do not all hold every class.
+    """Return the rows of an image set on both sides of its test split.
+
+    Args:
+        arrays: The dataset's arrays.
+
+    Returns:
+        Rows to train and validate on, and rows of the test part.
+
+    Raises:
+        InputError: For a graph, and for a set whose parts do not all hold every class.
     """
     if "split" not in arrays or "label" not in arrays:
         raise InputError(
             "recipe: found a graph; allowed are image sets (for graphs use node_split or"
             " public_split)"
         )
-    label = arrays["label"]
-    pool, test = (np.flatnonzero(inside) for inside in (arrays["split"] != 2, arrays["split"] == 2))
+    label, is_test = arrays["label"], arrays["split"] == 2
+    pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
     classes = np.unique(label)
     if not all(np.isin(classes, label[rows]).all() for rows in (pool, test)):
         raise InputError(
@@ -53,20 +125,26 @@ def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     return pool, test
 
 
-def held(
+def held_out(
     arrays: Arrays, rows: np.ndarray, validation: float, draw: int, balanced: bool = False
 ) -> np.ndarray:
-    """Which of ``rows`` (n,) validate: of each class the share ``validation`` of its groups, drawn
-    at random, rounded, at least one and not all. ``balanced`` takes the share of the class with the
-    fewest groups from every class. Raises InputError for a share outside (0, 1) and for a class
-    that cannot be cut in two.
+    """Draw the rows that validate: of each class a share of its groups.
+
+    Args:
+        arrays: The dataset's arrays.
+        rows: Rows (n,) to draw from.
+        validation: The share, rounded to whole groups, at least one and not all.
+        draw: Number of the draw.
+        balanced: Take the share of the class with the fewest groups from every class.
+
+    Returns:
+        Which of the rows (n,) validate.
+
+    Raises:
+        InputError: For a share outside (0, 1) and for a class that cannot be cut in two.
     """
-    require(
-        number(validation) and 0 < validation < 1,
-        "validation",
-        validation,
-        "a number between 0 and 1",
-    )
+    ok = is_number(validation) and 0 < validation < 1
+    require(ok, "validation", validation, "a number between 0 and 1")
     label, group = arrays["label"][rows], arrays["group"][rows]
     groups = {c: np.unique(group[label == c]) for c in np.unique(label)}
     fewest = min(len(ids) for ids in groups.values())
@@ -82,118 +160,210 @@ def held(
     return np.isin(group, np.concatenate(chosen))
 
 
-def cut(arrays: Arrays, validation: float, draw: int, balanced: bool = False) -> Rows:
-    """Rows of train, validation and test of an image set, ascending, before any thinning.
+def split_rows(arrays: Arrays, validation: float, draw: int, balanced: bool = False) -> Rows:
+    """Split the rows of an image set into train, validation and test, before any thinning.
 
-    The test part is the dataset's, validation what ``held`` says. ``balanced`` gives every class
-    the same number of validation and of test rows, those of the class with the fewest. Raises
-    InputError for a share outside (0, 1) and for a dataset without the parts.
+    The test part is the dataset's, validation is what `held_out` draws from the others.
+
+    Args:
+        arrays: The dataset's arrays.
+        validation: Share of each class's groups that validate.
+        draw: Number of the draw.
+        balanced: Give every class the same number of validation and of test rows, those of the
+            class with the fewest.
+
+    Returns:
+        Rows of each part, ascending.
+
+    Raises:
+        InputError: For a share outside (0, 1) and for a dataset without the parts.
     """
     pool, test = pools(arrays)
-    inside = held(arrays, pool, validation, draw, balanced)
+    inside = held_out(arrays, pool, validation, draw, balanced)
     kept = pool[inside]
     if balanced:
-        kept, test = even(arrays, kept, draw), even(arrays, test, draw)
+        kept, test = balance(arrays, kept, draw), balance(arrays, test, draw)
     return {"train": pool[~inside], "validation": kept, "test": test}
 
 
-def even(arrays: Arrays, rows: np.ndarray, draw: int) -> np.ndarray:
-    """``rows`` with as many of each class as the smallest class has."""
+def balance(arrays: Arrays, rows: np.ndarray, draw: int) -> np.ndarray:
+    """Thin rows so that every class has as many as the smallest.
+
+    Args:
+        arrays: The dataset's arrays.
+        rows: Rows to choose from.
+        draw: Number of the draw.
+
+    Returns:
+        The rows that are left, ascending.
+    """
     label = arrays["label"]
-    return trim(label, rows, smallest(label, rows), generator(draw, "balance"))
+    return trim(label, rows, smallest_class(label, rows), generator(draw, "balance"))
 
 
-def smallest(label: np.ndarray, rows: np.ndarray) -> int:
-    """Size of the smallest class among ``rows``."""
+def smallest_class(label: np.ndarray, rows: np.ndarray) -> int:
+    """Count the rows of the smallest class.
+
+    Args:
+        label: Labels of all rows.
+        rows: Rows to count.
+
+    Returns:
+        The size of the smallest class among the rows.
+    """
     return int(np.unique(label[rows], return_counts=True)[1].min())
 
 
 def trim(
     label: np.ndarray, rows: np.ndarray, size: int | list[int], stream: np.random.Generator
 ) -> np.ndarray:
-    """At most ``size`` rows of each class (or one size a class), drawn at random, ascending. A
-    larger size keeps the rows of a smaller one.
+    """Draw at most so many rows of each class.
+
+    Args:
+        label: Labels of all rows.
+        rows: Rows to choose from.
+        size: Largest number of rows of each class, or one number a class.
+        stream: What draws them.
+
+    Returns:
+        The rows that are left, ascending. A larger size keeps the rows of a smaller one.
     """
     classes = np.unique(label[rows])
     sizes = [size] * len(classes) if isinstance(size, int) else size
-    taken = [
-        stream.permutation(rows[label[rows] == c])[:n] for c, n in zip(classes, sizes, strict=True)
-    ]
+    taken = []
+    for c, n in zip(classes, sizes, strict=True):
+        taken.append(stream.permutation(rows[label[rows] == c])[:n])
     return np.sort(np.concatenate(taken))
 
 
-def capped(arrays: Arrays, rows: Rows, largest: int | None, draw: int) -> Rows:
-    """``rows`` with at most ``largest`` training rows a class. Raises InputError for a cap below 1."""
-    require(
-        largest is None or (whole(largest) and largest >= 1),
-        "largest",
-        largest,
-        "an integer from 1",
-    )
+def check_cap(largest: int | None) -> None:
+    """Check a largest number of training rows a class.
+
+    Args:
+        largest: The parameter as given. None stands for no cap.
+
+    Raises:
+        InputError: For a cap below 1.
+    """
+    ok = largest is None or (is_integer(largest) and largest >= 1)
+    require(ok, "largest", largest, "an integer from 1")
+
+
+def cap_training(arrays: Arrays, rows: Rows, largest: int | None, draw: int) -> Rows:
+    """Thin the training rows to a largest number a class.
+
+    Args:
+        arrays: The dataset's arrays.
+        rows: Rows of each part.
+        largest: The largest number. None keeps all.
+        draw: Number of the draw.
+
+    Returns:
+        Rows of each part.
+
+    Raises:
+        InputError: For a cap below 1.
+    """
+    check_cap(largest)
     if largest is None:
         return rows
     return {**rows, "train": trim(arrays["label"], rows["train"], largest, generator(draw, "thin"))}
 
 
-def counts(arrays: Arrays, rows: Rows) -> dict[str, int]:
-    """Rows of each part and the number of classes."""
+def part_sizes(arrays: Arrays, rows: Rows) -> dict[str, int]:
+    """Count the rows of each part, and the classes.
+
+    Args:
+        arrays: The dataset's arrays.
+        rows: Rows of each part.
+
+    Returns:
+        The number of rows by part, and of classes under ``classes``.
+    """
     label = arrays["label"] if "label" in arrays else arrays["y"]
     return {**{part: len(index) for part, index in rows.items()}, "classes": len(np.unique(label))}
 
 
-def columns(arrays: Arrays, without: Sequence[int]) -> dict[str, Any]:
-    """The feature columns of a graph that are left when those of ``without`` are left out, under
-    ``columns``; nothing where none are. Raises InputError for what are not different columns, or
-    all of them.
+def kept_columns(arrays: Arrays, without: Sequence[int]) -> list[int] | None:
+    """Return the feature columns of a graph that are left.
+
+    Args:
+        arrays: The dataset's arrays.
+        without: Columns that are left out.
+
+    Returns:
+        The others. None where none are left out.
+
+    Raises:
+        InputError: For what are not different columns, or all of them.
     """
     if without in ((), []):
-        return {}
+        return None
     features = arrays["x"].shape[1]
     listed = isinstance(without, list | tuple) and all(
-        whole(column) and 0 <= column < features for column in without
+        is_integer(column) and 0 <= column < features for column in without
     )
     ok = listed and len(set(without)) == len(without) < features
-    require(
-        ok,
-        "without",
-        without,
-        f"a list of different feature columns from 0 to {features - 1}, not all",
-    )
-    return {"columns": [column for column in range(features) if column not in without]}
+    allowed = f"a list of different feature columns from 0 to {features - 1}, not all"
+    require(ok, "without", without, allowed)
+    return [column for column in range(features) if column not in without]
 
 
 def without_words(without: Sequence[int]) -> str:
-    """The columns that are left out, for the end of a recipe's words."""
-    return (
-        f"; without feature column{'s' * (len(without) > 1)} {', '.join(map(str, without))}"
-        if without
-        else ""
-    )
+    """Name the columns that are left out.
+
+    Args:
+        without: The columns.
+
+    Returns:
+        The end of a recipe's words. Empty where none are left out.
+    """
+    if not without:
+        return ""
+    noun = "columns" if len(without) > 1 else "column"
+    return f"; without feature {noun} {', '.join(map(str, without))}"
 
 
 def check_graph(arrays: Arrays) -> None:
-    """Raises InputError for a dataset that is no graph."""
+    """Check that a dataset is a graph.
+
+    Args:
+        arrays: The dataset's arrays.
+
+    Raises:
+        InputError: For a dataset that is no graph.
+    """
     if "y" not in arrays:
         raise InputError("recipe: found an image set; allowed are graphs")
 
 
-def check_disjoint(made: dict[str, Any], arrays: Arrays) -> None:
-    """Raises InputError where two parts share a row or a group, or, for episodes, a class."""
-    parts = {
-        part: np.unique(rows)
-        for part, rows in {**made.get("indices", {}), **made.get("episodes", {})}.items()
-    }
+def check_disjoint(made: VariantContent, arrays: Arrays) -> None:
+    """Check that no part of a variant sees another.
+
+    Args:
+        made: What the recipe made.
+        arrays: The dataset's arrays.
+
+    Raises:
+        InputError: Where two parts share a row or a group of near copies, or, for episodes, a
+            class.
+    """
     identities = {"row": np.arange(len(arrays["label"] if "label" in arrays else arrays["y"]))}
     if "group" in arrays:
         identities["group"] = arrays["group"]
-    if "episodes" in made:
+    if made.episodes is not None:
         identities["class"] = arrays["label"]
-    owners = list(parts)
     for word, identity in identities.items():
-        for i, one in enumerate(owners):
-            for other in owners[i + 1 :]:
-                shared = np.intersect1d(identity[parts[one]], identity[parts[other]])
-                if shared.size:
-                    raise InputError(
-                        f"{word} {shared[0]} is in both {one} and {other}; parts must not overlap"
-                    )
+        found = {part: np.unique(identity[rows]) for part, rows in made.rows.items()}
+        _check_no_overlap(word, found)
+
+
+def _check_no_overlap(word: str, found: Rows) -> None:
+    owners = list(found)
+    for i, one in enumerate(owners):
+        for other in owners[i + 1 :]:
+            shared = np.intersect1d(found[one], found[other])
+            if shared.size:
+                raise InputError(
+                    f"{word} {shared[0]} is in both {one} and {other}; parts must not overlap"
+                )

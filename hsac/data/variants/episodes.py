@@ -3,11 +3,10 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
-from hsac.data.variants._parts import PARTS, Arrays, generator, whole
+from hsac.data.variants._parts import PARTS, Arrays, VariantContent, generator, is_integer
 from hsac.errors import InputError
 from hsac.parts import nearest, require
 
@@ -23,58 +22,73 @@ def build(
     test: int,
     split: str | None = None,
     draw: int = 0,
-) -> dict[str, Any]:
-    """Draw ``train``, ``validation`` and ``test`` episodes from the classes of each part.
+) -> VariantContent:
+    """Draw episodes from the classes of each part.
 
     An episode is ``way`` classes of one part and of each ``shot`` support rows, then ``query``
-    others, all different. The parts are the dataset's, unless ``split`` names a JSON file of lists
-    of classes (as read, ``arrays`` holds them under split/train, split/validation and split/test):
-    then every row of a listed class is in that part, and classes in no list are left out. Returns
-    words, counts, shot, query and episodes, int64 (E, way, shot + query) rows of the dataset for
-    each part. Raises InputError for a number below 1, a part with fewer classes than ``way``, a
-    class with fewer rows than shot + query, or a listed class that the dataset does not have.
-    Source: Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016.
+    others, all different. Source: Vinyals et al., Matching Networks for One Shot Learning, NeurIPS
+    2016.
+
+    Args:
+        arrays: The dataset's arrays. With ``split`` also its lists of classes, under split/train,
+            split/validation and split/test.
+        way: Classes of an episode, at least 2.
+        shot: Support rows of a class.
+        query: Query rows of a class.
+        train: Number of training episodes.
+        validation: Number of validation episodes.
+        test: Number of test episodes.
+        split: A JSON file of lists of classes. Every row of a listed class is then in that part,
+            and classes in no list are left out. None takes the parts of the dataset.
+        draw: Number of the draw.
+
+    Returns:
+        Words, counts, shot, query and episodes.
+
+    Raises:
+        InputError: For a number below 1, a part with fewer classes than ``way``, a class with fewer
+            rows than shot + query, or a listed class that the dataset does not have.
     """
     sizes = {"train": train, "validation": validation, "test": test}
     for name, value in {"way": way, "shot": shot, "query": query, **sizes}.items():
         least = 2 if name == "way" else 1
-        require(whole(value) and value >= least, name, value, f"an integer from {least}")
+        require(is_integer(value) and value >= least, name, value, f"an integer from {least}")
     if "label" not in arrays:
         raise InputError("recipe: found a graph; allowed are image sets")
-    own = arrays["split"] if split is None else _listed(arrays, split)
+    own = arrays["split"] if split is None else _listed_parts(arrays, split)
     episodes, classes = {}, {}
     for code, part in enumerate(PARTS):
         rows = np.flatnonzero(own == code)
-        labels, per_class = np.unique(arrays["label"][rows], return_counts=True)
-        require(
-            way <= len(labels), "way", way, f"up to {len(labels)}, the classes of the {part} part"
-        )
-        fewest = int(per_class.min())
-        require(
-            shot + query <= fewest,
-            "shot + query",
-            shot + query,
-            f"up to {fewest}, the rows of a {part} class",
-        )
+        labels = arrays["label"][rows]
+        classes[part] = _check_part(part, labels, way, shot + query)
         seed = int(generator(draw, f"episodes {part}").integers(2**31))
-        episodes[part] = _draw(rows, arrays["label"][rows], way, shot + query, sizes[part], seed)
-        classes[part] = len(labels)
+        episodes[part] = _draw(rows, labels, way, shot + query, sizes[part], seed)
     listed = "" if split is None else f" (as listed in {split})"
-    return {
-        "words": (
+    numbers = f"{train} training, {validation} validation and {test} test episodes"
+    return VariantContent(
+        words=(
             f"{way}-way {shot}-shot, {query} queries a class, classes of the parts"
-            f" disjoint{listed}: {train} training, {validation} validation and {test} test episodes"
-            f" (draw {draw})"
+            f" disjoint{listed}: {numbers} (draw {draw})"
         ),
-        "counts": {**sizes, "classes": classes},
-        "shot": shot,
-        "query": query,
-        "episodes": episodes,
-    }
+        counts={**sizes, "classes": classes},
+        episodes=episodes,
+        shot=shot,
+        query=query,
+    )
 
 
-def _listed(arrays: Arrays, split: str) -> np.ndarray:
-    """Part of each row as the class lists say: 0 train, 1 validation, 2 test, -1 none."""
+def _check_part(part: str, labels: np.ndarray, way: int, size: int) -> int:
+    """Return the number of a part's classes, which must do for an episode."""
+    classes, per_class = np.unique(labels, return_counts=True)
+    allowed = f"up to {len(classes)}, the classes of the {part} part"
+    require(way <= len(classes), "way", way, allowed)
+    fewest = int(per_class.min())
+    require(size <= fewest, "shot + query", size, f"up to {fewest}, the rows of a {part} class")
+    return len(classes)
+
+
+def _listed_parts(arrays: Arrays, split: str) -> np.ndarray:
+    """Return the part of each row as the lists say: 0 train, 1 validation, 2 test, -1 none."""
     names = [str(name) for name in arrays["classes"]]
     part = np.full(len(names), -1)
     for code, word in enumerate(PARTS):
@@ -90,30 +104,27 @@ def _listed(arrays: Arrays, split: str) -> np.ndarray:
 def _draw(
     rows: np.ndarray, labels: np.ndarray, way: int, size: int, episodes: int, seed: int
 ) -> np.ndarray:
-    """Episodes int64 (episodes, way, size) from ``rows`` with ``labels``, by learn2learn's task
-    transforms.
-    """
+    """Draw episodes int64 (episodes, way, size) from labelled rows, by learn2learn."""
     from torch.utils.data import StackDataset
 
     from hsac._learn2learn import learn2learn
 
     data = learn2learn().data
     dataset = data.MetaDataset(StackDataset(rows.tolist(), labels.tolist()))
-    # without LoadData a task is the places of its rows: loading them one by one doubles the time
+    # Without LoadData a task is the places of its rows: loading them one by one doubles the time.
     transforms = [data.transforms.NWays(dataset, n=way), data.transforms.KShots(dataset, k=size)]
     tasks = data.Taskset(dataset, task_transforms=transforms, num_tasks=episodes, task_collate=list)
     drawn = np.empty((episodes, way * size), dtype=np.int64)
     with _seeded(seed):
         for i in range(episodes):
             drawn[i] = tasks[i]
-    return rows[drawn].reshape(
-        episodes, way, size
-    )  # KShots leaves the rows of a class side by side
+    # KShots leaves the rows of a class side by side.
+    return rows[drawn].reshape(episodes, way, size)
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The global generators that learn2learn may draw from, seeded inside and put back after."""
+    """Seed the global generators that learn2learn may draw from, and put them back after."""
     import torch
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

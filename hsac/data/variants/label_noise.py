@@ -5,14 +5,30 @@ from typing import Any
 
 from hsac import parts
 from hsac.data.noise import Noise
-from hsac.data.variants._parts import Arrays, capped, counts, cut, generator
+from hsac.data.variants._parts import (
+    Arrays,
+    VariantContent,
+    cap_training,
+    generator,
+    part_sizes,
+    split_rows,
+)
 
 FAMILY = "noise kind"
 
 
-def more(given: Mapping[str, Any], key: str) -> dict[str, bool]:
-    """The parameters of the kind that is named under ``kind`` and whether they must be given.
-    Raises InputError beginning with ``key`` for an unknown kind.
+def kind_parameters(given: Mapping[str, Any], key: str) -> dict[str, bool]:
+    """Return the parameters that the kind named under ``kind`` adds to the recipe's own.
+
+    Args:
+        given: The recipe's parameters as given.
+        key: The key of the recipe, which error lines begin with.
+
+    Returns:
+        The parameters and whether they must be given. None where no kind is named.
+
+    Raises:
+        InputError: For an unknown kind.
     """
     if "kind" not in given:
         return {}
@@ -30,56 +46,47 @@ def build(
     largest: int | None = None,
     draw: int = 0,
     **parameters: Any,
-) -> dict[str, Any]:
+) -> VariantContent:
     """Cut validation as ``plain`` does, then corrupt the labels of training and validation.
 
-    ``kind`` names a file of ``hsac/data/noise``, ``parameters`` are that kind's. Returns words,
-    counts (with wrong, the labels of each part that differ from the truth, and wrong_share of both
-    together where the kind does not fix it), indices, and labels as given for train and validation.
-    Raises InputError for an unknown kind, for parameters that it does not take, a share outside (0,
-    1) or a cap below 1.
+    Args:
+        arrays: The dataset's arrays.
+        kind: A file of ``hsac/data/noise``.
+        validation: Share of each class's groups that validate.
+        largest: Largest number of training rows of a class. None keeps all.
+        draw: Number of the draw.
+        **parameters: Parameters of the kind.
+
+    Returns:
+        Words, counts, indices, and the labels as given for train and validation. The counts have
+        ``wrong``, the labels of each part that differ from the truth, and ``wrong_share`` of both
+        together where the kind does not fix it.
+
+    Raises:
+        InputError: For an unknown kind, for parameters that it does not take, a share outside (0,
+            1) or a cap below 1.
     """
     noise = _noise(kind, parameters)
-    rows = capped(arrays, cut(arrays, validation, draw), largest, draw)
-    noisy = {part: rows[part] for part in ("train", "validation")}
-    given = {
-        part: noise.corrupt(
-            arrays, index, generator(draw, f"noise {part}"), generator(draw, "noise")
-        )
-        for part, index in noisy.items()
-    }
-    wrong = {
-        part: int((given[part] != arrays["label"][index]).sum()) for part, index in noisy.items()
-    }
-    share = round(sum(wrong.values()) / sum(map(len, noisy.values())), 4)
-    return {
-        "words": (
-            f"{noise.words}; test clean; {validation:g} of each class's training groups"
-            f" validate{_cap(largest)} (draw {draw})"
-        ),
-        "counts": {
-            **counts(arrays, rows),
-            "wrong": wrong,
-            **({} if noise.exact else {"wrong_share": share}),
-        },
-        "indices": rows,
-        "labels": given,
-    }
+    rows = cap_training(arrays, split_rows(arrays, validation, draw), largest, draw)
+    labels, wrong = {}, {}
+    for part in ("train", "validation"):
+        streams = generator(draw, f"noise {part}"), generator(draw, "noise")
+        labels[part] = noise.corrupt(arrays, rows[part], *streams)
+        wrong[part] = int((labels[part] != arrays["label"][rows[part]]).sum())
+    counts: dict[str, Any] = {**part_sizes(arrays, rows), "wrong": wrong}
+    if not noise.exact:
+        noisy = sum(len(given) for given in labels.values())
+        counts["wrong_share"] = round(sum(wrong.values()) / noisy, 4)
+    cap = "" if largest is None else f"; at most {largest} training images a class"
+    held_out = f"{validation:g} of each class's training groups validate{cap}"
+    words = f"{noise.words}; test clean; {held_out} (draw {draw})"
+    return VariantContent(words, counts, rows, labels)
 
 
 def _noise(kind: str, parameters: Mapping[str, Any]) -> Noise:
     parts.check_name(FAMILY, kind, "kind")
     needed = parts.filled(FAMILY, kind)
     own = {name: value for name, value in parameters.items() if name not in needed}
-    noise: Noise = parts.build(
-        FAMILY,
-        kind,
-        own,
-        "label_noise",
-        **{name: parameters[name] for name in needed if name in parameters},
-    )
+    filled = {name: parameters[name] for name in needed if name in parameters}
+    noise: Noise = parts.build(FAMILY, kind, own, "label_noise", **filled)
     return noise
-
-
-def _cap(largest: int | None) -> str:
-    return "" if largest is None else f"; at most {largest} training images a class"

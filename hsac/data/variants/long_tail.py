@@ -7,16 +7,17 @@ import numpy as np
 from hsac.data.variants._parts import (
     Arrays,
     Rows,
-    counts,
-    cut,
-    even,
+    VariantContent,
+    balance,
+    check_cap,
     generator,
-    held,
-    number,
+    held_out,
+    is_number,
+    part_sizes,
     pools,
-    smallest,
+    smallest_class,
+    split_rows,
     trim,
-    whole,
 )
 from hsac.errors import InputError
 from hsac.parts import require
@@ -26,12 +27,21 @@ CARVES = ("pool", "subset")
 
 
 def class_counts(n_max: int, factor: float, classes: int, profile: str = "exp") -> list[int]:
-    """Rows of each class.
+    """Compute the number of rows of each class.
 
     ``exp``: n_i = int(n_max * factor^(-i / (C - 1))), i = 0 the head. ``step``: n_max for the first
     half of the classes (rounded down), int(n_max / factor) for the others. Source: Cao et al.,
     Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019, whose
     totals it gives (CIFAR-10 at 100: 12406).
+
+    Args:
+        n_max: Rows of the head.
+        factor: Imbalance factor: the head's rows to the last class's.
+        classes: Number of classes C.
+        profile: exp or step.
+
+    Returns:
+        A number a class, in class order.
     """
     if profile == "step":
         return [n_max if i < classes // 2 else int(n_max / factor) for i in range(classes)]
@@ -39,8 +49,16 @@ def class_counts(n_max: int, factor: float, classes: int, profile: str = "exp") 
 
 
 def shot_groups(sizes: list[int]) -> dict[str, list[int]]:
-    """Classes with many (above 100), medium and few (below 20) rows; a group that is empty is left
-    out. Source: Liu et al., Large-Scale Long-Tailed Recognition in an Open World, CVPR 2019.
+    """Group classes by their number of training rows.
+
+    Source: Liu et al., Large-Scale Long-Tailed Recognition in an Open World, CVPR 2019.
+
+    Args:
+        sizes: Rows of each class.
+
+    Returns:
+        Classes with many (above 100), medium and few (below 20) rows. A group that is empty is left
+        out.
     """
     groups: dict[str, list[int]] = {"many": [], "medium": [], "few": []}
     for c, size in enumerate(sizes):
@@ -57,67 +75,74 @@ def build(
     validation: float = 0.2,
     largest: int | None = None,
     draw: int = 0,
-) -> dict[str, Any]:
-    """Thin training to ``class_counts``, the head as large as the smallest class allows,
-    ``largest`` at most.
+) -> VariantContent:
+    """Thin the training part to a long tail (`class_counts`), its head as large as can be.
 
-    ``carve`` says what validation is cut from. ``pool``: from all training rows, before thinning,
-    balanced like the test part; ``class_counts`` are then those of the training part. ``subset``:
-    the published recipe, whose head is the full class: all training rows are thinned to
-    ``class_counts``, and the share ``validation`` of each class of that subset, at least one row,
-    validates, as long-tailed as what trains. Classes are not shuffled, and a larger factor thins to
-    a subset of a smaller one's rows.
+    Classes are not shuffled, and a larger factor thins to a subset of a smaller one's rows.
 
-    Returns words, counts and indices. counts also holds per_class (``class_counts``) and the
-    classes of head, middle and tail, thirds of the class order; under ``subset`` also their total
-    and the classes of many, medium and few, by ``class_counts``. Raises InputError for a factor
-    below 1, an unknown profile or carve, or a factor that leaves a class empty, or too small to cut
-    validation from.
+    Args:
+        arrays: The dataset's arrays.
+        factor: Imbalance factor.
+        profile: exp or step.
+        carve: What validation is cut from. ``pool``: from all training rows, before thinning,
+            balanced like the test part. The counts are then those of the training part.
+            ``subset``: the published recipe, whose head is the full class. All training rows are
+            thinned, and of each class of that subset a share validates, at least one row, as
+            long-tailed as what trains.
+        validation: Share of each class's groups that validate.
+        largest: Largest number of rows of the head. None leaves it to the smallest class.
+        draw: Number of the draw.
+
+    Returns:
+        Words, counts and indices. The counts have ``per_class`` (`class_counts`) and the classes of
+        ``head``, ``middle`` and ``tail``, thirds of the class order. Under ``subset`` also their
+        ``total`` and the classes of ``many``, ``medium`` and ``few`` (`shot_groups`).
+
+    Raises:
+        InputError: For a factor below 1, an unknown profile or carve, or a factor that leaves a
+            class empty, or too small to cut validation from.
     """
-    require(number(factor) and factor >= 1, "factor", factor, "a number from 1")
+    require(is_number(factor) and factor >= 1, "factor", factor, "a number from 1")
     require(profile in PROFILES, "profile", profile, " or ".join(PROFILES))
     require(carve in CARVES, "carve", carve, " or ".join(CARVES))
-    require(
-        largest is None or (whole(largest) and largest >= 1),
-        "largest",
-        largest,
-        "an integer from 1",
-    )
+    check_cap(largest)
+    published: dict[str, Any] = {}
     if carve == "pool":
-        rows = cut(arrays, validation, draw, balanced=True)
+        rows = split_rows(arrays, validation, draw, balanced=True)
         rows["train"], sizes = _thin(arrays, rows["train"], factor, profile, largest, draw)
         parts = f"validation ({validation:g} of the groups) and test balanced"
-        published: dict[str, Any] = {}
     else:
         pool, test = pools(arrays)
         subset, sizes = _thin(arrays, pool, factor, profile, largest, draw)
-        rows = _carve(arrays, subset, factor, validation, draw) | {"test": even(arrays, test, draw)}
-        parts = (
-            f"{validation:g} of each class of this subset of {sum(sizes)} validates; test balanced"
-        )
+        rows = _carve(arrays, subset, factor, validation, draw)
+        rows["test"] = balance(arrays, test, draw)
+        of_subset = f"{validation:g} of each class of this subset of {sum(sizes)}"
+        parts = f"{of_subset} validates; test balanced"
         published = {"total": sum(sizes), **shot_groups(sizes)}
-    thirds = zip(("head", "middle", "tail"), np.array_split(np.arange(len(sizes)), 3), strict=True)
-    return {
-        "words": (
-            f"{profile} profile with imbalance factor {factor:g}: {sizes[0]} training images in"
-            f" class 0, {sizes[-1]} in the last; {parts} (draw {draw})"
-        ),
-        "counts": {
-            **counts(arrays, rows),
+    ends = f"{sizes[0]} training images in class 0, {sizes[-1]} in the last"
+    return VariantContent(
+        words=f"{profile} profile with imbalance factor {factor:g}: {ends}; {parts} (draw {draw})",
+        counts={
+            **part_sizes(arrays, rows),
             "per_class": sizes,
-            **{name: part.tolist() for name, part in thirds},
+            **_thirds(len(sizes)),
             **published,
         },
-        "indices": rows,
-    }
+        indices=rows,
+    )
+
+
+def _thirds(classes: int) -> dict[str, list[int]]:
+    pieces = np.array_split(np.arange(classes), 3)
+    return dict(zip(("head", "middle", "tail"), (p.tolist() for p in pieces), strict=True))
 
 
 def _thin(
     arrays: Arrays, rows: np.ndarray, factor: float, profile: str, largest: int | None, draw: int
 ) -> tuple[np.ndarray, list[int]]:
-    """The rows that are left and how many of each class."""
+    """Return the rows that are left and how many of each class."""
     label = arrays["label"]
-    n_max = min(smallest(label, rows), largest or len(label))
+    n_max = min(smallest_class(label, rows), largest or len(label))
     sizes = class_counts(n_max, factor, len(np.unique(label)), profile)
     if min(sizes) < 1:
         raise InputError(
@@ -128,7 +153,7 @@ def _thin(
 
 
 def _carve(arrays: Arrays, subset: np.ndarray, factor: float, validation: float, draw: int) -> Rows:
-    """Training and validation part of a thinned subset."""
+    """Return the training and validation part of a thinned subset."""
     label, group = arrays["label"][subset], arrays["group"][subset]
     for c in np.unique(label):
         if len(np.unique(group[label == c])) < 2:
@@ -136,5 +161,5 @@ def _carve(arrays: Arrays, subset: np.ndarray, factor: float, validation: float,
                 f"factor: found {factor:g}, which leaves class {c} a single row (or near copies of"
                 " one), and validation needs one, too; allowed is a smaller factor, or carve: pool"
             )
-    inside = held(arrays, subset, validation, draw)
+    inside = held_out(arrays, subset, validation, draw)
     return {"train": subset[~inside], "validation": subset[inside]}

@@ -1,17 +1,19 @@
 """Nodes of a graph parted into train, validation and test, class by class."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from hsac.data.variants._parts import (
+    PARTS,
     Arrays,
+    Rows,
+    VariantContent,
     check_graph,
-    columns,
-    counts,
     generator,
-    number,
+    is_number,
+    kept_columns,
+    part_sizes,
     without_words,
 )
 from hsac.errors import InputError
@@ -25,26 +27,41 @@ def build(
     validation: float = 0.1,
     without: Sequence[int] = (),
     draw: int = 0,
-) -> dict[str, Any]:
-    """Of each class the share ``train`` trains, ``validation`` validates and the rest tests, drawn
-    at random.
+) -> VariantContent:
+    """Split the nodes of each class at random.
 
-    ``without`` lists feature columns that the model does not see. Returns words, counts, indices
-    and, under ``columns``, those it sees where some are left out. Raises InputError for shares
-    outside (0, 1), shares that leave no test part, a class too small for three parts, a column that
-    is not there, or a dataset that is no graph.
+    Args:
+        arrays: The dataset's arrays.
+        train: Share of each class that trains.
+        validation: Share of each class that validates. The rest tests.
+        without: Feature columns that the model does not see.
+        draw: Number of the draw.
+
+    Returns:
+        Words, counts, indices and columns.
+
+    Raises:
+        InputError: For shares outside (0, 1), shares that leave no test part, a class too small for
+            three parts, a column that is not there, or a dataset that is no graph.
     """
     for name, share in (("train", train), ("validation", validation)):
-        require(number(share) and 0 < share < 1, name, share, "a number between 0 and 1")
-    require(
-        train + validation < 1,
-        "train + validation",
-        train + validation,
-        "less than 1, to leave a test part",
-    )
+        require(is_number(share) and 0 < share < 1, name, share, "a number between 0 and 1")
+    both = train + validation
+    require(both < 1, "train + validation", both, "less than 1, to leave a test part")
     check_graph(arrays)
-    y, stream = arrays["y"], generator(draw, "nodes")
-    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
+    rows = _split(arrays["y"], train, validation, generator(draw, "nodes"))
+    columns = kept_columns(arrays, without)
+    words = f"of each class {train:g} of the nodes train, {validation:g} validate, the rest test"
+    return VariantContent(
+        words=f"{words}{without_words(without)} (draw {draw})",
+        counts=part_sizes(arrays, rows),
+        indices=rows,
+        columns=columns,
+    )
+
+
+def _split(y: np.ndarray, train: float, validation: float, stream: np.random.Generator) -> Rows:
+    parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     for c in np.unique(y):
         order = stream.permutation(np.flatnonzero(y == c))
         first = round(train * len(order))
@@ -53,16 +70,6 @@ def build(
             raise InputError(
                 f"class {c}: found {len(order)} nodes, too few for three parts of these shares"
             )
-        for part, piece in zip(parts, pieces, strict=True):
+        for part, piece in zip(PARTS, pieces, strict=True):
             parts[part].append(piece)
-    rows = {part: np.sort(np.concatenate(pieces)) for part, pieces in parts.items()}
-    kept = columns(arrays, without)
-    return {
-        "words": (
-            f"of each class {train:g} of the nodes train, {validation:g} validate, the rest test"
-            f"{without_words(without)} (draw {draw})"
-        ),
-        "counts": counts(arrays, rows),
-        "indices": rows,
-        **kept,
-    }
+    return {part: np.sort(np.concatenate(pieces)) for part, pieces in parts.items()}

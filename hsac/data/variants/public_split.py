@@ -1,23 +1,37 @@
 """The split of its nodes that a graph comes with."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from hsac.data.variants._parts import PARTS, Arrays, check_graph, columns, counts, without_words
+from hsac.data.variants._parts import (
+    PARTS,
+    Arrays,
+    VariantContent,
+    check_graph,
+    kept_columns,
+    part_sizes,
+    without_words,
+)
 from hsac.errors import InputError
 
 
-def build(arrays: Arrays, *, without: Sequence[int] = ()) -> dict[str, Any]:
-    """Nodes train, validate and test as the dataset's own split says; nodes it leaves unused are in
-    no part.
+def build(arrays: Arrays, *, without: Sequence[int] = ()) -> VariantContent:
+    """Split the nodes of a graph as the dataset's own split says.
 
-    ``without`` lists feature columns that the model does not see. Returns words, counts (with
-    unused), indices and, under ``columns``, those it sees where some are left out. Raises
-    InputError for a dataset that is no graph or has no split of its own, a split without one of the
-    parts, or a column that is not there. Source for Cora, CiteSeer and PubMed: Yang et al.,
+    Nodes that it leaves unused are in no part. Source for Cora, CiteSeer and PubMed: Yang et al.,
     Revisiting Semi-Supervised Learning with Graph Embeddings, ICML 2016.
+
+    Args:
+        arrays: The dataset's arrays.
+        without: Feature columns that the model does not see.
+
+    Returns:
+        Words, counts (with unused), indices and columns.
+
+    Raises:
+        InputError: For a dataset that is no graph or has no split of its own, a split without one
+            of the parts, or a column that is not there.
     """
     check_graph(arrays)
     if "split" not in arrays:
@@ -30,13 +44,8 @@ def build(arrays: Arrays, *, without: Sequence[int] = ()) -> dict[str, Any]:
                 f"recipe: found a split of the graph's own without {part} nodes; allowed is"
                 " node_split"
             )
+    columns = kept_columns(arrays, without)
     unused = len(split) - sum(map(len, rows.values()))
-    kept = columns(arrays, without)
-    return {
-        "words": (
-            f"the dataset's own split of its nodes; {unused} are in no part{without_words(without)}"
-        ),
-        "counts": {**counts(arrays, rows), "unused": unused},
-        "indices": rows,
-        **kept,
-    }
+    words = f"the dataset's own split of its nodes; {unused} are in no part{without_words(without)}"
+    counts = {**part_sizes(arrays, rows), "unused": unused}
+    return VariantContent(words, counts, rows, columns=columns)

@@ -1,4 +1,4 @@
-"""One product a training step, the solution kept between them."""
+"""Spend one product a training step, and keep the solution between steps."""
 
 from dataclasses import dataclass
 
@@ -12,36 +12,54 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Amortised:
-    """x ← x - a(Hx - v), carried on instead of started afresh (SOBA: Dagréou et al., NeurIPS 2022).
+    """One product a training step, the solution kept between steps.
 
-    One product an outer step and one every training step between them, there with v as it last was.
-    After n products at a fixed point the error is at most (1 - aμ)^n times the first one's, a =
-    min(1, safety/|H|) from a power iteration carried along. Runs whose residual passes GROWTH are
-    marked as failed and start afresh from x = av.
+    x ← x - a(Hx - v), carried on between steps (SOBA: Dagréou et al., NeurIPS 2022). An outer step
+    spends one product. So does every training step between two of them, there with v as it last
+    was. After n products at a fixed point the error is at most (1 - aμ)^n times the first one's,
+    with a = min(1, safety/|H|) from a power iteration that is carried along. Runs whose residual
+    passes GROWTH are marked as failed and start afresh from x = av.
+
+    Attributes:
+        safety: Share of the largest stable step that is taken, in (0, 1].
     """
 
     safety: float = 0.9
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(0 < self.safety <= 1, "safety", self.safety, "a number in (0, 1]")
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """One product, and those of the power iteration. The residual is that of the x it starts
-        from.
+        """Spend one product, and those of the power iteration.
+
+        Args:
+            hessian: The operator H at the point of the solve.
+            v: Right-hand side (R, P).
+            state: What the previous call returned as `Solution.state`, {} at first.
+
+        Returns:
+            The solution. Its residual is that of the x it started from.
         """
         before = hessian.products
         largest, power = hessian.power(state.get("power", v))
         a = (self.safety / largest).clamp(max=1.0)
-        x = (
-            state["x"] * (norm(v) / norm(state["v"])) if "x" in state else a * v
-        )  # v shrinks as training goes on
+        # v shrinks as training goes on, and the solution with it
+        x = state["x"] * (norm(v) / norm(state["v"])) if "x" in state else a * v
         return self._advance(hessian, v, x, a, power, before)
 
     def track(self, hessian: HessianOperator, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One product towards the last outer step's v, with the step that was safe there."""
-        return self._advance(
-            hessian, state["v"], state["x"], state["step"], state["power"], 0
-        ).state
+        """Spend one product towards the last outer step's v, with the step that was safe there.
+
+        Args:
+            hessian: The operator H at the present point.
+            state: What the previous call returned.
+
+        Returns:
+            The new state.
+        """
+        v, x, a, power = (state[name] for name in ("v", "x", "step", "power"))
+        return self._advance(hessian, v, x, a, power, 0).state
 
     def _advance(
         self, hessian: HessianOperator, v: Tensor, x: Tensor, a: Tensor, power: Tensor, before: int

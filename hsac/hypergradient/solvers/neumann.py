@@ -12,13 +12,18 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Neumann:
-    """x = a Σ_{j≤terms} (I - aH)^j v (Lorraine, Vicol, Duvenaud, AISTATS 2020).
+    """Truncated Neumann series x = a Σ_{j≤terms} (I - aH)^j v.
 
-    The step a must not exceed 1/|H|, which falls by orders of magnitude during training: with
-    `step` 0 it follows a = min(1, safety/max(|Hu|, |Hv|/|v|)), u a power-iteration vector carried
-    between calls (POWER_STEPS products a call). Runs whose last term outgrows v by more than GROWTH
-    are marked as failed: the curvature is too negative, or the step still too long. On a μ-strongly
-    convex lower level the error is at most (1 - aμ)^(terms+1)|v|/μ.
+    After Lorraine, Vicol and Duvenaud (AISTATS 2020). On a μ-strongly convex lower level the error
+    is at most (1 - aμ)^(terms+1)|v|/μ. Runs whose last term outgrows v by more than GROWTH are
+    marked as failed: the curvature is too negative, or the step still too long.
+
+    Attributes:
+        terms: Terms of the series after the first, one product each.
+        step: The step a. It must not exceed 1/|H|, which falls by orders of magnitude during
+            training. So with 0 it follows a = min(1, safety/max(|Hu|, |Hv|/|v|)), where u is a
+            power-iteration vector that is carried between calls (POWER_STEPS products a call).
+        safety: Share of the largest stable step that is taken if it is adaptive, in (0, 1].
     """
 
     terms: int = 3
@@ -26,15 +31,22 @@ class Neumann:
     safety: float = 0.9
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.terms >= 0, "terms", self.terms, "an integer from 0")
         require(self.step >= 0, "step", self.step, "0 (adaptive) or a number above 0")
         require(0 < self.safety <= 1, "safety", self.safety, "a number in (0, 1]")
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """`terms` products, POWER_STEPS more where the step is adaptive.
+        """Spend `terms` products, and POWER_STEPS more where the step is adaptive.
 
-        The residual is |(I - aH)^terms v|/|v|, the last term's, which comes free; it bounds |Hx -
-        v|/|v| while 0 ≤ aH ≤ 1.
+        Args:
+            hessian: The operator H at the point of the solve.
+            v: Right-hand side (R, P).
+            state: What the previous call returned as `Solution.state`, {} at first.
+
+        Returns:
+            The solution. Its residual is |(I - aH)^terms v|/|v|, the last term's, which comes free.
+            It bounds |Hx - v|/|v| while 0 ≤ aH ≤ 1.
         """
         before = hessian.products
         a, carried, term_product = self._step(hessian, v, state)
@@ -44,17 +56,17 @@ class Neumann:
             term = term - a * product
             x = x + term
         residual = relative_residual(v + term, v)
-        return Solution(
-            a * x, hessian.products - before, residual, carried, failed=~(residual <= GROWTH)
-        )
+        products = hessian.products - before
+        return Solution(a * x, products, residual, carried, failed=~(residual <= GROWTH))
 
     def _step(
         self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]
     ) -> tuple[Tensor | float, dict[str, Tensor], Tensor | None]:
-        """The step, the power vector to carry, and Hv where it was computed."""
+        """Return the step, the power vector to carry, and Hv where it was computed."""
         if self.step:
             return self.step, {}, None
         largest, u = hessian.power(state.get("power", v))
+        # Hv is needed anyway, and how much H stretches v is a second bound on |H| from below
         hv = hessian(v) if self.terms else None
         if hv is not None:
             largest = torch.maximum(largest, norm(hv) / norm(v))

@@ -1,9 +1,7 @@
 """Classification heads on tangent features at the origin, one file each.
 
-A head has `curved` (whether it has a curvature), `vmapped` (whether it runs under torch.func.vmap),
-`points` (names of its parameters that are points of the ball), `init(generator)` and
-`forward(params, c, u)`: u (B, d), the head's curvature c () or None, to logits (B, K). Its
-parameters are named apart from any backbone's: z, r, p, a, s.
+`Head` is their interface, `Headed` the base of models that have one. A head's parameters are named
+apart from any backbone's: z, r, p, a, s.
 """
 
 from functools import cached_property
@@ -18,21 +16,61 @@ DEFAULT = "poincare_mlr"
 
 
 class Head(Protocol):
-    """What a model asks of its head."""
+    """A classification head, as a model uses it."""
 
     @property
-    def curved(self) -> bool: ...
+    def curved(self) -> bool:
+        """Return whether it has a curvature."""
+        ...
+
     @property
-    def vmapped(self) -> bool: ...
+    def vmapped(self) -> bool:
+        """Return whether it runs under torch.func.vmap."""
+        ...
+
     @property
-    def points(self) -> tuple[str, ...]: ...
-    def init(self, generator: Generator) -> Params: ...
-    def forward(self, params: Params, c: Tensor | None, u: Tensor) -> Tensor: ...
+    def points(self) -> tuple[str, ...]:
+        """Return the names of its parameters that are points of the ball."""
+        ...
+
+    def init(self, generator: Generator) -> Params:
+        """Draw the parameters.
+
+        Args:
+            generator: Draws the start, in float64.
+
+        Returns:
+            The parameters, by name.
+        """
+        ...
+
+    def forward(self, params: Params, c: Tensor | None, u: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them. Others may be among them.
+            c: The head's curvature, a scalar. None for a head that is not curved.
+            u: Tangent features at the origin (B, d).
+
+        Returns:
+            Logits (B, K).
+        """
+        ...
 
 
 def make_head(given: dict[str, Any] | None, dim: int, classes: int) -> Head:
-    """The head of a model's `head` key, {rule, parameters}; by default a Poincaré MLR. Raises
-    InputError for a name, parameter or value that there is not.
+    """Build the head of a model's `head` key.
+
+    Args:
+        given: {rule, parameters}. None or {} for a Poincaré MLR.
+        dim: Dimension of the features.
+        classes: Number of classes.
+
+    Returns:
+        The head.
+
+    Raises:
+        InputError: The head does not take the name, a parameter or a value.
     """
     given = given or {"rule": DEFAULT, "parameters": {}}
     head: Head = build("head", given["rule"], given["parameters"], "head", dim=dim, classes=classes)
@@ -40,8 +78,14 @@ def make_head(given: dict[str, Any] | None, dim: int, classes: int) -> Head:
 
 
 class Headed:
-    """A model whose features (B, dim) go into a head: its `head` key says which; the curvatures of
-    its own layers come before the head's.
+    """A model whose features (B, dim) go into a head, as its `head` key says.
+
+    The curvatures of its own layers come before the head's.
+
+    Attributes:
+        head: {rule, parameters} of the head. None for the default.
+        classes: Number of classes.
+        layer_names: Names of the curvatures of its own layers.
     """
 
     head: dict[str, Any] | None
@@ -50,19 +94,28 @@ class Headed:
 
     @property
     def dim(self) -> int:
-        """Numbers of a feature; a field of most models."""
+        """Return the dimension of the features, a field of most models."""
         raise NotImplementedError
 
     @cached_property
     def classifier(self) -> Head:
-        """The head."""
+        """Return the head."""
         return make_head(self.head, self.dim, self.classes)
 
     @property
     def curvature_names(self) -> tuple[str, ...]:
-        """One name a curvature, the order that of the layers."""
+        """Return one name a curvature, in the order of the layers."""
         return (*self.layer_names, *(("head",) if self.classifier.curved else ()))
 
     def logits(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
-        """The head on tangent features u (B, d), c (C,) -> (B, K)."""
+        """Apply the head.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Curvatures (C,), one per name in `curvature_names`.
+            u: Tangent features at the origin (B, d).
+
+        Returns:
+            Logits (B, K).
+        """
         return self.classifier.forward(params, c[-1] if self.classifier.curved else None, u)

@@ -10,8 +10,15 @@ SCALES = ("fixed", "learned")
 
 
 def check_scale(scale: str, start: float, rate: float) -> None:
-    """Raises InputError naming the parameter for a scale that is no kind, or a number that is not
-    above 0.
+    """Refuse a scale that is no kind, or a number that is not above 0.
+
+    Args:
+        scale: fixed or learned.
+        start: The scale's start.
+        rate: The rate at which it is learned.
+
+    Raises:
+        InputError: One of them is refused. The message names it.
     """
     require(scale in SCALES, "scale", scale, " or ".join(SCALES))
     require(start > 0, "start", start, "a number above 0")
@@ -19,15 +26,36 @@ def check_scale(scale: str, start: float, rate: float) -> None:
 
 
 def scale_start(scale: str, start: float, rate: float) -> Params:
-    """{} or the weight s () with scale = exp(rate·s), at its start. A step of Adam moves the
-    scale's logarithm `rate` times as far as another weight, one of SGD rate² times.
+    """Return the weight s of a learned scale, which is exp(rate·s).
+
+    A step of Adam moves the scale's logarithm `rate` times as far as another weight, one of SGD
+    rate² times.
+
+    Args:
+        scale: fixed or learned.
+        start: The scale's start.
+        rate: The rate at which it is learned.
+
+    Returns:
+        {"s": a scalar} at its start, {} for a fixed scale.
     """
     return {} if scale == "fixed" else {"s": torch.tensor(start, dtype=torch.float64).log() / rate}
 
 
 def scaled(logits: Tensor, params: Params, start: float, rate: float) -> Tensor:
-    """Logits times the scale. Curvature acts as a scale too (Guo et al., ICML 2017, on
-    temperatures), so a learned one tells what curvature does beyond that.
+    """Multiply logits with the scale.
+
+    Curvature acts as a scale too (Guo et al., ICML 2017, on temperatures), so a learned one tells
+    what curvature does beyond that.
+
+    Args:
+        logits: Logits (B, K).
+        params: The head's parameters.
+        start: The scale, where it is fixed.
+        rate: The rate at which it is learned.
+
+    Returns:
+        Logits (B, K).
     """
     if "s" in params:
         return logits * (rate * params["s"]).exp()

@@ -13,12 +13,19 @@ from hsac.models.layers import Params
 
 @dataclass(frozen=True)
 class GeooptMlr:
-    """Poincaré MLR with points p and normals a (Ganea et al., NeurIPS 2018, eq. 24), every map of
-    it geoopt's.
+    """Poincaré MLR by geoopt's maps, with points p and normals a.
 
-    An independent implementation, a cross-check on `poincare_mlr`. Points lie on the ball: with the
-    weight rule `riemannian_adam` geoopt trains them as such; another rule moves them as vectors,
-    and where one leaves the ball, or the ball shrinks away from it, its projection is used.
+    After Ganea et al. (NeurIPS 2018, eq. 24): an independent implementation, to cross-check
+    `poincare_mlr`. Points lie on the ball. With the weight rule `riemannian_adam` geoopt trains
+    them as such. Another rule moves them as vectors, and where one leaves the ball, or the ball
+    shrinks away from it, its projection is used.
+
+    Attributes:
+        dim: Dimension of the features, filled in by the model.
+        classes: Number of classes, filled in by the model.
+        scale: Whether the logits' scale is fixed or learned.
+        start: Start of the scale.
+        rate: A learned scale is exp(rate·s) with the weight s.
     """
 
     dim: int
@@ -31,17 +38,35 @@ class GeooptMlr:
     points: ClassVar[tuple[str, ...]] = ("p",)
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
-        """Points p (K, d) at the origin, normals a (K, d): logits start as those of `poincare_mlr`."""
-        a = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) / (
-            2 * self.dim**0.5
-        )
+        """Draw points p (K, d) at the origin and normals a (K, d).
+
+        Logits start as those of `poincare_mlr`.
+
+        Args:
+            generator: Draws the start, in float64.
+
+        Returns:
+            The parameters, by name.
+        """
+        shape = (self.classes, self.dim)
+        a = torch.randn(shape, generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
         return {"p": torch.zeros_like(a), "a": a} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
-        """u (B, d) tangent features -> logits (B, K)."""
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: The head's curvature, a scalar.
+            u: Tangent features at the origin (B, d).
+
+        Returns:
+            Logits (B, K).
+        """
         k = -c
         p = stereographic.project(params["p"], k=k)
         x = stereographic.expmap0(u, k=k)[:, None]

@@ -14,8 +14,15 @@ from hsac.models.layers import Params
 class Linear:
     """Euclidean linear layer on the features: no curvature of its own.
 
-    It starts as the Poincaré MLR does at c = 0, which is 4 (u·z - |z| r): at one learning rate the
+    It starts as the Poincaré MLR does at c = 0, which is 4 (u·z - |z| r). At one learning rate the
     MLR's steps are longer.
+
+    Attributes:
+        dim: Dimension of the features, filled in by the model.
+        classes: Number of classes, filled in by the model.
+        scale: Whether the logits' scale is fixed or learned.
+        start: Start of the scale.
+        rate: A learned scale is exp(rate·s) with the weight s.
     """
 
     dim: int
@@ -28,17 +35,32 @@ class Linear:
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
-        """Weights z (K, d), biases r (K,)."""
-        z = torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64) * (
-            2 / self.dim**0.5
-        )
-        return {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)} | scale_start(
-            self.scale, self.start, self.rate
-        )
+        """Draw weights z (K, d), and biases r (K,) of 0.
+
+        Args:
+            generator: Draws the start, in float64.
+
+        Returns:
+            The parameters, by name.
+        """
+        shape = (self.classes, self.dim)
+        z = torch.randn(shape, generator=generator, dtype=torch.float64) * (2 / self.dim**0.5)
+        params = {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)}
+        return params | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
-        """u (B, d) -> logits (B, K)."""
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: Not used.
+            u: Features (B, d).
+
+        Returns:
+            Logits (B, K).
+        """
         return scaled(torch.addmm(params["r"], u, params["z"].mT), params, self.start, self.rate)

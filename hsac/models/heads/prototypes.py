@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import exp0, pairwise_squared_distance
+from hsac.ball import expmap0, pairwise_squared_distance
 from hsac.models.heads._scale import check_scale, scale_start, scaled
 from hsac.models.layers import Params
 
@@ -15,8 +15,15 @@ from hsac.models.layers import Params
 class Prototypes:
     """One learned prototype a class, logits -scale·d².
 
-    Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020); at c = 0 twice the
-    Euclidean distance. Prototypes are kept as tangent vectors at the origin.
+    After Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020). At c = 0 the
+    distance is twice the Euclidean one. Prototypes are kept as tangent vectors at the origin.
+
+    Attributes:
+        dim: Dimension of the features, filled in by the model.
+        classes: Number of classes, filled in by the model.
+        scale: Whether the logits' scale is fixed or learned.
+        start: Start of the scale.
+        rate: A learned scale is exp(rate·s) with the weight s.
     """
 
     dim: int
@@ -29,17 +36,32 @@ class Prototypes:
     points: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
-        """Prototypes z (K, d), of norm about 1."""
-        z = (
-            torch.randn((self.classes, self.dim), generator=generator, dtype=torch.float64)
-            / self.dim**0.5
-        )
+        """Draw prototypes z (K, d), of norm about 1.
+
+        Args:
+            generator: Draws the start, in float64.
+
+        Returns:
+            The parameters, by name.
+        """
+        shape = (self.classes, self.dim)
+        z = torch.randn(shape, generator=generator, dtype=torch.float64) / self.dim**0.5
         return {"z": z} | scale_start(self.scale, self.start, self.rate)
 
     def forward(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
-        """u (B, d) tangent features -> logits (B, K)."""
-        distance = pairwise_squared_distance(exp0(u, c), exp0(params["z"], c), c)
+        """Compute the logits.
+
+        Args:
+            params: The parameters, as `init` returns them.
+            c: The head's curvature, a scalar.
+            u: Tangent features at the origin (B, d).
+
+        Returns:
+            Logits (B, K).
+        """
+        distance = pairwise_squared_distance(expmap0(u, c), expmap0(params["z"], c), c)
         return scaled(-distance, params, self.start, self.rate)

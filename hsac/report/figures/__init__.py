@@ -2,12 +2,15 @@
 of them.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from hsac import parts, plugins
+from hsac.errors import InputError
 from hsac.report import theory
 from hsac.report.curvature_role import correlations
 from hsac.report.figures import (
@@ -168,8 +171,39 @@ def write_figures(
         ),
         "rule_graph": rule_graph.draw(rulegraph),
     }
+    offered = {
+        "runs": runs,
+        "trajectories": trajectories,
+        "root": root,
+        "order": order,
+        "references": references,
+    }
+    figures |= {name: _of_plugin(name, offered) for name in plugins.names("figure")}
     for name, figure in figures.items():
         save(figure, Path(out_dir) / name)
+
+
+def captions() -> dict[str, str]:
+    """Return the captions of all figures.
+
+    Returns:
+        Name -> caption, those of the plugin folders in use last.
+    """
+    own = {name: parts.load("figures", name).CAPTION for name in plugins.names("figure")}
+    return CAPTIONS | own
+
+
+def _of_plugin(name: str, offered: Mapping[str, Any]) -> Figure:
+    """Draw a plugin's figure from what its `draw` asks for by name."""
+    draw = parts.load("figures", name).draw
+    root, path = parts.find("figures", name)
+    try:
+        figure = draw(**{asked: offered[asked] for asked in inspect.signature(draw).parameters})
+    except Exception as error:
+        raise InputError(f"{path}: draw raised {parts.exception_line(error, root)}") from error
+    if not isinstance(figure, Figure):
+        raise InputError(f"{path}: draw returned {type(figure).__name__}; allowed is a Figure")
+    return figure
 
 
 def _study(module: Any, folder: Path) -> Figure:

@@ -1,8 +1,9 @@
-"""Curvature rules, one file each: `init(theta) -> state`, `update(theta, state, step) -> (theta,
-state, log)`.
+"""Curvature rules, one file each, with the interface `hsac.rules.types.CurvatureRule`.
 
-`geometry` is `euclidean` where the rule means no hyperbolic space at all, `needs_gradient` where it
-reads the training loss's own gradient, `derived` where its run is chosen among other methods' runs
-and nothing is trained, `searches` where its run is chosen among several trainings of its own
-(`hsac.rules.types.SearchingRule`).
+Class variables tell what a rule is:
+
+- `geometry` is `euclidean` where the rule means no hyperbolic space at all.
+- `needs_gradient`: the rule reads the training loss's own gradient in θ.
+- `derived`: its run is chosen among the runs of other methods, and nothing is trained.
+- `searches`: its run is chosen among several trainings of its own, as a `SearchingRule`'s.
 """

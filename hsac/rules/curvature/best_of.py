@@ -6,12 +6,15 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class BestOf:
-    """For each seed the best of the runs of other curvature rules, by validation accuracy; their
-    cost is summed. Ours.
+    """For each seed the best run of other curvature rules. Ours.
 
-    `among` names two or more of them as methods do, `[fixed@0.3, hsac]`: should c have moved at
-    all? Of equals the first is chosen. The configuration checks the names (`hsac.config`); nothing
+    The best is that by validation accuracy. The costs of these runs are summed. With `[fixed@0.3,
+    hsac]` it asks whether c should have moved at all. The configuration checks the names. Nothing
     is trained.
+
+    Attributes:
+        among: Two or more curvature rules, named as methods name them. Of equals the first is
+            chosen.
     """
 
     among: tuple[str, ...] = ()

@@ -12,11 +12,18 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class Drift:
-    """θ moves by `step` with a constant sign and no gradient, as often and as early as `hsac` does.
+    """Control: θ moves with a constant sign, as often as `hsac`'s does.
 
-    What it gains, a moving curvature gains by moving; only what `hsac` gains beyond it is the
-    hypergradient's. If `anneal`, its steps shrink by half a cosine over training, as those of an
-    annealed `hsac` do.
+    It reads no gradient. What it gains, a moving curvature gains by moving. Only what `hsac` gains
+    beyond it is due to the hypergradient.
+
+    Attributes:
+        direction: 1 lets c grow, -1 lets it shrink.
+        step: Length of a step in θ.
+        period: Training steps from one step to the next.
+        warm_up: Share of training before the first step, in [0, 1).
+        anneal: Whether steps shrink by half a cosine over training, as those of an annealed `hsac`
+            do.
     """
 
     direction: int = 1
@@ -28,39 +35,66 @@ class Drift:
     needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(
-            self.direction in (-1, 1), "direction", self.direction, "1 (c grows) or -1 (c shrinks)"
-        )
+        """Refuse parameters that are out of range."""
+        ok = self.direction in (-1, 1)
+        require(ok, "direction", self.direction, "1 (c grows) or -1 (c shrinks)")
         require(self.step > 0, "step", self.step, "a number above 0")
         require(self.period >= 1, "period", self.period, "an integer from 1")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
 
     def init(self, theta: Tensor) -> State:
-        """Stateless."""
+        """Return an empty state.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state, empty.
+        """
         return {}
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One blind step when it is due."""
+        """Take one blind step when it is due.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
-        return (
-            theta + self.direction * self.step * (annealing(step) if self.anneal else 1.0),
-            state,
-            {},
-        )
+        factor = annealing(step) if self.anneal else 1.0
+        return theta + self.direction * self.step * factor, state, {}
 
 
 def due(step: Step, period: int, warm_up: float) -> bool:
-    """Whether an outer step falls on this training step: every `period` after the `warm_up` share
-    of training.
+    """Check whether an outer step falls on this training step.
+
+    Args:
+        step: The training step.
+        period: Training steps from one outer step to the next.
+        warm_up: Share of training before the first outer step.
+
+    Returns:
+        Whether it is due.
     """
     return step.index >= warm_up * step.total and (step.index + 1) % period == 0
 
 
 def annealing(step: Step) -> float:
-    """Half a cosine: 1 at the first step of training, 0 after the last. A weight whose learning
-    rate falls to 0 cannot follow a curvature that goes on moving.
+    """Compute the factor of an annealed step: half a cosine over training.
+
+    A weight whose learning rate falls to 0 cannot follow a curvature that goes on moving.
+
+    Args:
+        step: The training step.
+
+    Returns:
+        1 at the first step of training, falling to 0 after the last.
     """
     return (1 + math.cos(math.pi * step.index / step.total)) / 2

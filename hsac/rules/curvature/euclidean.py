@@ -16,11 +16,27 @@ class Euclidean:
     needs_gradient: ClassVar[bool] = False
 
     def init(self, theta: Tensor) -> State:
-        """Stateless."""
+        """Return an empty state.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state, empty.
+        """
         return {}
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """θ as it is."""
+        """Return θ as it is.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         return theta, state, {}

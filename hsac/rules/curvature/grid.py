@@ -8,15 +8,19 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Grid:
-    """For each seed the best of the `fixed` runs at these curvatures, by validation accuracy; their
-    cost is summed.
+    """For each seed the best of `fixed` runs at several curvatures.
+
+    The best is that by validation accuracy. The costs of these runs are summed. Nothing is trained.
+
+    Attributes:
+        curvatures: The curvatures, each above 0.
     """
 
     curvatures: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     derived: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        ok = bool(self.curvatures) and all(
-            isinstance(c, int | float) and c > 0 for c in self.curvatures
-        )
+        """Refuse an empty grid and curvatures that are not above 0."""
+        positive = all(isinstance(c, int | float) and c > 0 for c in self.curvatures)
+        ok = bool(self.curvatures) and positive
         require(ok, "curvatures", self.curvatures, "a list of numbers above 0")

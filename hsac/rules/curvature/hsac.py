@@ -52,28 +52,43 @@ class Samples:
 
 @dataclass(frozen=True)
 class Hsac:
-    """Curvature that flattens the landscape: bi-level optimisation with implicit differentiation.
+    """Curvature that flattens the landscape, by bi-level optimisation.
 
     After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
-    Adam(`step`) along the implicit hypergradient of a scope objective.
+    Adam along the implicit hypergradient of a scope objective.
 
-    objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean (Gaussian average of
-        `samples` draws) or loss (no scope: ρ = 0), on a batch of the `batch` part: training, or held_out, whose
-        validation labels then move c.
-    shared: Which samples are one. With none, the upper level, the lower level and the adversary draw a batch each. On
-        one batch of B examples for both levels the implicit term would be off by about a(J + 1)/(2B)·∂θ tr Cov(∇ℓ),
-        also at a minimum: ∇ℓ is an example's gradient in w, and a(J + 1) is what J Neumann terms of step a make of
-        H⁻¹. An adversary found on the upper level's batch does more harm there than elsewhere, which biases the direct
-        term. To measure that, there are adversary (two batches, the adversary's is the upper level's) and levels (one
-        for all, as this rule first did).
-    batch_factor: A sample is so many times a training batch, at most the whole training part.
-    scope: adaptive or euclidean, of `radius`, one for the network or, if `per_layer`, one for each parameter tensor.
-        The adaptive scope's scale |w| is frozen at each outer step: its change with w* is no part of the hypergradient.
-    ascent_steps: Of the adversary, which is carried over between outer steps if `warm_start`.
-    solver: {name: ..., parameters}. The name `none` leaves the implicit term out.
-    clip: Bounds |dF/dθ|. `ratio` bounds the implicit term against the direct one.
-    anneal: The steps of θ shrink by half a cosine over training (ours). w follows c no longer when its own learning
-        rate falls.
+    On one batch of B examples for both levels the implicit term would be off by about a(J +
+    1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and a(J + 1) is
+    what J Neumann terms of step a make of H⁻¹. An adversary found on the upper level's batch does
+    more harm there than elsewhere, which biases the direct term. So each of the three has a batch
+    of its own, unless `shared` says otherwise to measure what that does.
+
+    Attributes:
+        objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean
+            (Gaussian average) or loss (no scope: ρ = 0).
+        batch: Part of the data that the objective is taken on: training, or held_out, whose
+            validation labels then move c.
+        shared: Which samples are one. none: the upper level, the lower level and the adversary draw
+            a batch each. adversary: the adversary's is the upper level's. levels: one for all, as
+            this rule first did.
+        batch_factor: A sample is so many times a training batch, at most the whole training part.
+        scope: adaptive or euclidean. The adaptive scope's scale |w| is frozen at each outer step:
+            its change with w* is no part of the hypergradient.
+        radius: Radius ρ of the scope, in units of the scope's scale.
+        per_layer: Whether the radius holds in each parameter tensor, not over the whole network.
+        ascent_steps: Steps of the ascent to the adversary, a gradient each.
+        warm_start: Whether the adversary is carried over between outer steps.
+        samples: Gaussian draws of the objective mean.
+        solver: {name: ..., parameters} of the implicit term's solver, Neumann with 3 terms by
+            default. The name `none` leaves the implicit term out.
+        period: Training steps from one outer step to the next.
+        warm_up: Share of training before the first outer step, in [0, 1).
+        step: Learning rate of Adam on θ.
+        clip: Largest |dF/dθ|, over all curvatures of a network. Longer ones are scaled back.
+        ratio: Largest length of the implicit term, in units of the direct one. Longer ones are
+            scaled back.
+        anneal: Whether the steps of θ shrink by half a cosine over training (ours). w follows c no
+            longer when its own learning rate falls.
     """
 
     objective: str = "worst"
@@ -97,13 +112,13 @@ class Hsac:
     needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.objective in OBJECTIVES, "objective", self.objective, ", ".join(OBJECTIVES))
         require(self.batch in BATCHES, "batch", self.batch, ", ".join(BATCHES))
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
         for name in ("radius", "step"):
-            require(
-                0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0"
-            )
+            value = getattr(self, name)
+            require(0 < value < math.inf, name, value, "a number above 0")
         for name in ("clip", "ratio"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
@@ -111,71 +126,103 @@ class Hsac:
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
         # the levels are then on batches of two parts, and validation batches have one size
         if self.batch == "held_out":
-            require(
-                self.shared != "levels",
-                "shared",
-                self.shared,
-                "none or adversary with batch: held_out",
-            )
-            require(
-                self.batch_factor == 1, "batch_factor", self.batch_factor, "1 with batch: held_out"
-            )
+            apart, single = self.shared != "levels", self.batch_factor == 1
+            require(apart, "shared", self.shared, "none or adversary with batch: held_out")
+            require(single, "batch_factor", self.batch_factor, "1 with batch: held_out")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         _ = self.linear_solver
 
     @cached_property
     def linear_solver(self) -> Solver | None:
-        """The solver of the implicit term; None for the direct term only."""
+        """Return the solver of the implicit term, None for the direct term only."""
         given: dict[str, Any] = dict(self.solver or {"name": "neumann", "terms": 3})
         name = str(given.pop("name", "neumann"))
         return None if name == "none" else build("solver", name, given, "solver")
 
     @cached_property
-    def optimiser(self) -> Adam:
-        """Adam on θ, its second moment short because outer steps are few."""
+    def optimizer(self) -> Adam:
+        """Return Adam on θ, its second moment short because outer steps are few."""
         return Adam(lr=self.step, betas=(0.9, 0.99))
 
     def init(self, theta: Tensor) -> State:
-        """No adversary yet, the solver's state empty. Adam counts its steps per run, as some may be
-        skipped.
+        """Return a state without an adversary, and with an empty solver's state.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state.
         """
-        adam = self.optimiser.init(theta) | {"count": torch.zeros_like(theta[:, :1])}
+        # Adam counts its steps per run, because `move` skips those that are not usable
+        adam = self.optimizer.init(theta) | {"count": torch.zeros_like(theta[:, :1])}
         return {"adam": adam, "adversary": None, "solver": {}, "tracked": 0}
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One outer step when it is due; logs value, hypergradient, residual, fallback, products."""
+        """Take one outer step when it is due.
+
+        The log of an outer step has value, hypergradient, residual, fallback and products.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
-        moved, state, log = self.outer(
-            theta, state, step.w, self.draw(step), step.normal, step.layers
-        )
+        samples = self.draw(step)
+        moved, state, log = self.outer(theta, state, step.w, samples, step.normal, step.layers)
+        # a product on a larger sample costs as many products on a training batch
         log["products"] = log["products"] * self.times(step)
-        return theta + annealing(step) * (moved - theta) if self.anneal else moved, state, log
+        if self.anneal:
+            moved = theta + annealing(step) * (moved - theta)
+        return moved, state, log
 
     def times(self, step: Step) -> int:
-        """How many training batches a sample of the hypergradient is as large as."""
+        """Return the size of a sample of the hypergradient in training batches.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            `batch_factor`, or less where the training part has fewer batches.
+        """
         return min(self.batch_factor, step.batches)
 
     def lower(self, step: Step) -> Loss:
-        """The training objective on the lower level's sample."""
+        """Draw the training objective on the lower level's sample.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The loss.
+        """
         return step.lower(times=self.times(step), shared=self.shared == "levels")
 
     def draw(self, step: Step) -> Samples:
-        """Draw what an outer step needs, the adversary's sample only where the objective has an
-        adversary.
+        """Draw what an outer step needs.
+
+        The adversary's sample is drawn only where the objective has an adversary.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The losses.
         """
         times, held_out = self.times(step), self.batch == "held_out"
         upper = step.held_out() if held_out else step.upper(times=times)
         lower = self.lower(step)
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
             return Samples(upper, lower, upper)
-        return Samples(
-            upper,
-            lower,
-            step.held_out("held_out adversary") if held_out else step.adversary(times=times),
-        )
+        if held_out:
+            return Samples(upper, lower, step.held_out("held_out adversary"))
+        return Samples(upper, lower, step.adversary(times=times))
 
     def outer(
         self,
@@ -192,7 +239,8 @@ class Hsac:
             theta: Unconstrained curvatures (R, C).
             state: What `init` or the last outer step returned.
             w: Weights (R, P).
-            samples: The losses that the objective, the implicit term and the adversary are taken of.
+            samples: The losses that the objective, the implicit term and the adversary are taken
+                of.
             normal: Draws standard normals (R, P), for the objective `mean`.
             layers: Sizes of the parameter tensors that make up w, for `per_layer`.
 
@@ -205,30 +253,31 @@ class Hsac:
             upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio
         )
         adversary = perturbations[0] if perturbations else torch.zeros_like(w)
-        adversary = torch.where(
-            adversary.isfinite().all(-1, keepdim=True), adversary, torch.zeros_like(adversary)
-        )
+        finite = adversary.isfinite().all(-1, keepdim=True)
+        adversary = torch.where(finite, adversary, torch.zeros_like(adversary))
         moved, adam, log = self.move(theta, state, found)
-        return (
-            moved,
-            {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0},
-            log,
-        )
+        state = {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}
+        return moved, state, log
 
     def move(
         self, theta: Tensor, state: State, found: Hypergradient
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """θ (R, C) after Adam's step along the bounded hypergradient, Adam's state, and the log of
-        the outer step.
+        """Move θ by Adam along the bounded hypergradient.
+
+        Args:
+            theta: Unconstrained curvatures (R, C).
+            state: The state, of which Adam's and the products between outer steps are used.
+            found: The hypergradient.
+
+        Returns:
+            θ (R, C), Adam's new state, and the log of the outer step.
         """
         size = found.total.norm(dim=-1, keepdim=True)
-        usable = (
-            size.isfinite()
-        )  # the adversary's loss can overflow where the loss itself does not: then c rests
-        bounded = torch.where(
-            usable, found.total * (self.clip / size.clamp(min=self.clip)), torch.zeros_like(size)
-        )
-        moved, adam = self.optimiser.apply(theta, state["adam"], bounded)
+        # the adversary's loss can overflow where the loss itself does not: then c rests
+        usable = size.isfinite()
+        clipped = found.total * (self.clip / size.clamp(min=self.clip))
+        bounded = torch.where(usable, clipped, torch.zeros_like(size))
+        moved, adam = self.optimizer.apply(theta, state["adam"], bounded)
         moved = torch.where(usable, moved, theta)
         adam = {k: torch.where(usable, adam[k], state["adam"][k]) for k in adam}
         log = {
@@ -241,14 +290,31 @@ class Hsac:
         return moved, adam, log
 
     def tracks(self, state: State) -> bool:
-        """Whether the solver works between outer steps, and has something to work on."""
+        """Check whether the solver works between outer steps, and has something to work on.
+
+        Args:
+            state: What `init` or the last outer step returned.
+
+        Returns:
+            Whether `between` would spend a product.
+        """
         return isinstance(self.linear_solver, TrackingSolver) and bool(state["solver"])
 
     def between(
         self, theta: Tensor, state: State, w: Tensor, objective: Callable[[], Loss]
     ) -> State:
-        """The state after a training step without an outer one: a solver that tracks spends a
-        product on it.
+        """Return the state after a training step without an outer one.
+
+        A solver that tracks spends a product on it.
+
+        Args:
+            theta: Unconstrained curvatures (R, C).
+            state: What `init` or the previous call returned.
+            w: Weights (R, P).
+            objective: Draws the training objective. It is called only where it is needed.
+
+        Returns:
+            The new state.
         """
         if not (isinstance(self.linear_solver, TrackingSolver) and self.tracks(state)):
             return state
@@ -270,9 +336,8 @@ class Hsac:
             return []
         scale, layers = scope_scale(w, self.scope), layers if self.per_layer else ()
         if self.objective == "mean":
-            spread = (
-                self.radius * scale / layer_norm(torch.ones_like(scale), layers)
-            )  # |e/T|² is ρ² on average
+            # with this spread |e/T|² is ρ² on average
+            spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)
             return [spread * normal() for _ in range(self.samples)]
 
         def gradient(w: Tensor) -> tuple[Tensor, Tensor]:

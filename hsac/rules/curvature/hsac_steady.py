@@ -15,19 +15,24 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class HsacSteady:
-    """Move c as `hsac` does, but less, or not at all, where the hypergradient's sign is not known.
-    Ours.
+    """`hsac`, at rest where its hypergradient's sign is unknown. Ours.
 
     Adam divides the running mean m of the hypergradients by their root mean square s, so c moves by
-    about `step` even where they are noise. Two remedies, each off at 0:
+    about `step` even where they are noise. `threshold` and `epsilon` are two remedies, each off at
+    0. Parameters that are not named here are at the defaults of `hsac`.
 
-    threshold: A curvature moves only where m exceeds so many of its standard errors. The weights of a running mean with
-        factor β have the sum of squares (1 - β)(1 + βᵏ)/((1 + β)(1 - βᵏ)) after k outer steps, and the standard error
-        is s times its root: s, the root mean square, is no smaller than the standard deviation. So 2 needs at least
-        five outer steps that agree.
-    epsilon: The step is step·m/(s + epsilon): Adam's where s is far above epsilon, and proportional to m below.
+    The weights of a running mean with factor β have the sum of squares (1 - β)(1 + βᵏ)/((1 + β)(1 -
+    βᵏ)) after k outer steps. The standard error is s times its root: s, the root mean square, is no
+    smaller than the standard deviation.
 
-    The other parameters are those of `hsac`.
+    Attributes:
+        threshold: A curvature moves only where |m| exceeds so many of its standard errors. With 2
+            it needs at least five outer steps that agree.
+        epsilon: The step is step·m/(s + epsilon): Adam's where s is far above epsilon, and
+            proportional to m below.
+        period: Training steps from one outer step to the next.
+        warm_up: Share of training before the first outer step, in [0, 1).
+        step: Learning rate of Adam on θ.
     """
 
     threshold: float = 2.0
@@ -39,33 +44,56 @@ class HsacSteady:
     needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("threshold", "epsilon"):
-            require(
-                0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number from 0"
-            )
+            value = getattr(self, name)
+            require(0 <= value < math.inf, name, value, "a number from 0")
         _ = self.hsac
 
     @cached_property
     def hsac(self) -> Hsac:
-        """The rule whose steps are scaled."""
+        """Return the rule whose steps are scaled."""
         return Hsac(period=self.period, warm_up=self.warm_up, step=self.step)
 
     def init(self, theta: Tensor) -> State:
-        """That of `hsac`."""
+        """Return the initial state of `hsac`.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state.
+        """
         return self.hsac.init(theta)
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One outer step when it is due; logs what `hsac` logs."""
+        """Take one outer step when it is due. The log is that of `hsac`.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         moved, state, log = self.hsac.update(theta, state, step)
         if not log:
             return theta, state, log
         return theta + self.factor(state) * (moved - theta), state, log
 
     def factor(self, state: State) -> Tensor:
-        """Return what a step of `hsac` is multiplied by (R, C), from Adam's moments after it."""
-        first_beta, second_beta = self.hsac.optimiser.betas
+        """Compute what a step of `hsac` is multiplied by, from Adam's moments after it.
+
+        Args:
+            state: The state after the step.
+
+        Returns:
+            Factors (R, C) in [0, 1].
+        """
+        first_beta, second_beta = self.hsac.optimizer.betas
         adam = state["adam"]
         # a run that has had no usable hypergradient has no moments yet, and its θ has not moved
         count = adam["count"].clamp(min=1)
@@ -73,8 +101,8 @@ class HsacSteady:
         mean = adam["first"] / (1 - decayed)
         size = (adam["second"] / (1 - second_beta**count)).sqrt()
         weight = (1 - first_beta) * (1 + decayed) / ((1 + first_beta) * (1 - decayed))
-        # at the first outer step the mean is its own standard error, but for rounding: that is not
-        # beyond one
+        # At the first outer step the mean equals its standard error but for rounding. A threshold
+        # of 1 must not be passed by that.
         known = mean.abs() > (1 + 1e-6) * self.threshold * size * weight.sqrt()
         factor = size / (size + self.epsilon) if self.epsilon else torch.ones_like(size)
         return factor * known if self.threshold else factor

@@ -13,8 +13,13 @@ from hsac.rules.weights.adam import Adam
 
 @dataclass(frozen=True)
 class Learned:
-    """Naive learning: θ follows the training loss's own gradient, with Adam, every step after the
-    `warm_up` share.
+    """Naive learning: θ follows the training loss's own gradient.
+
+    Adam takes a step of θ with every training step.
+
+    Attributes:
+        lr: Learning rate of Adam on θ.
+        warm_up: Share of training before the first step, in [0, 1).
     """
 
     lr: float = 0.01
@@ -23,24 +28,41 @@ class Learned:
     needs_gradient: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.lr > 0, "lr", self.lr, "a number above 0")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
 
     @cached_property
-    def optimiser(self) -> Adam:
-        """Adam on θ."""
+    def optimizer(self) -> Adam:
+        """Return Adam on θ."""
         return Adam(lr=self.lr)
 
     def init(self, theta: Tensor) -> State:
-        """Adam's moments."""
-        return self.optimiser.init(theta)
+        """Return Adam's moments.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state.
+        """
+        return self.optimizer.init(theta)
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One step along the gradient that the weight rule's evaluation brought with it."""
+        """Take one step along the gradient that the weight rule's evaluation brought with it.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         if step.index < self.warm_up * step.total:
             return theta, state, {}
         assert step.gradient.theta is not None
-        theta, state = self.optimiser.apply(theta, state, step.gradient.theta)
+        theta, state = self.optimizer.apply(theta, state, step.gradient.theta)
         return theta, state, {}

@@ -15,21 +15,36 @@ from hsac.rules.curvature.drift import due
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.types import State, Step
 
-SPREADS = (1e-3, 1.0)  # σ stays within
+SPREADS = (1e-3, 1.0)  # σ stays between these
 
 
 @dataclass(frozen=True)
 class PacBayes:
-    """θ and log σ follow the implicit hypergradient of a differentiable certificate. Ours, not the
-    paper's.
+    """Curvature that lowers a PAC-Bayes objective. Ours.
 
-    U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n), ε standard normal, `samples`
-    draws: McAllester's bound in the form that Dziugaite and Roy minimise (UAI 2017), for the
-    posterior N(w, σ²I), the prior N(w0, σ²I) and n training examples (few-shot: episodes). With the
-    cross-entropy for a loss, the prior's centre w0 taken after the first step and no charge for the
-    choice of σ and c it is an objective, not a certificate (that is `hsac.theory.pac_bayes`). The
-    complexity term enters through U_w alone. σ starts at `sigma`; the other parameters are those of
-    `hsac`.
+    θ and log σ follow its hypergradient. U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² +
+    ln(2√n/δ)) / 2n) with ε standard normal. This is McAllester's bound in the form that Dziugaite
+    and Roy minimise (UAI 2017), for the posterior N(w, σ²I), the prior N(w0, σ²I) and n training
+    examples (few-shot: episodes). The complexity term enters through U_w alone.
+
+    It is an objective, not a certificate: the loss is the cross-entropy, the prior's centre w0 is
+    taken after the first step, and nothing is charged for the choice of σ and c. The certificate is
+    that of `hsac.theory.pac_bayes`.
+
+    Parameters that are not named here are at the defaults of `hsac`.
+
+    Attributes:
+        sigma: Initial σ.
+        delta: The bound's probability δ of being wrong, in (0, 1).
+        batch: Part of the data that the empirical loss is taken on: training or held_out.
+        samples: Draws of ε an outer step.
+        solver: The implicit term's solver, as in `hsac`.
+        period: Training steps from one outer step to the next.
+        warm_up: Share of training before the first outer step, in [0, 1).
+        step: Learning rate of Adam on θ and log σ.
+        clip: Largest length of the hypergradient in (θ, log σ). Longer ones are scaled back.
+        ratio: Largest length of the implicit term, in units of the direct one. Longer ones are
+            scaled back.
     """
 
     sigma: float = 0.03
@@ -46,6 +61,7 @@ class PacBayes:
     needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         low, high = SPREADS
         require(low <= self.sigma <= high, "sigma", self.sigma, f"a number from {low} to {high}")
         require(0 < self.delta < 1, "delta", self.delta, "a number between 0 and 1")
@@ -53,21 +69,35 @@ class PacBayes:
 
     @cached_property
     def hsac(self) -> Hsac:
-        """What this rule has in common with `hsac`: when it is due, its solver, how θ moves."""
-        return Hsac(
-            batch=self.batch, samples=self.samples, solver=self.solver, period=self.period, warm_up=self.warm_up,
-            step=self.step, clip=self.clip, ratio=self.ratio,
-        )  # fmt: skip
+        """Return `hsac` for what both have in common: when it is due, its solver, how θ moves."""
+        shared = ("batch", "samples", "solver", "period", "warm_up", "step", "clip", "ratio")
+        return Hsac(**{name: getattr(self, name) for name in shared})
 
     def init(self, theta: Tensor) -> State:
-        """That of `hsac`, of θ and log σ together; w0 is not known yet."""
+        """Return the initial state of `hsac` for θ and log σ together. w0 is not known yet.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state.
+        """
         spread = torch.full_like(theta[:, :1], math.log(self.sigma))
         return self.hsac.init(torch.cat([theta, spread], -1)) | {"spread": spread, "origin": None}
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One outer step when it is due; logs what `hsac` logs."""
+        """Take one outer step when it is due. The log is that of `hsac`.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
             return theta, self.hsac.between(theta, state, step.w, step.lower), {}
@@ -88,14 +118,21 @@ class PacBayes:
         low, high = map(math.log, SPREADS)
         spread = both[:, -1:].clamp(low, high)
         log["hypergradient"] = found.total[:, :-1]
-        return (
-            both[:, :-1],
-            state | {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0},
-            log,
-        )
+        new = {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0}
+        return both[:, :-1], state | new, log
 
     def bound(self, loss: Loss, noise: list[Tensor], origin: Tensor, examples: int) -> Loss:
-        """U of w (R, P) and (θ, log σ) (R, C + 1), a loss (R,)."""
+        """Build the objective U.
+
+        Args:
+            loss: The empirical loss L.
+            noise: Draws of ε (R, P) each.
+            origin: The prior's centre w0 (R, P).
+            examples: Number n of independent training examples.
+
+        Returns:
+            U (R,), a function of w (R, P) and (θ, log σ) (R, C + 1).
+        """
         confidence = math.log(2 * math.sqrt(examples) / self.delta)
 
         def upper(w: Tensor, both: Tensor) -> Tensor:

@@ -15,23 +15,37 @@ from hsac.rules.types import Trial
 
 @dataclass(frozen=True)
 class RandomSearch(Fixed):
-    """The best on validation of `points` trainings, each at curvatures of its own, log-uniform in
-    their bounds.
+    """The best on validation of trainings at random curvatures.
 
-    Every curvature of a network is drawn by itself, so this finds what no shared grid can (Bergstra
-    and Bengio, JMLR 2012). Each run draws and chooses for itself.
+    Curvatures are drawn log-uniformly within their bounds. Every curvature of a network is drawn by
+    itself, so this finds what no shared grid can (Bergstra and Bengio, JMLR 2012). Each run draws
+    and chooses for itself.
+
+    Attributes:
+        points: Trainings a run.
     """
 
     points: int = 12
     searches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.points >= 1, "points", self.points, "an integer from 1")
 
     def propose(
         self, start: Tensor, tried: Sequence[Trial], transform: Transform, stream: torch.Generator
     ) -> Tensor | None:
-        """θ of freshly drawn curvatures, until there are enough."""
+        """Draw θ of fresh curvatures, until there are enough.
+
+        Args:
+            start: θ (C,) of the method's initial curvature.
+            tried: The trainings so far, in order.
+            transform: Maps θ to curvatures and knows their bounds.
+            stream: The run's own random stream.
+
+        Returns:
+            θ (C,) of the next training, None when there are enough.
+        """
         if len(tried) == self.points:
             return None
         low, high = transform.bounds
@@ -39,5 +53,12 @@ class RandomSearch(Fixed):
         return transform.to_theta(low * (high / low) ** share).to(start)
 
     def score(self, trial: Trial) -> Any:
-        """Validation accuracy, then NLL."""
+        """Return the validation accuracy, then NLL.
+
+        Args:
+            trial: A finished training.
+
+        Returns:
+            The score. The training with the largest is chosen.
+        """
         return trial.validation

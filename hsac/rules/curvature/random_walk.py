@@ -12,10 +12,14 @@ from hsac.rules.types import State, Step
 
 @dataclass(frozen=True)
 class RandomWalk:
-    """Each curvature's θ moves by `step` with a fresh random sign, as often and as early as `hsac`
-    moves it.
+    """Control: θ moves with random signs, as often as `hsac`'s does.
 
-    What it gains, a restless curvature gains without going anywhere; `drift` goes somewhere.
+    What it gains, a restless curvature gains without going anywhere. `drift` goes somewhere.
+
+    Attributes:
+        step: Length of a step in θ.
+        period: Training steps from one step to the next.
+        warm_up: Share of training before the first step, in [0, 1).
     """
 
     step: float = 0.25
@@ -25,18 +29,35 @@ class RandomWalk:
     needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.step > 0, "step", self.step, "a number above 0")
         require(self.period >= 1, "period", self.period, "an integer from 1")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
 
     def init(self, theta: Tensor) -> State:
-        """Stateless."""
+        """Return an empty state.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+
+        Returns:
+            The state, empty.
+        """
         return {}
 
     def update(
         self, theta: Tensor, state: State, step: Step
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """One step when it is due, each sign that of a normal draw."""
+        """Take one step when it is due, each sign that of a normal draw.
+
+        Args:
+            theta: Unconstrained curvatures θ (R, C).
+            state: What `init` or the previous call returned.
+            step: The training step that has just been taken.
+
+        Returns:
+            The new θ (R, C), the new state, and what is to be logged.
+        """
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
         return theta + self.step * step.normal()[:, : theta.shape[-1]].sign(), state, {}

@@ -16,14 +16,20 @@ from hsac.rules.types import Trial
 
 @dataclass(frozen=True)
 class TemperatureSearch(Fixed):
-    """Descent on the held-out loss of whole trainings by the sign of paired differences.
+    """Descent on the held-out loss of whole trainings.
 
-    U(θ) = min_a mean CE(e^a f, y) over the validation part, f the logits of the network trained at
-    θ: the best temperature is taken out, because curvature acts as one too. For each of `steps`,
-    trainings at θ - `pair` and θ + `pair`, from the same start and on the same batches, say which
-    way U falls, and θ goes that far. All curvatures of a network move together, in θ. The training
-    of least U is chosen. One that was done before is not done again: with the defaults the second
-    pair has one new point and the last θ none, three trainings in all.
+    It goes by the sign of paired differences. U(θ) = min_a mean CE(e^a f, y) over the validation
+    part, with f the logits of the network trained at θ. The best temperature is taken out, because
+    curvature acts as one too. For each step, trainings at θ - `pair` and θ + `pair`, from the same
+    start and on the same batches, tell which way U falls. θ goes that far. All curvatures of a
+    network move together, in θ. The training of least U is chosen.
+
+    A training that was done before is not done again. With the defaults the second pair has one new
+    point and the last θ none, three trainings in all.
+
+    Attributes:
+        pair: Distance in θ of the two trainings from their middle.
+        steps: Lengths of the steps in θ, in order.
     """
 
     pair: float = 0.6
@@ -31,26 +37,34 @@ class TemperatureSearch(Fixed):
     searches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(0 < self.pair < math.inf, "pair", self.pair, "a number above 0")
-        ok = bool(self.steps) and all(
-            isinstance(s, int | float) and 0 < s < math.inf for s in self.steps
-        )
+        positive = all(isinstance(s, int | float) and 0 < s < math.inf for s in self.steps)
+        ok = bool(self.steps) and positive
         require(ok, "steps", self.steps, "a list of numbers above 0")
 
     def propose(
         self, start: Tensor, tried: Sequence[Trial], transform: Transform, stream: torch.Generator
     ) -> Tensor | None:
-        """The first θ on the way of the search that was not trained at yet; None when it is at its
-        end.
+        """Return the first θ on the way of the search that was not trained at yet.
+
+        Args:
+            start: θ (C,) of the method's initial curvature.
+            tried: The trainings so far, in order.
+            transform: Maps θ to curvatures and knows their bounds.
+            stream: The run's own random stream.
+
+        Returns:
+            θ (C,) of the next training, None when the search is at its end.
         """
 
         def found(offset: float) -> float | None:
-            """U at the start moved by so much; None where it is not known."""
+            """Return U at the start moved by so much, None where it is not known."""
             theta = transform.clamp(start + offset)
-            return next(
-                (t.tempered for t in tried if torch.allclose(t.theta, theta, rtol=0, atol=1e-6)),
-                None,
-            )
+            for trial in tried:
+                if torch.allclose(trial.theta, theta, rtol=0, atol=1e-6):
+                    return trial.tempered
+            return None
 
         offset = 0.0
         for step in self.steps:
@@ -60,9 +74,17 @@ class TemperatureSearch(Fixed):
                 if loss is None:
                     return transform.clamp(start + end)
             below, above = losses
+            # the sign of below - above, and 0 where they are equal
             offset += step * ((below > above) - (below < above))  # type: ignore[operator]
         return None if found(offset) is not None else transform.clamp(start + offset)
 
     def score(self, trial: Trial) -> Any:
-        """-U."""
+        """Return -U.
+
+        Args:
+            trial: A finished training.
+
+        Returns:
+            The score. The training with the largest is chosen.
+        """
         return -trial.tempered

@@ -1,3 +1,1 @@
-"""Weight rules, one file each: `init(w) -> state`, `update(w, state, gradient, rate) -> (w, state,
-Gradient)`.
-"""
+"""Weight rules, one file each, with the interface `hsac.rules.types.WeightRule`."""

@@ -14,11 +14,17 @@ from hsac.rules.weights.adam import Adam
 
 @dataclass(frozen=True)
 class RiemannianAdam:
-    """Riemannian Adam (Bécigneul and Ganea, ICLR 2019) by geoopt: points of the ball stay on it,
-    the rest is Adam.
+    """Riemannian Adam for points of the ball, Adam for the rest.
 
-    `points` are filled in from the model: start and end in w, dimension, column of the curvature of
-    their ball, which may change between steps.
+    After Bécigneul and Ganea (ICLR 2019), by geoopt. Points of the ball stay on it. Their ball's
+    curvature may change between steps.
+
+    Attributes:
+        points: Filled in from the model. For each parameter of points: start and end in w,
+            dimension, and column of its ball's curvature.
+        lr: Learning rate, which the schedule multiplies.
+        betas: Factors of the running means of the gradient and of its square, each in [0, 1).
+        eps: Added to the root of the second, above 0.
     """
 
     points: tuple[tuple[int, int, int, int], ...]
@@ -27,35 +33,53 @@ class RiemannianAdam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        Adam(self.lr, self.betas, self.eps)  # refuses what it refuses
+        """Refuse parameters that are out of range."""
+        # Adam has the same parameters and checks
+        Adam(self.lr, self.betas, self.eps)
 
     def init(self, w: Tensor) -> State:
-        """One geoopt optimiser a run; it keeps its moments inside."""
+        """Return one geoopt optimizer a run, which keeps its moments inside.
+
+        Args:
+            w: Weights (R, P).
+
+        Returns:
+            The state.
+        """
         flat = torch.ones(w.shape[1], dtype=torch.bool, device=w.device)
         for start, end, *_ in self.points:
             flat[start:end] = False
-        return {"flat": flat, "runs": [self._optimiser(row, flat) for row in w.detach()]}
+        return {"flat": flat, "runs": [self._optimizer(row, flat) for row in w.detach()]}
 
-    def _optimiser(self, w: Tensor, flat: Tensor) -> Any:
-        balls = [
-            geoopt.ManifoldParameter(
-                w[start:end].view(-1, size).clone(),
-                manifold=geoopt.Stereographic(torch.tensor(0.0).to(w)),
-            )
-            for start, end, size, _ in self.points
-        ]
+    def _optimizer(self, w: Tensor, flat: Tensor) -> Any:
+        balls = []
+        for start, end, size, _ in self.points:
+            # the curvature is set before every step
+            manifold = geoopt.Stereographic(torch.tensor(0.0).to(w))
+            points = w[start:end].view(-1, size).clone()
+            balls.append(geoopt.ManifoldParameter(points, manifold=manifold))
         parameters = [torch.nn.Parameter(w[flat].clone()), *balls]
         return geoopt.optim.RiemannianAdam(parameters, lr=self.lr, betas=self.betas, eps=self.eps)
 
     def update(
         self, w: Tensor, state: State, gradient: Callable[[Tensor], Gradient], rate: float
     ) -> tuple[Tensor, State, Gradient]:
-        """One gradient evaluation."""
+        """Take one step, with one gradient evaluation.
+
+        Args:
+            w: Weights (R, P).
+            state: What `init` or the previous call returned.
+            gradient: Evaluates the training objective at weights (R, P). Each call is counted.
+            rate: The schedule's factor on the learning rate, in [0, 1].
+
+        Returns:
+            The new weights (R, P), the new state, and the last gradient that was evaluated.
+        """
         g = gradient(w)
         assert g.curvature is not None
         moved = w.clone()
-        for i, optimiser in enumerate(state["runs"]):
-            (group,) = optimiser.param_groups
+        for i, optimizer in enumerate(state["runs"]):
+            (group,) = optimizer.param_groups
             group["lr"] = rate * self.lr
             flat, *balls = group["params"]
             places = [state["flat"], *(slice(start, end) for start, end, *_ in self.points)]
@@ -64,7 +88,7 @@ class RiemannianAdam:
             for place, parameter in zip(places, (flat, *balls), strict=True):
                 parameter.data.copy_(w[i, place].view_as(parameter))
                 parameter.grad = g.weights[i, place].view_as(parameter).clone()
-            optimiser.step()
+            optimizer.step()
             for place, parameter in zip(places, (flat, *balls), strict=True):
                 moved[i, place] = parameter.data.flatten()
         return moved, state, g

@@ -13,8 +13,15 @@ from hsac.sharpness import SCOPES, ascend, scope_scale
 
 @dataclass(frozen=True)
 class Sam:
-    """SAM (Foret et al., ICLR 2021) around a base rule: its step is taken with the gradient at w +
-    ρg/|g|.
+    """SAM (Foret et al., ICLR 2021) around another weight rule.
+
+    The base rule takes its step with the gradient at w + ρg/|g|.
+
+    Attributes:
+        rho: Radius ρ of the scope, in units of the scope's scale.
+        scope: euclidean for SAM, adaptive for ASAM (Kwon et al., ICML 2021).
+        base: The weight rule that takes the step: sgd or adam.
+        base_parameters: Parameters of the base rule. None for its defaults.
     """
 
     rho: float = 0.05
@@ -23,25 +30,43 @@ class Sam:
     base_parameters: dict = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         require(self.rho > 0, "rho", self.rho, "a number above 0")
         require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
         # points of the ball stay out of an ascent along vectors
         require(self.base not in ("sam", "riemannian_adam"), "base", self.base, "sgd or adam")
-        _ = self.rule
+        _ = self.rule  # refuses bad parameters of the base rule at once
 
     @cached_property
     def rule(self) -> WeightRule:
-        """The base rule."""
+        """Return the base rule."""
         return build("weight rule", self.base, self.base_parameters or {}, "base")
 
     def init(self, w: Tensor) -> State:
-        """The base rule's state."""
+        """Return the base rule's state.
+
+        Args:
+            w: Weights (R, P).
+
+        Returns:
+            The state.
+        """
         return self.rule.init(w)
 
     def update(
         self, w: Tensor, state: State, gradient: Callable[[Tensor], Gradient], rate: float
     ) -> tuple[Tensor, State, Gradient]:
-        """Two gradient evaluations."""
+        """Take one step, with two gradient evaluations.
+
+        Args:
+            w: Weights (R, P).
+            state: What `init` or the previous call returned.
+            gradient: Evaluates the training objective at weights (R, P). Each call is counted.
+            rate: The schedule's factor on the learning rate, in [0, 1].
+
+        Returns:
+            The new weights (R, P), the new state, and the last gradient that was evaluated.
+        """
 
         def loss_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
             g = gradient(point)

@@ -1,1 +1,4 @@
-"""Bi-level problems whose hypergradient is known, one file each."""
+"""Bi-level problems whose hypergradient is known, one file each.
+
+Their interface is `hsac.theory.ground_truth.Problem`.
+"""

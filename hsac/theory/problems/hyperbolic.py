@@ -13,19 +13,31 @@ from hsac.sharpness import OBJECTIVES, ascend, perturbed_loss
 from hsac.theory.ground_truth import gradients, newton
 
 ASCENT = 1000  # steps of the ascent within which the adversary must stand still
-STILL = 1e-13
+STILL = 1e-13  # it stands still when a step moves it by less, in units of the radius
 
 
 @dataclass(frozen=True)
 class Hyperbolic:
-    """A linear layer into the ball of curvature -exp(θ) and a Poincaré MLR; U is a scope objective.
+    """A small hyperbolic classifier under a scope objective.
 
-    L is the cross-entropy of `rows` points of `inputs` features in `classes` Gaussian clusters plus
-    ½·decay·|w - w₀|², w₀ the random start: decay around 0 would leave L unchanged by a rotation of
-    the ball, hence a singular Hessian. U is `objective` of the cross-entropy over the Euclidean
-    scope of `radius`. Its adversary is ascended until it stands still, so that F(θ) = U(w*(θ), θ)
-    can be differentiated numerically; the adaptive scope is left out, because the method holds |w|
-    constant in it while F would not.
+    It is a linear layer into the ball of curvature -exp(θ) and a Poincaré MLR. L is the
+    cross-entropy of points in Gaussian clusters plus ½·decay·|w - w₀|², with w₀ the random start.
+    Decay around 0 would leave L unchanged by a rotation of the ball, hence a singular Hessian.
+
+    U is a scope objective of the cross-entropy over the Euclidean scope. Its adversary is ascended
+    until it stands still, so that F(θ) = U(w*(θ), θ) can be differentiated numerically. The
+    adaptive scope is left out, because the method holds |w| constant in it while F would not.
+
+    Attributes:
+        rows: Points a problem.
+        inputs: Features of a point.
+        dim: Dimension of the ball.
+        classes: Clusters, each a class.
+        decay: Factor of the regulariser, above 0.
+        objective: worst, gap, mean or loss, as for the rule `hsac`.
+        radius: Radius of the scope.
+        runs: Number R of independent problems.
+        seed: Seed that they are drawn from.
     """
 
     rows: int = 60
@@ -39,6 +51,7 @@ class Hyperbolic:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("rows", "inputs", "dim", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.classes >= 2, "classes", self.classes, "an integer from 2")
@@ -48,63 +61,87 @@ class Hyperbolic:
 
     @cached_property
     def _drawn(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Features (R, N, I), labels (R, N), w₀ (R, P), Gaussian perturbations of length about
-        `radius` (R, P) each.
+        """Draw features (R, N, I), labels (R, N), w₀ (R, P), and perturbations (R, P) each.
+
+        The perturbations are Gaussian, of length about `radius`.
         """
         g = torch.Generator().manual_seed(self.seed)
-        centres = torch.randn(
-            self.runs, self.classes, self.inputs, generator=g, dtype=torch.float64
-        )
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(self.runs, *shape, generator=g, dtype=torch.float64)
+
+        centres = normal(self.classes, self.inputs)
         labels = torch.arange(self.rows).expand(self.runs, -1) % self.classes
-        spread = torch.randn(self.runs, self.rows, self.inputs, generator=g, dtype=torch.float64)
+        spread = normal(self.rows, self.inputs)
         x = (torch.take_along_dim(centres, labels[..., None], 1) + 0.7 * spread) / self.inputs**0.5
         sizes = self._sizes
-        anchor, *draws = (
-            torch.randn(self.runs, sum(sizes), generator=g, dtype=torch.float64) for _ in range(5)
-        )
+        anchor, *draws = (normal(sum(sizes)) for _ in range(5))
         weight, bias, normals, offsets = anchor.split(sizes, -1)
         # the logits have a kink at normals of length 0: they start at length 1, far from it
-        normals = torch.nn.functional.normalize(
-            normals.unflatten(-1, (self.classes, self.dim)), dim=-1
-        ).flatten(1)
+        normals = normals.unflatten(-1, (self.classes, self.dim))
+        normals = torch.nn.functional.normalize(normals, dim=-1).flatten(1)
         start = torch.cat([0.5 * weight, 0 * bias, normals, 0 * offsets], -1)
         return x, labels, start, [self.radius / sum(sizes) ** 0.5 * draw for draw in draws]
 
     @property
     def _sizes(self) -> list[int]:
-        """Numbers of weights: linear layer, its bias, normals, offsets."""
+        """Return the numbers of weights: linear layer, its bias, normals, offsets."""
         return [self.dim * self.inputs, self.dim, self.classes * self.dim, self.classes]
 
     @property
     def start(self) -> Tensor:
-        """θ = log 0.5 (R, 1)."""
+        """Return θ = log 0.5 (R, 1)."""
         return torch.full((self.runs, 1), 0.5, dtype=torch.float64).log()
 
     @property
     def initial(self) -> Tensor:
-        """w₀ (R, P)."""
+        """Return w₀ (R, P)."""
         return self._drawn[2]
 
     def _run(self, w: Tensor, theta: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of one run: w (P,), θ (1,), x (N, I), labels (N,) -> ()."""
+        """Compute one run's cross-entropy: w (P,), θ (1,), x (N, I), labels (N,) -> ()."""
         weight, bias, normals, offsets = w.split(self._sizes)
         u = x @ weight.view(self.dim, self.inputs).mT + bias
-        return cross_entropy(
-            mlr_logits_tangent(u, normals.view(-1, self.dim), offsets, theta[0].exp()), labels
-        )
+        logits = mlr_logits_tangent(u, normals.view(-1, self.dim), offsets, theta[0].exp())
+        return cross_entropy(logits, labels)
 
     def cross_entropy(self, w: Tensor, theta: Tensor) -> Tensor:
-        """Mean cross-entropy of the training points, nats (R,)."""
+        """Compute the mean cross-entropy of the training points.
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            Cross-entropy (R,), in nats.
+        """
         x, labels, _, _ = self._drawn
         return torch.stack([self._run(*run) for run in zip(w, theta, x, labels, strict=True)])
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
-        """Cross-entropy and ½·decay·|w - w₀|² (R,)."""
+        """Compute the lower level, cross-entropy plus ½·decay·|w - w₀|².
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            L (R,).
+        """
         return self.cross_entropy(w, theta) + 0.5 * self.decay * (w - self.initial).square().sum(-1)
 
     def adversary(self, w: Tensor, theta: Tensor) -> Tensor:
-        """The perturbation (R, P) of length `radius` at which the ascent from w stands still; else
-        ArithmeticError.
+        """Ascend from w until the perturbation stands still.
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            The perturbation (R, P), of length `radius`.
+
+        Raises:
+            ArithmeticError: It still moves after ASCENT steps.
         """
         w, theta, e = w.detach(), theta.detach(), None
         scale = torch.ones_like(w)
@@ -120,12 +157,32 @@ class Hyperbolic:
         raise ArithmeticError(f"the adversary still moves after {ASCENT} steps of the ascent")
 
     def upper(self, w: Tensor, theta: Tensor) -> Tensor:
-        """The scope objective of the cross-entropy, nats (R,)."""
+        """Compute the upper level, the scope objective of the cross-entropy.
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            U (R,), in nats.
+
+        Raises:
+            ArithmeticError: The adversary does not stand still.
+        """
         perturbations = self._drawn[3] if self.objective == "mean" else [self.adversary(w, theta)]
-        return perturbed_loss(self.cross_entropy, perturbations, gap=self.objective == "gap")(
-            w, theta
-        )
+        objective = perturbed_loss(self.cross_entropy, perturbations, gap=self.objective == "gap")
+        return objective(w, theta)
 
     def solve(self, theta: Tensor) -> Tensor:
-        """By Newton's method from w₀ (R, P); ArithmeticError where it ends at no minimum."""
+        """Solve the lower level by Newton's method from w₀.
+
+        Args:
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            w*(θ) (R, P).
+
+        Raises:
+            ArithmeticError: It ends at no minimum.
+        """
         return newton(self.lower, self.initial, theta)

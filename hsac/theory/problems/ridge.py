@@ -11,12 +11,19 @@ from hsac.parts import require
 
 @dataclass(frozen=True)
 class Ridge:
-    """Ridge regression with a decay exp(θ) for each of `groups` groups of features; U is the
-    held-out loss.
+    """Ridge regression with learned decays, under the held-out loss.
 
-    `rows` training and as many held-out rows of `size` Gaussian features whose scales fall from 1
-    to `narrowest`; only the first half of them carries the signal, so that the groups want
-    different decays. Noise of sd `noise`.
+    Each group of features has a decay exp(θ). Features are Gaussian. Only the first half of them
+    carries the signal, so that the groups want different decays.
+
+    Attributes:
+        rows: Training rows, and as many held-out ones.
+        size: Features of a row.
+        groups: Groups of features, each with a θ.
+        narrowest: Scale of the last feature. Scales fall from 1 to it.
+        noise: Standard deviation of the targets' noise.
+        runs: Number R of independent problems.
+        seed: Seed that they are drawn from.
     """
 
     rows: int = 40
@@ -28,54 +35,77 @@ class Ridge:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("rows", "size", "runs"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(
-            1 <= self.groups <= self.size,
-            "groups",
-            self.groups,
-            f"an integer from 1 to size, {self.size}",
-        )
+        ok = 1 <= self.groups <= self.size
+        require(ok, "groups", self.groups, f"an integer from 1 to size, {self.size}")
         require(0 < self.narrowest <= 1, "narrowest", self.narrowest, "a number in (0, 1]")
         require(self.noise >= 0, "noise", self.noise, "a number from 0")
 
     @cached_property
     def _drawn(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Features (R, N, P) and targets (R, N), for training and held out."""
+        """Draw features (R, N, P) and targets (R, N), for training and held out."""
         g = torch.Generator().manual_seed(self.seed)
         scales = self.narrowest ** torch.linspace(0, 1, self.size, dtype=torch.float64)
-        x = scales * torch.randn(
-            self.runs, 2 * self.rows, self.size, generator=g, dtype=torch.float64
-        )
-        truth = torch.randn(self.runs, self.size, 1, generator=g, dtype=torch.float64)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(self.runs, *shape, generator=g, dtype=torch.float64)
+
+        x = scales * normal(2 * self.rows, self.size)
+        truth = normal(self.size, 1)
         truth[:, (self.size + 1) // 2 :] = 0
-        noise = self.noise * torch.randn(self.runs, 2 * self.rows, generator=g, dtype=torch.float64)
+        noise = self.noise * normal(2 * self.rows)
         y = (x @ truth).squeeze(-1) + noise
         return (x[:, : self.rows], y[:, : self.rows]), (x[:, self.rows :], y[:, self.rows :])
 
     @property
     def start(self) -> Tensor:
-        """θ = log 0.1 (R, groups)."""
+        """Return θ = log 0.1 (R, groups)."""
         return torch.full((self.runs, self.groups), 0.1, dtype=torch.float64).log()
 
     @property
     def initial(self) -> Tensor:
-        """w = 0 (R, P)."""
+        """Return w = 0 (R, P)."""
         return torch.zeros(self.runs, self.size, dtype=torch.float64)
 
     def _decay(self, theta: Tensor) -> Tensor:
         return theta.exp()[:, torch.arange(self.size) * self.groups // self.size]
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
-        """Half the mean squared error, and ½ Σ exp(θ)w² (R,)."""
+        """Compute the lower level, half the mean squared error plus ½ Σ exp(θ)w².
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            L (R,).
+        """
         return _half_squares(*self._drawn[0], w) + 0.5 * (self._decay(theta) * w * w).sum(-1)
 
     def upper(self, w: Tensor, theta: Tensor) -> Tensor:
-        """Half the mean squared error of the held-out rows (R,)."""
+        """Compute the upper level, half the mean squared error of the held-out rows.
+
+        Args:
+            w: Weights (R, P).
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            U (R,).
+        """
+        # θ enters, so that its gradient is 0 rather than none
         return _half_squares(*self._drawn[1], w) + 0.0 * theta.sum(-1)
 
     def solve(self, theta: Tensor) -> Tensor:
-        """The normal equations' solution (R, P)."""
+        """Solve the lower level by the normal equations.
+
+        Args:
+            theta: Hyper-parameters θ (R, C).
+
+        Returns:
+            w*(θ) (R, P).
+        """
         x, y = self._drawn[0]
         gram = x.mT @ x / self.rows + torch.diag_embed(self._decay(theta))
         return torch.linalg.solve(gram, x.mT @ y[..., None] / self.rows).squeeze(-1)

@@ -24,14 +24,17 @@ Row = dict[str, float | int | str]
 
 @dataclass(frozen=True)
 class Approximation:
-    """Approximation error of the hypergradient against Hessian products, and its bounds.
+    """How the hypergradient's error falls with Hessian products.
 
-    At the lower level's solution every solver runs with each of `terms` (J): terms of neumann and
-    cg, steps of unrolled, nystrom's rank up to P, amortised's calls so far; neumann and unrolled
-    with step 1/ℓ, nystrom and cg_damped with `damping`. Rows: problem, solver, terms, products (the
-    mixed one included), error |x - H⁻¹v|, bound on it (NaN where there is none), relative |g -
-    g*|/|g*| of the hypergradient g, g* by finite differences of the re-solved problem, failed (1
-    where the solver does not trust its x, which is used here all the same).
+    Every solver runs at the lower level's solution. neumann and unrolled have step 1/ℓ, nystrom and
+    cg_damped have `damping`.
+
+    Attributes:
+        problems: Names of bi-level problems.
+        terms: Values of J: terms of neumann and cg, steps of unrolled, nystrom's rank up to P,
+            amortised's calls so far.
+        damping: Damping of nystrom and cg_damped, above 0.
+        seed: Seed that the problems are drawn from.
     """
 
     problems: tuple[str, ...] = ("quadratic", "ridge", "logistic", "hyperbolic")
@@ -40,13 +43,24 @@ class Approximation:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse unknown problems and parameters that are out of range."""
         for name in self.problems:
             check_name("problem", name, "problems")
         require(bool(self.terms) and min(self.terms) >= 0, "terms", self.terms, "integers from 0")
         require(self.damping > 0, "damping", self.damping, "a number above 0")
 
     def rows(self, progress: Callable[[str], None]) -> list[Row]:
-        """Rows by problem, then solver, then terms."""
+        """Run every solver on every problem.
+
+        Args:
+            progress: Called with a line of text as the work goes on.
+
+        Returns:
+            Rows by problem, then solver, then terms. `products` has the mixed one included. `error`
+            is |x - H⁻¹v| and `bound` bounds it (NaN where there is none). `relative` is |g -
+            g*|/|g*| of the hypergradient g, with g* by finite differences of the re-solved problem.
+            `failed` is 1 where the solver does not trust its x, which is used here all the same.
+        """
         found: list[Row] = []
         for name in self.problems:
             progress(name)
@@ -62,14 +76,12 @@ class Approximation:
         for j in self.terms:
             yield case.row("neumann", j, Neumann(terms=j, step=a), bounds.neumann(j, a, mu, size))
         for j in some:
-            yield case.row(
-                "unrolled", j, Unrolled(terms=j, step=a), bounds.neumann(j - 1, a, mu, size)
-            )
+            bound = bounds.neumann(j - 1, a, mu, size)
+            yield case.row("unrolled", j, Unrolled(terms=j, step=a), bound)
         for label, damping in (("cg", 0.0), ("cg_damped", d)):
             for j in some:
-                yield case.row(
-                    label, j, Cg(terms=j, damping=damping), bounds.cg(j, damping, mu, ell, size)
-                )
+                bound = bounds.cg(j, damping, mu, ell, size)
+                yield case.row(label, j, Cg(terms=j, damping=damping), bound)
         for k in (k for k in some if k <= len(case.h)):
             bound = bounds.nystrom(left_over(case.h, k), d, mu, size)
             yield case.row("nystrom", k, Nystrom(rank=k, damping=d), bound)
@@ -78,18 +90,35 @@ class Approximation:
 
 
 def left_over(h: Tensor, rank: int) -> float:
-    """|E|, the spectral norm of what nystrom's sketch leaves of H (P, P)."""
+    """Compute |E|, the spectral norm of what nystrom's sketch leaves of H.
+
+    Args:
+        h: H (P, P).
+        rank: Columns of the sketch.
+
+    Returns:
+        The norm.
+    """
     omega = sketch(len(h), rank).to(h)
     image = h @ omega
-    return float(
-        torch.linalg.matrix_norm(h - image @ torch.linalg.solve(omega.mT @ image, image.mT), 2)
-    )
+    left = h - image @ torch.linalg.solve(omega.mT @ image, image.mT)
+    return float(torch.linalg.matrix_norm(left, 2))
 
 
 @dataclass(frozen=True)
 class _Case:
-    """A problem at its lower level's solution: H (P, P), v = U_w and x = H⁻¹v (1, P), U_θ and dF/dθ
-    (1, C).
+    """A problem at its lower level's solution.
+
+    Attributes:
+        hessian: The operator H.
+        h: H (P, P).
+        v: U_w (1, P).
+        x: H⁻¹v (1, P).
+        direct: U_θ (1, C).
+        truth: dF/dθ (1, C).
+        mu: Smallest eigenvalue of H.
+        ell: Largest eigenvalue of H.
+        size: |v|.
     """
 
     hessian: HessianOperator
@@ -110,9 +139,16 @@ class _Case:
         hessian = operator(problem.lower, w, theta)
         h = dense(hessian)
         values = torch.linalg.eigvalsh(h)[0]
-        x, truth = torch.linalg.solve(h, v), reference(problem, theta)
         return cls(
-            hessian, h[0], v, x, direct, truth, float(values[0]), float(values[-1]), float(v.norm())
+            hessian=hessian,
+            h=h[0],
+            v=v,
+            x=torch.linalg.solve(h, v),
+            direct=direct,
+            truth=reference(problem, theta),
+            mu=float(values[0]),
+            ell=float(values[-1]),
+            size=float(v.norm()),
         )
 
     def row(self, label: str, terms: int, solver: Solver, bound: float) -> Row:
@@ -135,22 +171,22 @@ class _Case:
         }
 
     def amortised(self, calls: list[int]) -> Iterator[Row]:
-        """One call after the other with the state kept; a row's products include those of the calls
-        before.
+        """Call the solver again and again with its state kept.
+
+        A row's products include those of the calls before.
         """
         state: dict[str, Tensor] = {}
         bound, spent = nan, 0
         for call in range(1, max(calls, default=0) + 1):
             before = self.hessian.products
             solution = Amortised().solve(self.hessian, self.v, state)
-            # the first call sets the error, each later one contracts it by the step it took, unless
-            # it starts afresh
+            # The first call sets the error. Each later one contracts it by the step it took, unless
+            # it starts afresh.
             fresh = not state or bool(state["failed"])
             factor = bounds.contraction(float(solution.state["step"]), self.mu, self.ell)
             bound = float((solution.x - self.x).norm()) if fresh else bound * factor
-            state = solution.state | {
-                "failed": torch.zeros(1) if solution.failed is None else solution.failed
-            }
+            failed = torch.zeros(1) if solution.failed is None else solution.failed
+            state = solution.state | {"failed": failed}
             if call in calls:
                 yield self._row("amortised", call, solution, bound, before - spent)
             spent += solution.products

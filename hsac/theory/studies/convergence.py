@@ -20,15 +20,19 @@ NUDGE = 1e-4  # of θ, for the curvature of F at the start
 
 @dataclass(frozen=True)
 class Convergence:
-    """Running mean of |dF/dθ|² along outer descents by Neumann's hypergradient, and the floor that
-    its length sets.
+    """Outer descents by Neumann's hypergradient, and their floor.
 
-    θ ← θ - rate/|F''|·g, F'' at the start, `outer` times; before each step the lower level, carried
-    over, takes `inner` gradient steps 1/ℓ; g is the hypergradient at that w by Neumann with step
-    1/ℓ and each of `terms`. |dF/dθ|² is the true one at θ, from a solved lower level and a dense
-    solve. Rows: problem, terms, outer (from 1), squared, running (mean of `squared` so far), floor
-    (mean of `squared` over the last `tail` share of the steps), bound: where the descent stands
-    still, g = 0, so that |dF/dθ| ≤ |L_θw|(1 - μ/ℓ)^(terms + 1)|U_w|/μ, squared, at the last θ.
+    θ ← θ - rate/|F''|·g, with F'' at the start. Before each step the lower level, carried over,
+    takes gradient steps of 1/ℓ. g is the hypergradient at that w by Neumann with step 1/ℓ.
+
+    Attributes:
+        problems: Names of bi-level problems.
+        terms: Terms of Neumann's series. Each has a descent of its own.
+        outer: Outer steps.
+        inner: Steps of the lower level before each of them.
+        rate: Length of an outer step, in units of 1/|F''|.
+        tail: Share of the steps, at the end, that the floor is taken of.
+        seed: Seed that the problems are drawn from.
     """
 
     problems: tuple[str, ...] = ("quadratic", "ridge", "logistic")
@@ -40,6 +44,7 @@ class Convergence:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse unknown problems and parameters that are out of range."""
         for name in self.problems:
             check_name("problem", name, "problems")
         require(bool(self.terms) and min(self.terms) >= 0, "terms", self.terms, "integers from 0")
@@ -49,7 +54,18 @@ class Convergence:
         require(0 < self.tail <= 1, "tail", self.tail, "a share in (0, 1]")
 
     def rows(self, progress: Callable[[str], None]) -> list[Row]:
-        """Rows by problem, then terms, then outer step."""
+        """Descend on every problem with each number of terms.
+
+        Args:
+            progress: Called with a line of text as the work goes on.
+
+        Returns:
+            Rows by problem, then terms, then outer step (from 1). `squared` is |dF/dθ|², the true
+            one at θ from a solved lower level and a dense solve. `running` is its mean so far,
+            `floor` its mean over the last `tail` share of the steps. `bound` is for where the
+            descent stands still: g = 0 gives |dF/dθ| ≤ |L_θw|(1 - μ/ℓ)^(terms + 1)|U_w|/μ, here
+            squared and at the last θ.
+        """
         found: list[Row] = []
         for name in self.problems:
             problem = build("problem", name, {"seed": self.seed})
@@ -59,13 +75,9 @@ class Convergence:
                 squared, bound = self._descend(problem, terms, step)
                 floor = fmean(squared[-max(round(self.tail * self.outer), 1) :])
                 for k, running in enumerate(accumulate(squared), 1):
-                    at: Row = {
-                        "problem": name,
-                        "terms": terms,
-                        "outer": k,
-                        "squared": squared[k - 1],
-                    }
-                    found.append({**at, "running": running / k, "floor": floor, "bound": bound})
+                    row: Row = {"problem": name, "terms": terms, "outer": k}
+                    row |= {"squared": squared[k - 1], "running": running / k}
+                    found.append({**row, "floor": floor, "bound": bound})
         return found
 
     def _descend(self, problem: Problem, terms: int, step: float) -> tuple[list[float], float]:
@@ -76,17 +88,22 @@ class Convergence:
             for _ in range(self.inner):
                 w = w - gradients(problem.lower, w, theta)[0] / truth.ell
             solver = Neumann(terms=terms, step=1 / truth.ell)
-            theta = (
-                theta
-                - step
-                * implicit_hypergradient(problem.upper, problem.lower, w, theta, solver, {}).total
-            )
+            g = implicit_hypergradient(problem.upper, problem.lower, w, theta, solver, {}).total
+            theta = theta - step * g
         return squared, truth.floor(terms)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """dF/dθ (1, C) of a solved lower level by a dense solve, μ, ℓ, |L_θw| and |U_w| there."""
+    """The true gradient at a solved lower level, and what bounds of it need.
+
+    Attributes:
+        gradient: dF/dθ (1, C), by a dense solve.
+        mu: Smallest eigenvalue of the Hessian.
+        ell: Largest eigenvalue of the Hessian.
+        mixed: |L_θw|.
+        size: |U_w|.
+    """
 
     gradient: Tensor
     mu: float
@@ -96,25 +113,46 @@ class Truth:
 
     @classmethod
     def of(cls, problem: Problem, theta: Tensor) -> "Truth":
+        """Solve the lower level and measure there.
+
+        Args:
+            problem: The problem, of one run.
+            theta: Hyper-parameters (1, C).
+
+        Returns:
+            The truth at θ.
+        """
         w = problem.solve(theta)
         v, direct = gradients(problem.upper, w, theta)
         hessian = operator(problem.lower, w, theta)
-        h, mixed = (
-            dense(hessian),
-            torch.cat([hessian.mixed(row[None]) for row in torch.eye(w.shape[1]).to(w)]),
-        )
+        h = dense(hessian)
+        mixed = torch.cat([hessian.mixed(row[None]) for row in torch.eye(w.shape[1]).to(w)])
         values = torch.linalg.eigvalsh(h)[0]
         gradient = direct - torch.linalg.solve(h, v) @ mixed
         size = float(torch.linalg.matrix_norm(mixed, 2))
         return cls(gradient, float(values[0]), float(values[-1]), size, float(v.norm()))
 
     def floor(self, terms: int) -> float:
-        """Bound on |dF/dθ|² where Neumann's hypergradient with step 1/ℓ vanishes."""
+        """Bound |dF/dθ|² where Neumann's hypergradient with step 1/ℓ vanishes.
+
+        Args:
+            terms: Terms of the series.
+
+        Returns:
+            The bound.
+        """
         return (self.mixed * bounds.neumann(terms, 1 / self.ell, self.mu, self.size)) ** 2
 
 
 def curvature(problem: Problem) -> float:
-    """|F''| at the start: the spectral norm of the difference quotients of the true gradient, of one run."""
+    """Compute |F''| at the start, by difference quotients of the true gradient.
+
+    Args:
+        problem: The problem, of one run.
+
+    Returns:
+        The spectral norm.
+    """
     columns = []
     for j in range(problem.start.shape[1]):
         shift = torch.zeros_like(problem.start)

@@ -13,25 +13,33 @@ from hsac.theory.pac_bayes import certify
 
 SIGMAS = tuple(float(s) for s in np.geomspace(0.05, 1.0, 8))
 ALPHAS = (0.7, 1.0)
-QUADRATURE = (
-    48,
-    400,
-)  # nodes over the length of x's projection and over its angle; the tests check both
+QUADRATURE = (48, 400)  # nodes over the length of x's projection and over its angle
 CERTIFICATE, CONTROL = "certificate", "without complexity"
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Coverage of the PAC-Bayes certificate over many samples, and of a bound that must fail.
+    """How often the PAC-Bayes certificate holds, over many samples.
 
-    The problem: x ~ N(0, I) in `dimensions`, y = sign(u·x) with a share `noise` of the labels
-    flipped. On each of `samples` independent samples of n points, n in `points`, a linear
-    classifier is fitted by ridge regression and scaled to length 1; prior mean 0. `certify` bounds
-    the true risk of its Gibbs classifier, which is known to quadrature, at each δ of `deltas`. The
-    control leaves the complexity term out: it is the same Monte Carlo limit on the training error
-    alone, and a simulation in which that holds could not tell a right bound from a wrong one. Where
-    the certificate always holds, the margins say by how much: a simulation only rules out errors
-    larger than these.
+    The problem: x ~ N(0, I) and y = sign(u·x), with a share of the labels flipped. On each
+    independent sample a linear classifier is fitted by ridge regression and scaled to length 1. The
+    prior mean is 0. `certify` bounds the true risk of its Gibbs classifier, which is known to
+    quadrature.
+
+    A control leaves the complexity term out: it is the same Monte Carlo limit on the training error
+    alone. A simulation in which that holds could not tell a right bound from a wrong one. Where the
+    certificate always holds, the margins say by how much: a simulation only rules out errors larger
+    than these.
+
+    Attributes:
+        samples: Independent samples of each size.
+        points: Sizes n of the samples.
+        dimensions: Dimension of x, at least 3.
+        noise: Share of labels that are flipped, under 0.5.
+        deltas: Probabilities δ of being wrong that the certificate is asked for.
+        draws: Draws of the certificate.
+        pilot_draws: Draws by which the certificate chooses σ and α.
+        seed: Seed of all draws.
     """
 
     samples: int = 1000
@@ -44,23 +52,28 @@ class Coverage:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
         for name in ("samples", "draws", "pilot_draws"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
-        require(
-            bool(self.points) and min(self.points) >= 1, "points", self.points, "integers from 1"
-        )
+        ok = bool(self.points) and min(self.points) >= 1
+        require(ok, "points", self.points, "integers from 1")
         require(self.dimensions >= 3, "dimensions", self.dimensions, "an integer from 3")
         require(0 <= self.noise < 0.5, "noise", self.noise, "a number from 0, under 0.5")
         inside = bool(self.deltas) and all(0 < d < 1 for d in self.deltas)
         require(inside, "deltas", self.deltas, "numbers between 0 and 1")
 
     def rows(self, progress: Callable[[str], None]) -> list[dict[str, float | int | str]]:
-        """One row a n, δ and bound ("certificate" or the control).
+        """Certify every sample and compare with the true risk.
 
-        `held` of `samples` had true risk ≤ bound; `coverage` their share with its 95 %
-        Clopper-Pearson interval `coverage_low`, `coverage_high`; means of bound, true risk and
-        training error of the Gibbs classifier; `margin_q05`, `margin_q50`, `margin_q95`: quantiles
-        of bound - true risk.
+        Args:
+            progress: Called with a line of text as the work goes on.
+
+        Returns:
+            One row an n, δ and bound ("certificate" or the control). `held` of `samples` had true
+            risk ≤ bound. `coverage` is their share, with its 95 % Clopper-Pearson interval.
+            `mean_bound`, `mean_risk` and `mean_empirical` are means of bound, true risk and
+            training error of the Gibbs classifier. `margin_q05`, `margin_q50` and `margin_q95` are
+            quantiles of bound - true risk.
         """
         out: list[dict[str, float | int | str]] = []
         for n in self.points:
@@ -73,13 +86,11 @@ class Coverage:
         return out
 
     def _samples(self, n: int, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
-        """Bounds, true risk and training error of the Gibbs classifiers, each (|deltas|, samples)."""
+        """Return bounds, true risk and training error, each (|deltas|, samples)."""
         generator = torch.Generator().manual_seed(self.seed)
         shape = (len(self.deltas), self.samples)
-        found = {
-            name: np.empty(shape)
-            for name in (CERTIFICATE, CONTROL, "risk", "empirical", "sigma", "alpha")
-        }
+        certified = (CERTIFICATE, CONTROL, "empirical", "sigma", "alpha")
+        found = {name: np.empty(shape) for name in (*certified, "risk")}
         means = np.empty((self.samples, self.dimensions))
         for i in range(self.samples):
             if i % max(1, self.samples // 4) == 0:
@@ -87,9 +98,8 @@ class Coverage:
             x = torch.randn(n, self.dimensions, generator=generator, dtype=torch.float64)
             flipped = torch.rand(n, generator=generator, dtype=torch.float64) < self.noise
             y = torch.where((x[:, 0] >= 0) ^ flipped, 1.0, -1.0).double()  # u is the first axis
-            w = torch.linalg.solve(
-                x.mT @ x + torch.eye(self.dimensions, dtype=torch.float64), x.mT @ y
-            )
+            gram = x.mT @ x + torch.eye(self.dimensions, dtype=torch.float64)
+            w = torch.linalg.solve(gram, x.mT @ y)
             w = w / w.norm()
             means[i] = w.numpy()
             signed = y[:, None] * x
@@ -109,22 +119,19 @@ class Coverage:
                     chance=chance,
                 )
                 values = (c.bound, c.empirical_upper, c.empirical, c.sigma, c.alpha)
-                for name, value in zip(
-                    (CERTIFICATE, CONTROL, "empirical", "sigma", "alpha"), values, strict=True
-                ):
+                for name, value in zip(certified, values, strict=True):
                     found[name][k, i] = value
         for k in range(len(self.deltas)):
-            found["risk"][k] = true_risk(
-                found["alpha"][k][:, None] * means, found["sigma"][k], self.noise
-            )
+            mean = found["alpha"][k][:, None] * means
+            found["risk"][k] = true_risk(mean, found["sigma"][k], self.noise)
         return found
 
 
 def _summary(bound: np.ndarray, risk: np.ndarray) -> dict[str, float | int | str]:
-    """Coverage and margins of the bounds (samples,) on the risks (samples,)."""
+    """Return coverage and margins of the bounds (samples,) on the risks (samples,)."""
     held, samples = int((risk <= bound).sum()), len(bound)
     interval = stats.binomtest(held, samples).proportion_ci(0.95, method="exact")
-    quantiles = np.quantile(bound - risk, (0.05, 0.5, 0.95))
+    low, middle, high = np.quantile(bound - risk, (0.05, 0.5, 0.95))
     return {
         "samples": samples,
         "held": held,
@@ -133,22 +140,29 @@ def _summary(bound: np.ndarray, risk: np.ndarray) -> dict[str, float | int | str
         "coverage_high": float(interval.high),
         "mean_bound": float(bound.mean()),
         "mean_risk": float(risk.mean()),
-        **{
-            f"margin_{name}": float(q)
-            for name, q in zip(("q05", "q50", "q95"), quantiles, strict=True)
-        },
+        "margin_q05": float(low),
+        "margin_q50": float(middle),
+        "margin_q95": float(high),
     }
 
 
 def true_risk(mean: np.ndarray, sigma: np.ndarray, noise: float) -> np.ndarray:
-    """True 0-1 risk (M,) of w ~ N(mean, σ² I) for x ~ N(0, I), y = sign(x₁) flipped with
-    probability `noise`.
+    """Compute the true 0-1 risk of Gibbs classifiers w ~ N(mean, σ² I).
 
-    mean (M, d), σ (M,). Only x's direction matters. In the plane of the first axis and of `mean` it
-    has length r with r² ~ Beta(1, (d-2)/2) and a uniform angle φ, and w·x ~ N(r (a cos φ + b sin
-    φ), σ²), a = mean₁ and b the length of the rest; so the risk is noise + (1 - 2 noise) E Φ(-r (a
-    cos φ + b sin φ)/σ) over φ in (-π/2, π/2), where x₁ > 0. Quadrature: Gauss-Legendre in r's
-    quantile, the midpoint rule in φ.
+    x ~ N(0, I) and y = sign(x₁), flipped with probability `noise`. Only x's direction matters. In
+    the plane of the first axis and of `mean` it has length r with r² ~ Beta(1, (d-2)/2) and a
+    uniform angle φ. There w·x ~ N(r (a cos φ + b sin φ), σ²), with a = mean₁ and b the length of
+    the rest. So the risk is noise + (1 - 2 noise) E Φ(-r (a cos φ + b sin φ)/σ) over φ in (-π/2,
+    π/2), where x₁ > 0. The quadrature is Gauss-Legendre in r's quantile, and the midpoint rule in
+    φ.
+
+    Args:
+        mean: Means (M, d).
+        sigma: Standard deviations σ (M,).
+        noise: Share of labels that are flipped.
+
+    Returns:
+        Risks (M,).
     """
     lengths, angles = QUADRATURE
     node, weight = np.polynomial.legendre.leggauss(lengths)

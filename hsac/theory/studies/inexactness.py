@@ -16,14 +16,19 @@ Row = dict[str, float | int | str]
 
 @dataclass(frozen=True)
 class Inexactness:
-    """Error of the hypergradient against the distance of the lower level from its solution.
+    """What an unfinished lower level does to the hypergradient.
 
-    From each problem's start a gradient descent with step 2/(μ + ℓ) is stopped at `checks` steps
-    evenly in the logarithm up to `steps`, and the hypergradient taken there: by exact solve, by
-    `terms` products of cg and of neumann (step 1/ℓ), and by unrolling terms + 1 steps on. Rows:
-    problem, solver, step, distance |w - w*|, gradient |∇L|, relative |g - g*|/|g*|, g* by finite
-    differences of the re-solved problem. With an exact solve the error is O(|w - w*|) (Pedregosa,
-    ICML 2016); a truncated one keeps its own.
+    From each problem's start a gradient descent with step 2/(μ + ℓ) is stopped now and then, and
+    the hypergradient taken there: by exact solve, by cg and neumann (step 1/ℓ) with `terms`
+    products, and by unrolling terms + 1 steps on. With an exact solve the error is O(|w - w*|)
+    (Pedregosa, ICML 2016). A truncated one keeps its own.
+
+    Attributes:
+        problems: Names of bi-level problems.
+        steps: Steps of the descent.
+        checks: Stops, evenly in the logarithm of the step.
+        terms: Products of cg and neumann.
+        seed: Seed that the problems are drawn from.
     """
 
     problems: tuple[str, ...] = ("quadratic", "ridge", "logistic", "hyperbolic")
@@ -33,13 +38,22 @@ class Inexactness:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse unknown problems and parameters that are out of range."""
         for name in self.problems:
             check_name("problem", name, "problems")
         for name in ("steps", "checks", "terms"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
 
     def rows(self, progress: Callable[[str], None]) -> list[Row]:
-        """Rows by problem, then step, then solver."""
+        """Descend on every problem and take hypergradients on the way.
+
+        Args:
+            progress: Called with a line of text as the work goes on.
+
+        Returns:
+            Rows by problem, then step, then solver. `distance` is |w - w*| and `gradient` |∇L|.
+            `relative` is |g - g*|/|g*|, with g* by finite differences of the re-solved problem.
+        """
         found: list[Row] = []
         for name in self.problems:
             progress(name)
@@ -76,8 +90,5 @@ class Inexactness:
             upper = linearised(problem.upper, w, theta)
             for label, solver in solvers.items():
                 found = implicit_hypergradient(upper, problem.lower, w, theta, solver, {})
-                yield {
-                    "solver": label,
-                    **at,
-                    "relative": float((found.total - truth).norm() / truth.norm()),
-                }
+                error = float((found.total - truth).norm() / truth.norm())
+                yield {"solver": label, **at, "relative": error}

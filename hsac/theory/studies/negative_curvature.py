@@ -16,21 +16,26 @@ from hsac.theory.ground_truth import dense, gradients, operator
 from hsac.theory.problems.quadratic import Quadratic
 
 Row = dict[str, float | int | str]
-DIRECT = 20.0  # makes the direct term, all that is left by the fall-back, a tenth to a fifth of the implicit one
+# Makes the direct term, all that the fall-back leaves, a tenth to a fifth of the implicit one.
+DIRECT = 20.0
 
 
 @dataclass(frozen=True)
 class NegativeCurvature:
-    """Growth of Neumann's series with the negative curvature of the lower level, and the safeguards
-    against it.
+    """How Neumann's series grows at negative curvature, guarded or not.
 
-    The quadratic problem with its smallest eigenvalue μ turned into -m, for each m of `curvatures` (0: left as it is),
-    at its stationary point, whose own hypergradient (dense solve) is the reference. Solvers: neumann with step 1/ℓ, cg
-    with `damping`, which stops at negative curvature but does not notice when damping and m all but cancel. Each with
-    guard 0 and 1: runs marked as failed keep the direct term alone, and the implicit term is at most `ratio` times it.
-    Rows: curvature (m), solver, terms (J), guarded, products, length |x|, theory: ((1 + m/ℓ)^(J + 1) - 1)/m·|v_m|, at
-    most neumann's |x|, v_m the part of v along that direction (NaN for m = 0 and cg), failed, implicit
-    |implicit|/|direct|, relative |g - g*|/|g*|.
+    It is the quadratic problem with its smallest eigenvalue μ turned into -m, at its stationary
+    point. Its own hypergradient there (dense solve) is the reference. The solvers are neumann with
+    step 1/ℓ, and cg with `damping`. The latter stops at negative curvature but does not notice when
+    damping and m all but cancel. Each runs with guard 0 and 1. With the guard, runs marked as
+    failed keep the direct term alone, and the implicit term is bounded by `ratio`.
+
+    Attributes:
+        curvatures: Values of m. 0 leaves the problem as it is.
+        terms: Terms of the series, and steps of cg.
+        ratio: Largest length of the implicit term under guard, in units of the direct one.
+        damping: Damping of cg.
+        seed: Seed that the problem is drawn from.
     """
 
     curvatures: tuple[float, ...] = (0.0, 0.09, 0.5, 2.0)
@@ -40,18 +45,25 @@ class NegativeCurvature:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.curvatures) and min(self.curvatures) >= 0,
-            "curvatures",
-            self.curvatures,
-            "numbers from 0",
-        )
+        """Refuse parameters that are out of range."""
+        ok = bool(self.curvatures) and min(self.curvatures) >= 0
+        require(ok, "curvatures", self.curvatures, "numbers from 0")
         require(bool(self.terms) and min(self.terms) >= 0, "terms", self.terms, "integers from 0")
         require(self.ratio > 0, "ratio", self.ratio, "a number above 0")
         require(self.damping >= 0, "damping", self.damping, "a number from 0")
 
     def rows(self, progress: Callable[[str], None]) -> list[Row]:
-        """Rows by curvature, then terms, solver, guard."""
+        """Run both solvers at each curvature with each number of terms.
+
+        Args:
+            progress: Called with a line of text as the work goes on.
+
+        Returns:
+            Rows by curvature (m), then terms (J), solver, guard. `length` is |x|. `theory` is ((1 +
+            m/ℓ)^(J + 1) - 1)/m·|v_m|, at most neumann's |x|, with v_m the part of v along that
+            direction (NaN for m = 0 and cg). `implicit` is |implicit|/|direct|, and `relative` |g -
+            g*|/|g*|.
+        """
         found: list[Row] = []
         for m in self.curvatures:
             progress(f"curvature -{m:g}")
@@ -70,9 +82,8 @@ class NegativeCurvature:
 
         # the stationary point: Newton's step from anywhere, the level being quadratic
         turned = h - turn * torch.outer(along, along)
-        w = problem.initial - torch.linalg.solve(
-            turned, gradients(lower, problem.initial, theta)[0][0]
-        )
+        slope = gradients(lower, problem.initial, theta)[0][0]
+        w = problem.initial - torch.linalg.solve(turned, slope)
         truth = implicit_hypergradient(problem.upper, lower, w, theta, Exact(), {})
         v = gradients(problem.upper, w, theta)[0]
         part, ell = abs(float(v[0] @ along)), float(values[-1])
@@ -80,9 +91,8 @@ class NegativeCurvature:
             series = Neumann(terms=terms, step=1 / ell).solve(operator(lower, w, theta), v, {})
             solutions = {"neumann": series}
             if terms:
-                solutions["cg"] = Cg(terms=terms, damping=self.damping).solve(
-                    operator(lower, w, theta), v, {}
-                )
+                cg = Cg(terms=terms, damping=self.damping)
+                solutions["cg"] = cg.solve(operator(lower, w, theta), v, {})
             for solver, solution in solutions.items():
                 for guarded in (0, 1):
                     given = _Given(solution if guarded else replace(solution, failed=None))
@@ -110,5 +120,14 @@ class _Given:
     solution: Solution
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """The solution given."""
+        """Return the solution given.
+
+        Args:
+            hessian: The operator H at the point of the solve.
+            v: Right-hand side (R, P).
+            state: What the previous call returned as `Solution.state`, {} at first.
+
+        Returns:
+            The solution.
+        """
         return self.solution

@@ -13,9 +13,14 @@ QUADRUPLES = 200_000
 
 
 class Hyperbolicity(NamedTuple):
-    """``largest`` and ``mean`` of δ over the sampled quadruples, ``relative`` = 2 ``largest`` /
-    ``diameter``, ``diameter`` the largest distance between sampled nodes, ``exact`` whether all
-    quadruples were looked at.
+    """How tree-like a graph is.
+
+    Attributes:
+        largest: Largest δ of the sampled quadruples.
+        mean: Their mean δ.
+        relative: 2 ``largest`` / ``diameter``.
+        diameter: Largest distance between sampled nodes.
+        exact: Whether all quadruples were looked at.
     """
 
     largest: float
@@ -26,60 +31,73 @@ class Hyperbolicity(NamedTuple):
 
 
 def hyperbolicity(edge: np.ndarray, nodes: int) -> Hyperbolicity:
-    """Gromov's δ of the largest connected component, by the four-point condition.
+    """Compute Gromov's δ of the largest connected component, by the four-point condition.
 
     For nodes a, b, c, d at graph distance d(·,·), with the sums d(a,b) + d(c,d), d(a,c) + d(b,d),
     d(a,d) + d(b,c) in falling order s₁ ≥ s₂ ≥ s₃: δ(a, b, c, d) = (s₁ − s₂) / 2, and δ of the graph
     is the largest over all quadruples (M. Gromov, Hyperbolic Groups, 1987; H. Fournier, A. Ismail,
     A. Vigneron, Computing the Gromov Hyperbolicity of a Discrete Metric Space, Information
-    Processing Letters 115, 2015). A tree has 0. The largest of a sample is a lower bound: the
+    Processing Letters 115, 2015). A tree has 0. The largest of a sample is a lower bound. The
     sample is 200,000 quadruples of different nodes among 1,000 nodes of the component, both drawn
     from a fixed stream (all nodes where there are fewer, all quadruples where those are fewer).
 
-    ``edge``: int64 (2, E), each edge once.
+    Args:
+        edge: int64 (2, E), each edge once.
+        nodes: Number of nodes.
+
+    Returns:
+        δ and the diameter.
     """
     members = components(edge, nodes)[0]
     stream = generator(0, "hyperbolicity")
     chosen = np.sort(stream.permutation(members)[:LANDMARKS])
     distance = distances(edge, nodes, chosen)[:, chosen].astype(np.int32)
-    quads, exact = _quadruples(len(chosen), stream)
-    a, b, c, d = quads
-    sums = np.sort(
-        [
-            distance[a, b] + distance[c, d],
-            distance[a, c] + distance[b, d],
-            distance[a, d] + distance[b, c],
-        ],
-        0,
-    )
+    (a, b, c, d), exact = _quadruples(len(chosen), stream)
+    opposite = [
+        distance[a, b] + distance[c, d],
+        distance[a, c] + distance[b, d],
+        distance[a, d] + distance[b, c],
+    ]
+    sums = np.sort(opposite, 0)
     delta = (sums[2] - sums[1]) / 2
     diameter = int(distance.max(initial=0))
     largest = float(delta.max(initial=0.0))
-    mean = float(delta.mean()) if delta.size else 0.0
     return Hyperbolicity(
-        largest,
-        mean,
-        2 * largest / max(diameter, 1),
-        diameter,
-        exact and len(chosen) == len(members),
+        largest=largest,
+        mean=float(delta.mean()) if delta.size else 0.0,
+        relative=2 * largest / max(diameter, 1),
+        diameter=diameter,
+        exact=exact and len(chosen) == len(members),
     )
 
 
 def distances(edge: np.ndarray, nodes: int, sources: np.ndarray) -> np.ndarray:
-    """Number of edges from each source to every node, float64 (sources, nodes); inf where there is
-    no way.
+    """Count the edges from each source to every node.
+
+    Args:
+        edge: int64 (2, E), each edge once.
+        nodes: Number of nodes.
+        sources: Nodes to start from.
+
+    Returns:
+        float64 (sources, nodes), inf where there is no way.
     """
     return csgraph.dijkstra(_matrix(edge, nodes), directed=False, indices=sources, unweighted=True)
 
 
 def components(edge: np.ndarray, nodes: int) -> list[np.ndarray]:
-    """The nodes of each connected component, ascending, the largest component first."""
+    """Find the connected components.
+
+    Args:
+        edge: int64 (2, E), each edge once.
+        nodes: Number of nodes.
+
+    Returns:
+        The nodes of each, ascending, the largest component first.
+    """
     count, component = csgraph.connected_components(_matrix(edge, nodes), directed=False)
-    found = np.split(
-        np.argsort(component, kind="stable"),
-        np.cumsum(np.bincount(component, minlength=count))[:-1],
-    )
-    return sorted(found, key=len, reverse=True)
+    ends = np.cumsum(np.bincount(component, minlength=count))[:-1]
+    return sorted(np.split(np.argsort(component, kind="stable"), ends), key=len, reverse=True)
 
 
 def _matrix(edge: np.ndarray, nodes: int) -> sparse.csr_matrix:
@@ -87,7 +105,7 @@ def _matrix(edge: np.ndarray, nodes: int) -> sparse.csr_matrix:
 
 
 def _quadruples(size: int, stream: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """Quadruples of different positions below ``size``, int (4, n); whether they are all there are."""
+    """Draw quadruples of different positions, int (4, n), and tell whether they are all."""
     every = size * (size - 1) * (size - 2) * (size - 3) // 24
     if every <= QUADRUPLES:
         mesh = np.array(np.meshgrid(*[np.arange(size)] * 4, indexing="ij")).reshape(4, -1)

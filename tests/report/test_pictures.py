@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from hsac.cli import main
 from hsac.data import load_images
-from hsac.data.pictures import confusion, graph, sheet, write_picture
-from hsac.data.pictures.hyperbolicity import components, hyperbolicity
 from hsac.errors import InputError
+from hsac.report.pictures import confusion, graph, sheet, write_picture
+from hsac.report.pictures.hyperbolicity import components, hyperbolicity
 
 
 def edges(drawn: nx.Graph) -> tuple[np.ndarray, int]:
@@ -82,7 +82,7 @@ def test_components_are_ordered_by_size() -> None:
 
 def test_a_tree_is_laid_out_by_depth_without_overlap() -> None:
     tree = nx.balanced_tree(3, 4)
-    place = graph.radial(*edges(tree))
+    place = graph.place_tree(*edges(tree))
     depth = nx.shortest_path_length(tree, 0)
     np.testing.assert_allclose(
         np.hypot(*place.T), [depth[node] for node in range(len(place))], atol=1e-9
@@ -91,15 +91,15 @@ def test_a_tree_is_laid_out_by_depth_without_overlap() -> None:
 
 
 def test_a_path_and_a_single_node_can_be_drawn() -> None:
-    assert np.hypot(*graph.radial(*edges(nx.path_graph(4))).T).tolist() == pytest.approx(
+    assert np.hypot(*graph.place_tree(*edges(nx.path_graph(4))).T).tolist() == pytest.approx(
         [0, 1, 2, 3]
     )
-    assert graph.radial(np.empty((2, 0), np.int64), 1).tolist() == [[0, 0]]
+    assert graph.place_tree(np.empty((2, 0), np.int64), 1).tolist() == [[0, 0]]
 
 
 def test_the_drawn_part_is_connected_and_holds_the_hub() -> None:
     drawn = nx.barabasi_albert_graph(3000, 2, seed=1)
-    kept = graph.sampled(*edges(drawn))
+    kept = graph.drawn_part(*edges(drawn))
     assert len(kept) == graph.DRAWN
     assert nx.is_connected(drawn.subgraph(kept.tolist()))
     assert max(drawn.degree, key=lambda pair: pair[1])[0] in kept
@@ -120,8 +120,8 @@ def test_a_large_graph_is_described() -> None:
     assert "made: 603 nodes" in figure._suptitle.get_text()
 
 
-def test_rows_of_a_sheet_hold_the_class_they_name(root: Path) -> None:
-    images = load_images("digits", root)
+def test_rows_of_a_sheet_hold_the_class_they_name(data_folder: Path) -> None:
+    images = load_images("digits", data_folder)
     arrays = {name: getattr(images, name) for name in ("image", "label", "split", "group")}
     figure, caption, numbers = sheet.draw("digits", {**arrays, "classes": np.array(images.classes)})
     assert numbers["classes"] == list("0123456789")
@@ -164,10 +164,10 @@ def test_who_calls_what_what() -> None:
 
 
 def test_a_picture_is_written_with_its_caption_and_is_always_the_same(
-    root: Path, tmp_path: Path
+    data_folder: Path, tmp_path: Path
 ) -> None:
     for folder in ("one", "two"):
-        write_picture("disease", root, tmp_path / folder / "disease.png")
+        write_picture("disease", data_folder, tmp_path / folder / "disease.png")
     for ending in ("png", "pdf", "json"):
         one, two = (
             (tmp_path / folder / f"disease.{ending}").read_bytes() for folder in ("one", "two")
@@ -179,17 +179,17 @@ def test_a_picture_is_written_with_its_caption_and_is_always_the_same(
     assert "the whole tree" in said["caption"]
 
 
-def test_what_cannot_be_drawn_is_one_line(root: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_drawn_is_one_line(data_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--picture: found .*digits\.jpg"):
-        write_picture("digits", root, tmp_path / "digits.jpg")
+        write_picture("digits", data_folder, tmp_path / "digits.jpg")
     with pytest.raises(InputError, match="fetch dataset cora"):
         write_picture("cora", tmp_path, tmp_path / "cora.png")
 
 
 def test_the_command_draws(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setenv("HSAC_DATA", str(root))
+    monkeypatch.setenv("HSAC_DATA", str(data_folder))
     assert main(["data", "info", "digits", "--picture", str(tmp_path / "digits.png")]) == 0
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
     assert "citation" in capsys.readouterr().out
@@ -197,7 +197,7 @@ def test_the_command_draws(
 
 def test_pictures_need_no_torch() -> None:
     code = (
-        "import sys, hsac.data.pictures; print([m for m in ('torch', 'datasets') if m in"
+        "import sys, hsac.report.pictures; print([m for m in ('torch', 'datasets') if m in"
         " sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

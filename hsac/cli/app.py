@@ -1,0 +1,46 @@
+"""The command `hsac` put together, and its one exit: statuses and error lines."""
+
+import sys
+
+import click
+
+from hsac.cli import data, jobs, user
+from hsac.cli.usage import explain
+from hsac.errors import InputError
+
+INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
+
+hsac = user.hsac
+hsac.add_command(data.data)
+hsac.add_command(jobs.job)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command of `hsac`.
+
+    Args:
+        arguments: The words after `hsac`. None takes those of this process.
+
+    Returns:
+        The exit status: 0, what the command says, 2 with one line on standard error for anything
+        that the user can fix, or 130 after Ctrl-C.
+    """
+    try:
+        status = hsac.main(arguments, prog_name="hsac", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    except click.UsageError as error:
+        return _fail(explain(error))
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
+    except click.Abort:
+        return INTERRUPTED
+    return status or 0
+
+
+def _fail(line: str) -> int:
+    print(f"hsac: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,559 @@
+"""`hsac job`: what the workflow's rules run. Each command makes the output of one job."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hsac.cli import inputs
+from hsac.cli.command import Group, JsonObject, Several, WholeNumber
+from hsac.errors import InputError
+
+seeds = click.option("--seeds", cls=Several, type=WholeNumber(), required=True, metavar="SEED...")
+
+
+@click.group("job", cls=Group)
+def job() -> None:
+    """Run one job of the workflow: Snakemake calls these.
+
+    By hand they serve to compute a single result again, as `hsac why` shows.
+    """
+
+
+@job.command("settings")
+@inputs.scale
+@inputs.override
+@inputs.path("--output")
+def resolve_settings(scale: str, override: dict[str, Any], output: Path) -> None:
+    """Resolve a scale's configuration and write it.
+
+    Args:
+        scale: The scale.
+        override: Top-level keys of the configuration to replace, as a JSON object.
+        output: The file to write.
+    """
+    from hsac import config
+    from hsac.files import write_json
+
+    write_json(output, config.load(scale, override))
+
+
+@job.command("variant")
+@click.argument("dataset")
+@click.option("--recipe", type=JsonObject(), required=True)
+@inputs.path("--output")
+@inputs.plugins
+def make_variant(
+    dataset: str, recipe: dict[str, Any], output: Path, plugins: tuple[str, ...]
+) -> None:
+    """Build a variant of a dataset: indices, labels or episodes, with recipe and hash.
+
+    Args:
+        dataset: A dataset of `hsac list`.
+        recipe: Name, recipe and parameters, as a JSON object.
+        output: The file to write.
+        plugins: Plugin folders to use.
+
+    Raises:
+        InputError: The recipe has no name, or is faulty.
+    """
+    from hsac import layout
+    from hsac.data import build_variant, write_variant
+
+    inputs.use_plugins(plugins)
+    if "name" not in recipe:
+        raise InputError(
+            f"--recipe: found {recipe}; allowed is a JSON object with name, recipe and parameters"
+        )
+    parameters = {key: value for key, value in recipe.items() if key != "name"}
+    write_variant(build_variant(dataset, recipe["name"], parameters, layout.data_root()), output)
+
+
+@job.command("train")
+@inputs.settings
+@inputs.experiment
+@inputs.method
+@seeds
+@inputs.path("--variant")
+@inputs.path("--index")
+@inputs.path("--point", required=False)
+def train_bundle(
+    settings: Path,
+    experiment: str,
+    method: str,
+    seeds: tuple[int, ...],
+    variant: Path,
+    index: Path,
+    point: Path | None,
+) -> None:
+    """Train a bundle: seeds of one experiment and method.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings.
+        method: The method: weight+curvature, or weight+curvature@start.
+        seeds: The bundle's seeds.
+        variant: The file of the variant.
+        index: The bundle's index to write. Its records go beside it.
+        point: What `hsac job tune` wrote. A searched method is trained at its choice.
+
+    Raises:
+        InputError: A searched method comes without a point, or another one with it.
+    """
+    from hsac import config, layout, tuning
+    from hsac.train.run import run_bundle
+
+    resolved = inputs.read(settings)
+    inputs.experiment_of(resolved, experiment)
+    cell, told = config.cell(resolved, experiment, method), None
+    if config.searched(cell) != (point is not None):
+        is_searched = "is searched" if config.searched(cell) else "is not searched"
+        allowed = "what `hsac job tune` wrote" if config.searched(cell) else "no point"
+        raise InputError(f"--point: {method} {is_searched}; allowed is {allowed}")
+    if point is not None:
+        choice = tuning.read_point(point, cell)
+        cell, told = tuning.trained(resolved, cell, choice), tuning.told(resolved, cell, choice)
+    run_bundle(resolved, cell, list(seeds), variant, layout.data_root(), index, told)
+
+
+@job.command("points")
+@inputs.settings
+@inputs.experiment
+@inputs.method
+@seeds
+@click.option(
+    "--candidate", "candidates", cls=Several, type=WholeNumber(), required=True, metavar="N..."
+)
+@inputs.path("--variant")
+@inputs.path("--index")
+def train_points(
+    settings: Path,
+    experiment: str,
+    method: str,
+    seeds: tuple[int, ...],
+    candidates: tuple[int, ...],
+    variant: Path,
+    index: Path,
+) -> None:
+    """Train points that the search of a method tries.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings.
+        method: A searched method of it.
+        seeds: The seeds of the search.
+        candidates: The numbers of the points.
+        variant: The file of the variant.
+        index: The index to write. Records of a point go into a folder beside its own.
+
+    Raises:
+        InputError: The method is not searched, or its search has no such point.
+    """
+    from hsac import config, layout
+    from hsac.train.run import run_points
+
+    resolved = inputs.read(settings)
+    inputs.experiment_of(resolved, experiment)
+    cell = config.cell(resolved, experiment, method)
+    _check_searched(cell, method)
+    count = len(cell["config"]["search"]["points"])
+    for number in candidates:
+        if not 0 <= number < count:
+            raise InputError(f"--candidate: found {number}; allowed is 0 to {count - 1}")
+    points = [config.cell(resolved, experiment, method, number) for number in candidates]
+    run_points(resolved, points, list(seeds), variant, layout.data_root(), index)
+
+
+@job.command("tune")
+@inputs.settings
+@inputs.experiment
+@inputs.method
+@inputs.paths("--candidates")
+@inputs.path("--output")
+def choose_point(
+    settings: Path, experiment: str, method: str, candidates: tuple[Path, ...], output: Path
+) -> None:
+    """Choose the point of a searched method on validation.
+
+    It is the one with the best mean over the seeds of the search.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings.
+        method: A searched method of it.
+        candidates: The indexes of the points.
+        output: The file to write.
+
+    Raises:
+        InputError: The method is not searched.
+    """
+    from hsac import config, tuning
+
+    resolved = inputs.read(settings)
+    inputs.experiment_of(resolved, experiment)
+    cell = config.cell(resolved, experiment, method)
+    _check_searched(cell, method)
+    tuning.tune(resolved, cell, list(candidates), output)
+
+
+@job.command("select")
+@inputs.settings
+@inputs.experiment
+@inputs.method
+@seeds
+@inputs.paths("--candidates")
+@inputs.path("--index")
+def select_runs(
+    settings: Path,
+    experiment: str,
+    method: str,
+    seeds: tuple[int, ...],
+    candidates: tuple[Path, ...],
+    index: Path,
+) -> None:
+    """Choose each seed's best run, of a grid or of several rules, on validation.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings.
+        method: A method of it that chooses among others.
+        seeds: The bundle's seeds.
+        candidates: The indexes of the methods that it chooses among.
+        index: The bundle's index to write.
+    """
+    from hsac import config
+    from hsac.train.run import select_bundle
+
+    resolved = inputs.read(settings)
+    cell = config.cell(resolved, experiment, method)
+    among = config.candidates(resolved, cell)
+    select_bundle(cell, among, list(candidates), list(seeds), index)
+
+
+@job.command("theory")
+@click.argument("study")
+@inputs.settings
+@inputs.path("--output")
+def run_study(study: str, settings: Path, output: Path) -> None:
+    """Run a study of the theory and write its rows as CSV.
+
+    Args:
+        study: A study of `hsac list studies`.
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        output: The CSV file to write.
+
+    Raises:
+        InputError: The settings have no such study.
+    """
+    from tqdm import tqdm
+
+    from hsac import parts
+    from hsac.files import write_rows
+
+    studies = inputs.read(settings)["theory"]["studies"]
+    if study not in studies:
+        nearest = parts.nearest(study, studies)
+        raise InputError(f"study: found {study!r}; in these settings {nearest}")
+    built = parts.build("study", study, studies[study] or {})
+    with tqdm(desc=study, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
+        write_rows(output, built.rows(bar.set_postfix_str))
+
+
+@job.command("measure")
+@inputs.settings
+@inputs.experiment
+@inputs.path("--variant")
+@inputs.paths("--indexes")
+@inputs.path("--output")
+def measure_networks(
+    settings: Path, experiment: str, variant: Path, indexes: tuple[Path, ...], output: Path
+) -> None:
+    """Measure an experiment's trained networks: Hessian spectrum, certificate of the risk.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings.
+        variant: The file of the variant.
+        indexes: The indexes of the measured bundles.
+        output: The CSV file to write. Rows of single runs are kept in a folder beside it.
+    """
+    from tqdm import tqdm
+
+    from hsac import config, layout
+    from hsac.files import read_json, write_rows
+    from hsac.study.fingerprint import of_modules
+    from hsac.theory.landscape import measure
+
+    resolved = inputs.read(settings)
+    inputs.experiment_of(resolved, experiment)
+    methods = {index: read_json(index)["method"] for index in indexes}
+    bundles = {index: config.cell(resolved, experiment, name) for index, name in methods.items()}
+    kept, code = output.parent / experiment, of_modules(["hsac.theory.landscape"])
+    with tqdm(desc=experiment, unit="run", disable=None) as bar:
+
+        def progress(text: str) -> None:
+            bar.set_postfix_str(text)
+            bar.update()
+
+        leased = inputs.lease_gpu(resolved)
+        options = config.measured_options(leased)
+        root = layout.data_root()
+        rows = measure(leased, options, bundles, variant, root, kept, code, progress)
+    write_rows(output, rows)
+
+
+@job.command("certify")
+@inputs.settings
+@inputs.experiment
+@inputs.path("--variant")
+@inputs.paths("--points", required=False)
+@inputs.path("--output")
+def certify_methods(
+    settings: Path, experiment: str, variant: Path, points: tuple[Path, ...], output: Path
+) -> None:
+    """Certify an experiment's methods with a prior trained on a part of the examples.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings.
+        variant: The file of the variant.
+        points: What `hsac job tune` wrote of the searched methods.
+        output: The CSV file to write.
+    """
+    from tqdm import tqdm
+
+    from hsac import config, layout
+    from hsac.files import write_rows
+    from hsac.theory.informed import informed
+
+    resolved = inputs.read(settings)
+    methods = inputs.experiment_of(resolved, experiment).get("informed", [])
+    drawn, rows = config.seeds(resolved, experiment), []
+    leased = inputs.lease_gpu(resolved)
+    for method in tqdm(methods, unit="method", disable=None):
+        cell = _at_chosen_point(leased, experiment, method, points)
+        rows += informed(leased, cell, drawn, variant, layout.data_root())
+    write_rows(output, rows)
+
+
+@job.command("hypergradient")
+@inputs.settings
+@inputs.experiment
+@inputs.path("--variant")
+@inputs.paths("--points", required=False)
+@inputs.path("--output")
+def measure_hypergradient(
+    settings: Path, experiment: str, variant: Path, points: tuple[Path, ...], output: Path
+) -> None:
+    """Measure bias and noise of the hypergradient along a training of an experiment.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        experiment: An experiment of the settings with the key hypergradient.
+        variant: The file of the variant.
+        points: What `hsac job tune` wrote of the method, where it is searched.
+        output: The CSV file to write.
+
+    Raises:
+        InputError: The experiment has no key hypergradient.
+    """
+    from tqdm import tqdm
+
+    from hsac import config, layout
+    from hsac.files import write_rows
+    from hsac.theory.hypergradient_bias import hypergradient_bias
+
+    resolved = inputs.read(settings)
+    if "hypergradient" not in inputs.experiment_of(resolved, experiment):
+        raise InputError(
+            f"--experiment: found {experiment!r}; allowed is one with the key hypergradient"
+        )
+    options = config.hypergradient_options(resolved, experiment)
+    method = config.hypergradient_cell(resolved, experiment)["method"]
+    cell = _at_chosen_point(resolved, experiment, method, points)
+    leased, root = inputs.lease_gpu(resolved), layout.data_root()
+    with tqdm(desc=experiment, total=len(options["at"]), unit="point", disable=None) as bar:
+        rows = hypergradient_bias(leased, cell, options, variant, root, lambda text: bar.update())
+    write_rows(output, rows)
+
+
+@job.command("gather")
+@inputs.settings
+@inputs.path("--results")
+@click.option("--processes", type=WholeNumber(), default=1, show_default=True)
+def gather_records(settings: Path, results: Path, processes: int) -> None:
+    """Gather the run records of a scale into three Parquet files.
+
+    They are runs.parquet, trajectories.parquet and measured.parquet.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        results: The results folder of the scale.
+        processes: How many processes read records.
+    """
+    from hsac import config, layout, tuning
+    from hsac.report.gather import gather, read_bundle
+
+    resolved = inputs.read(settings)
+    tuning.check(resolved, results, read_bundle)  # reads the points of searches
+    shown = layout.indexes(resolved, results, config.cells(resolved))
+    trained = [cell for cell in config.trained_cells(resolved) if cell["point"] is None]
+    candidates, known = layout.indexes(resolved, results, trained), set(shown)
+    others = [index for index in candidates if index not in known]
+    gather(shown, results, others, processes)
+
+
+@job.command("tables")
+@inputs.settings
+@inputs.path("--runs")
+@inputs.path("--published")
+@inputs.path("--output")
+def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> None:
+    """Write the tables as CSV, Markdown and LaTeX.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        runs: The file runs.parquet.
+        published: The file published.yaml.
+        output: The folder to write.
+    """
+    from hsac.report.published import write_published
+    from hsac.report.tables import write_tables
+    from hsac.report.theory import write_theory_tables
+
+    order, references = _order(inputs.read(settings))
+    write_tables(runs, order, references, output)
+    write_theory_tables(runs, order, output)
+    write_published(published, runs, output)
+
+
+@job.command("cost")
+@inputs.settings
+@inputs.path("--runs")
+@inputs.path("--measured")
+@inputs.path("--output")
+def make_cost_table(settings: Path, runs: Path, measured: Path, output: Path) -> None:
+    """Write what the runs cost the machine as CSV, Markdown and LaTeX.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        runs: The file runs.parquet.
+        measured: The file measured.parquet.
+        output: The folder to write.
+    """
+    from hsac.report.cost import write_cost
+
+    write_cost(runs, measured, _order(inputs.read(settings))[0], output)
+
+
+@job.command("provenance")
+@inputs.settings
+@inputs.path("--runs")
+@inputs.path("--published")
+def make_provenance(settings: Path, runs: Path, published: Path) -> None:
+    """Write what lies behind every cell of the tables, beside runs.parquet.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        runs: The file runs.parquet.
+        published: The file published.yaml.
+    """
+    from hsac.report.provenance import write_provenance
+
+    write_provenance(inputs.read(settings), runs, published)
+
+
+@job.command("figures")
+@inputs.settings
+@inputs.path("--runs")
+@inputs.path("--trajectories")
+@inputs.path("--rulegraph")
+@inputs.path("--output")
+def draw_figures(
+    settings: Path, runs: Path, trajectories: Path, rulegraph: Path, output: Path
+) -> None:
+    """Draw the figures as PNG and PDF.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        runs: The file runs.parquet.
+        trajectories: The file trajectories.parquet.
+        rulegraph: What `snakemake --rulegraph` prints.
+        output: The folder to write.
+    """
+    from hsac.report.figures import write_figures
+
+    order, references = _order(inputs.read(settings))
+    write_figures(runs, trajectories, rulegraph.read_text(), order, references, output)
+
+
+@job.command("page")
+@inputs.settings
+@inputs.path("--results")
+def make_page(settings: Path, results: Path) -> None:
+    """Write the self-contained page index.html.
+
+    Args:
+        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        results: The results folder of the scale.
+    """
+    from hsac import layout
+    from hsac.report.page import write_page
+    from hsac.report.provenance import page_data
+
+    resolved = inputs.read(settings)
+    experiments, output = resolved["experiments"], results / "index.html"
+    variants = {name: layout.variant_path(one) for name, one in experiments.items()}
+    write_page(results, layout.datasets(resolved), variants, page_data(results), output)
+    print(f"tables  {results}/tables\nfigures {results}/figures\npage    {output}")
+
+
+@job.command("progress")
+@inputs.scale
+@inputs.override
+@click.option("--process", type=WholeNumber(), required=True)
+def show_progress(scale: str, override: dict[str, Any], process: int) -> None:
+    """Show runs done of all and the time left while a process lives.
+
+    Args:
+        scale: The scale.
+        override: Top-level keys of the configuration to replace, as a JSON object.
+        process: The number of the process, the workflow's.
+    """
+    from hsac.ops.progress import watch
+
+    watch(scale, override, process)
+
+
+def _check_searched(cell: dict[str, Any], method: str) -> None:
+    from hsac import config
+
+    if not config.searched(cell):
+        raise InputError(
+            f"--method: found {method!r}; allowed is a method of an experiment that searches"
+        )
+
+
+def _at_chosen_point(
+    settings: dict[str, Any], experiment: str, method: str, points: tuple[Path, ...]
+) -> dict[str, Any]:
+    """Return the cell of a method. Where it is searched, this is the cell of its chosen point."""
+    from hsac import config
+    from hsac.files import read_json
+
+    cell = config.cell(settings, experiment, method)
+    if not config.searched(cell):
+        return cell
+    chosen = {point["method"]: point["chosen"] for point in map(read_json, points)}
+    if method not in chosen:
+        raise InputError(
+            f"--points: found none of {method}; allowed is what `hsac job tune` wrote of it"
+        )
+    return config.cell(settings, experiment, method, chosen[method])
+
+
+def _order(settings: dict[str, Any]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the methods and the reference of each experiment, in the configuration's order."""
+    experiments = settings["experiments"]
+    methods = {name: one["methods"] for name, one in experiments.items()}
+    return methods, {name: one["reference"] for name, one in experiments.items()}

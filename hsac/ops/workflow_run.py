@@ -1,0 +1,228 @@
+"""A run of the workflow as a process: its lock, its progress bar, Ctrl-C and what it says.
+
+Snakemake calls `start`, `succeed` and `fail` through its handlers `onstart`, `onsuccess` and
+`onerror`. It has none for two moments: when there is nothing to do, and when the user stops it.
+These are seen from outside of Snakemake, in the records of its logger and in the signal.
+"""
+
+import atexit
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from hsac import config as configuration
+from hsac import layout, plugins
+from hsac.data import obtain
+from hsac.errors import InputError
+from hsac.files import write_json
+from hsac.ops import file_dates, progress, slurm_accounting, workflow_lock
+
+LOGGER = "snakemake.logging"  # the logger of Snakemake's messages
+INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
+NOTHING_TO_DO = "Nothing to be done"  # how its message begins when no job is left
+
+
+def open_run(config: Mapping[str, Any]) -> "WorkflowRun":
+    """Resolve what a call of Snakemake is about.
+
+    Args:
+        config: What `--config` says.
+
+    Returns:
+        The run.
+
+    Raises:
+        SystemExit: The configuration is faulty, and its one line has been printed, or the user
+            pressed Ctrl-C.
+    """
+    try:
+        return WorkflowRun(config)
+    except InputError as error:
+        _give_up(error)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+
+
+class WorkflowRun:
+    """One call of Snakemake for a scale.
+
+    Attributes:
+        scale: The scale.
+        override: Top-level keys of its configuration that the call replaces, without `mirror`.
+        settings: What both come to.
+        mirror: The mirror of datasets. None without one.
+        job_settings: The file with the settings, for the jobs.
+        stopped: Whether the user pressed Ctrl-C.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Resolve the settings, and know their plugins until the process ends.
+
+        Args:
+            config: What `--config` says, `scale` among it.
+
+        Raises:
+            InputError: The configuration is faulty, or a folder cannot be written.
+        """
+        self.scale = config.get("scale", "default")
+        self.override = configuration.retyped({k: v for k, v in config.items() if k != "scale"})
+        self.mirror = obtain.mirror_root(configuration.mirror(self.scale, self.override))
+        self.override.pop("mirror", None)
+        self.settings = configuration.load(self.scale, self.override)
+        self.stopped = False
+        self._quiet = False
+        self._started = False
+        self._bar: subprocess.Popen[bytes] | None = None
+        self._results = layout.results_root(self.scale)
+        known = ExitStack()
+        known.enter_context(plugins.using(self.settings["plugins"]))
+        atexit.register(known.close)
+        for root in (self._results, layout.data_root()):
+            layout.check_writable(root)
+        # no input of what is trained: when it changes, Snakemake would not see what else changed
+        self.job_settings = Path(
+            ".snakemake/settings", f"{configuration.digest(self.settings)}.json"
+        )
+        if not self.job_settings.is_file():
+            write_json(self.job_settings, self.settings)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that jobs need, wherever they run.
+
+        Returns:
+            Mirror, plugin folders, settings and the path to this environment's `hsac`. None of
+            them makes a job run again.
+        """
+        return {
+            "HSAC_MIRROR": str(self.mirror or ""),
+            "HSAC_PLUGINS": os.pathsep.join(self.settings["plugins"]),
+            "HSAC_SETTINGS": str(self.job_settings.resolve()),
+            "PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
+        }
+
+    def prepare(self, quiet: bool, dry: bool) -> None:
+        """Remove locks of a dead run, and watch Snakemake's messages and Ctrl-C from now on.
+
+        Args:
+            quiet: Whether to show only errors and warnings. Snakemake's own `--quiet all` drops
+                these, too.
+            dry: Whether this is a dry run, which says what Snakemake says.
+        """
+        workflow_lock.clear()
+        if dry:
+            return
+        self._quiet = quiet
+        logging.getLogger(LOGGER).addFilter(self._let_through)
+        # a run in the background may have to ignore the signal
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._stop)
+
+    def start(self, lock: bool, status_command: str | None) -> None:
+        """Take the folder's lock, see to file dates, say what is done and draw the progress bar.
+
+        Args:
+            lock: Whether to keep other runs out of the folder.
+            status_command: The command that asks Slurm what became of jobs. None without Slurm.
+
+        Raises:
+            SystemExit: Another run is at work in the folder, or the command cannot work.
+        """
+        try:
+            slurm_accounting.check(status_command)
+            held = workflow_lock.hold() if lock else None
+        except InputError as error:
+            _give_up(error)
+        self._started = True
+        if held:
+            atexit.register(held.close)
+        late = file_dates.mend([self._results, layout.data_root()])
+        if late:
+            cause = "by a clock that was ahead; they are dated now"
+            _say(f"{late} files were dated in the future, {cause}")
+        done, total = progress.count_done(self.settings, self._results)
+        if 0 < done < total:
+            _say(f"resuming: {done} of {total} runs are done")
+        if sys.stderr.isatty():
+            self._draw_bar()
+
+    def succeed(self) -> None:
+        """Say where the results are, unless only a part of them was asked for."""
+        self._end_bar()
+        if (self._results / "index.html").is_file():
+            names = ", ".join(f"{self._results}/{name}" for name in ("tables", "figures"))
+            print(f"done: {names}, {self._results}/index.html", flush=True)
+
+    def fail(self, logs: Iterable[str]) -> None:
+        """Say that the run ended before its end, unless the user stopped it.
+
+        Args:
+            logs: Snakemake's log files.
+        """
+        self._end_bar()
+        if not self.stopped:
+            kept = "finished runs are kept and a plain re-run goes on"
+            _say(f"the workflow stopped; {kept}; details: {' '.join(logs)}")
+
+    def _draw_bar(self) -> None:
+        command = [sys.executable, "-m", "hsac", "job", "progress", "--scale", self.scale]
+        command += ["--override", json.dumps(self.override), "--process", str(os.getpid())]
+        # it takes over that Ctrl-C is ignored: `_end_bar` ends it before anything is said
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._bar = subprocess.Popen(command)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        atexit.register(self._end_bar)
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.terminate()
+            self._bar.wait()
+            self._bar = None
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Stop on Ctrl-C. A second one ends Snakemake at once."""
+        self.stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        atexit.register(self._say_stopped)
+        if self._started:
+            raise KeyboardInterrupt  # Snakemake ends its jobs and calls `fail`
+        raise SystemExit(INTERRUPTED)  # it would show a traceback of the other
+
+    def _say_stopped(self) -> None:
+        self._end_bar()
+        _say(f"stopped by you; {self._runs_done()}; the same command goes on")
+
+    def _let_through(self, record: logging.LogRecord) -> bool:
+        """Decide whether a message of Snakemake's is shown."""
+        if self.stopped:
+            # the jobs were interrupted, too, and their failures are no news
+            return False
+        if record.levelno >= logging.WARNING:
+            return True
+        if record.getMessage().startswith(NOTHING_TO_DO):
+            record.msg, record.args = f"hsac: nothing to do: {self._runs_done()}", None
+            return True
+        return not self._quiet
+
+    def _runs_done(self) -> str:
+        done, total = progress.count_done(self.settings, self._results)
+        return f"{done} of {total} runs are done"
+
+
+def _give_up(error: InputError) -> NoReturn:
+    """End the process with the error's line: Snakemake adds no message to this exit."""
+    _say(str(error))
+    raise SystemExit(2)
+
+
+def _say(line: str) -> None:
+    print(f"hsac: {line}", file=sys.stderr, flush=True)

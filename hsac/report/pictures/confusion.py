@@ -1,0 +1,53 @@
+"""Who calls what what: labels that people gave against the official ones."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from hsac.data.catalogue import Arrays
+from hsac.report.figures.style import grid
+from hsac.report.pictures.picture import Picture
+
+
+def draw(name: str, arrays: Arrays) -> Picture:
+    """Draw a panel a column of labels: how often each official class got each label.
+
+    The official labels of a column are ``clean_label``, or the other ``clean_…`` column of as many
+    classes when it is coarse.
+
+    Args:
+        name: Name of the dataset.
+        arrays: Its columns.
+
+    Returns:
+        The picture. Its numbers are the shares of rows that differ, by column.
+    """
+    columns = sorted(column for column in arrays if not column.startswith("clean"))
+    title = f"{name}: {len(arrays['clean_label']):,} labels given by people"
+    figure, axes = grid(1, len(columns), 2.6, 2.8, title)
+    differ = {}
+    for panel, column in zip(axes[0], columns, strict=True):
+        official = arrays["clean_coarse_label" if "coarse" in column else "clean_label"]
+        differ[column] = float((official != arrays[column]).mean())
+        shown = _shares(panel, official, arrays[column])
+        panel.set_title(f"{column}\n{100 * differ[column]:.2f} % differ")
+    axes[0, 0].set_ylabel("official class")
+    figure.colorbar(shown, ax=axes[0].tolist(), shrink=0.7, label="share of the class")
+    caption = (
+        f"{name}: the share of each official class (rows) that people gave each label (columns of a"
+        " panel)."
+    )
+    return Picture(figure, caption, {"differ": differ})
+
+
+def _shares(panel: Axes, official: np.ndarray, given: np.ndarray) -> AxesImage:
+    size = int(official.max()) + 1
+    table = np.zeros((size, size))
+    np.add.at(table, (official, given), 1)
+    shown = panel.imshow(table / table.sum(axis=1, keepdims=True), vmin=0, vmax=1, cmap="Blues")
+    panel.set_xlabel("label given")
+    panel.grid(False)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+    return shown

@@ -1,0 +1,306 @@
+"""What a configuration must fulfil beyond the form of its keys: that its parts fit each other.
+
+Each check raises an InputError for the first thing that it finds. `problems` runs all checks and
+collects what they say, one line a problem: the first of each method, so that one cause is not told
+in several ways.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hsac import parts
+from hsac.data import catalogue, variants
+from hsac.errors import InputError
+from hsac.study import resolve, search_space
+from hsac.study.cell import Cell
+from hsac.study.models import GRAPH_RECIPES, KINDS, RECIPES, Experiment, Spaces, Study
+
+
+def problems(
+    study: Study, sources: Mapping[str, str], layers: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Find what does not fit in a study whose keys have the right form.
+
+    Args:
+        study: the study.
+        sources: top-level key -> the file that gives it, or the command line.
+        layers: the keys as each file, and last the command line, gives them.
+
+    Returns:
+        A line for each problem: file, key, what was found and what is allowed.
+    """
+    found: list[str] = []
+
+    def tried(check: Callable[..., None], *given: Any) -> bool:
+        try:
+            check(*given)
+        except InputError as error:
+            found.append(str(error))
+            return False
+        return True
+
+    tried(_losses_and_heads, study, sources["rules"])
+    for space in _given_spaces(study, sources, layers):
+        tried(_space, study, *space)
+    for name, experiment in study.experiments.items():
+        key = f"{sources['experiments']}: experiments.{name}"
+        good = tried(_distinct, experiment, key)
+        for method in experiment.methods:
+            good &= tried(_method, study, name, method, sources)
+        if good:  # a method that is misspelt may be the reference
+            tried(_reference, experiment, key)
+            tried(_theory_of, study, name, sources)
+    tried(_theory, study, sources.get("theory", ""))
+    return list(dict.fromkeys(found))
+
+
+def _losses_and_heads(study: Study, source: str) -> None:
+    """A loss and a head of one name could not be told apart in a method's name."""
+    for name in study.rules.of("losses"):
+        if name in study.rules.of("heads"):
+            raise InputError(
+                f"{source}: rules.heads: found {name!r}, which is a loss; allowed is another name"
+            )
+
+
+def _distinct(experiment: Experiment, key: str) -> None:
+    for place, method in enumerate(experiment.methods):
+        if method in experiment.methods[:place]:
+            raise InputError(f"{key}.methods: found {method!r} twice; allowed is once")
+
+
+def _reference(experiment: Experiment, key: str) -> None:
+    found, methods = experiment.reference, experiment.methods
+    if found not in methods:
+        raise InputError(f"{key}.reference: found {found!r}; {parts.nearest(found, methods)}")
+
+
+def _method(study: Study, name: str, method: str, sources: Mapping[str, str]) -> None:
+    source = sources["experiments"]
+    try:
+        cell = resolve.cell(study, name, method)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    _cell(cell, f"{source}: experiments.{name}")
+    for candidate in resolve.candidates(study, cell):  # they need not be among the methods
+        _cell(candidate, f"{source}: experiments.{name}")
+    if cell.searched:
+        _search(study, cell, sources)
+
+
+def _cell(cell: Cell, key: str) -> None:
+    config = cell.config
+    if config.dataset not in catalogue.names():
+        near = parts.nearest(config.dataset, catalogue.names())
+        raise InputError(f"{key}.dataset: found {config.dataset!r}; {near}")
+    _fit(cell, key)
+    variants.check_recipe(config.variant.made_by(), f"{key}.variant")
+    low, high = config.curvature.bounds
+    if not low <= config.curvature.start <= high:
+        start = f"{cell.method!r} starts at {config.curvature.start:g}"
+        raise InputError(f"{key}.methods: {start}; allowed is {low:g} to {high:g}")
+    _parts(cell, key)
+    _labelled_rows(cell, key)
+
+
+def _parts(cell: Cell, key: str) -> None:
+    """The parts of a cell exist and take the parameters given."""
+    config, model = cell.config, cell.config.model
+    chosen = [
+        ("weight rule", config.weight_rule),
+        ("curvature rule", config.curvature_rule),
+        ("loss", config.loss),
+    ]
+    if model.head is not None:
+        if "head" not in parts.parameters("model", model.name):
+            found = f"found {cell.method!r}; model {model.name!r}"
+            raise InputError(f"{key}: {found} takes no head")
+        chosen.append(("head", model.head))
+    for family, part in chosen:
+        where = f"{key}: {family.split()[-1]} {part.name}"
+        parts.check_name(family, part.name, where)
+        parts.check_parameters(family, part.name, dict(part.parameters), where)
+    given = {name: value for name, value in model.dump().items() if name != "name"}
+    parts.check_parameters("model", model.name, given, f"{key}.model")
+
+
+def _labelled_rows(cell: Cell, key: str) -> None:
+    rule = cell.config.loss.name
+    needs = "training" in parts.filled("loss", rule)
+    if cell.config.variant.recipe == "episodes" and needs:
+        fitting = [n for n in parts.names("loss") if "training" not in parts.filled("loss", n)]
+        raise InputError(
+            f"{key}.methods: found {cell.method!r}, whose loss {rule!r} needs labelled training"
+            f" rows, which episodes have not; {parts.nearest(rule, fitting)}"
+        )
+
+
+def _fit(cell: Cell, key: str) -> None:
+    """Setting, dataset, recipe and model are for the same kind of data."""
+    config, recipe = cell.config, cell.config.variant.recipe
+    if recipe in variants.names() and recipe not in RECIPES[config.setting]:
+        allowed = " or ".join(RECIPES[config.setting])
+        raise InputError(
+            f"{key}.variant.recipe: found {recipe!r}; allowed with setting {config.setting} is"
+            f" {allowed}"
+        )
+    kind = catalogue.entry(config.dataset).kind
+    if kind == "labels":
+        raise InputError(
+            f"{key}.dataset: found {config.dataset!r}, a dataset of labels; allowed are images and"
+            " graphs"
+        )
+    if (kind == "graph") != (recipe in GRAPH_RECIPES):
+        raise InputError(
+            f"{key}.variant.recipe: found {recipe!r}; {config.dataset} is of kind {kind}"
+        )
+    _fit_model(cell, "episodes" if recipe == "episodes" else kind, key)
+
+
+def _fit_model(cell: Cell, gives: str, key: str) -> None:
+    """The model takes what the data give: images, a graph, or episodes."""
+    model = cell.config.model.name
+    parts.check_name("model", model, f"{key}.model.name")
+    needs = parts.filled("model", model)
+    takes = "graph" if needs["inputs"] == "int" else "images"
+    if "shot" in needs:
+        takes = "episodes"
+    if takes != gives:
+        found = f"found {model!r}, a model for {takes}"
+        raise InputError(f"{key}.model.name: {found}; allowed is one for {gives}")
+    augment = cell.config.training.augment
+    if gives != "images" and augment is not None:
+        raise InputError(
+            f"{key}.training.augment: found {augment!r}; allowed where images are classified, not"
+            f" {gives}"
+        )
+
+
+def _given_spaces(
+    study: Study, sources: Mapping[str, str], layers: Sequence[Mapping[str, Any]]
+) -> list[tuple[Any, ...]]:
+    """Return kind, name and key of every search space that the configuration gives."""
+    places = {key: place for place, layer in enumerate(layers) for key in layer}
+    # a scale with other rules need not name those that the default's spaces are of
+    replaced = places.get("rules", 0) > places.get("spaces", 0)
+    found: list[tuple[Any, ...]] = []
+
+    def add(spaces: Spaces, key: str, experiment: Experiment | None) -> None:
+        for kind in KINDS:
+            for name, space in spaces.of(kind).items():
+                found.append((kind, name, space or {}, f"{key}.{kind}", experiment, replaced))
+
+    add(study.spaces, f"{sources.get('spaces', '')}: spaces", None)
+    for name, experiment in study.experiments.items():
+        if experiment.spaces:
+            key = f"{sources['experiments']}: experiments.{name}.spaces"
+            add(experiment.spaces, key, experiment)
+    return found
+
+
+def _space(
+    study: Study,
+    kind: str,
+    name: str,
+    space: Mapping[str, Any],
+    where: str,
+    experiment: Experiment | None,
+    replaced: bool,
+) -> None:
+    """A space is of a rule that the configuration names, and holds what this takes."""
+    known = study.rules.of(kind)
+    if name not in known:
+        if experiment is None and replaced:
+            return
+        near = parts.nearest(name, known)
+        raise InputError(f"{where}: found {name!r}; {near}, as `rules.{kind}` names them")
+    any_experiment = next(iter(study.experiments.values()))
+    rules = experiment or any_experiment.model_copy(update={"rules": None})
+    rule = resolve.rule_of(study, rules, kind, name, where)
+    parts.check_name(search_space.FAMILIES[kind], rule.name, f"{where}: rules.{kind}.{name}")
+    curvature = study.curvature
+    if experiment is not None and experiment.curvature:
+        curvature = curvature.model_copy(update=experiment.curvature.dump())
+    low, high = curvature.bounds
+    search_space.check(space, kind, rule, (low, high), f"{where}.{name}")
+
+
+def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
+    """Every method has as many trials, and on other seeds than it is judged by."""
+    search = cell.config.search
+    assert search is not None
+    name = cell.experiment
+    own = "search" in study.experiments[name].model_fields_set
+    source = sources["experiments" if own else "search"]
+    key = f"{source}: {f'experiments.{name}.search' if own else 'search'}"
+    shared = sorted({*search.seeds} & {*study.seeds_of(name)})
+    if shared:
+        raise InputError(
+            f"{key}.seeds: found {shared[0]}, a seed that {name} is judged by; allowed are other"
+            " seeds"
+        )
+    if not cell.trains_once:
+        raise InputError(
+            f"{key}: found {cell.method!r} in experiments.{name}.methods, whose rule"
+            f" {cell.config.curvature_rule.name!r} is several trainings on top of the"
+            f" {len(search.points)} points of every method; allowed are rules that train once, for"
+            " a grid an alias of fixed with `start` in its space, as fixed_searched"
+        )
+    low, high = cell.config.curvature.bounds
+    for kind, rule in resolve.named_rules(study, name, cell.method).items():
+        owner, space = resolve.space_of(study, name, kind, rule)
+        where = f"{source}: spaces.{kind}.{owner}"
+        search_space.check(space, kind, cell.config.part(kind), (low, high), where)
+
+
+def _theory(study: Study, source: str) -> None:
+    """The studies exist, and what is measured are curvature rules."""
+    if study.theory is None:
+        return
+    for name, parameters in study.theory.studies.items():
+        key = f"{source}: theory.studies"
+        parts.check_name("study", name, key)
+        parts.check_parameters("study", name, parameters or {}, f"{key}.{name}")
+    for rule in study.theory.measured:
+        if rule not in study.rules.curvature:
+            known = parts.nearest(rule, study.rules.curvature)
+            raise InputError(f"{source}: theory.measured: found {rule!r}; curvature rules {known}")
+
+
+def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
+    """What the theory measures of an experiment can be measured there."""
+    experiment = study.experiments[name]
+    for method, cell in zip(experiment.informed or [], resolve.informed(study, name), strict=True):
+        recipe = experiment.variant.recipe
+        if recipe in (*GRAPH_RECIPES, "episodes") or not cell.trains_once:
+            raise InputError(
+                f"experiments.{name}.informed: found {method!r} of recipe {recipe!r}; allowed are"
+                " methods that train once, of experiments that classify images"
+            )
+    if experiment.informed and study.theory is None:
+        raise InputError(f"theory: found nothing; experiments.{name}.informed needs its options")
+    if experiment.hypergradient:
+        _hypergradient(study, name, sources.get("theory", ""))
+
+
+def _hypergradient(study: Study, name: str, source: str) -> None:
+    """Its study needs options, and a method with a curvature whose batches are of fixed rows."""
+    key, experiment = f"experiments.{name}.hypergradient", study.experiments[name]
+    if study.theory is None or study.theory.hypergradient is None:
+        raise InputError(f"{source}: theory.hypergradient: found nothing; {key} needs its options")
+    found, known = experiment.hypergradient.method, experiment.methods
+    if found not in known:
+        raise InputError(f"{key}.method: found {found!r}; {parts.nearest(found, known)}")
+    cell = resolve.studied(study, name)
+    if cell.config.curvature_rule.name == "euclidean" or not cell.trains_once:
+        raise InputError(
+            f"{key}.method: found {found!r}; allowed are methods with a curvature that train once"
+        )
+    recipe, augment = experiment.variant.recipe, experiment.training.augment
+    if recipe in GRAPH_RECIPES or augment:
+        what = f"recipe {recipe!r}, whose batches are the whole graph"
+        if augment:
+            what = f"training.augment {augment!r}"
+        raise InputError(
+            f"{key}: found {what}; allowed are batches drawn from fixed images or episodes"
+        )

@@ -1,0 +1,433 @@
+"""Everything that a study asks for: its jobs, bundles, runs, and where each file lies.
+
+This is the only module that lists the work. The workflow's rules, the plan, what is stale, the
+verification, the progress bar, the report and the command line loop over it.
+
+A bundle is what one job trains: the seeds of one cell in one process, or of some trials of a
+search. The seeds of a bundle are those with the same `seed // bundle`, so that a further seed
+leaves the other bundles as they are. Records and the index of a bundle lie in a folder that is
+named by the hash of the cell's configuration, so that a changed cell is a new folder.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+from hsac.data import variants
+from hsac.errors import InputError
+from hsac.study import resolve
+from hsac.study.cell import Cell
+from hsac.study.models import Experiment, Study
+
+TRAIN, POINTS, SELECT = "train", "points", "select"  # rules that make bundles
+SHARED = ("data", "theory", "report")  # parts of the work that no experiment owns
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Runs that one job makes.
+
+    Attributes:
+        rule: `train`, `points` (trials of a search) or `select` (chosen among other bundles).
+        index: the file that names its records; it is written last.
+        of: the cell whose bundle it is.
+        cells: the cells that its runs are of: `of` itself, or some of its trials.
+        seeds: the seeds of each of these cells.
+    """
+
+    rule: str
+    index: Path
+    of: Cell
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    def record(self, cell: Cell, seed: int) -> Path:
+        """Return where the record of a run lies.
+
+        Args:
+            cell: one of `cells`.
+            seed: one of `seeds`.
+        """
+        return self.index.parent.with_name(cell.hash) / f"seed{seed}.json"
+
+    def runs(self) -> Iterator["Run"]:
+        """Yield the runs of the bundle."""
+        for cell in self.cells:
+            for seed in self.seeds:
+                yield Run(cell, seed, self.record(cell, seed), self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one cell.
+
+    Attributes:
+        cell: the cell, of a search's run that of the trial.
+        seed: the seed.
+        record: the path of its record.
+        bundle: the bundle that makes it.
+    """
+
+    cell: Cell
+    seed: int
+    record: Path
+    bundle: Bundle
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the workflow.
+
+    Attributes:
+        rule: its rule.
+        part: the experiment, or one of `SHARED`, that it belongs to.
+        output: its file.
+        needs: the files that must be new when it is to be new.
+    """
+
+    rule: str
+    part: str
+    output: Path
+    needs: tuple[Path, ...] = ()
+
+
+def data_root() -> Path:
+    """Return the folder of the data: `HSAC_DATA`, else `data`."""
+    return Path(os.environ.get("HSAC_DATA", "data"))
+
+
+def results_root(scale: str) -> Path:
+    """Return the results folder of a scale.
+
+    Args:
+        scale: its name.
+    """
+    return Path("results") / scale
+
+
+def check_writable(folder: Path) -> None:
+    """Check that something can be written into a folder, which need not be there yet.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        InputError: names the folder.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    allowed = "allowed is a folder that can be written"
+    if not there.is_dir():
+        raise InputError(f"{folder}: found a file at {there}; {allowed}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: {there} cannot be written; {allowed}")
+
+
+def manifest_path(dataset: str) -> Path:
+    """Return the manifest that a fetched dataset ends with.
+
+    Args:
+        dataset: the name of the dataset.
+    """
+    return data_root() / "raw" / dataset / "manifest.json"
+
+
+def variant_path(experiment: Experiment) -> Path:
+    """Return the variant file of an experiment.
+
+    Args:
+        experiment: the experiment.
+    """
+    return data_root() / "variants" / experiment.dataset / f"{experiment.variant_id()}.json"
+
+
+def variant_inputs(experiment: Experiment) -> list[Path]:
+    """Return the files that a variant is made of.
+
+    Args:
+        experiment: the experiment.
+
+    Returns:
+        The manifests of its dataset and of the labels that it takes, and the file of its class
+        split.
+    """
+    datasets, files = variants.inputs(experiment.variant.made_by())
+    return [manifest_path(dataset) for dataset in (experiment.dataset, *datasets)] + files
+
+
+def blocks(seeds: Sequence[int], size: int) -> dict[int, list[int]]:
+    """Return the seeds of each bundle by `seed // size`.
+
+    Args:
+        seeds: the seeds.
+        size: how many runs a bundle has at most.
+    """
+    return {block: list(group) for block, group in groupby(sorted(seeds), lambda s: s // size)}
+
+
+class Graph:
+    """The work of a study.
+
+    Args:
+        study: the study.
+        results: its results folder, by default that of its scale.
+    """
+
+    def __init__(self, study: Study, results: Path | None = None) -> None:
+        self.study = study
+        self.results = results_root(study.scale) if results is None else results
+
+    # --- cells and bundles ---
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells of the tables, in the configuration's order."""
+        return resolve.cells(self.study)
+
+    @cached_property
+    def trained(self) -> list[Cell]:
+        """Every cell that is trained: also trials, and cells that a derived one looks at."""
+        return resolve.trained(self.study)
+
+    @cached_property
+    def derived(self) -> list[Cell]:
+        """The cells whose runs are chosen among other cells' runs."""
+        return [cell for cell in self.cells if cell.derived]
+
+    @cached_property
+    def bundles(self) -> list[Bundle]:
+        """Every bundle: of each trained cell its trials and itself, then of derived cells."""
+        found: list[Bundle] = []
+        for cell in self.trained:
+            if cell.point is None:  # a trial is trained in a bundle of its searched cell
+                found += [*self.trials(cell), *self.own(cell)]
+        for cell in self.derived:
+            found += self.own(cell)
+        return found
+
+    @cached_property
+    def by_index(self) -> dict[Path, Bundle]:
+        """The bundles by their index."""
+        return {bundle.index: bundle for bundle in self.bundles}
+
+    def own(self, cell: Cell) -> list[Bundle]:
+        """Return the bundles of a cell's own seeds.
+
+        Args:
+            cell: a cell that is no trial of a search.
+        """
+        found = []
+        seeds_of = blocks(resolve.seeds(self.study, cell), self.study.bundle)
+        rule = SELECT if cell.derived else TRAIN
+        for block, seeds in seeds_of.items():
+            index = self.folder(cell) / f"block{block}.json"
+            found.append(Bundle(rule, index, cell, (cell,), tuple(seeds)))
+        return found
+
+    def trials(self, cell: Cell) -> list[Bundle]:
+        """Return the bundles of the trials of a searched cell, none for another cell.
+
+        Args:
+            cell: a cell.
+
+        Returns:
+            Each has as many trials as make `bundle` runs, but at least one. Of trials that came
+            out alike it has the first. Its seeds are those of a block, so whatever the trials
+            beside it, a trial's seeds train together as they would alone.
+        """
+        alike = {trial.hash: trial for trial in reversed(resolve.trials(self.study, cell))}
+        points = sorted(alike.values(), key=lambda trial: trial.point or 0)
+        found: list[Bundle] = []
+        if not points:
+            return found
+        for seeds in blocks(resolve.seeds(self.study, points[0]), self.study.bundle).values():
+            size = max(1, self.study.bundle // len(seeds))
+            for start in range(0, len(points), size):
+                index = self.folder(cell) / f"points{len(found)}.json"
+                some = tuple(points[start : start + size])
+                found.append(Bundle(POINTS, index, cell, some, tuple(seeds)))
+        return found
+
+    def candidates(self, bundle: Bundle) -> list[Path]:
+        """Return the indexes that a bundle of a derived cell is chosen among.
+
+        Args:
+            bundle: a bundle of the rule `select`.
+        """
+        among = resolve.candidates(self.study, bundle.of)
+        return [self.folder(cell) / bundle.index.name for cell in among]
+
+    def indexes(self, cells: Iterable[Cell]) -> list[Path]:
+        """Return the indexes of the bundles of cells' own seeds.
+
+        Args:
+            cells: cells that are no trials of a search.
+        """
+        return [bundle.index for cell in cells for bundle in self.own(cell)]
+
+    def runs(self) -> Iterator[Run]:
+        """Yield every run that is trained."""
+        for bundle in self.bundles:
+            if bundle.rule != SELECT:
+                yield from bundle.runs()
+
+    # --- paths ---
+
+    def folder(self, cell: Cell) -> Path:
+        """Return the folder of a cell's records.
+
+        Args:
+            cell: a cell, or a trial.
+        """
+        return self.results / "runs" / cell.experiment / cell.method / cell.hash
+
+    def point(self, cell: Cell) -> Path:
+        """Return the file that says which point the search of a cell chose.
+
+        Args:
+            cell: a searched cell.
+        """
+        return self.folder(cell) / "point.json"
+
+    def points(self, cells: Iterable[Cell]) -> list[Path]:
+        """Return the files that say which points the searches of cells chose.
+
+        Args:
+            cells: cells, of which only the searched ones count.
+        """
+        return [self.point(cell) for cell in cells if cell.searched]
+
+    def variant(self, experiment: str) -> Path:
+        """Return the variant file of an experiment.
+
+        Args:
+            experiment: its name.
+        """
+        return variant_path(self.study.experiments[experiment])
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets of the experiments and the labels that their variants take, each once."""
+        found: list[str] = []
+        for experiment in self.study.experiments.values():
+            others, _ = variants.inputs(experiment.variant.made_by())
+            found += [experiment.dataset, *others]
+        return list(dict.fromkeys(found))
+
+    def picture(self, dataset: str) -> Path:
+        """Return the picture of a dataset; its .pdf and its caption as .json lie beside it.
+
+        Args:
+            dataset: its name.
+        """
+        return self.results / "data" / f"{dataset}.png"
+
+    def theory_file(self, kind: str, name: str) -> Path:
+        """Return a file of the theory.
+
+        Args:
+            kind: "" for a study, `landscape` for what was measured of an experiment's trained
+                networks, `informed` for certificates with an informed prior, `hypergradient` for
+                the study of its bias.
+            name: the study or the experiment.
+        """
+        return self.results / "theory" / kind / f"{name}.csv"
+
+    @property
+    def studies(self) -> list[str]:
+        """The names of the studies of the theory."""
+        return list(self.study.theory.studies) if self.study.theory else []
+
+    # --- jobs ---
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """Every job of the workflow from empty folders on, each after those it needs."""
+        jobs = _Jobs(self)
+        jobs.data()
+        for bundle in self.bundles:
+            jobs.bundle(bundle)
+        jobs.theory()
+        jobs.report()
+        return list(jobs.made.values())
+
+    @property
+    def theory_files(self) -> list[Path]:
+        """Every file of the theory."""
+        rules = ("study", "certify", "hypergradient", "measure")
+        return [job.output for job in self.jobs if job.rule in rules]
+
+
+class _Jobs:
+    """The jobs of a graph, by their file, while they are listed."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.study, self.results = graph, graph.study, graph.results
+        self.made: dict[Path, Job] = {}
+        self.resolved = self.add("settings", "report", self.results / "settings.json")
+
+    def add(self, rule: str, part: str, output: Path, *needs: Path) -> Path:
+        self.made.setdefault(output, Job(rule, part, output, needs))
+        return output
+
+    def data(self) -> None:
+        for experiment in self.study.experiments.values():
+            inputs = variant_inputs(experiment)
+            for path in inputs:
+                if path.name == "manifest.json":
+                    self.add("fetch", "data", path)
+            self.add("variant", "data", variant_path(experiment), *inputs)
+
+    def bundle(self, bundle: Bundle) -> None:
+        graph, cell = self.graph, bundle.of
+        if bundle.rule == SELECT:
+            needs = graph.candidates(bundle)
+        else:
+            needs = [graph.variant(cell.experiment)]
+        if bundle.rule == TRAIN and cell.searched:
+            among = [trial.index for trial in graph.trials(cell)]
+            needs.append(self.add("tune", cell.experiment, graph.point(cell), *among))
+        self.add(bundle.rule, cell.experiment, bundle.index, *needs)
+
+    def theory(self) -> None:
+        graph = self.graph
+        for study in graph.studies:
+            self.add("study", "theory", graph.theory_file("", study))
+        for name, experiment in self.study.experiments.items():
+            variant = graph.variant(name)
+            if experiment.informed:
+                points = graph.points(resolve.informed(self.study, name))
+                self.add("certify", name, graph.theory_file("informed", name), variant, *points)
+            if experiment.hypergradient:
+                points = graph.points([resolve.studied(self.study, name)])
+                path = graph.theory_file("hypergradient", name)
+                self.add("hypergradient", name, path, variant, *points)
+            measured = graph.indexes(resolve.measured(self.study, name))
+            if measured:
+                path = graph.theory_file("landscape", name)
+                self.add("measure", name, path, variant, *measured)
+
+    def report(self) -> None:
+        graph, resolved = self.graph, self.resolved
+        rules = ("study", "certify", "hypergradient", "measure")
+        theory = [job.output for job in self.made.values() if job.rule in rules]
+        studies = [graph.theory_file("", study) for study in graph.studies]
+
+        def report(rule: str, name: str, *needs: Path) -> Path:
+            return self.add(rule, "report", self.results / name, *needs)
+
+        runs = report("gather", "runs.parquet", resolved, *graph.indexes(graph.cells))
+        claims = report("claims", "claims.json", runs, *studies)
+        tables = report("tables", "tables", resolved, runs, *theory)
+        cost = report("cost", "cost", resolved, runs)
+        behind = report("provenance", "provenance", resolved, runs, tables, cost)
+        dot = report("rule_graph", "rulegraph.dot")
+        figures = report("figures", "figures", resolved, runs, dot, *theory)
+        pictures = []
+        for name in graph.datasets:
+            path = graph.picture(name)
+            pictures.append(self.add("picture", "data", path, manifest_path(name)))
+        parts = (resolved, runs, claims, tables, cost, behind, figures, *pictures)
+        report("page", "index.html", *parts)

@@ -1,0 +1,126 @@
+"""The validation score, and that everything that chooses ranks by it."""
+
+from math import inf, nan
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hsac import config, tuning
+from hsac.study.selection import WORST, run_score, validation_score
+from hsac.train import run
+from hsac.train.loop import Outcome
+
+ACCURACY = "validation_accuracy"
+
+
+def evaluation(accuracy, nll, test=0.5):
+    return {ACCURACY: accuracy, "validation_nll": nll, "test_accuracy": test}
+
+
+def record(accuracy, nll=1.0, status="ok", **more):
+    selected = evaluation(accuracy, nll)
+    return {"metrics": {"selected": selected}, "selected_by": ACCURACY, "status": status} | more
+
+
+@pytest.mark.parametrize("nll", [None, nan, inf])
+def test_unknown_nll_counts_as_infinite(nll):
+    assert validation_score(evaluation(0.5, nll), ACCURACY) == (0.5, -inf)
+
+
+def test_accuracy_ranks_before_nll():
+    ranked = [WORST, (0.5, -inf), (0.5, -2.0), (0.5, -1.0), (0.6, -9.0)]
+    scores = [validation_score(evaluation(a, -b), ACCURACY) for a, b in ranked[1:]]
+    assert [WORST, *scores] == ranked == sorted(ranked)
+
+
+def test_selected_by_names_the_accuracy():
+    metrics = evaluation(0.9, 1.0) | {"validation_balanced_accuracy": 0.2}
+    assert validation_score(metrics, "validation_balanced_accuracy") == (0.2, -1.0)
+
+
+def test_score_ignores_test_metrics():
+    scores = {validation_score(evaluation(0.5, 1.0, test), ACCURACY) for test in (0.0, 1.0)}
+    assert scores == {(0.5, -1.0)}
+
+
+def test_diverged_run_scores_worst():
+    """Whatever accuracy it had before, and also where it has no evaluation at all."""
+    assert run_score(record(0.9, status="diverged")) == WORST
+    assert run_score({"metrics": None, "selected_by": None, "status": "error"}) == WORST
+    assert run_score(record(0.9, 2.0)) == (0.9, -2.0)
+
+
+def outcome(accuracies, nlls, tests):
+    """The outcome of one run of three steps, evaluated after each."""
+    one = torch.zeros(1, 1)
+    metrics = [
+        {
+            ACCURACY: torch.tensor([a]),
+            "validation_nll": torch.tensor([b]),
+            "test_accuracy": torch.tensor([t]),
+            "train_nll": torch.tensor([0.0]),
+            "test_right": torch.tensor([[1]]),
+        }
+        for a, b, t in zip(accuracies, nlls, tests, strict=True)
+    ]
+    return Outcome(
+        one, one, one, steps=[1, 2, 3], curvature=[one[:, 0]] * 3, sharpness=[one[:, 0]] * 3,
+        metrics=metrics, total=3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "nlls", "chosen"),
+    [
+        ((0.1, 0.5, 0.4), (1.0, 1.0, 1.0), 2),
+        ((0.5, 0.5, 0.4), (2.0, 1.0, 1.0), 2),
+        ((0.5, 0.5, 0.4), (nan, 1.0, 1.0), 2),
+        ((0.5, 0.5, 0.5), (1.0, 1.0, inf), 1),
+    ],
+)
+def test_epoch_is_chosen_by_score(accuracies, nlls, chosen):
+    task = SimpleNamespace(selected_by=ACCURACY, asked=1)
+    model = SimpleNamespace(curvature_names=("a",))
+    found = run._results(outcome(accuracies, nlls, (0.0, 0.1, 0.9)), 0, model, task)["metrics"]
+    assert found["selected"]["step"] == chosen
+    assert found["oracle"]["step"] == found["last"]["step"] == 3
+
+
+COST = dict.fromkeys(("gradients", "products", "held_out_batches", "steps", "seconds"), 1)
+
+
+def chosen_of_grid(*records):
+    cell = {"method": "sgd+grid", "config": {"rule": {"rule": "grid"}}, "hash": "0"}
+    pairs = [(str(i), one | COST | {"code": "a"}) for i, one in enumerate(records)]
+    return run._best(cell, pairs)["chosen"]
+
+
+def test_grid_is_chosen_by_score():
+    assert chosen_of_grid(record(0.5, 2.0), record(0.5, 1.0), record(0.4, 0.1)) == "1"
+    assert chosen_of_grid(record(0.9, status="diverged"), record(0.1)) == "1"
+    assert chosen_of_grid(record(0.5, None), record(0.5, 3.0)) == "1"
+
+
+def test_first_of_diverged_candidates_is_chosen():
+    """What they reached before does not rank them."""
+    assert chosen_of_grid(*(record(a, status="diverged") for a in (0.1, 0.9))) == "0"
+
+
+def test_search_averages_scores(pytestconfig):
+    """A run that diverged takes half of the mean of two, so the steadier point is chosen."""
+    settings = config.load("smoke", folder=pytestconfig.rootpath / "config")
+    settings |= {"search": {"points": 2, "seeds": [100, 101]}}
+    cell = config.cell(settings, "digits", "sgd+hsac")
+    costs = {"gradients": 1, "products": 1, "seconds": 0.1}
+    runs = [
+        [record(0.9), record(0.9, status="diverged")],
+        [record(0.6), record(0.5, None)],
+    ]
+    records = {
+        one["hash"]: [r | costs | {"seed": seed} for seed, r in zip((100, 101), pair, strict=True)]
+        for one, pair in zip(config.point_cells(settings, cell), runs, strict=True)
+    }
+    found = tuning.outcome(settings, cell, records)
+    assert [point["score"] for point in found["points"]] == [0.45, 0.55]
+    assert found["chosen"] == 1
