@@ -213,9 +213,8 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     cells = len(config.cells(config.load("paper")))
     each = round(runs / cells)  # runs of a method, 4 of them of its search
     searched = {"seeds": list(range(FIRST, FIRST + max(1, each - 4))), "bundle": 10}
-    yield row(
-        "hsac plan", searched, hsac("plan", "--scale", "paper", "--override", json.dumps(searched))
-    )
+    override = ("--scale", "paper", "--override", json.dumps(searched))
+    yield row("hsac plan", searched, hsac("plan", *override))
     yield row("snakemake -n", searched, snakemake(searched, "--dry-run"))
     if runs <= UNBUNDLED:
         alone = searched | {"bundle": 1}

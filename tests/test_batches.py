@@ -27,9 +27,8 @@ class Record:
     size: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "size", len(self.x) if isinstance(self.x, Tensor) and self.x.dim() else 0
-        )
+        counted = isinstance(self.x, Tensor) and self.x.dim()
+        object.__setattr__(self, "size", len(self.x) if counted else 0)
 
 
 def rows(n: int) -> Tensor:
@@ -39,22 +38,14 @@ def rows(n: int) -> Tensor:
 
 # Each takes n and makes a part of a batch; the first three have n rows that tell their number.
 COLUMNS = (rows, lambda n: np.arange(n), lambda n: [f"row {i}" for i in range(n)])
-SETTINGS = (
-    "name",
-    3,
-    0.5,
-    None,
-    True,
-    torch.tensor(2.0),
-    np.float32(1),
-    torch.Generator(),
-    nn.Linear(1, 1),
-)
+OBJECTS = (torch.tensor(2.0), np.float32(1), torch.Generator(), nn.Linear(1, 1))
+SETTINGS = ("name", 3, 0.5, None, True, *OBJECTS)
 
 
 def batches() -> st.SearchStrategy[tuple[int, Any]]:
-    """A number of rows, and nested containers of columns with so many rows and of settings, at
-    least one column.
+    """Draw a number of rows, and nested containers of columns with so many and of settings.
+
+    There is at least one column.
     """
 
     def of(n: int) -> st.SearchStrategy[tuple[int, Any]]:
@@ -72,9 +63,8 @@ def batches() -> st.SearchStrategy[tuple[int, Any]]:
         )
         return st.tuples(st.just(n), st.tuples(column, part))
 
-    return st.integers(4, 9).flatmap(
-        of
-    )  # from 4, as three strings in a tuple of three rows are a column, too
+    # from 4, as three strings in a tuple of three rows are a column, too
+    return st.integers(4, 9).flatmap(of)
 
 
 def leaves(value: Any) -> list[Any]:
@@ -101,7 +91,7 @@ def shape(value: Any) -> Any:
 
 @given(batches())
 def test_halves_share_out_every_row(drawn: tuple[int, Any]) -> None:
-    """Even rows to one, odd rows to the other, settings to both, and the containers as they were."""
+    """Even rows go to one, odd rows to the other, settings to both, in containers as they were."""
     n, batch = drawn
     parts = halves(batch)
     assert parts is not None
@@ -132,9 +122,7 @@ def test_halves_have_the_least_rows() -> None:
 
 
 class Encoded(UserDict):
-    """Like a tokenizer's BatchEncoding: tensors by name, and beside them a list with an object for
-    each example.
-    """
+    """Like a tokenizer's BatchEncoding: tensors by name, and a list with an object an example."""
 
     def __init__(self, data: dict[str, Any], encodings: list[Any] | None = None) -> None:
         super().__init__(data)
@@ -192,12 +180,8 @@ def test_sorted_batches_keep_their_classes() -> None:
 
 
 def test_strings_of_a_data_loader() -> None:
-    """Its default collation hands strings on as a tuple, one an example; another tuple is a
-    setting.
-    """
-    loader = torch.utils.data.DataLoader(
-        [(torch.ones(2), "a"), (torch.ones(2), "b"), (torch.ones(2), "c")], 3
-    )
+    """Its default collation makes strings a tuple, one an example. Another tuple is a setting."""
+    loader = torch.utils.data.DataLoader([(torch.ones(2), name) for name in "abc"], 3)
     even, odd = halves([*next(iter(loader)), (28, 28, 3), ("two", "names")])
     assert even[1:] == [("a", "c"), (28, 28, 3), ("two", "names")]
     assert odd[1:] == [("b",), (28, 28, 3), ("two", "names")]
@@ -266,7 +250,7 @@ def test_what_cannot_be_split(batch: Any) -> None:
 
 
 def test_unlike_containers_are_columns() -> None:
-    """What the default collation makes of pairs of dictionaries: a list of two, each with all rows."""
+    """The default collation makes of pairs of dictionaries a list of two, each with all rows."""
     even, odd = halves([{"x": rows(4)}, {"y": rows(4)}])
     assert even[1]["y"].tolist() == even[0]["x"].tolist() == [[0, 0], [2, 2]]
     assert odd[1]["y"].tolist() == [[1, 1], [3, 3]]

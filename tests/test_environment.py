@@ -55,6 +55,5 @@ def test_conda_asks_for_a_supported_python():
 
 
 def test_no_pin_names_one_kind_of_machine():
-    # torch's CUDA build needs nvidia packages that a CPU machine does not have: they must stay
-    # free.
+    # torch's CUDA build needs nvidia packages, which a CPU machine must not be asked for
     assert [name for name in LOCK if name.startswith("nvidia") or "+" in LOCK[name]] == []

@@ -1,5 +1,6 @@
-"""The curvature learner against the suite's own functions, and beside manifolds, BatchNorm, dropout
-and autocast.
+"""The curvature learner against the suite's own functions.
+
+And beside manifolds, BatchNorm, dropout and autocast.
 """
 
 import runpy
@@ -22,7 +23,9 @@ from hsac.rules.curvature.hsac import Hsac, Samples
 
 ROOT = Path(__file__).parent.parent
 F64 = torch.float64
-DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+MANIFOLDS = ("Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite")
+SOLVERS = ("neumann", "cg", "amortised", "nystrom", "unrolled", "identity")
 
 
 class Net(nn.Module):
@@ -32,16 +35,13 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.features = nn.Sequential(nn.Linear(5, 4), *between).to(dtype)
-        self.z, self.r = (
-            nn.Parameter(torch.randn(3, 4).to(dtype)),
-            nn.Parameter(torch.zeros(3, dtype=dtype)),
-        )
+        self.z = nn.Parameter(torch.randn(3, 4).to(dtype))
+        self.r = nn.Parameter(torch.zeros(3, dtype=dtype))
         self.c = nn.ModuleList(hsac.Curvature(0.1 * (i + 1)) for i in range(curvatures))
 
     def forward(self, x: Tensor) -> Tensor:
-        return mlr_logits_tangent(
-            self.features(x), self.z, self.r, sum(c() for c in self.c) / len(self.c)
-        )
+        c = sum(c() for c in self.c) / len(self.c)
+        return mlr_logits_tangent(self.features(x), self.z, self.r, c)
 
 
 def data(n: int = 24, dtype: torch.dtype = F64) -> tuple[Tensor, Tensor]:
@@ -85,17 +85,15 @@ def flat_loss(batch: tuple[Tensor, Tensor]):
     def loss(w: Tensor, theta: Tensor) -> Tensor:
         weight, bias, z, r = w[0].split([20, 4, 12, 3])
         u = (x @ weight.view(4, 5).T + bias).tanh()
-        return cross_entropy(mlr_logits_tangent(u, z.view(3, 4), r, theta.exp().mean()), y).reshape(
-            1
-        )
+        logits = mlr_logits_tangent(u, z.view(3, 4), r, theta.exp().mean())
+        return cross_entropy(logits, y).reshape(1)
 
     return loss
 
 
 def flat_weights(model: Net) -> Tensor:
-    return torch.cat(
-        [p.detach().flatten() for p in (*model.features.parameters(), model.z, model.r)]
-    )[None]
+    parameters = (*model.features.parameters(), model.z, model.r)
+    return torch.cat([p.detach().flatten() for p in parameters])[None]
 
 
 @pytest.mark.parametrize("objective", ["worst", "gap"])
@@ -120,17 +118,17 @@ def test_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> N
         theta, rule.init(theta), flat, Samples(loss, decayed, loss), lambda: flat, [20, 4, 12, 3]
     )
     found = learner.step(batch, batch)
-    assert list(found["hypergradient"].values()) == pytest.approx(
-        log["hypergradient"][0].tolist(), rel=1e-9
-    )
+    expected = log["hypergradient"][0].tolist()
+    assert list(found["hypergradient"].values()) == pytest.approx(expected, rel=1e-9)
     assert list(found["curvature"].values()) == pytest.approx(moved[0].exp().tolist(), rel=1e-9)
     assert found["value"] == pytest.approx(float(log["value"]), rel=1e-12)
     assert found["residual"] == pytest.approx(float(log["residual"]), rel=1e-6)
 
 
 def by_hand(model: Net, upper: tuple[Tensor, Tensor], lower: tuple[Tensor, Tensor]) -> list[float]:
-    """Value, hypergradient and residual of `Net(nn.Tanh())` without a scope, `sgd`'s weight decay
-    in the lower loss.
+    """Return value, hypergradient and residual of `Net(nn.Tanh())` without a scope.
+
+    `sgd`'s weight decay is in the lower loss.
     """
     plain = flat_loss(lower)
 
@@ -156,7 +154,7 @@ def scopeless(model: nn.Module, loss: Any = None, **parameters: Any) -> hsac.Cur
 
 
 def test_each_level_has_its_batch() -> None:
-    """The value and direct term come of the first batch, the solve and mixed product of the second."""
+    """Value and direct term come of the first batch, solve and mixed product of the second."""
     model, (x, y) = Net(nn.Tanh()), data()
     a, b = (x[:7], y[:7]), (x[7:], y[7:])
     found = logged(scopeless(model), a, b)
@@ -175,9 +173,7 @@ def test_one_batch_is_halved() -> None:
 
 
 def with_adversary(upper: Any, lower: Any, adversary: Any) -> list[float]:
-    """What `logged` gives with the default scope, from the rule itself on the model written by
-    hand.
-    """
+    """Return what `logged` gives with the default scope, from the rule on the model by hand."""
     plain, rule, flat = flat_loss(lower), Hsac(), flat_weights(Net(nn.Tanh()))
 
     def objective(w: Tensor, theta: Tensor) -> Tensor:
@@ -190,9 +186,7 @@ def with_adversary(upper: Any, lower: Any, adversary: Any) -> list[float]:
 
 
 def test_third_batch_finds_the_adversary() -> None:
-    """Without one the upper level's batch is halved again, and a batch given twice is the whole
-    set.
-    """
+    """Without one the upper level's batch is halved again; one given twice is the whole set."""
     x, y = data(24)
     a, b, c = ((x[i::3], y[i::3]) for i in range(3))
     even, odd = ((a[0][i::2], a[1][i::2]) for i in range(2))
@@ -205,17 +199,14 @@ def test_third_batch_finds_the_adversary() -> None:
         (a, a): with_adversary(a, a, a),
     }
     for batches, want in given.items():
-        learner = hsac.CurvatureLearner(
-            model := Net(nn.Tanh()), sgd(model), loss_of(model), period=1
-        )
+        model = Net(nn.Tanh())
+        learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1)
         assert logged(learner, *batches) == pytest.approx(want, rel=1e-9), len(batches)
     assert given[a, b, c] != pytest.approx(with_adversary(a, b, a), rel=1e-3)
 
 
 def test_unsplittable_upper_batches_warn_once() -> None:
-    """The levels are independent, and the adversary is found on the upper level's sample for want
-    of a third one.
-    """
+    """The levels are independent, and the adversary is found on the upper level's sample."""
     learner = graph_learner(objective="worst")
     with pytest.warns(
         UserWarning,
@@ -273,9 +264,8 @@ def test_unsplittable_batches_warn_once() -> None:
     """Both levels see the whole of it, and each learner says so once, at the caller's line."""
     for _ in range(2):
         learner = graph_learner()
-        with pytest.warns(
-            UserWarning, match="cannot be split .* so both levels saw the same sample"
-        ) as said:
+        words = "cannot be split .* so both levels saw the same sample"
+        with pytest.warns(UserWarning, match=words) as said:
             found = logged(learner, Graph())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -325,9 +315,7 @@ def test_losses_that_need_whole_batches() -> None:
 
 
 def test_the_advice_on_whole_batches_works() -> None:
-    """With an adversary two batches are too few, as the first is halved for it: the error asks for
-    three.
-    """
+    """With an adversary two are too few, as one is halved for it: the error asks for three."""
     model = Net()
     batch, other, third = ((*data(), torch.eye(24, dtype=F64)) for _ in range(3))
     loss = lambda batch: cross_entropy(batch[2] @ model(batch[0]), batch[1])  # noqa: E731
@@ -345,13 +333,10 @@ def test_the_advice_on_whole_batches_works() -> None:
 
 @pytest.mark.parametrize("rows", [1, 5, 7])
 def test_small_batches_are_not_halved(rows: int) -> None:
-    """A loader's last batch can be so small that BatchNorm refuses a part of it; both levels then
-    see all of it.
-    """
+    """BatchNorm may refuse a part of a loader's last batch; both levels then see all of it."""
     x, y = data(rows)
-    with pytest.warns(
-        UserWarning, match="pieces of 4 rows or more, so both levels and the adversary saw"
-    ):
+    words = "pieces of 4 rows or more, so both levels and the adversary saw"
+    with pytest.warns(UserWarning, match=words):
         found = logged(scopeless(Net(nn.Tanh()), objective="worst"), (x, y))
     assert found == pytest.approx(with_adversary((x, y), (x, y), (x, y)), rel=1e-9)
     if rows > 1:
@@ -362,8 +347,7 @@ def test_small_batches_are_not_halved(rows: int) -> None:
 
 @pytest.mark.parametrize("rows", [8, 14])
 def test_small_halves_keep_the_adversary(rows: int) -> None:
-    """The levels have a half each, and the adversary is found on the upper level's half where
-    quarters are too small.
+    """The levels have a half each, and the adversary that of the upper level.
 
     The same warning comes once, and one about something else still comes.
     """
@@ -384,9 +368,7 @@ def test_small_halves_keep_the_adversary(rows: int) -> None:
 
 
 def test_warnings_say_what_was_shared() -> None:
-    """The adversary is named only where there is one without a batch, and the third batch where one
-    is of use.
-    """
+    """The adversary is named where it has no batch, the third batch where one is of use."""
     third = {"third": Graph()}
     both, all_three = "so both levels saw", "so both levels and the adversary saw"
     for objective, given, seen, batches in (
@@ -404,9 +386,7 @@ def test_warnings_say_what_was_shared() -> None:
 
 
 def test_none_given_twice_is_silent() -> None:
-    """None is a batch like another: that of a loss which takes the whole training set, whatever it
-    is called with.
-    """
+    """None is a batch like another: that of a loss which always takes the whole training set."""
     model, whole = Net(nn.Tanh()), data()
     loss = lambda batch: cross_entropy(model(whole[0]), whole[1])  # noqa: E731
     with warnings.catch_warnings():
@@ -417,9 +397,7 @@ def test_none_given_twice_is_silent() -> None:
 
 
 def test_tracking_splits_no_upper_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between outer steps only the lower level has work, so nothing is halved for the adversary or
-    warned about.
-    """
+    """Between outer steps only the lower level has work: no halves, no warning."""
     split: list[Any] = []
     monkeypatch.setattr(hsac.learner, "halves", lambda batch, *_: split.append(batch))
     learner = graph_learner(objective="worst", period=2, solver={"name": "amortised"})
@@ -440,17 +418,17 @@ def test_errors_of_whole_batches_pass() -> None:
     model, (x, y) = Net(), data()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         scopeless(model).step((x[:, :3], y))
-    with pytest.raises(
-        InputError, match=r"^loss: found shape \[12\]; allowed is a tensor with one value"
-    ):
-        scopeless(
-            model, lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none")
-        ).step((x, y))
+    words = r"^loss: found shape \[12\]; allowed is a tensor with one value"
+
+    def each(batch):
+        return cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    with pytest.raises(InputError, match=words):
+        scopeless(model, each).step((x, y))
 
 
 def test_one_sample_biases_the_hypergradient() -> None:
-    """Two batches, and two halves, have all rows' hypergradient as their mean; one batch for both
-    levels has not.
+    """Two batches, and two halves, have all rows' hypergradient as their mean; one has not.
 
     The labels are noise, so that the examples' gradients differ much. Without a scope and with the
     identity for H⁻¹, the hypergradient is linear in what each level's sample gives. Independent
@@ -459,9 +437,8 @@ def test_one_sample_biases_the_hypergradient() -> None:
     x, y = data(200)
     generator = torch.Generator().manual_seed(0)
     solver = {"name": "identity", "scale": 10.0}
-    learner = scopeless(
-        Net(nn.Tanh()), solver=solver, ratio=float("inf"), step=1e-12
-    )  # c stays where it is
+    # with so small a step c stays where it is
+    learner = scopeless(Net(nn.Tanh()), solver=solver, ratio=float("inf"), step=1e-12)
 
     def draw() -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(x), (16,), generator=generator)
@@ -496,9 +473,7 @@ def test_period_and_warm_up_count_calls() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(
-    "solver", ["neumann", "cg", "amortised", "nystrom", "unrolled", "identity"]
-)
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_step_leaves_other_state_alone(device: str, solver: str) -> None:
     """Statistics, gradients and random numbers are afterwards what they were."""
     model = Net(nn.BatchNorm1d(4), nn.Dropout(0.5), dtype=torch.float32).to(device)
@@ -558,9 +533,8 @@ def test_manifold_parameters_stay_on_their_manifold(kind: str) -> None:
     torch.manual_seed(0)
     start = torch.randn(3, 4, dtype=F64)
     manifold = geoopt.PoincareBall(c=1.0) if kind == "ball" else geoopt.Sphere()
-    start = (
-        start / start.norm(dim=-1, keepdim=True) * (0.99 if kind == "ball" else 1.0)
-    )  # near the boundary
+    radius = 0.99 if kind == "ball" else 1.0  # near the boundary
+    start = start / start.norm(dim=-1, keepdim=True) * radius
     model = Points(manifold, start)
     optimizer = geoopt.optim.RiemannianAdam(hsac.weights(model), lr=0.01, weight_decay=1e-3)
     learner = hsac.CurvatureLearner(
@@ -570,23 +544,22 @@ def test_manifold_parameters_stay_on_their_manifold(kind: str) -> None:
     perturbed = [p for p in model.seen if not torch.equal(p, model.points)]
     assert len(perturbed) > 8
     assert all(manifold.check_point_on_manifold(p, atol=1e-6) for p in model.seen)
-    assert (
-        max(float((p - model.points.detach()).norm()) for p in model.seen) > 0.05
-    )  # the ascent did move them
+    moved = [float((p - model.points.detach()).norm()) for p in model.seen]
+    assert max(moved) > 0.05  # by the ascent
     assert all(torch.isfinite(torch.tensor(log["value"])) for log in logs if log)
     assert isinstance(model.points, geoopt.ManifoldParameter)
 
 
 def test_hypergradient_on_a_sphere() -> None:
-    """The implicit term must ignore directions off the sphere: adding |points|² to the loss changes
-    nothing there.
+    """The implicit term ignores directions off the sphere.
+
+    Adding |points|² to the loss changes nothing on it.
     """
     found = []
     for weight in (0.0, 7.0):
         torch.manual_seed(0)
-        model = Points(
-            geoopt.Sphere(), torch.nn.functional.normalize(torch.randn(3, 4, dtype=F64), dim=-1)
-        )
+        points = torch.nn.functional.normalize(torch.randn(3, 4, dtype=F64), dim=-1)
+        model = Points(geoopt.Sphere(), points)
         optimizer = geoopt.optim.RiemannianSGD(hsac.weights(model), lr=0.01)
 
         def loss(batch: Any, model: Points = model, weight: float = weight) -> Tensor:
@@ -610,9 +583,8 @@ def test_loss_may_autocast(device: str) -> None:
             features = model.features[0](batch[0])
             kinds.add(features.dtype)
             features = model.features[1](features)
-        return cross_entropy(
-            mlr_logits_tangent(features.float(), model.z, model.r, model.c[0]()), batch[1]
-        )
+        logits = mlr_logits_tangent(features.float(), model.z, model.r, model.c[0]())
+        return cross_entropy(logits, batch[1])
 
     optimizer = sgd(model)
     learner = hsac.CurvatureLearner(model, optimizer, loss, period=2)
@@ -621,13 +593,8 @@ def test_loss_may_autocast(device: str) -> None:
     assert all(log["fallback"] is False for log in logs if log)
     exact = Net(nn.BatchNorm1d(4), dtype=torch.float32).to(device)
     optimizer = sgd(exact)
-    plain = train(
-        exact,
-        optimizer,
-        hsac.CurvatureLearner(exact, optimizer, loss_of(exact), period=2),
-        6,
-        (x, y),
-    )
+    learner = hsac.CurvatureLearner(exact, optimizer, loss_of(exact), period=2)
+    plain = train(exact, optimizer, learner, 6, (x, y))
     assert logs[1]["value"] == pytest.approx(plain[1]["value"], rel=0.05)
 
 
@@ -644,11 +611,8 @@ def test_resumed_learner_continues_bit_for_bit(tmp_path: Path, parameters: dict[
     def fresh() -> tuple[Net, torch.optim.Optimizer, hsac.CurvatureLearner]:
         model = Net(nn.BatchNorm1d(4))
         optimizer = sgd(model)
-        return (
-            model,
-            optimizer,
-            hsac.CurvatureLearner(model, optimizer, loss_of(model), period=3, **parameters),
-        )
+        learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=3, **parameters)
+        return model, optimizer, learner
 
     model, optimizer, learner = fresh()
     whole = train(model, optimizer, learner, 17, data())
@@ -665,9 +629,8 @@ def test_resumed_learner_continues_bit_for_bit(tmp_path: Path, parameters: dict[
     for part, name in ((resumed, "model"), (going, "optimizer"), (after, "learner")):
         part.load_state_dict(states[name])
     assert begun + train(resumed, going, after, 9, data()) == whole
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True)
-    )
+    both = zip(model.parameters(), resumed.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in both)
 
 
 def test_amortised_works_between_outer_steps() -> None:
@@ -695,11 +658,8 @@ class Shared(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.norm, self.c = (
-            nn.Linear(4, 4, dtype=F64),
-            nn.BatchNorm1d(4, dtype=F64),
-            hsac.Curvature(0.3),
-        )
+        self.first, self.norm = nn.Linear(4, 4, dtype=F64), nn.BatchNorm1d(4, dtype=F64)
+        self.c = hsac.Curvature(0.3)
         self.again, self.same_norm, self.same_c = self.first, self.norm, self.c
         self.tied = nn.Linear(4, 4, dtype=F64)
         self.tied.weight = self.first.weight
@@ -708,19 +668,16 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.tied(self.same_norm(self.again(self.norm(self.first(x)).tanh()).tanh()))
-        return mlr_logits_tangent(
-            u, u.new_ones(3, 4).tril(), u.new_zeros(3), self.same_c() + self.head()
-        )
+        c = self.same_c() + self.head()
+        return mlr_logits_tangent(u, u.new_ones(3, 4).tril(), u.new_zeros(3), c)
 
 
 def test_shared_modules_and_tensors_stay_shared() -> None:
     """Reached by two ways they stay what they are."""
     x, y = data()
     model = Shared()
-    before, state = (
-        slots(model),
-        {k: v.clone() for k, v in model.state_dict().items() if "theta" not in k},
-    )
+    before = slots(model)
+    state = {k: v.clone() for k, v in model.state_dict().items() if "theta" not in k}
     loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
     learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1, ascent_steps=2)
     assert list(learner.curvatures) == ["c.theta"]
@@ -730,9 +687,8 @@ def test_shared_modules_and_tensors_stay_shared() -> None:
     assert set(log["hypergradient"]) == {"c.theta"}
     assert all(p.is_leaf for p in model.parameters())
 
-    def at(
-        theta: float,
-    ) -> Tensor:  # both curvatures move: the direct derivative is that of the two together
+    # both curvatures move: the direct derivative is that of the two together
+    def at(theta: float) -> Tensor:
         with torch.no_grad():
             model.c.theta.fill_(theta)
         return loss((x, y)).detach()
@@ -769,9 +725,7 @@ def test_loss_may_hold_the_model() -> None:
 @pytest.mark.parametrize("solver", ["neumann", "amortised", "unrolled", "nystrom", "cg"])
 @pytest.mark.parametrize("factor", [0.0, float("nan")])
 def test_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
-    """After a batch without a gradient, or one that is not a number, the solves are as they would
-    have been.
-    """
+    """After a batch with no gradient, or NaN for one, the solves are as they would have been."""
     found = []
     for bad in (False, True):
         model = Net(nn.Tanh())
@@ -781,12 +735,8 @@ def test_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
             return scale[0] * cross_entropy(model(batch[0]), batch[1])
 
         learner = hsac.CurvatureLearner(
-            model,
-            sgd(model, 30.0),
-            loss,
-            period=1,
-            step=1e-9,
-            warm_start=False,
+            *(model, sgd(model, 30.0), loss),
+            **{"period": 1, "step": 1e-9, "warm_start": False},
             solver={"name": solver},
         )
         for k in range(40):
@@ -795,9 +745,8 @@ def test_bad_batch_leaves_no_trace(solver: str, factor: float) -> None:
         found.append(log)
     assert found[1]["fallback"] == found[0]["fallback"]
     assert found[1]["residual"] == pytest.approx(found[0]["residual"], rel=0.01, abs=1e-3)
-    assert found[1]["hypergradient"]["c.0.theta"] == pytest.approx(
-        found[0]["hypergradient"]["c.0.theta"], rel=0.01
-    )
+    without, after = (log["hypergradient"]["c.0.theta"] for log in found)
+    assert after == pytest.approx(without, rel=0.01)
 
 
 def test_skipped_steps_do_not_count() -> None:
@@ -823,9 +772,8 @@ def test_frozen_weights_and_curvatures_stay() -> None:
     model = Net(nn.Linear(4, 4, dtype=F64), curvatures=2)
     optimizer = sgd(model)
     seen: list[Tensor] = []
-    model.features[0].register_forward_hook(
-        lambda module, *_: seen.append(module.weight.detach().clone())
-    )
+    first = model.features[0]
+    first.register_forward_hook(lambda module, *_: seen.append(module.weight.detach().clone()))
     learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=1)
     learner.step(data())
     assert any(not torch.equal(w, model.features[0].weight) for w in seen)
@@ -947,9 +895,7 @@ def learner_log(model: nn.Module) -> dict[str, Any]:
     return hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1).step(data())
 
 
-@pytest.mark.parametrize(
-    "name", ["Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite"]
-)
+@pytest.mark.parametrize("name", MANIFOLDS)
 def test_other_manifolds_move(name: str) -> None:
     kinds = {"Stiefel": geoopt.CanonicalStiefel, "EuclideanStiefel": geoopt.EuclideanStiefel}
     manifold = kinds.get(name, getattr(geoopt, name, None))()
@@ -979,9 +925,8 @@ def test_bad_input_is_named() -> None:
         hsac.CurvatureLearner(model, sgd(Net()), loss_of(model))
     with pytest.raises(InputError, match=r"^CurvatureLearner.radius: found -1"):
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), radius=-1)
-    with pytest.raises(
-        InputError, match=r"CurvatureLearner.raduis: found an unknown key.*did you mean 'radius'"
-    ):
+    words = r"CurvatureLearner.raduis: found an unknown key.*did you mean 'radius'"
+    with pytest.raises(InputError, match=words):
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), raduis=1.0)
     for given, words in (
         ({"warm_up": 0.1}, "warm_up: found 0.1; allowed is an integer from 0"),
@@ -1008,9 +953,8 @@ def test_bad_input_is_named() -> None:
         (lambda batch: cross_entropy(model(batch[0]), batch[1], reduction="none"), r"shape \[24\]"),
         (lambda batch: 1.0, "float"),
     ):
-        with pytest.raises(
-            InputError, match=f"^loss: found {found}; allowed is a tensor with one value"
-        ):
+        words = f"^loss: found {found}; allowed is a tensor with one value"
+        with pytest.raises(InputError, match=words):
             hsac.CurvatureLearner(model, sgd(model), loss, period=1).step(data(), data())
 
 

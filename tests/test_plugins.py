@@ -1,5 +1,6 @@
-"""Parts from plugin folders: found like the package's, gone with their configuration, and clear
-about mistakes.
+"""Parts from plugin folders are found like the package's and gone with their configuration.
+
+Mistakes in them are reported clearly.
 """
 
 import contextlib
@@ -53,7 +54,8 @@ def build():
     rows = np.arange(10)
     image = np.random.Generator(np.random.PCG64(0)).integers(256, size=(10, 3, 3), dtype=np.uint8)
     split = np.where(rows < 6, 0, 2).astype(np.int8)
-    return {"image": image, "label": rows % 2, "split": split, "group": rows, "classes": np.array(["a", "b"])}
+    classes = np.array(["a", "b"])
+    return {"image": image, "label": rows % 2, "split": split, "group": rows, "classes": classes}
 '''
 
 
@@ -253,13 +255,8 @@ def test_mistake_is_found_without_importing(folder, mistake, capsys, tmp_path):
     """It is one line, and nothing was imported."""
     (old, new), said = MISTAKES[mistake]
     assert old in RULE
-    write(
-        folder,
-        {
-            "rules/curvature/mine.py": RULE.replace(old, new),
-            "rules/curvature/_shared.py": "raise OSError",
-        },
-    )
+    files = {"rules/curvature/mine.py": RULE.replace(old, new)}
+    write(folder, files | {"rules/curvature/_shared.py": "raise OSError"})
     assert cli.main(["data", "fetch", "digits", "--plugins", str(folder)]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -302,10 +299,8 @@ def test_mistake_found_by_importing(folder, mistake, capsys, monkeypatch):
 
 def test_line_that_raised_is_named(folder):
     write(folder, {"rules/curvature/_shared.py": "\n\nNOTHING = 1 / 0\n"})
-    with (
-        plugins.using([folder]),
-        pytest.raises(InputError, match=r"ZeroDivisionError: .*_shared\.py, line 3\)"),
-    ):
+    words = r"ZeroDivisionError: .*_shared\.py, line 3\)"
+    with plugins.using([folder]), pytest.raises(InputError, match=words):
         parts.part("curvature rule", "mine")
 
 
@@ -316,12 +311,8 @@ def test_name_of_the_package_is_refused(tmp_path, name):
     """The error line names both files."""
     text = DATASET if "data" in name else RULE.replace("class Mine", "class Drift")
     write(tmp_path, {f"{name}.py": text})
-    with (
-        pytest.raises(
-            InputError, match=rf"{name}\.py: found the name .* which .*hsac/.* has"
-        ) as raised,
-        plugins.using([tmp_path]),
-    ):
+    words = rf"{name}\.py: found the name .* which .*hsac/.* has"
+    with pytest.raises(InputError, match=words) as raised, plugins.using([tmp_path]):
         pass
     assert str(parts.PACKAGE.path) in str(raised.value)
 
@@ -329,12 +320,8 @@ def test_name_of_the_package_is_refused(tmp_path, name):
 def test_two_plugins_of_one_name(folder, tmp_path):
     """They are refused in a line that names both files."""
     write(tmp_path / "b", {"rules/curvature/mine.py": RULE})
-    with (
-        pytest.raises(
-            InputError, match=r"b/rules/curvature/mine\.py: .*plugged/rules/curvature/mine\.py has"
-        ),
-        plugins.using([folder, tmp_path / "b"]),
-    ):
+    words = r"b/rules/curvature/mine\.py: .*plugged/rules/curvature/mine\.py has"
+    with pytest.raises(InputError, match=words), plugins.using([folder, tmp_path / "b"]):
         pass
 
 

@@ -1,7 +1,9 @@
-"""Every comparison at its tiniest: what is compared agrees, and the results are written. No timing
-is asserted.
+"""Every comparison at its tiniest: what is compared agrees, and the results are written.
+
+No timing is asserted.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -65,9 +67,8 @@ def test_missing_peer_is_named() -> None:
     [(at_least(2), 4.0, "yes"), (at_least(5), 4.0, "no"), (at_most(0.2), 0.25, "no")],
 )
 def test_ratio_and_target(target, ratio: float, met: str) -> None:
-    row = measured(
-        "x", Case("x", "y", lambda: (lambda: 1.0, lambda: 4.0), target, None, unit="seeds/min"), CPU
-    )
+    case = Case("x", "y", lambda: (lambda: 1.0, lambda: 4.0), target, None, unit="seeds/min")
+    row = measured("x", case, CPU)
     assert (row["ratio"], row["met"]) == (ratio, met)
 
 
@@ -76,12 +77,10 @@ def test_peak_memory_is_held_at_once() -> None:
     mib = 2**18  # float32 numbers
     both = measure.peak(lambda: torch.ones(mib) + torch.ones(2 * mib)[:mib], CPU)
     assert both == pytest.approx(4, abs=0.01)
-    assert measure.peak(lambda: [torch.ones(mib) for _ in range(5)], CPU) == pytest.approx(
-        5, abs=0.01
-    )
-    assert measure.peak(lambda: [torch.ones(mib).sum() for _ in range(5)], CPU) == pytest.approx(
-        1, abs=0.01
-    )
+    kept = measure.peak(lambda: [torch.ones(mib) for _ in range(5)], CPU)
+    assert kept == pytest.approx(5, abs=0.01)
+    freed = measure.peak(lambda: [torch.ones(mib).sum() for _ in range(5)], CPU)
+    assert freed == pytest.approx(1, abs=0.01)
 
 
 def test_mlr_memory_grows_as_the_logits() -> None:
@@ -90,39 +89,19 @@ def test_mlr_memory_grows_as_the_logits() -> None:
 
     b, k = 64, 50
     small, large = (measure.peak(linear(b, d, k, CPU)[0], CPU) for d in (8, 128))
-    assert (
-        large - small < 6 * (b + k) * 120 * 4 / 2**20
-    )  # a few copies of u and z; one of (B, K, d) is 1.5 MiB
+    # a few copies of u and z; one of (B, K, d) is 1.5 MiB
+    assert large - small < 6 * (b + k) * 120 * 4 / 2**20
     assert 6 * (b + k) * 120 < b * k * 120
 
 
 def test_results_are_written_and_drawn(tmp_path) -> None:
-    rows = [
-        measured(
-            "x",
-            Case("a", "y", lambda: (lambda: 1.0, lambda: 4.0), at_least(2), None, unit="MB"),
-            CPU,
-        ),
-        measured(
-            "x",
-            Case(
-                "b",
-                "y",
-                lambda: (lambda: 1.0, lambda: 4.0),
-                FASTER,
-                None,
-                unit="MB",
-                needs="nowhere",
-            ),
-            CPU,
-        ),
-    ]
+    there = Case("a", "y", lambda: (lambda: 1.0, lambda: 4.0), at_least(2), None, unit="MB")
+    missing = replace(there, name="b", target=FASTER, needs="nowhere")
+    rows = [measured("x", case, CPU) for case in (there, missing)]
     pd.DataFrame([rows[0] | {"ratio": 1.5}]).to_csv(tmp_path / "before.csv")
     table = write(rows, {"x": "Title"}, tmp_path)
-    assert [row["met"] for row in read(tmp_path / "results.csv")] == [
-        "yes",
-        "nowhere is not installed",
-    ]
+    met = [row["met"] for row in read(tmp_path / "results.csv")]
+    assert met == ["yes", "nowhere is not installed"]
     text = (tmp_path / "results.md").read_text()
     assert "| a | y | 1 ± 0 MB | 4 ± 0 MB | 1.50 | 4.00 | ≥ 2 | yes |" in text
     assert "## Title" in text
