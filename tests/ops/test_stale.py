@@ -73,6 +73,26 @@ def test_nothing_is_stale_after_all_has_run(settings, results):
     assert list(stale.report(settings, results)) == ["nothing to recompute"]
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["data/download.py", "data/store.py", "ops/gpu_lease.py", "ops/runner.py", "study/record.py"],
+)
+def test_plumbing_makes_nothing_stale(settings, results, package, file):
+    """A changed retry of a download, say, or another lease of a GPU."""
+    package(file, "\n\n\n", "\n\nCHANGED = 1\n\n\n")
+    assert list(stale.report(settings, results)) == ["nothing to recompute"]
+
+
+@pytest.mark.parametrize(
+    "file", ["losses/cross_entropy.py", "train/loop.py", "train/tasks/metrics.py", "ball/maps.py"]
+)
+def test_computing_makes_every_run_stale(settings, results, package, file):
+    package(file, "\n\n\n", "\n\nCHANGED = 1\n\n\n")
+    found = cells_of(stale.stale_runs(settings, results))
+    trained = [*config.trained_cells(settings), *filter(config.derived, config.cells(settings))]
+    assert found == {(cell["experiment"], cell["method"]) for cell in trained}
+
+
 def test_an_edit_to_a_comment_or_a_docstring_is_none(settings, results, package):
     package("hypergradient/solvers/cg.py", '"""', '"""In other words. ')
     package("hypergradient/solvers/neumann.py", "\nfrom hsac", "\n# a remark\nfrom hsac")
