@@ -15,10 +15,13 @@ MEMORY = ("nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,n
 
 
 def cards() -> list[Card]:
-    """The GPUs that this process may use (`CUDA_VISIBLE_DEVICES`). Their free memory is asked of
-    the driver's own program: asking CUDA takes memory of every card. Where there is no such
-    program, all of it counts as free.
+    """List the GPUs that this process may use (`CUDA_VISIBLE_DEVICES`).
+
+    Returns:
+        The cards, with their free memory. Where the driver's program is missing, all of it counts
+        as free.
     """
+    # The driver's own program is asked, as asking CUDA takes memory of every card.
     try:
         said = subprocess.run(MEMORY, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -37,23 +40,30 @@ def cards() -> list[Card]:
 def leased(
     settings: dict[str, Any], method: Path | None = None, together: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """The settings with a GPU that the block has a share of for `device`: one of all where this
-    says `auto` or `cuda`. On a CPU they are as given, and nothing is locked.
+    """Lease a share of a GPU for a block of code.
 
-    The share is what `together` runs at once need by the finished runs in the folder of their
-    `method`; the whole card without one. Raises InputError as `choose_device` does.
+    Args:
+        settings: The resolved settings. Where `device` says `auto` or `cuda`, any GPU will do.
+        method: The folder of a method, whose finished runs say how much memory one takes. Without
+            it the whole card is leased.
+        together: How many runs are trained at once.
+
+    Yields:
+        The settings with the leased GPU for `device`. On a CPU they are as given, and nothing is
+        locked.
+
+    Raises:
+        InputError: The device is not there.
     """
     device = choose_device(settings["device"])
     if device.type != "cuda":
         yield settings
         return
 
+    any_card = settings["device"] in ("auto", "cuda")
+
     def wanted() -> list[Card]:
-        return [
-            card
-            for card in cards()
-            if settings["device"] in ("auto", "cuda") or card.number == device.index
-        ]
+        return [card for card in cards() if any_card or card.number == device.index]
 
     def share(card: Card) -> int:
         name = torch.cuda.get_device_name(card.number)
