@@ -42,9 +42,8 @@ def variants(settings, data_folder, tmp_path_factory):
     return out
 
 
-def test_points_in_a_bundle_are_what_each_would_be_alone(
-    settings, variants, data_folder, tmp_path, monkeypatch
-):
+def test_bundling_points_changes_no_bit(settings, variants, data_folder, tmp_path, monkeypatch):
+    """Points in a bundle are what each would be alone."""
     settings = copy.deepcopy(settings) | {
         "search": {"points": 3, "seeds": [100, 101]},
         "bundle": 10,
@@ -82,9 +81,7 @@ def test_points_in_a_bundle_are_what_each_would_be_alone(
     assert {path: path.read_bytes() for path in tmp_path.rglob("seed*")} == before
 
 
-def test_a_bundle_of_points_that_dies_half_way_keeps_the_finished_ones(
-    settings, variants, data_folder, tmp_path, monkeypatch
-):
+def test_dying_bundle_keeps_finished_points(settings, variants, data_folder, tmp_path, monkeypatch):
     settings = copy.deepcopy(settings) | {"search": {"points": 3, "seeds": [100]}}
     settings["experiments"]["digits"]["methods"] = ["sgd+fixed@0.3"]
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
@@ -128,9 +125,8 @@ def test_a_bundle_keeps_finished_runs(settings, variants, data_folder, tmp_path)
     assert [r["seed"] for r in read_json(tmp_path / "block0.json")["runs"]] == [0, 1]
 
 
-def test_weights_lie_beside_the_record_and_a_lost_one_is_trained_again(
-    settings, variants, data_folder, tmp_path
-):
+def test_lost_weights_are_trained_again(settings, variants, data_folder, tmp_path):
+    """Weights lie beside the record. Lost or damaged ones are trained again."""
     path = bundle(settings, variants, data_folder, tmp_path, [0])[0]
     weights, record = path.with_suffix(".npy"), path.read_bytes()
     kept = weights.read_bytes()
@@ -153,7 +149,8 @@ def test_another_configuration_is_trained_again(settings, variants, data_folder,
     assert read_json(path)["code"] == record["code"]
 
 
-def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
+def test_grid_chooses_on_validation(settings, tmp_path):
+    """It counts the cost of all candidates."""
     cell = config.cell(settings, "digits", "sgd+grid")
     methods = config.candidates(settings, cell)
     scores = {
@@ -209,8 +206,9 @@ def test_a_missing_variant_file_is_named(settings, data_folder, tmp_path):
 
 @pytest.fixture
 def trouble(monkeypatch):
-    """Seeds one at a time, and a way to let training raise: `trouble(when, error)` with `when` of
-    the seeds.
+    """Train seeds one at a time, and let training raise.
+
+    `trouble(when, error)` raises for the seeds that `when` says.
     """
     monkeypatch.setattr(Mlp, "vmapped", False)
     train_seeds = runner.train_seeds
@@ -232,9 +230,8 @@ def gathered(folder):
     return read_gathered(folder / "runs.parquet")
 
 
-def test_an_exception_is_its_runs_status_and_the_others_go_on(
-    settings, variants, data_folder, tmp_path, trouble
-):
+def test_exception_is_its_runs_status(settings, variants, data_folder, tmp_path, trouble):
+    """The others go on."""
     trouble(lambda seeds: 1 in seeds, ValueError("no\n  such thing"))
     bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
     runs = gathered(tmp_path)
@@ -250,9 +247,7 @@ def test_an_exception_is_its_runs_status_and_the_others_go_on(
     assert not (tmp_path / "seed1.npy").exists()
 
 
-def test_a_failed_run_is_tried_again_and_a_finished_one_is_not(
-    settings, variants, data_folder, tmp_path, trouble
-):
+def test_only_failed_runs_are_retried(settings, variants, data_folder, tmp_path, trouble):
     trouble(lambda seeds: 1 in seeds, ValueError("no"))
     paths = bundle(settings, variants, data_folder, tmp_path, [0, 1])
     before = paths[0].stat().st_mtime_ns
@@ -262,7 +257,8 @@ def test_a_failed_run_is_tried_again_and_a_finished_one_is_not(
     assert paths[0].stat().st_mtime_ns == before
 
 
-def test_a_diverged_run_is_final_and_fits_the_schema(settings, variants, data_folder, tmp_path):
+def test_diverged_run_is_final(settings, variants, data_folder, tmp_path):
+    """Its record fits the schema."""
     wild = copy.deepcopy(settings)
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
     path = bundle(wild, variants, data_folder, tmp_path, [0])[0]
@@ -273,18 +269,18 @@ def test_a_diverged_run_is_final_and_fits_the_schema(settings, variants, data_fo
 
 
 @pytest.mark.parametrize("error", [InputError("data: damaged"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_the_user_mends_or_stops_is_no_status(
-    settings, variants, data_folder, tmp_path, trouble, error
-):
+def test_users_errors_are_no_status(settings, variants, data_folder, tmp_path, trouble, error):
+    """What the user can fix or stops is raised."""
     trouble(lambda seeds: True, error)
     with pytest.raises(type(error)):
         bundle(settings, variants, data_folder, tmp_path, [0])
     assert [path.name for path in tmp_path.iterdir()] == [".seeds0-0.lock"]
 
 
-def test_seeds_that_do_not_fit_together_are_trained_in_parts(
+def test_out_of_memory_halves_the_seeds(
     settings, variants, data_folder, tmp_path, trouble, monkeypatch
 ):
+    """Seeds that do not fit together are trained in parts."""
     trouble(
         lambda seeds: len(seeds) > 2 or 4 in seeds,
         torch.OutOfMemoryError("CUDA out of memory. Tried"),
@@ -301,7 +297,7 @@ def test_seeds_that_do_not_fit_together_are_trained_in_parts(
     ]
 
 
-def test_the_allocators_own_errors_are_out_of_memory():
+def test_allocator_errors_are_out_of_memory():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert runner.failure(raised.value)[0] == "out_of_memory"
@@ -309,7 +305,7 @@ def test_the_allocators_own_errors_are_out_of_memory():
     assert runner.failure(RuntimeError("shapes differ")) == ("error", "RuntimeError: shapes differ")
 
 
-def test_a_run_over_its_time_says_the_step_it_reached(settings, variants, data_folder, tmp_path):
+def test_timeout_says_the_step_reached(settings, variants, data_folder, tmp_path):
     path = bundle(settings | {"time_limit": 1e-9}, variants, data_folder, tmp_path, [0, 1])[1]
     assert gathered(tmp_path).status.tolist() == ["timeout"] * 2
     assert read_json(path)["reason"] == "stopped after step 0 of 28; allowed are 1e-09 s a run"
@@ -328,7 +324,7 @@ def grid_of_two(settings, variants, data_folder, folder):
     return cell, methods, indexes
 
 
-def test_a_grid_with_an_unfinished_candidate_is_unfinished(
+def test_unfinished_candidate_leaves_grid_unfinished(
     settings, variants, data_folder, tmp_path, trouble
 ):
     trouble(lambda seeds: False, None)
@@ -343,7 +339,7 @@ def test_a_grid_with_an_unfinished_candidate_is_unfinished(
     assert gathered(index.parent).reason.tolist() == ["candidate sgd+fixed@1: ValueError: no"]
 
 
-def test_a_candidate_edited_by_hand_is_not_chosen_from(settings, variants, data_folder, tmp_path):
+def test_edited_candidate_is_refused(settings, variants, data_folder, tmp_path):
     given = grid_of_two(settings, variants, data_folder, tmp_path)
     path = tmp_path / "sgd+fixed@1" / "seed0.json"
     path.write_text(
@@ -353,7 +349,7 @@ def test_a_candidate_edited_by_hand_is_not_chosen_from(settings, variants, data_
         runner.select_bundle(*given, [0], tmp_path / "grid" / "block0.json")
 
 
-def test_weights_edited_by_hand_are_detected(settings, variants, data_folder, tmp_path):
+def test_edited_weights_are_detected(settings, variants, data_folder, tmp_path):
     weights = bundle(settings, variants, data_folder, tmp_path, [0])[0].with_suffix(".npy")
     changed = np.load(weights)
     changed[0] += 1e-9
@@ -368,9 +364,10 @@ def content(folder):
     }
 
 
-def test_a_bundle_that_was_killed_while_it_moved_its_records_is_finished_without_training(
+def test_interrupted_move_finishes_without_training(
     settings, variants, data_folder, tmp_path, trouble
 ):
+    """A bundle that was killed while it moved its records is finished."""
     bundle(settings, variants, data_folder, tmp_path, [0, 1])
     before = content(tmp_path)
     (tmp_path / ".seeds0-1.whole").mkdir()
@@ -385,9 +382,8 @@ def test_a_bundle_that_was_killed_while_it_moved_its_records_is_finished_without
     assert [path.name for path in tmp_path.glob(".*")] == [".seeds0-1.lock"]
 
 
-def test_a_lost_record_is_trained_again_to_the_same_bits_and_its_neighbours_stay(
-    settings, variants, data_folder, tmp_path
-):
+def test_lost_record_comes_back_bitwise(settings, variants, data_folder, tmp_path):
+    """It is trained with the same others again, and these stay."""
     paths = bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
     before = content(tmp_path)
     paths[1].write_bytes(before["seed1.json"][:1000])

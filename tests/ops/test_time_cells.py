@@ -20,7 +20,7 @@ def settings(data_folder, monkeypatch):
     return config.load("smoke", {"device": "cpu"}, folder=CONFIG)
 
 
-def test_cells_of_one_shape_are_timed_once(settings):
+def test_each_shape_is_timed_once(settings):
     chosen = [(cell["method"], seeds) for cell, seeds in time_cells.chosen(settings, ["digits"])]
     methods = [
         "sgd+euclidean",
@@ -40,7 +40,8 @@ def test_cells_of_one_shape_are_timed_once(settings):
         time_cells.chosen(settings, ["digit"])
 
 
-def test_rows_are_written_once_and_read_by_the_plan(settings, data_folder, tmp_path, monkeypatch):
+def test_rows_are_written_once(settings, data_folder, tmp_path, monkeypatch):
+    """The plan reads them."""
     file = tmp_path / "timings.csv"
     wanted = time_cells.chosen(settings, ["digits/*hsac"])
     assert time_cells.time_cells(settings, wanted, data_folder, None, file) == []
@@ -65,9 +66,10 @@ def test_rows_are_written_once_and_read_by_the_plan(settings, data_folder, tmp_p
     assert read_rows(file) == rows
 
 
-def test_outer_steps_count_by_their_share_in_training(settings, data_folder, monkeypatch):
-    """A clock that ticks ten a step and a hundred an outer step, by a rule that moves every fourth
-    of nine tenths.
+def test_outer_steps_count_by_share(settings, data_folder, monkeypatch):
+    """By a clock that ticks ten a step and a hundred an outer step.
+
+    The rule moves every fourth step of the last nine tenths.
     """
     settings["rules"]["curvature"]["hsac"] = {"period": 4, "warm_up": 0.1}
     cell = config.cell(settings, "digits", "sgd+hsac")
@@ -95,7 +97,7 @@ def test_outer_steps_count_by_their_share_in_training(settings, data_folder, mon
 
 
 @pytest.mark.parametrize(("weights", "gradients"), [("sgd", 1), ("sam", 2)])
-def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, weights, gradients):
+def test_sam_step_takes_two_gradients(settings, data_folder, monkeypatch, weights, gradients):
     """A clock that ticks ten a gradient."""
     cell = config.cell(settings, "digits", f"{weights}+hsac")
     variant = load_variant(
@@ -118,9 +120,8 @@ def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, w
     assert row["seconds_step"] == pytest.approx(10 * gradients / torch.get_num_threads(), rel=1e-3)
 
 
-def test_a_cell_that_cannot_be_timed_is_named_and_the_others_are(
-    settings, data_folder, tmp_path, monkeypatch, capsys
-):
+def test_failing_cell_is_named(settings, data_folder, tmp_path, monkeypatch, capsys):
+    """The others are timed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(CONFIG)
     inner = time_cells.train_seeds

@@ -9,6 +9,7 @@ import torch
 from hsac import config, tuning
 from hsac.ops import runner
 from hsac.study.selection import WORST, run_score, validation_score
+from hsac.train import bundle
 from hsac.train.loop import Outcome
 from hsac.train.results import results
 
@@ -65,10 +66,9 @@ def outcome(accuracies, nlls, tests):
         }
         for a, b, t in zip(accuracies, nlls, tests, strict=True)
     ]
-    return Outcome(
-        one, one, one, steps=[1, 2, 3], curvature=[one[:, 0]] * 3, sharpness=[one[:, 0]] * 3,
-        metrics=metrics, total=3,
-    )  # fmt: skip
+    found = Outcome(one, one, one, steps=[1, 2, 3], metrics=metrics, total=3)
+    found.curvature = found.sharpness = [one[:, 0]] * 3
+    return found
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,16 @@ def test_epoch_is_chosen_by_score(accuracies, nlls, chosen):
     found = results(made, outcome(accuracies, nlls, (0.0, 0.1, 0.9)), 0)["metrics"]
     assert found["selected"]["step"] == chosen
     assert found["oracle"]["step"] == found["last"]["step"] == 3
+
+
+def test_trial_carries_the_score():
+    """What a searching rule is told of a training."""
+    logits = torch.zeros(2, 3, 2), torch.zeros(3, dtype=torch.long), torch.ones(3)
+    task = SimpleNamespace(held_out_logits=lambda *given: logits)
+    made, out = SimpleNamespace(task=task, ensemble=None), SimpleNamespace(w=None, c=None)
+    runs = [(record(0.5), None), (record(0.9, status="diverged"), None)]
+    tried = bundle._tried(bundle._Training(runs, made, out), torch.zeros(2, 1))
+    assert [one.trial.validation for one in tried] == [(0.5, -1.0), WORST]
 
 
 COST = dict.fromkeys(("gradients", "products", "held_out_batches", "steps", "seconds"), 1)

@@ -83,8 +83,9 @@ def estimated(point, objective, shared, size, numbers=range(4)):
 
 @pytest.mark.parametrize("objective", study.OBJECTIVES)
 def test_truth_is_the_rules_own(point, objective, monkeypatch):
-    """On all rows, and from the same carried state, the rule `hsac` takes the hypergradient that is
-    called the truth, and the truth does not depend on the parts that it is computed in.
+    """From the same carried state the rule `hsac` takes the hypergradient that is called the truth.
+
+    Both are on all rows. The truth does not depend on the parts that it is computed in.
     """
     rule, truth = Hsac(objective=objective), point.truth[objective]
     state = rule.init(point.theta) | {"adversary": truth.carried, "solver": {"power": truth.power}}
@@ -112,9 +113,10 @@ def test_all_rows_leave_no_error(point, objective, shared):
 
 
 def test_only_one_batch_is_biased(point):
-    """With one batch for both levels the loss's hypergradient has a bias of order one over the
-    batch size (Ghadimi and Wang 2018). With independent batches it is within four standard errors
-    of the truth.
+    """With one batch for both levels the bias is of order one over the batch size.
+
+    It is that of the loss's hypergradient (Ghadimi and Wang 2018). With independent batches it is
+    within four standard errors of the truth.
     """
     found = {
         (shared, size): study.summary(
@@ -154,9 +156,10 @@ def test_estimates_are_the_rules(point, shared):
 
 
 def test_costs_count_every_product(point):
-    """A Hessian product counts as two gradients: three power steps, three terms and the mixed one
-    come on top of the upper and the lower gradient. Where each product has a batch, each also has a
-    gradient of its own.
+    """A Hessian product counts as two gradients.
+
+    Three power steps, three terms and the mixed one come on top of the upper and the lower
+    gradient. Where each product has a batch, each also has a gradient of its own.
     """
     cost = {
         shared: estimated(point, "loss", shared, 8).gradients
@@ -185,8 +188,9 @@ def test_known_step_is_neumanns(point):
 
 
 def test_a_mean_operator_is_the_means(point):
-    """Products of parts, weighted by their shares, are those of the whole; losses drawn afresh give
-    others.
+    """Products of parts, weighted by their shares, are those of the whole.
+
+    Losses drawn afresh give others.
     """
     batches = [
         study.batch_of(point.task, some[None]) for some in (point.rows[:300], point.rows[300:])
@@ -207,8 +211,9 @@ def test_a_mean_operator_is_the_means(point):
 
 
 def test_draws_are_independent_samples(point):
-    """A draw is the same whatever is drawn with it, differs from the next and by purpose, and holds
-    no row twice.
+    """A draw is the same whatever is drawn with it.
+
+    It differs from the next and by purpose, and holds no row twice.
     """
     rows = study.population(point.task, 50, 0)
     every = study.Draws(point.task, rows, 40, 0, "here", range(4)).batch("upper")[2]

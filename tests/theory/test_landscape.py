@@ -1,6 +1,4 @@
-"""Trained networks measured, and certificates with an informed prior, on a short training of the
-digits.
-"""
+"""Trained networks measured, and certificates with an informed prior, on the digits."""
 
 import copy
 import csv
@@ -61,9 +59,7 @@ def rows(settings, bundles, variant, data_folder, tmp_path_factory):
     )
 
 
-def test_measured_numbers_are_those_of_the_trained_network(
-    settings, bundles, variant, data_folder, rows
-):
+def test_measures_the_trained_network(settings, bundles, variant, data_folder, rows):
     index, cell = next(iter(bundles.items()))
     made = prepare(load_inputs(settings, cell, load_variant(variant), data_folder), [1])
     w = torch.from_numpy(read_array(index.parent / "seed1.npy"))[None].requires_grad_()
@@ -82,7 +78,7 @@ def test_measured_numbers_are_those_of_the_trained_network(
     assert row["held_out_error"] == pytest.approx(1 - last["validation_accuracy"], abs=0.01)
 
 
-def test_a_certificate_pays_for_a_curvature_that_was_learned(rows):
+def test_certificate_pays_for_learned_curvature(rows):
     fixed, learned = rows[0], rows[2]
     assert learned["method"] == "sgd+hsac"
     assert fixed["examples"] == learned["examples"] > 900
@@ -93,9 +89,8 @@ def test_a_certificate_pays_for_a_curvature_that_was_learned(rows):
     assert paid[1] - paid[0] == pytest.approx(np.log(50))
 
 
-def test_what_was_measured_is_kept_until_something_changes(
-    settings, bundles, variant, data_folder, tmp_path, rows
-):
+def test_rows_are_kept_until_changes(settings, bundles, variant, data_folder, tmp_path, rows):
+    """What was measured is taken from there until something changes."""
     measured, options = [], config.measured_options(settings)
     for code in ("a", "a", "b"):
         said: list[str] = []
@@ -127,7 +122,7 @@ def test_a_diverged_run_has_no_row(settings, variant, data_folder, tmp_path):
     assert list(csv.DictReader((tmp_path / "rows.csv").open())) == []
 
 
-def test_the_prior_and_the_certified_examples_do_not_meet(variant):
+def test_prior_and_certified_examples_are_disjoint(variant):
     chosen = load_variant(variant)
     rows = np.asarray(chosen["indices"]["train"])
     group = np.arange(rows.max() + 1) // 3
@@ -141,7 +136,7 @@ def test_the_prior_and_the_certified_examples_do_not_meet(variant):
         assert part["labels"]["validation"] == [0]
 
 
-def test_an_informed_prior_beats_the_start_weights(settings, variant, data_folder, rows):
+def test_informed_prior_beats_start_weights(settings, variant, data_folder, rows):
     longer = copy.deepcopy(settings)
     longer["experiments"]["digits"]["training"] |= {"epochs": 25}
     cell = config.cell(longer, "digits", "sgd+hsac")

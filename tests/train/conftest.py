@@ -19,8 +19,9 @@ EPOCHS = {"digits": 1, "disease": 20, "glyphs_few_shot": 1}  # 20 steps each
 
 @pytest.fixture(scope="session")
 def small(request, data_folder):
-    """Settings of 20 steps a run, and variants by experiment: images, a graph, episodes (digits,
-    twice as large).
+    """Settings of 20 steps a run, and variants by experiment.
+
+    These are of images, of a graph and of episodes (digits, twice as large).
     """
     settings = config.load("default", folder=request.config.rootpath / "config") | {"device": "cpu"}
     variants = {}
@@ -32,9 +33,8 @@ def small(request, data_folder):
             "evaluations": 1,
             "batch": batch,
         }
-        if (
-            name == "glyphs_few_shot"
-        ):  # sgd is not this experiment's rule, and needs a rate of its own
+        if name == "glyphs_few_shot":
+            # sgd is not this experiment's rule, and needs a rate of its own.
             experiment["rules"]["weights"]["sgd"] = {"lr": 1e-4}
         settings["experiments"][name] = experiment
         recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
@@ -46,8 +46,9 @@ def small(request, data_folder):
 
 
 def _episodes(images):
-    """20 training episodes of the classes 0 to 5, 5 of validation and test: 2-way 1-shot with 2
-    queries.
+    """20 training episodes of the classes 0 to 5, 5 of validation and test.
+
+    They are 2-way 1-shot with 2 queries.
     """
     stream = np.random.default_rng(0)
 
@@ -66,14 +67,13 @@ def _episodes(images):
         "validation": draw([6, 7], 5),
         "test": draw([8, 9], 5),
     }
-    return {"name": "tiny", "data_sha256": images.sha256, "episodes": episodes, "shot": 1, "query": 2,
-            "recipe": {"recipe": "episodes"}}  # fmt: skip
+    made = {"name": "tiny", "data_sha256": images.sha256, "recipe": {"recipe": "episodes"}}
+    return made | {"episodes": episodes, "shot": 1, "query": 2}
 
 
 @pytest.fixture
 def doubled(monkeypatch, data_folder):
-    """The few-shot dataset's images are digits of 16 × 16, which four poolings leave something of."""
-
+    """The few-shot dataset's images are digits of 16 × 16, so that four poolings leave something."""
     inner = inputs.load_arrays
 
     def load(name, root, kind=None):

@@ -1,5 +1,6 @@
-"""A network with batch normalisation through all that is done with one: training, records,
-measuring, certificates.
+"""A network with batch normalisation through all that is done with one.
+
+Training, records, measuring, certificates.
 """
 
 import copy
@@ -93,7 +94,8 @@ def test_is_measured_and_certified(settings, variant, data_folder):
     assert 0 <= row["held_out_error"] <= 1
 
 
-def test_gets_a_certificate_with_an_informed_prior(settings, variant, data_folder):
+def test_gets_informed_certificate(settings, variant, data_folder):
+    """A certificate with an informed prior."""
     cell = config.cell(settings, "digits", "sgd+hsac")
     rows = informed(settings, cell, [0], variant, data_folder)
     assert [row["posterior"] for row in rows] == ["prior", "trained on"]

@@ -66,9 +66,8 @@ def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experim
 @pytest.mark.parametrize(
     ("experiment", "method"), [("digits", "sgd+fixed@0.3"), ("disease", "adam+fixed@0.3")]
 )
-def test_the_answer_to_every_test_item_is_kept_at_the_selected_epoch(
-    settings, variants, data_folder, experiment, method
-):
+def test_selected_epoch_keeps_every_answer(settings, variants, data_folder, experiment, method):
+    """The answer to every test item."""
     for record in records(settings, experiment, method, [0, 1], variants, data_folder):
         selected = record["metrics"]["selected"]
         assert len(selected["test_right"]) == load_variant(variants[experiment])["counts"]["test"]
@@ -110,7 +109,7 @@ def test_methods_share_start_and_batches(settings, variants, data_folder):
     )
 
 
-def test_the_drift_control_moves_as_often_as_hsac(settings, variants, data_folder):
+def test_drift_moves_as_often_as_hsac(settings, variants, data_folder):
     hsac = records(settings, "disease", "adam+hsac", [0], variants, data_folder)[0]
     up = copy.deepcopy(settings)
     up["experiments"]["disease"]["methods"].append("adam+drift_up")
@@ -119,7 +118,8 @@ def test_the_drift_control_moves_as_often_as_hsac(settings, variants, data_folde
     assert round(moved) == len(hsac["outer"]["step"])
 
 
-def test_divergence_is_a_result_with_a_reason(settings, variants, data_folder):
+def test_divergence_has_a_reason(settings, variants, data_folder):
+    """It is a result."""
     wild = copy.deepcopy(settings)
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
     record = records(wild, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
@@ -139,7 +139,7 @@ def prepared(settings, variants, data_folder):
     )
 
 
-def test_training_error_counts_near_copies_once(settings, variants, data_folder):
+def test_risk_counts_near_copies_once(settings, variants, data_folder):
     made = prepared(settings, variants, data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
     logits = made.ensemble.call("forward", made.w, c, task.pixels(task.rows["train"]), shared=True)
@@ -150,7 +150,7 @@ def test_training_error_counts_near_copies_once(settings, variants, data_folder)
     torch.testing.assert_close(task.risk(made.ensemble, made.w, c), wrong[:, :900:3].mean(-1))
 
 
-def test_held_out_error_is_of_the_training_distribution(settings, variants, data_folder):
+def test_held_out_risk_has_training_distribution(settings, variants, data_folder):
     made = prepared(settings, variants, data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
     logits = made.ensemble.call(

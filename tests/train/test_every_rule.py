@@ -34,9 +34,7 @@ class Stop(Exception):
 
 @dataclass(frozen=True)
 class First:
-    """A weight rule that keeps what the first gradient of training was given and gave, and ends the
-    training there.
-    """
+    """A weight rule that keeps what the first gradient was given and gave, and ends there."""
 
     rule: Any
     seen: list[Any]
@@ -65,7 +63,7 @@ def settings_of(small):
     return settings
 
 
-def test_every_rule_has_a_name_in_the_default_scale() -> None:
+def test_default_scale_names_every_rule() -> None:
     assert {config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] for name in RULES} == {
         *parts.names("curvature rule")
     } - DERIVED
@@ -97,9 +95,11 @@ def test_twenty_steps(small, doubled, name, weights, rule) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_all_methods_start_alike_and_see_the_same_first_batch(small, doubled, name) -> None:
-    """Start weights, and the loss on the first batch; in flat space, and where a search starts, it
-    is another loss, so there the batch itself is looked at.
+def test_all_methods_start_alike(small, doubled, name) -> None:
+    """With the same weights, and the same loss on the first batch.
+
+    In flat space, and where a search starts, it is another loss, so there the batch itself is
+    looked at.
     """
     for weights in ("sgd", "adam", "sam", "asam"):
         for rule in RULES:
@@ -147,7 +147,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("rule", SEARCHES)
-def test_every_training_of_a_search_sees_the_same_batches(small, rule) -> None:
+def test_search_repeats_the_same_batches(small, rule) -> None:
     """Whole trainings, by the rows that their streams drew."""
     drawn = []
 

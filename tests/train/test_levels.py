@@ -1,5 +1,6 @@
-"""What the two levels of the bi-level problem see in the training loop: batches of their own, once
-a step, counted.
+"""What the two levels of the bi-level problem see in the training loop.
+
+Batches of their own, once a step, counted.
 """
 
 import copy
@@ -171,7 +172,10 @@ def test_shared_level_sees_the_same_object(small) -> None:
 
 
 def test_levels_draw_once_a_step(small) -> None:
-    """However often a rule asks, and nothing where it does not. The next step draws another batch."""
+    """However often a rule asks, and nothing where it does not.
+
+    The next step draws another batch.
+    """
     going, fresh_, task = fresh(small)
     assert task.drawn == []
     for _ in range(3):
@@ -204,8 +208,9 @@ def cost(small: Any, **parameters: Any) -> tuple[int, int]:
 
 @pytest.mark.parametrize("solver", ["neumann", "amortised"])
 def test_rule_counts_larger_batches(small, solver: str) -> None:
-    """Gradients and products grow by `batch_factor`, up to the twenty batches of the part. Sharing
-    costs as much.
+    """Gradients and products grow by `batch_factor`, up to the twenty batches of the part.
+
+    Sharing costs as much.
     """
     given = {"solver": {"name": solver}}
     gradients, products = cost(small, **given)
@@ -242,7 +247,7 @@ def test_rule_draws_a_batch_a_level(
 
 @pytest.mark.parametrize("batch", ["training", "held_out"])
 def test_each_draw_goes_to_its_part(small, batch: str) -> None:
-    """The objective, the implicit term and the ascent are each on the sample that was drawn for it."""
+    """Objective, implicit term and ascent are each on the sample that was drawn for it."""
     going = training(small)
     task, seen = going.losses.task, []
 
@@ -284,8 +289,9 @@ def test_pac_bayes_levels_are_independent(small) -> None:
 
 
 def test_batch_levels_of_graphs_are_whole(small) -> None:
-    """On a graph both levels are all training nodes, so that neither the sharing nor the factor
-    changes anything.
+    """On a graph both levels are all training nodes.
+
+    So neither the sharing nor the factor changes anything.
     """
     going = training(small, "disease")
     at = going.w, going.theta

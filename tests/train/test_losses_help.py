@@ -1,5 +1,6 @@
-"""What the losses are for, on rendered characters: shorter than the default scale, the same
-otherwise.
+"""What the losses are for, on rendered characters.
+
+Trainings are shorter than those of the default scale, and the same otherwise.
 """
 
 from pathlib import Path
@@ -24,8 +25,9 @@ def glyphs(tmp_path_factory):
 
 @pytest.fixture
 def last(glyphs, tmp_path):
-    """The metrics at the last epoch of the seeds trained with a loss on an experiment of the
-    default scale.
+    """The metrics at the last epoch, by seed.
+
+    The seeds are trained with a loss on an experiment of the default scale.
     """
 
     def trained(experiment, epochs, loss):
@@ -43,7 +45,7 @@ def last(glyphs, tmp_path):
     return trained
 
 
-def test_losses_for_long_tails_raise_the_tail(last):
+def test_long_tail_losses_raise_tail(last):
     plain = last("glyphs_long_tailed", 10, "cross_entropy")
     for loss in ("balanced_softmax", "logit_adjusted_post_hoc", "ldam_drw"):
         for before, after in zip(plain, last("glyphs_long_tailed", 10, loss), strict=True):

@@ -13,12 +13,18 @@ from hsac.train.loop import train
 from hsac.train.seeds import normals
 from hsac.train.setup import prepare
 
-# what .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's
-# size depends on data
+# What .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's
+# size depends on data.
 WAITS = {
-    "_local_scalar_dense", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "unique_consecutive",
+    "_local_scalar_dense",
+    "equal",
+    "nonzero",
+    "masked_select",
+    "unique_dim",
+    "_unique2",
+    "unique_consecutive",
     "bincount",
-}  # fmt: skip
+}
 
 
 class Waits(TorchDispatchMode):

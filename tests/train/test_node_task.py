@@ -35,7 +35,7 @@ def test_graph_is_undirected(variant, arrays, data_folder):
     assert torch.equal(torch.stack([source, target]), torch.cat([edge, loops], 1))
 
 
-def test_columns_that_are_left_out_do_not_reach_the_model(variant, arrays):
+def test_left_out_columns_never_reach_model(variant, arrays):
     task = NodeTask(arrays, variant, [0], LIKE)
     x = torch.from_numpy(arrays["x"]).double()
     assert task.inputs == 10
@@ -46,7 +46,8 @@ def test_columns_that_are_left_out_do_not_reach_the_model(variant, arrays):
 
 
 @pytest.mark.parametrize("recipe", ["node_split", "public_split"])
-def test_a_graph_trains_by_nodes_whatever_the_recipe(variant, arrays, recipe):
+def test_graph_trains_by_nodes(variant, arrays, recipe):
+    """Whatever the recipe."""
     some = {part: rows[:20] for part, rows in variant["indices"].items()}  # others are in no part
     chosen = variant | {"recipe": {"recipe": recipe}, "indices": some}
     config = {"dataset": "disease", "training": {"batch": 1}, "loss": CROSS_ENTROPY}

@@ -1,5 +1,6 @@
-"""Every mirrored dataset trains for a few steps: fetched, cut into the variant of a shipped scale,
-with hsac.
+"""Every mirrored dataset trains for a few steps with hsac.
+
+It is fetched, and cut into the variant of a shipped scale.
 """
 
 import math

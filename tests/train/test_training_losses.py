@@ -1,5 +1,6 @@
-"""Training losses inside training: shared by every gradient, product and run; what they predict
-with is evaluated.
+"""Training losses inside training: shared by every gradient, product and run.
+
+What they predict with is evaluated.
 """
 
 import copy
@@ -58,7 +59,8 @@ def trained(settings, experiment, method, seeds, variants, data_folder):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_bundled_and_looped_seeds_agree_under_sam_and_hsac(settings, variants, data_folder, name):
+def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, name):
+    """Under sam and hsac."""
     method = f"sam+hsac+{name}"
     together = trained(settings, "digits", method, [3, 4], variants, data_folder)
     plain = trained(settings, "digits", "sam+hsac", [3, 4], variants, data_folder)
@@ -75,7 +77,8 @@ def test_bundled_and_looped_seeds_agree_under_sam_and_hsac(settings, variants, d
 
 
 @pytest.mark.parametrize("name", ["elr", "ldam_drw", "gce"])
-def test_graphs_take_the_losses_of_labelled_rows(settings, variants, data_folder, name):
+def test_graphs_take_row_losses(settings, variants, data_folder, name):
+    """Losses that need labelled training rows."""
     (record,) = trained(settings, "disease", f"adam+hsac+{name}", [0], variants, data_folder)
     assert record["status"] == "ok"
 
@@ -86,7 +89,8 @@ def prepared(settings, variants, data_folder, method="sgd+hsac+elr"):
     return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, 2)
 
 
-def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, data_folder):
+def test_only_first_gradient_is_remembered(settings, variants, data_folder):
+    """Of each training step."""
     made, problem = prepared(settings, variants, data_folder)
     assert isinstance(made.task.trained, Elr)
     batch = made.task.batch("batches")
@@ -107,7 +111,7 @@ def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, dat
     )
 
 
-def test_hessian_products_are_those_of_the_training_loss(settings, variants, data_folder):
+def test_hessian_products_use_training_loss(settings, variants, data_folder):
     made, problem = prepared(settings, variants, data_folder, "sgd+hsac+focal")
     batch = made.task.batch("upper")
     logits = made.ensemble.call("forward", made.w, made.theta.exp(), batch[0])
@@ -127,7 +131,8 @@ def test_progress_reaches_the_loss(settings, variants, data_folder, monkeypatch)
     assert seen == [k / 14 for k in range(14)]
 
 
-def test_post_hoc_adjustment_is_evaluated_and_certified(settings, variants, data_folder):
+def test_adjusted_logits_are_evaluated(settings, variants, data_folder):
+    """And certified."""
     made, _ = prepared(settings, variants, data_folder, "sgd+fixed@0.3+logit_adjusted_post_hoc")
     task = made.task
     skewed = replace(task.trained, tau=200.0)  # digits are nearly balanced: exaggerate what is left
@@ -195,9 +200,8 @@ def task_of(settings, cell, variant, data_folder):
     return prepare(load_inputs(settings, cell, variant, data_folder), [0]).task
 
 
-def test_an_uneven_validation_part_of_a_long_tail_selects_by_balanced_accuracy(
-    settings, variants, data_folder
-):
+def test_uneven_validation_selects_by_balance(settings, variants, data_folder):
+    """Of a long tail."""
     cell = config.cell(settings, "digits", "sgd+fixed@0.3")
     rows = variants["digits"]["indices"]["validation"]
     plain = task_of(settings, cell, variants["digits"], data_folder)
