@@ -13,25 +13,22 @@ def finish(graph, cell, **changes):
     """Write records, weights and indexes of a cell's own bundles: SECONDS a run on one core."""
     for bundle in graph.own(cell):
         paths = {run.seed: write_run(graph, run, changes) for run in bundle.runs()}
-        write_index(bundle.index, named(cell), paths)
+        write_index(bundle.index, cell, paths)
 
 
 def finish_points(graph, cell, changes=lambda trial: {}):
     """Write the same of the trials of a searched cell, with `changes` of a trial's records."""
     for bundle in graph.trials(cell):
         runs = [(run.seed, write_run(graph, run, changes(run.cell))) for run in bundle.runs()]
-        write_point_index(bundle.index, named(cell), runs)
-
-
-def named(cell):
-    """Return what an index says of its cell."""
-    return {"experiment": cell.experiment, "method": cell.method}
+        write_point_index(bundle.index, cell, runs)
 
 
 def write_run(graph, run, changes):
     """Write record and weights of a run; returns the path of the record."""
     write_array(run.record.with_suffix(".npy"), np.array([float(run.seed)]))
-    record = named(run.cell) | {
+    record = {
+        "experiment": run.cell.experiment,
+        "method": run.cell.method,
         "config": run.cell.config.dump(),
         "config_hash": run.cell.hash,
         "code": stale.code(graph, run.cell),

@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import ExitStack
 
 import pytest
+from studies import cell_of, smoke, smoke_keys
 
 from hsac.errors import InputError
 from hsac.files import write_json
@@ -167,11 +168,11 @@ def test_locks_are_this_users_alone(tmp_path, monkeypatch):
 
 
 def test_cpu_locks_nothing(tmp_path, monkeypatch):
-    """On a CPU the settings are as given."""
+    """On a CPU the study is as given."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    settings = {"device": "cpu"}
-    with device.leased(settings, tmp_path, 3) as own:
-        assert own is settings
+    study = smoke({"device": "cpu"})
+    with device.leased(study, tmp_path, 3) as own:
+        assert own is study
     assert not list(tmp_path.iterdir())
 
 
@@ -190,11 +191,11 @@ def two_gpus(tmp_path, monkeypatch):
 def test_auto_takes_any_free_card(two_gpus, tmp_path):
     """A number takes that one."""
     with (
-        device.leased({"device": "auto"}) as one,
-        device.leased({"device": "cuda"}, tmp_path / "runs", 2) as other,
-        device.leased({"device": "cuda:1"}, tmp_path / "runs", 2) as third,
+        device.leased(smoke({"device": "auto"})) as one,
+        device.leased(smoke({"device": "cuda"}), tmp_path / "runs", 2) as other,
+        device.leased(smoke({"device": "cuda:1"}), tmp_path / "runs", 2) as third,
     ):
-        assert [own["device"] for own in (one, other, third)] == ["cuda:0", "cuda:1", "cuda:1"]
+        assert [own.device for own in (one, other, third)] == ["cuda:0", "cuda:1", "cuda:1"]
         assert two_gpus == [0, 1, 1]
         assert leases(folder()) == {"a": SLOTS, "b": 2 * DEFAULT_SHARE}
 
@@ -203,15 +204,15 @@ def test_misfit_gets_its_own_card(two_gpus, tmp_path, monkeypatch):
     """What does not fit beside others is tried on a card of its own."""
     found = []
 
-    def attempt(settings, cell, seeds, variant, data):
+    def attempt(study, cell, seeds, variant, data):
         found.append(sum(leases(folder()).values()))
         status = "ok" if found[-1] == SLOTS else "out_of_memory"
         return [({"seed": seed, "status": status, "together": seeds}, None) for seed in seeds]
 
     monkeypatch.setattr(runner, "attempt", attempt)
-    made = runner._leased_attempt(
-        {"device": "auto"}, {}, [0, 1], {}, tmp_path, tmp_path / "runs/digits/sgd+hsac/hash"
-    )
+    study, cell = cell_of(smoke_keys() | {"device": "auto"}, "digits", "sgd+hsac")
+    folder_of_cell = tmp_path / "runs/digits/sgd+hsac/hash"
+    made = runner._leased_attempt(study, cell, [0, 1], {}, tmp_path, folder_of_cell)
     assert found == [DEFAULT_SHARE, SLOTS]
     assert [record["status"] for record, _ in made] == ["ok", "ok"]
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from studies import keys_of, recipe_of
 
-from hsac import config
 from hsac.data import build_variant, load_images
 from hsac.train import inputs
 
@@ -23,10 +23,10 @@ def small(request, data_folder):
 
     These are of images, of a graph and of episodes (digits, twice as large).
     """
-    settings = config.load("default", folder=request.config.rootpath / "config") | {"device": "cpu"}
+    keys = keys_of("default") | {"device": "cpu"}
     variants = {}
     for name, changes in SMALL.items():
-        experiment = settings["experiments"][name] | changes
+        experiment = keys["experiments"][name] | changes
         batch = min(32, experiment["training"]["batch"])
         experiment["training"] = experiment["training"] | {
             "epochs": EPOCHS[name],
@@ -36,13 +36,13 @@ def small(request, data_folder):
         if name == "glyphs_few_shot":
             # sgd is not this experiment's rule, and needs a rate of its own.
             experiment["rules"]["weights"]["sgd"] = {"lr": 1e-4}
-        settings["experiments"][name] = experiment
-        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+        keys["experiments"][name] = experiment
+        recipe = recipe_of(experiment)
         if name != "glyphs_few_shot":
             variants[name] = build_variant(experiment["dataset"], "plain", recipe, data_folder)
     variants["digits"]["indices"]["train"] = variants["digits"]["indices"]["train"][: 20 * 32]
     variants["glyphs_few_shot"] = _episodes(load_images("digits", data_folder))
-    return SimpleNamespace(settings=settings, variants=variants, data=data_folder)
+    return SimpleNamespace(keys=keys, variants=variants, data=data_folder)
 
 
 def _episodes(images):

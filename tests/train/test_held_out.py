@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from studies import cell_of
 
-from hsac import config
 from hsac.data.store import load_arrays
 from hsac.ops.runner import train_seeds
 from hsac.train.inputs import load_inputs
@@ -21,9 +21,9 @@ EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
 
 
 def made_of(small, name, method="sgd+fixed@0.3", seeds=(0, 1), variant=None):
-    cell = config.cell(small.settings, name, method)
+    study, cell = cell_of(small.keys, name, method)
     chosen = variant or small.variants[name]
-    return prepare(load_inputs(small.settings, cell, chosen, small.data), seeds)
+    return prepare(load_inputs(study.device, cell, chosen, small.data), seeds)
 
 
 def c_of(made):
@@ -151,9 +151,9 @@ def test_direct_held_out_gradient_is_autograds(small, doubled, name) -> None:
     It is dU/dθ of the mean cross-entropy on the first held-out batch, by autograd through the whole
     network. Nothing of the training loss is in it.
     """
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"]["held_out_direct"] |= {"period": 1, "warm_up": 0.0}
-    cell = config.cell(settings, name, "sgd+held_out_direct@0.3")
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"]["held_out_direct"] |= {"period": 1, "warm_up": 0.0}
+    study, cell = cell_of(keys, name, "sgd+held_out_direct@0.3")
 
     class Still:
         """Weights that stay, so that the point of the first outer step is known."""
@@ -167,7 +167,7 @@ def test_direct_held_out_gradient_is_autograds(small, doubled, name) -> None:
     def watch(made):
         return replace(made, weight_rule=Still(), schedule=replace(made.schedule, epochs=1))
 
-    (record, _), _ = train_seeds(settings, cell, [0, 1], small.variants[name], small.data, watch)
+    (record, _), _ = train_seeds(study, cell, [0, 1], small.variants[name], small.data, watch)
     made = made_of(small, name)
     theta = made.theta.clone().requires_grad_()
     c = made.transform(theta).expand(-1, len(made.model.curvature_names))

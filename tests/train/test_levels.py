@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from studies import cell_of
 
-from hsac import config
 from hsac.ops.runner import train_seeds
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.curvature.pac_bayes import PacBayes
@@ -83,8 +83,8 @@ class Watched:
 
 def training(small: Any, name: str = "digits", rule: Any = None) -> Trainer:
     """A training of two runs on a watched task."""
-    cell = config.cell(small.settings, name, "sgd+hsac")
-    inputs = load_inputs(small.settings, cell, small.variants[name], small.data)
+    study, cell = cell_of(small.keys, name, "sgd+hsac")
+    inputs = load_inputs(study.device, cell, small.variants[name], small.data)
     made = prepare(inputs, SEEDS)
     watched = replace(made, task=Watched(made.task), curvature_rule=rule or made.curvature_rule)
     streams = {"upper": torch.Generator().manual_seed(0)}
@@ -199,10 +199,10 @@ def test_gradients_count_as_often(small, times: int) -> None:
 
 def cost(small: Any, **parameters: Any) -> tuple[int, int]:
     """Gradients beyond those of the weights, and products, of one run of the rule."""
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"]["hsac"] = {"period": 5, **parameters}
-    cell = config.cell(settings, "digits", "sgd+hsac")
-    ((record, _),) = train_seeds(settings, cell, [0], small.variants["digits"], small.data)
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"]["hsac"] = {"period": 5, **parameters}
+    study, cell = cell_of(keys, "digits", "sgd+hsac")
+    ((record, _),) = train_seeds(study, cell, [0], small.variants["digits"], small.data)
     return record["gradients"] - record["steps"], record["products"]
 
 

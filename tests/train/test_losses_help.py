@@ -3,15 +3,12 @@
 Trainings are shorter than those of the default scale, and the same otherwise.
 """
 
-from pathlib import Path
-
 import pytest
+from studies import cell_of, keys_of, recipe_of
 
-from hsac import config
 from hsac.data import build_variant, fetch, load_variant, write_variant
 from hsac.ops.runner import train_seeds
 
-CONFIG = Path(__file__).parents[2] / "config"
 SEEDS = [0, 1]
 pytestmark = pytest.mark.slow
 
@@ -31,15 +28,15 @@ def last(glyphs, tmp_path):
     """
 
     def trained(experiment, epochs, loss):
-        settings = config.load("default", folder=CONFIG)
-        given = settings["experiments"][experiment]
+        keys = keys_of("default")
+        given = keys["experiments"][experiment]
         given["training"] |= {"epochs": epochs, "evaluations": 1}
-        recipe = {k: v for k, v in given["variant"].items() if k != "name"}
+        recipe = recipe_of(given)
         path = tmp_path / "variant.json"
         if not path.is_file():
             write_variant(build_variant(given["dataset"], "v", recipe, glyphs), path)
-        cell = config.cell(settings, experiment, f"sgd+fixed@0.3+{loss}")
-        records = train_seeds(settings, cell, SEEDS, load_variant(path), glyphs)
+        study, cell = cell_of(keys, experiment, f"sgd+fixed@0.3+{loss}")
+        records = train_seeds(study, cell, SEEDS, load_variant(path), glyphs)
         return [record["metrics"]["last"] for record, _ in records]
 
     return trained

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from studies import cell_of
 
-from hsac import config
 from hsac.ball import Transform
 from hsac.ops import time_cells
 from hsac.ops.runner import train_seeds
@@ -173,10 +173,10 @@ def test_finished_search_trains_no_more() -> None:
 
 
 def trained(small, method, seeds=(0, 1), change=lambda made: made, **rules):
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"] |= rules
-    cell = config.cell(settings, "disease", method)
-    return train_seeds(settings, cell, list(seeds), small.variants["disease"], small.data, change)
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"] |= rules
+    study, cell = cell_of(keys, "disease", method)
+    return train_seeds(study, cell, list(seeds), small.variants["disease"], small.data, change)
 
 
 def test_chosen_training_is_the_run(small) -> None:
@@ -216,17 +216,17 @@ def test_searched_seeds_ignore_company(small) -> None:
 
 def test_search_of_divergence_diverges(small) -> None:
     """A search whose trainings all diverge is a diverged run."""
-    settings = copy.deepcopy(small.settings)
-    settings["experiments"]["disease"]["rules"]["weights"]["sgd"] = {"lr": 1e300}
-    cell = config.cell(settings, "disease", "sgd+temperature_search@0.3")
-    ((record, _),) = train_seeds(settings, cell, [0], small.variants["disease"], small.data)
+    keys = copy.deepcopy(small.keys)
+    keys["experiments"]["disease"]["rules"]["weights"]["sgd"] = {"lr": 1e300}
+    study, cell = cell_of(keys, "disease", "sgd+temperature_search@0.3")
+    ((record, _),) = train_seeds(study, cell, [0], small.variants["disease"], small.data)
     assert record["status"] == "diverged"
     assert all(one["tempered_nll"] is None for one in record["search"]["tried"])
 
 
 def test_clock_counts_every_training(small) -> None:
     """Of a search."""
-    cell = config.cell(small.settings, "disease", "adam+temperature_search@0.3")
-    row = time_cells.measured(small.settings, cell, [0], small.variants["disease"], small.data)
+    study, cell = cell_of(small.keys, "disease", "adam+temperature_search@0.3")
+    row = time_cells.measured(study, cell, [0], small.variants["disease"], small.data)
     assert row["steps_per_epoch"] == 3
     assert row["seconds_once"] < 20 * row["seconds_evaluation"]
