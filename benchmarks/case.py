@@ -47,6 +47,7 @@ class Target:
         return "yes" if reached else "no"
 
     def __str__(self) -> str:
+        """Return the target as it stands in the table."""
         return "" if self.value == inf else f"{self.sign} {self.value:g}"
 
 

@@ -1,10 +1,9 @@
-"""What planning, dry runs and gathering take at 1,000, 10,000 and 100,000 runs: `python
-benchmarks/size.py`.
+"""Measure planning, dry runs and gathering at 1,000, 10,000 and 100,000 runs.
 
-The configuration is the paper scale's with more seeds. Nothing is trained: the records are
-generated, each as large as one of CIFAR-10 (30 kB: 40 evaluations, 10,000 answers), without
-weights. Writes size.csv beside this file; 100,000 runs take 5 GB of the temporary folder while they
-are measured. Other sizes: `python benchmarks/size.py 1000 5000`.
+`python benchmarks/size.py` writes size.csv beside this file, `python benchmarks/size.py 1000 5000`
+takes other sizes. The configuration is the paper scale's with more seeds. Nothing is trained: the
+records are generated, each as large as one of CIFAR-10 (30 kB: 40 evaluations, 10,000 answers),
+without weights. 100,000 runs take 5 GB of the temporary folder while they are measured.
 """
 
 import json
@@ -31,31 +30,41 @@ from hsac.study.record import write_index
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("results/paper")
 SIZES = (1_000, 10_000, 100_000)
-FIRST = 1_000  # seed; the search has seeds of its own below
-REPORTED = 1_000  # runs up to which everything after gathering is measured too
+# First seed. The search has seeds of its own below it.
+FIRST = 1_000
+# Runs up to which everything after gathering is measured too.
+REPORTED = 1_000
+# Runs up to which a dry run with one run a job is measured too.
+UNBUNDLED = 10_000
 FOLDERS = ("tables", "cost", "provenance", "figures")
-UNBUNDLED = 10_000  # runs up to which a dry run with one run a job is measured too
 ANSWERS = np.random.default_rng(0).random(10_000) < 0.9
 
 
 def cpu() -> float:
-    """Seconds that ended processes have computed."""
+    """Return the seconds of CPU time that ended child processes have taken."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Seconds, those of computing in all processes, and peak memory, MiB: the processes' resident
-    sets together, looked at every 50 ms.
+    """Run a command and measure it.
+
+    Args:
+        command: program and arguments.
+
+    Returns:
+        `seconds`, `cpu_seconds` of all its processes, and `peak_mib`, the sum of their resident
+        sets, looked at every 50 ms.
+
+    Raises:
+        SystemExit: The command failed.
     """
     start, before, peak = time.perf_counter(), cpu(), 0
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None:
         try:
-            peak = max(
-                peak,
-                sum(one.memory_info().rss for one in (process, *process.children(recursive=True))),
-            )
+            processes = [process, *process.children(recursive=True)]
+            peak = max(peak, sum(one.memory_info().rss for one in processes))
         except psutil.NoSuchProcess:
             continue
         time.sleep(0.05)
@@ -70,106 +79,92 @@ def measured(command: list[str]) -> dict[str, float]:
 
 
 def hsac(*arguments: str) -> list[str]:
-    """A command of hsac's."""
+    """Return a command of hsac's."""
     return [sys.executable, "-m", "hsac", *arguments]
 
 
 def snakemake(override: dict[str, Any], *arguments: str) -> list[str]:
-    """A run of the workflow."""
+    """Return the command of a run of the workflow, with keys of the configuration overridden."""
     given = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in override.items()]
-    return [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "2",
-        *arguments,
-        "--config",
-        "scale=paper",
-        *given,
-    ]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return [*command, "--config", "scale=paper", *given]
 
 
 def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
-    """A finished run of a cell, as large as one with 10,000 test items."""
+    """Generate a finished run.
+
+    Args:
+        cell: what was trained.
+        seed: its seed.
+
+    Returns:
+        A record as large as one with 10,000 test items.
+    """
     of, name = cell["config"], methods.split(cell["method"])
     steps = list(range(0, 4_000, 100))
     series = (np.linspace(0.1, 0.9, len(steps)) + seed / 1e6).tolist()
+    column = [[one] for one in series]
     answers = np.roll(ANSWERS, seed)
-    accuracy = {
-        f"{part}_accuracy": float(answers.mean()) for part in ("train", "validation", "test")
-    }
-    metrics = (
-        {"step": 3_900}
-        | accuracy
-        | dict.fromkeys(("train_nll", "validation_nll", "test_nll"), 0.3 + seed / 1e6)
-    )
+    accuracies = ("train_accuracy", "validation_accuracy", "test_accuracy")
+    metrics = {"step": 3_900, **dict.fromkeys(accuracies, float(answers.mean()))}
+    metrics |= dict.fromkeys(("train_nll", "validation_nll", "test_nll"), 0.3 + seed / 1e6)
+    per_item = {"test_right": answers.astype(int).tolist(), "test_answers": 1}
     alpha = np.linspace(-1, 1, 21).tolist()
-    trajectory = dict.fromkeys(
-        ("sharpness", "train_nll", "validation_accuracy", "test_accuracy"), series
-    )
+    traced = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
     return {
-        **{
-            "schema": 1,
-            "experiment": cell["experiment"],
-            "method": cell["method"],
-            "seed": seed,
-            "config": of,
+        "schema": 1,
+        "experiment": cell["experiment"],
+        "method": cell["method"],
+        "seed": seed,
+        "config": of,
+        "setting": of["setting"],
+        "dataset": of["dataset"],
+        "variant": of["variant"]["name"],
+        "model": of["model"]["name"],
+        "weight_rule": name.weight,
+        "curvature_rule": of["rule"]["rule"],
+        "loss": of["loss"]["rule"],
+        "start": of["curvature"]["start"],
+        "status": "ok",
+        "reason": None,
+        "config_hash": cell["hash"],
+        "code": "c" * 16,
+        "variant_hash": "v" * 16,
+        "weights": "0" * 64,
+        "versions": {"python": "3.11"},
+        "host": "generated",
+        "device": "cpu",
+        "dtype": "float32",
+        "steps": 4_000,
+        "gradients": 4_000,
+        "products": 0,
+        "tried": 1,
+        "chosen": None,
+        "selected_by": "validation_accuracy",
+        "metrics": {"selected": metrics | per_item, "last": metrics, "oracle": metrics},
+        "curvature": {"names": ["head"], "final": [0.3]},
+        "sharpness": 0.1,
+        "trajectory": {"step": steps, "curvature": column} | dict.fromkeys(traced, series),
+        "outer": {
+            "step": steps,
+            "hypergradient": column,
+            "fallback": [False] * len(steps),
+            "value": series,
+            "residual": series,
         },
-        **{"setting": of["setting"], "dataset": of["dataset"], "variant": of["variant"]["name"]},
-        **{
-            "model": of["model"]["name"],
-            "weight_rule": name.weight,
-            "curvature_rule": of["rule"]["rule"],
-        },
-        **{
-            "loss": of["loss"]["rule"],
-            "start": of["curvature"]["start"],
-            "status": "ok",
-            "reason": None,
-        },
-        **{
-            "config_hash": cell["hash"],
-            "code": "c" * 16,
-            "variant_hash": "v" * 16,
-            "weights": "0" * 64,
-        },
-        **{
-            "versions": {"python": "3.11"},
-            "host": "generated",
-            "device": "cpu",
-            "dtype": "float32",
-            "steps": 4_000,
-        },
-        **{
-            "gradients": 4_000,
-            "products": 0,
-            "tried": 1,
-            "chosen": None,
-            "selected_by": "validation_accuracy",
-        },
-        "metrics": {
-            "selected": metrics | {"test_right": answers.astype(int).tolist(), "test_answers": 1},
-            **{"last": metrics, "oracle": metrics},
-        },
-        **{"curvature": {"names": ["head"], "final": [0.3]}, "sharpness": 0.1},
-        "trajectory": {"step": steps, "curvature": [[one] for one in series]} | trajectory,
-        "outer": (
-            {
-                "step": steps,
-                "hypergradient": [[one] for one in series],
-                "fallback": [False] * len(steps),
-            }
-            | dict.fromkeys(("value", "residual"), series)
-        ),
-        **{"landscape": {"alpha": alpha, "random": alpha, "worst": alpha}, "embedding": None},
-        **{"seconds": 1.0, "peak_memory_mib": 100.0},
+        "landscape": {"alpha": alpha, "random": alpha, "worst": alpha},
+        "embedding": None,
+        "seconds": 1.0,
+        "peak_memory_mib": 100.0,
     }
 
 
 def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
-    """Files of jobs, in their order, so that each is newer than those it needs: records generated,
-    the rest empty.
+    """Make the files of jobs: records are generated, the rest is empty.
+
+    Args:
+        settings: a resolved study.
+        some: jobs in their order, so that each file is newer than those it needs.
     """
     bundles = layout.bundles(settings, RESULTS, config.trained_cells(settings))
     for job in some:
@@ -180,9 +175,8 @@ def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
             write_json(job.output, settings)
         elif job.rule == "train":
             cell, block = bundles[job.output], int(job.output.stem.removeprefix("block"))
-            seeds = layout.blocks(config.seeds(settings, cell["experiment"]), settings["bundle"])[
-                block
-            ]
+            all_seeds = config.seeds(settings, cell["experiment"])
+            seeds = layout.blocks(all_seeds, settings["bundle"])[block]
             paths = {seed: job.output.with_name(f"seed{seed}.json") for seed in seeds}
             for seed, path in paths.items():
                 write_bytes(path, orjson.dumps(record(cell, seed), option=orjson.OPT_SORT_KEYS))
@@ -195,7 +189,14 @@ def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
 
 
 def rows(runs: int) -> Iterator[dict[str, Any]]:
-    """What is measured at about so many runs, in the folder that is current."""
+    """Measure in the current folder.
+
+    Args:
+        runs: about how many runs the study has.
+
+    Yields:
+        Rows of the table.
+    """
 
     def row(what: str, override: dict[str, Any], command: list[str]) -> dict[str, Any]:
         settings = config.load("paper", override)
@@ -210,11 +211,8 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
         return found | measured(command)
 
     cells = len(config.cells(config.load("paper")))
-    each = round(runs / cells)  # runs of a method
-    searched = {
-        "seeds": list(range(FIRST, FIRST + max(1, each - 4))),
-        "bundle": 10,
-    }  # 4 are of its search
+    each = round(runs / cells)  # runs of a method, 4 of them of its search
+    searched = {"seeds": list(range(FIRST, FIRST + max(1, each - 4))), "bundle": 10}
     yield row(
         "hsac plan", searched, hsac("plan", "--scale", "paper", "--override", json.dumps(searched))
     )
@@ -229,39 +227,22 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     make(settings, made[:place])
     given = ("--settings", str(RESULTS / "settings.json"))
     runs_file, measured_file = str(RESULTS / "runs.parquet"), str(RESULTS / "measured.parquet")
-    yield row(
-        "gather",
-        plain,
-        hsac("job", "gather", *given, "--results", str(RESULTS), "--processes", "2"),
-    )
+    gather = ("job", "gather", *given, "--results", str(RESULTS), "--processes", "2")
+    yield row("gather", plain, hsac(*gather))
     make(settings, [job for job in made[place:] if job.rule != "gather"])
     yield row("snakemake, nothing to do", plain, snakemake(plain))
     if runs <= REPORTED:
         report = (*given, "--runs", runs_file)
-        yield row(
-            "claims",
-            plain,
-            hsac("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json")),
-        )
+        claims = ("claims", "--runs", runs_file, "--output", str(RESULTS / "claims.json"))
+        yield row("claims", plain, hsac(*claims))
         tables = ("--published", "config/published.yaml", "--output", str(RESULTS / "tables"))
         yield row("tables", plain, hsac("job", "tables", *report, *tables))
-        yield row(
-            "cost",
-            plain,
-            hsac(
-                "job",
-                "cost",
-                *report,
-                "--measured",
-                measured_file,
-                "--output",
-                str(RESULTS / "cost"),
-            ),
-        )
+        cost = ("--measured", measured_file, "--output", str(RESULTS / "cost"))
+        yield row("cost", plain, hsac("job", "cost", *report, *cost))
 
 
 def main() -> None:
-    """Measures each size in a folder of its own."""
+    """Measure each size in a folder of its own, and write the table after each row."""
     sizes = [int(size) for size in sys.argv[1:]] or SIZES
     os.environ |= {"PYTHONPATH": str(ROOT), "HSAC_DATA": "data", "HSAC_MIRROR": ""}
     found = []

@@ -16,7 +16,7 @@ CELLS = {
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """A dense, a graph and a convolutional model."""
+    """Yield a dense, a graph and a convolutional model."""
     for experiment, (model, method, target) in CELLS.items():
         if tiny and experiment != "disease":
             continue
@@ -35,7 +35,7 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 def pair(
     experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
 ) -> tuple[Run, Run]:
-    """Seconds a seed of whole processes, from start to written records."""
+    """Build the seconds a seed of whole processes, from start to written records."""
 
     def seconds(some: tuple[int, ...]) -> float:
         return trained("smoke", experiment, method, some, device)["cpu"] / len(some)

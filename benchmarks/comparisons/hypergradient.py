@@ -1,10 +1,11 @@
-"""One hypergradient of a hyperbolic classifier: every method with the fewest steps that reach the
-same error.
+"""One hypergradient, every method with the fewest steps that reach the same error.
+
+The model is a hyperbolic classifier with strongly convex training loss.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 
 import torch
@@ -19,20 +20,25 @@ from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.sharpness import ascend
 
-ERROR = 1e-3  # of |dF/dθ|, relative, that every iterative method reaches
-MOST = 400  # steps of a method
+# Relative error of dF/dθ that every iterative method must reach.
+ERROR = 1e-3
+# Most steps of a method.
+MOST = 400
 RADIUS = 0.1
-SIZES = ((256, 16, 8, 5), (1024, 64, 32, 10))  # rows N, inputs I, dimension d, classes K
+# Rows N, inputs I, dimension d, classes K.
+SIZES = ((256, 16, 8, 5), (1024, 64, 32, 10))
 TINY = ((30, 3, 2, 3),)
-Hyper = Callable[[Tensor], Tensor]  # the adversary e (P,) -> dF/dθ (); everything else is in it
+# The adversary e (P,) -> dF/dθ (); everything else is bound.
+Hyper = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Problem:
     """A linear layer into the ball of curvature exp(θ) and a Poincaré MLR, float64; w (P,), θ ().
 
-    L is the cross-entropy plus ½·decay·|w - w₀|², which keeps it strongly convex around its
-    minimum; U the cross-entropy at w + e, e the scope's adversary.
+    The lower level's loss is the cross-entropy plus ½·decay·|w - w₀|², which keeps it strongly
+    convex around its minimum. The upper level's is the cross-entropy at w + e, where e is the
+    scope's adversary.
     """
 
     x: Tensor
@@ -43,49 +49,45 @@ class Problem:
     decay: float = 1.0
 
     def upper(self, w: Tensor, theta: Tensor) -> Tensor:
-        """Cross-entropy ()."""
+        """Compute the cross-entropy ()."""
         _, inputs, dim, classes = self.sizes
         weight, z, r = w.split([inputs * dim, dim * classes, classes])
         u = self.x @ weight.view(inputs, dim)
-        return cross_entropy(
-            mlr_logits_tangent(u, z.view(classes, dim), r, theta.exp()), self.labels
-        )
+        logits = mlr_logits_tangent(u, z.view(classes, dim), r, theta.exp())
+        return cross_entropy(logits, self.labels)
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
-        """The same, regularised ()."""
+        """Compute the cross-entropy, regularised ()."""
         return self.upper(w, theta) + 0.5 * self.decay * (w - self.start).square().sum()
 
 
 @lru_cache(maxsize=2)
 def solved(sizes: tuple[int, int, int, int], device: torch.device) -> tuple[Problem, Tensor]:
-    """A problem and its w*, by L-BFGS to rounding."""
+    """Draw a problem and solve it by L-BFGS to rounding; return it and its w*."""
     rows, inputs, dim, classes = sizes
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(rows) % classes
-    centres, noise = (
-        torch.randn(n, inputs, generator=g, dtype=torch.float64) for n in (classes, rows)
-    )
-    start = torch.randn(inputs * dim + dim * classes + classes, generator=g, dtype=torch.float64)
+    normal = partial(torch.randn, generator=g, dtype=torch.float64)
+    centres, noise = (normal(n, inputs) for n in (classes, rows))
+    start = normal(inputs * dim + dim * classes + classes)
     x, start = (centres[labels] + 0.7 * noise) / inputs**0.5, start / dim**0.5
-    problem = Problem(
-        *(part.to(device) for part in (x, labels, start, torch.tensor(0.5).double().log())), sizes
-    )
+    theta = torch.tensor(0.5).double().log()
+    problem = Problem(*(part.to(device) for part in (x, labels, start, theta)), sizes)
     w = problem.start.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [w], max_iter=500, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
-    )
+    exact = {"max_iter": 500, "tolerance_grad": 1e-9, "tolerance_change": 0}
+    optimizer = torch.optim.LBFGS([w], line_search_fn="strong_wolfe", **exact)
 
     def closure() -> Tensor:
         loss = problem.lower(w, problem.theta)
         (w.grad,) = torch.autograd.grad(loss, w)
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     return problem, w.detach()
 
 
 def adversary(problem: Problem, w: Tensor) -> Tensor:
-    """One ascent step, as in an outer step (P,)."""
+    """Find the adversary by one ascent step, as in an outer step, (P,)."""
 
     def gradient(at: Tensor) -> tuple[Tensor, Tensor]:
         at = at.detach().requires_grad_()
@@ -96,7 +98,7 @@ def adversary(problem: Problem, w: Tensor) -> Tensor:
 
 
 def ours(problem: Problem, w: Tensor, solver: Solver) -> Hyper:
-    """hsac's, by one of its solvers."""
+    """Return hsac's hypergradient, by one of its solvers."""
 
     def hyper(e: Tensor) -> Tensor:
         return implicit_hypergradient(
@@ -112,7 +114,7 @@ def ours(problem: Problem, w: Tensor, solver: Solver) -> Hyper:
 
 
 def torchopt(problem: Problem, w: Tensor, solve: Callable) -> Hyper:
-    """torchopt's `custom_root` of the stationarity condition; w* is given, as it is to hsac."""
+    """Return that of torchopt's `custom_root`; w* is given to it, as it is to hsac."""
     from torchopt.diff.implicit import custom_root
 
     def stationarity(w: Tensor, theta: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def torchopt(problem: Problem, w: Tensor, solve: Callable) -> Hyper:
 
 
 def torchopt_solver(name: str, largest: float, terms: int) -> Callable:
-    """torchopt's linear solver with a fixed number of steps."""
+    """Return a linear solver of torchopt's, with a fixed number of steps."""
     from torchopt import linear_solve
 
     if name == "cg":
@@ -142,7 +144,7 @@ def torchopt_solver(name: str, largest: float, terms: int) -> Callable:
 
 
 def higher(problem: Problem, w: Tensor, largest: float, terms: int) -> Hyper:
-    """`higher`: `terms` differentiable SGD steps on from w*, then backward through them."""
+    """Return that of `higher`: backward through `terms` SGD steps that go on from w*."""
     from higher import innerloop_ctx
 
     class Weights(torch.nn.Module):
@@ -156,11 +158,11 @@ def higher(problem: Problem, w: Tensor, largest: float, terms: int) -> Hyper:
             return loss(self.w + e, theta)
 
     model = Weights()
-    optimiser = torch.optim.SGD(model.parameters(), lr=1 / largest)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1 / largest)
 
     def hyper(e: Tensor) -> Tensor:
         theta = problem.theta.clone().requires_grad_()
-        with innerloop_ctx(model, optimiser) as (unrolled, descent):
+        with innerloop_ctx(model, optimizer) as (unrolled, descent):
             for _ in range(terms):
                 descent.step(unrolled(problem.lower, theta, 0.0))
             return torch.autograd.grad(unrolled(problem.upper, theta, e), theta)[0]
@@ -169,7 +171,7 @@ def higher(problem: Problem, w: Tensor, largest: float, terms: int) -> Hyper:
 
 
 def fewest(method: Callable[[int], Hyper], e: Tensor, exact: Tensor) -> int:
-    """The fewest steps with which a method's relative error is at most ERROR, by bisection."""
+    """Find the fewest steps with which a method's error is at most ERROR, by bisection."""
 
     def reached(terms: int) -> bool:
         return bool((method(terms)(e) - exact).abs() <= ERROR * exact.abs())
@@ -190,7 +192,7 @@ def fewest(method: Callable[[int], Hyper], e: Tensor, exact: Tensor) -> int:
 def reference(
     sizes: tuple[int, int, int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, float]:
-    """The adversary at w*, dF/dθ by conjugate gradients run to rounding, and |H|."""
+    """Return the adversary at w*, dF/dθ by conjugate gradients run to rounding, and |H|."""
     problem, w = solved(sizes, device)
     leaves = w[None].clone().requires_grad_(), problem.theta.view(1, 1).clone().requires_grad_()
     hessian = HessianOperator(lambda w, theta: problem.lower(w[0], theta[0, 0])[None], *leaves)
@@ -203,13 +205,13 @@ def reference(
 
 @cache
 def steps(name: str, sizes: tuple[int, int, int, int], device: torch.device) -> int:
-    """The fewest steps of a method on a problem."""
+    """Return the fewest steps of a method on a problem."""
     e, exact, _ = reference(sizes, device)
     return fewest(lambda terms: method(name, sizes, device, terms), e, exact)
 
 
 def method(name: str, sizes: tuple[int, int, int, int], device: torch.device, terms: int) -> Hyper:
-    """A method by its name, with a number of steps."""
+    """Return a method by its name, with a number of steps."""
     problem, w = solved(sizes, device)
     largest = reference(sizes, device)[2]
     package, _, kind = name.partition(" ")
@@ -226,7 +228,7 @@ def method(name: str, sizes: tuple[int, int, int, int], device: torch.device, te
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """Solves, whole outer steps, and unrolling with its memory."""
+    """Yield solves, whole outer steps, and unrolling with its memory."""
     warnings.filterwarnings("ignore", module="torchopt|functorch|higher")
     pairs = (
         ("hsac cg", "torchopt cg", False, at_least(1.3)),
@@ -239,22 +241,15 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
     for sizes in TINY if tiny else SIZES:
         for mine, peer, ascent, target in pairs:
             if "exact" in peer and sizes == SIZES[-1]:
-                continue  # thousands of products: minutes
+                continue  # thousands of Hessian-vector products take minutes
             name = "N={} I={} d={} K={}".format(*sizes)
             what = "outer step" if ascent else "solve"
             build = partial(pair, mine, peer, sizes, ascent, device)
             needs = peer.partition(" ")[0]
-            yield Case(f"{mine}, {what}, {name}", peer, build, target, 2 * ERROR, needs=needs)
+            case = Case(f"{mine}, {what}, {name}", peer, build, target, 2 * ERROR, needs=needs)
+            yield case
             if needs == "higher":
-                yield Case(
-                    f"{mine}, {what}, {name}",
-                    peer,
-                    build,
-                    FASTER,
-                    2 * ERROR,
-                    unit="MiB",
-                    needs=needs,
-                )
+                yield replace(case, target=FASTER, unit="MiB")
         yield Case(
             f"hsac cg, memory of the fewest steps and of four times as many, {name}",
             "hsac cg",
@@ -268,9 +263,7 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 def pair(
     mine: str, peer: str, sizes: tuple[int, int, int, int], ascent: bool, device: torch.device
 ) -> tuple[Run, Run]:
-    """Both at their fewest steps; with `ascent` each finds the adversary first, by the same
-    function.
-    """
+    """Build two methods at their fewest steps; with `ascent` each finds the adversary first."""
     problem, w = solved(sizes, device)
     fixed, _, _ = reference(sizes, device)
 
@@ -283,8 +276,9 @@ def pair(
 
 
 def longer(sizes: tuple[int, int, int, int], device: torch.device) -> tuple[Run, Run]:
-    """Conjugate gradients four times as long, against the fewest steps: the kept graph is all that
-    is held.
+    """Build conjugate gradients of four times the fewest steps, against the fewest steps.
+
+    Both hold the same: the kept graph.
     """
     e, _, _ = reference(sizes, device)
     terms = steps("hsac cg", sizes, device)

@@ -16,33 +16,23 @@ from benchmarks.cells import ROOT, SEEDS, folder, run, trained
 
 JOBS = {"digits": "sgd+hsac", "disease": "adam+fixed@0.3", "glyphs_long_tailed": "sgd+fixed@0.3"}
 TABLES = "results/smoke/tables"
-PARTS = (
-    "Snakefile",
-    "workflow",
-    "config",
-    "profiles",
-    "hsac",
-    "environment.yml",
-)  # what the workflow runs on
+# What the workflow needs of the repository.
+PARTS = ("Snakefile", "workflow", "config", "profiles", "hsac", "environment.yml")
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """Jobs of the default scale against what their records count as training: less than 15 % of a
-    job is anything else. And the whole workflow of the smoke scale from an empty folder to its
-    first table.
+    """Yield jobs against the training in them, and a whole workflow until its first table.
+
+    Jobs are of the default scale; less than 15 % of one is to be anything but training. The
+    workflow is that of the smoke scale, from an empty folder.
     """
-    for experiment, method in {"disease": "adam+fixed@0.3"}.items() if tiny else JOBS.items():
+    scale, seeds = ("smoke", SEEDS[:1]) if tiny else ("default", SEEDS)
+    jobs = {"disease": "adam+fixed@0.3"} if tiny else JOBS
+    for experiment, method in jobs.items():
         yield Case(
-            f"{experiment}, {method}, a job of the {'smoke' if tiny else 'default'} scale",
+            f"{experiment}, {method}, a job of the {scale} scale",
             "its training",
-            partial(
-                job,
-                "smoke" if tiny else "default",
-                experiment,
-                method,
-                SEEDS[:1] if tiny else SEEDS,
-                device,
-            ),
+            partial(job, scale, experiment, method, seeds, device),
             at_most(1 / 0.85),
             tolerance=None,
             unit="wall s",
@@ -63,7 +53,7 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 def job(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
 ) -> tuple[Run, Run]:
-    """Seconds of the process and of the training in it."""
+    """Build the seconds of a process and of the training in it."""
 
     def measured() -> tuple[float, float]:
         found = trained(scale, experiment, method, seeds, device)
@@ -73,29 +63,18 @@ def job(
 
 
 def pair_of(measured: Callable[[], tuple[float, float]]) -> tuple[Run, Run]:
-    """Both numbers of one measurement."""
+    """Build two functions from one measurement, which is made once."""
     once = cache(measured)
     return lambda: once()[0], lambda: once()[1]
 
 
 def first_table() -> tuple[float, float]:
-    """Seconds until the table, and those of the training on the way."""
+    """Measure the seconds until the first table, and those of the training on the way."""
     place = Path(tempfile.mkdtemp(dir=folder()))
     for name in PARTS:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, place / name)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "all",
-        "--config",
-        "scale=smoke",
-        "--",
-        TABLES,
-    ]
-    wall = run(command, place)["wall"]
-    records = [
-        json.loads(path.read_text()) for path in place.glob("results/smoke/runs/**/seed*.json")
-    ]
-    return wall, sum(record["seconds"] for record in records) / (os.cpu_count() or 1)
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "all"]
+    wall = run([*snakemake, "--config", "scale=smoke", "--", TABLES], place)["wall"]
+    paths = place.glob("results/smoke/runs/**/seed*.json")
+    training = sum(json.loads(path.read_text())["seconds"] for path in paths)
+    return wall, training / (os.cpu_count() or 1)

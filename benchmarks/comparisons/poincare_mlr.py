@@ -1,6 +1,7 @@
 """Poincaré MLR on tangent features, forward and backward."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -12,49 +13,50 @@ from hsac.models.heads.poincare_mlr import PoincareMlr
 
 SIZES = ((128, 16, 10), (256, 64, 100), (512, 256, 300), (1024, 512, 1000))
 TINY = ((8, 4, 3),)
-LARGE = 512 * 256 * 300  # B·d·K from which a size counts as one of the larger
-ROOM = (
-    2**24
-)  # numbers of one of geoopt's (B, K, d) intermediates; a larger batch is cut, as it needs tens of GiB
-
+# B·d·K from which a size counts as one of the larger.
+LARGE = 512 * 256 * 300
+# Most numbers of one of geoopt's (B, K, d) intermediates: it needs tens of GiB for a larger batch,
+# which is therefore cut.
+ROOM = 2**24
 
 Size = tuple[int, int, int]
 Build = Callable[[int, int, int, torch.device], tuple[Run, Run]]
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """Each size against geoopt's hyperplanes, HypLL's, and a linear layer: seconds and peak memory."""
+    """Yield each size against geoopt's hyperplanes, HypLL's, and a linear layer."""
     for b, d, k in TINY if tiny else SIZES:
         fits = min(b, ROOM // (d * k))
         yield from sized((fits, d, k), "geoopt", geoopt, at_least(10), device)
         yield from sized((b, d, k), "hypll", hypll, at_least(2), device)
-        yield from sized(
-            (b, d, k), "linear", linear, at_most(4) if b * d * k >= LARGE else SLOWER, device
-        )
+        target = at_most(4) if b * d * k >= LARGE else SLOWER
+        yield from sized((b, d, k), "linear", linear, target, device)
 
 
 def sized(
     size: Size, peer: str, build: Build, target: Target, device: torch.device
 ) -> Iterator[Case]:
-    """One size against one peer."""
+    """Yield the seconds and the peak memory of one size against one peer."""
     same = peer != "linear"
-    for unit in ("s", "MiB"):
-        yield Case(
-            "B={} d={} K={}".format(*size),
-            peer,
-            partial(build, *size, device),
-            target if unit == "s" else SLOWER if peer == "linear" else FASTER,
-            tolerance=1e-4 if same else None,
-            unit=unit,
-            needs=peer if same else "",
-        )
+    seconds = Case(
+        "B={} d={} K={}".format(*size),
+        peer,
+        partial(build, *size, device),
+        target,
+        tolerance=1e-4 if same else None,
+        needs=peer if same else "",
+    )
+    yield seconds
+    yield replace(seconds, target=FASTER if same else SLOWER, unit="MiB")
 
 
 def drawn(
     b: int, d: int, k: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Features u (B, d) of length about 1, normals z (K, d), offsets r (K,), curvature (),
-    cotangent (B, K).
+    """Draw features, normals, offsets, curvature and cotangent.
+
+    Returns:
+        u (B, d) of length about 1, z (K, d), r (K,), c (), cotangent (B, K).
     """
     g = torch.Generator().manual_seed(0)
     u, z, g_out = (torch.randn(*shape, generator=g) for shape in ((b, d), (k, d), (b, k)))
@@ -66,15 +68,17 @@ def drawn(
 def ours(
     u: Tensor, z: Tensor, r: Tensor, c: Tensor, cotangent: Tensor, shown: int
 ) -> tuple[Tensor, ...]:
-    """Logits and the gradients in (u, c, z, r); the first `shown` of these four are returned."""
+    """Return logits and the first `shown` of the gradients in (u, c, z, r)."""
     head = PoincareMlr(z.shape[1], z.shape[0])
     logits = head.forward({"z": z, "r": r}, c, u)
     return logits, *torch.autograd.grad(logits, (u, c, z, r), cotangent)[:shown]
 
 
 def geoopt(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
-    """Points p and normals a of the same hyperplanes, so logits and the features' gradient agree;
-    p, a are its own.
+    """Build geoopt's hyperplanes, given by points p and normals a.
+
+    They are the same hyperplanes, so logits and the features' gradient agree. Gradients in p and a
+    have no counterpart.
     """
     from hsac.models.heads.geoopt_mlr import GeooptMlr
 
@@ -93,19 +97,14 @@ def geoopt(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
 
 
 def hypll(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
-    """`PoincareBall.expmap` at the origin and `hyperplane_dists`, the part of `HLinear` that gives
-    logits.
-    """
+    """Build the part of HypLL's `HLinear` that gives logits, `expmap` and `hyperplane_dists`."""
     from hypll.manifolds.euclidean import Euclidean
     from hypll.manifolds.poincare_ball import Curvature, PoincareBall
     from hypll.tensors import ManifoldParameter, TangentTensor
 
     u, z, r, c, cotangent = drawn(b, d, k, device)
-    ball = PoincareBall(
-        Curvature(c.item(), constraining_strategy=torch.nn.Identity(), requires_grad=True).to(
-            device
-        )
-    )
+    free = {"constraining_strategy": torch.nn.Identity(), "requires_grad": True}
+    ball = PoincareBall(Curvature(c.item(), **free).to(device))
     weight = ManifoldParameter(z.detach().mT.contiguous(), manifold=Euclidean(), man_dim=0)
 
     def theirs() -> tuple[Tensor, ...]:
@@ -118,7 +117,7 @@ def hypll(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
 
 
 def linear(b: int, d: int, k: int, device: torch.device) -> tuple[Run, Run]:
-    """`torch.nn.Linear`'s operation: the limit, another function."""
+    """Build the operation of `torch.nn.Linear`: another function, as the limit of speed."""
     u, z, r, c, cotangent = drawn(b, d, k, device)
 
     def theirs() -> tuple[Tensor, ...]:

@@ -23,10 +23,8 @@ SIZES = {"cpu": (32, 32, 16), "cuda": (32, 32, 128)}  # depth, side, batch
 TINY = (20, 8, 4)
 
 
-class Images:
-    """Bytes of random images (B, 3, side, side) and labels, one batch of them, as a task of one
-    run.
-    """
+class _Images:
+    """A task of one run with one batch: bytes of random images (B, 3, side, side) and labels."""
 
     steps_per_epoch = 10**6
     batches = 1
@@ -34,9 +32,8 @@ class Images:
     def __init__(self, side: int, batch: int, device: torch.device) -> None:
         g = torch.Generator().manual_seed(0)
         self.examples = batch
-        self.bytes = torch.randint(
-            0, 256, (batch, 3, side, side), generator=g, dtype=torch.uint8
-        ).to(device)
+        shape = (batch, 3, side, side)
+        self.bytes = torch.randint(0, 256, shape, generator=g, dtype=torch.uint8).to(device)
         self.labels = torch.randint(0, CLASSES, (batch,), generator=g).to(device)
         self.trained = CrossEntropy()
 
@@ -49,16 +46,15 @@ class Images:
         return Outputs(ensemble.call("forward", w, c, batch[0]), batch[1], None)
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """A basic block with the shortcut of option A (He et al., CVPR 2016)."""
 
     def __init__(self, inside: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first, self.norm1 = (
-            nn.Conv2d(inside, out, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(out),
-        )
-        self.second, self.norm2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+        self.first = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out)
         self.stride, self.new = stride, out - inside
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,8 +65,8 @@ class Block(nn.Module):
         return (h + x).relu()
 
 
-class Head(nn.Module):
-    """Poincaré MLR at a fixed curvature."""
+class _Head(nn.Module):
+    """A Poincaré MLR at a fixed curvature."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -81,7 +77,7 @@ class Head(nn.Module):
         return mlr_logits_tangent(u, self.z, self.r, self.c)
 
 
-class Plain(nn.Module):
+class _Plain(nn.Module):
     """The network as one writes it with torch.nn, its parameters in hsac's order."""
 
     def __init__(self, depth: int, clip: float) -> None:
@@ -90,10 +86,10 @@ class Plain(nn.Module):
         blocks, inside = [], 16
         for stage, width in enumerate((16, 32, 64)):
             for i in range((depth - 2) // 6):
-                blocks.append(Block(inside, width, 2 if stage and i == 0 else 1))
+                blocks.append(_Block(inside, width, 2 if stage and i == 0 else 1))
                 inside = width
         self.blocks = nn.Sequential(*blocks)
-        self.head, self.clip = Head(inside), clip
+        self.head, self.clip = _Head(inside), clip
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.blocks(self.norm(self.stem(x)).relu()).mean((-2, -1))
@@ -101,8 +97,9 @@ class Plain(nn.Module):
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """SGD with momentum and weight decay, the curvature fixed; the peer keeps running statistics,
-    as its modules do.
+    """Yield SGD with momentum and weight decay, the curvature fixed.
+
+    The peer keeps running statistics besides, as its modules do.
     """
     depth, side, batch = TINY if tiny else SIZES[device.type]
     yield Case(
@@ -115,14 +112,14 @@ def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
 
 
 def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, Run]:
-    """One step of each from the same weights on the same images; both return the weights after it."""
+    """Build one step of each from the same weights on the same images; both return the weights."""
     model = Resnet((3, side, side), CLASSES, "hyperbolic", depth=depth)
     ensemble, w = Ensemble.start(model, [0], device)
-    plain = Plain(depth, model.clip).to(device)
+    plain = _Plain(depth, model.clip).to(device)
     with torch.no_grad():
         for p, given in zip(plain.parameters(), ensemble.unflatten(w[0]).values(), strict=True):
             p.copy_(given)
-    images: Any = Images(side, batch, device)
+    images: Any = _Images(side, batch, device)
     transform = Transform()
     theta = torch.full((1, 1), transform.inverse(CURVATURE), device=device)
     made = Prepared(
@@ -137,7 +134,7 @@ def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, 
         theta=theta,
     )
     going = Trainer(made, lambda _: torch.zeros_like(w))
-    optimiser = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=DECAY)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=DECAY)
 
     def ours() -> Tensor:
         going.step(0)
@@ -145,9 +142,9 @@ def pair(depth: int, side: int, batch: int, device: torch.device) -> tuple[Run, 
 
     def theirs() -> Tensor:
         x, labels = images.batch("batches")
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         cross_entropy(plain(x[0]), labels[0]).backward()
-        optimiser.step()
+        optimizer.step()
         return torch.cat([p.detach().flatten() for p in plain.parameters()])
 
     return ours, theirs

@@ -14,15 +14,17 @@ PEERS: dict[str, Target] = {
     "sam+fixed@0.3": at_most(1.0),
     "{}+learned": SLOWER,
 }
-PERIOD = 10  # of the rule hsac: so many steps hold one outer step
+# Period of the rule hsac: so many steps hold one outer step.
+PERIOD = 10
 
 
 def cases(device: torch.device, tiny: bool) -> Iterator[Case]:
-    """Each kind of data against plain training, SAM and naive learning of the curvature."""
+    """Yield each kind of data against plain training, SAM and naive learning of the curvature."""
     scale, seeds = ("smoke", SEEDS[:2]) if tiny else ("default", SEEDS)
-    for experiment, optimiser in {"disease": "adam"}.items() if tiny else CELLS.items():
+    cells = {"disease": "adam"} if tiny else CELLS
+    for experiment, optimizer in cells.items():
         for peer, target in PEERS.items():
-            methods = (f"{optimiser}+hsac", peer.format(optimiser))
+            methods = (f"{optimizer}+hsac", peer.format(optimizer))
             yield Case(
                 f"{experiment}, {PERIOD} steps of {methods[0]}",
                 methods[1],
@@ -39,7 +41,7 @@ def pair(
     seeds: tuple[int, ...],
     device: torch.device,
 ) -> tuple[Run, Run]:
-    """A period's steps of each, again and again from where they are."""
+    """Build a period's steps of each method, again and again from where they are."""
     ours, theirs = (steps(scale, experiment, method, seeds, device) for method in methods)
     return ours, theirs
 
@@ -47,7 +49,7 @@ def pair(
 def steps(
     scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
 ) -> Run:
-    """The steps of the last whole period, after every warm-up."""
+    """Build the steps of the last whole period, after every warm-up."""
     going = training(scale, experiment, method, seeds, device)
     first = going.total // PERIOD * PERIOD - PERIOD
 

@@ -52,6 +52,8 @@ class _SlopeInC(_Node):
     def forward(t: Tensor, c: Tensor) -> Tensor:
         square = t * t
         s = c * square
+        # The closed form cancels where s is near 0, so the series takes its place. In-place
+        # operations save passes over what is the largest tensor of a model.
         near = torch.full_like(s, ASINHC_SLOPE[-1])
         for a in ASINHC_SLOPE[-2::-1]:
             near.mul_(s).add_(a)
@@ -127,6 +129,7 @@ def _second_in_c(t: Tensor, c: Tensor) -> Tensor:
 def _total(
     in_t: Tensor | None, in_c: Tensor | None, t: Tensor, c: Tensor, f: Partial, g: Partial
 ) -> Tensor:
+    # a tangent is None where an argument is not differentiated
     total = torch.zeros_like(t)
     for tangent, slope in ((in_t, f), (in_c, g)):
         total = total if tangent is None else total + tangent * slope(t, c)

@@ -75,7 +75,9 @@ class Transform:
         if self.kind == "exp":
             return math.log(c)
         if self.kind == "softplus":
+            # log(exp(c) - 1) without overflow at large c and without cancellation at small c
             return c + math.log(-math.expm1(-c))
+        # at the bounds θ would be infinite, and no step could leave them again
         share = min(max((c - low) / (high - low), 1e-12), 1 - 1e-12)
         return math.log(share) - math.log1p(-share)
 
@@ -89,6 +91,7 @@ class Transform:
             θ with τ(θ) = c, of the same shape.
         """
         low, high = self.bounds
+        # in float64, as `inverse` computes
         at = c.double().clamp(low, high)
         if self.kind == "exp":
             theta = at.log()

@@ -158,6 +158,7 @@ def expmap(x: Tensor, u: Tensor, c: Tensor) -> Tensor:
     Returns:
         Points (..., d).
     """
+    # half = λ_x/2, which turns u into a tangent vector at the origin
     half = conformal_factor(x, c) / 2
     return mobius_add(x, tanhc(c * half * half * squared_norm(u)) * half * u, c)
 
@@ -205,6 +206,7 @@ def pairwise_squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     Returns:
         Squared distances (..., n, m).
     """
+    # an outer product: (..., n, 1) times (..., 1, m)
     outer = (1 - c * squared_norm(x)) * (1 - c * squared_norm(y)).mT
     delta = squared_differences(x, y) / outer
     return 4 * delta * asinhc(c * delta).square()
@@ -248,8 +250,8 @@ def _root(square: Tensor) -> Tensor:
 def midpoint(x: Tensor, c: Tensor) -> Tensor:
     """Compute the Möbius gyromidpoint over axis -2, which is the Einstein midpoint in this model.
 
-    It is ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1), and the mean at c = 0 (Ungar 2008; Shimizu et al. 2021, eq.
-    15).
+    It is ½ ⊗ Σ λ_i x_i / Σ (λ_i - 1), and the mean at c = 0 (Ungar 2008; Shimizu et al. 2021,
+    eq. 15).
 
     Args:
         x: Points (..., n, d).
@@ -260,6 +262,7 @@ def midpoint(x: Tensor, c: Tensor) -> Tensor:
     """
     gamma = conformal_factor(x, c)
     mean = (gamma * x).sum(-2) / (gamma - 1).sum(-2)
+    # ½ ⊗ y = y/(1 + √(1 - c|y|²)). Rounding can bring y to the boundary, hence the clamp.
     s = c * squared_norm(mean)
     return mean / (1 + (1 - s).clamp(min=torch.finfo(x.dtype).eps).sqrt())
 
@@ -267,8 +270,8 @@ def midpoint(x: Tensor, c: Tensor) -> Tensor:
 def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     """Compute the logits of Poincaré multinomial logistic regression (Shimizu et al. 2021, eq. 6).
 
-    This is the unidirectional form: an offset and a normal a class. At c = 0 it is 4(⟨x, z⟩ -
-    r|z|).
+    This is the unidirectional form: an offset and a normal a class. At c = 0 it is
+    4(⟨x, z⟩ - r|z|).
 
     Args:
         x: Points (B, d).

@@ -466,7 +466,7 @@ def make_provenance(settings: Path, runs: Path, published: Path) -> None:
     """
     from hsac.report.provenance import write_provenance
 
-    write_provenance(inputs.read(settings).dump(), runs, published)
+    write_provenance(inputs.read(settings), runs, published)
 
 
 @job.command("figures")

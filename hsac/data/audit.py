@@ -61,6 +61,7 @@ def audit(name: str, root: Path, mirror: Path | None) -> Audit:
             result.problems.append(str(error))
     for folder in (mirror, obtain.downloads(root)):
         for form in found.forms:
+            # Of a form that is only partly here nothing can be said.
             if folder is not None and form.files and obtain.holds(folder, form):
                 result.looked.append(f"files in {folder}")
                 result.problems += obtain.problems(form, folder)

@@ -174,6 +174,7 @@ def _file(where: str, given: Any) -> File:
     _require(_is_path_below(path), f"{where}.path", path, "a path below the mirror")
     urls = _list(f"{where}.urls", checked["urls"], _url)
     hub = [url for url in urls if url.startswith("hub:")]
+    # The hub's layout is kept so that a mirror can be served as one.
     in_repo = path.split("/", 2)[2:] == [hub[0].removeprefix("hub:")] if hub else True
     _require(in_repo, f"{where}.urls", hub, "hub: and the part of `path` after the repository's id")
     _hash(f"{where}.sha256", checked["sha256"])
@@ -182,6 +183,7 @@ def _file(where: str, given: Any) -> File:
 
 def _is_path_below(path: Any) -> bool:
     """Tell whether this is a relative POSIX path in its shortest form that leaves no folder."""
+    # A backslash would part folders on some machines and not on others.
     if not isinstance(path, str) or path.startswith("/") or "\\" in path:
         return False
     pure = PurePosixPath(path)
@@ -240,6 +242,7 @@ def _entries() -> dict[str, Entry]:
 
 @cache
 def _plugin_entries(root: parts.Root) -> dict[str, Entry]:
+    # A root's name changes with its files, so that what is cached is never of an older one.
     paths = sorted(root.path.joinpath(*FOLDER.split(".")).glob("[!_]*.py"))
     return {path.stem: _of_plugin(path) for path in paths}
 

@@ -131,11 +131,14 @@ def _transfer(url: str, part: Path, note: Path) -> None:
     """Write the file to ``part``, after its bytes there if the server says they are its own."""
     known = read_json(note) if part.exists() and note.exists() else {}
     start = _size(part) if known.get("url") == url and known.get("validator") else 0
+    # Ranges and lengths of a compressed answer would not be those of the file.
     headers = {"Accept-Encoding": "identity"}
     if start:
+        # If-Range makes a server that has another version by now send all of it.
         headers |= {"Range": f"bytes={start}-", "If-Range": known["validator"]}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            # As long as the file or longer, yet never accepted: begin again.
             part.unlink()
             raise ChunkedEncodingError("nothing after the bytes already here")
         if answer.status_code >= 400:
@@ -147,6 +150,7 @@ def _transfer(url: str, part: Path, note: Path) -> None:
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
         _receive(answer, part, start, total)
+    # Not every version of requests notices a connection that closes early.
     if total is not None and _size(part) != total:
         raise ChunkedEncodingError("shorter than announced")
 
@@ -168,4 +172,5 @@ def _receive(answer: requests.Response, part: Path, start: int, total: int | Non
 def _validator(answer: requests.Response) -> str | None:
     """Return what tells this version of the file from another: a strong ETag, else the date."""
     etag = answer.headers.get("ETag")
+    # A weak ETag may be the same for versions that differ in bytes.
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")

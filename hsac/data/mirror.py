@@ -30,6 +30,7 @@ def fill(folder: Path, name: str, root: Path, mirror: Path | None) -> int | None
     found = entry(name)
     if any(not form.files for form in found.forms):
         return None
+    # Decoded before anything is copied: a mirror must not pass damage on.
     made = store.make(found, root, mirror)
     copied, sums = 0, {}
     for named in made.form.files:
@@ -40,6 +41,7 @@ def fill(folder: Path, name: str, root: Path, mirror: Path | None) -> int | None
                 with atomic(target) as temporary:
                     shutil.copyfile(source, temporary)
                 copied += 1
+    # Others may fill the same mirror with other datasets.
     with obtain.lock(root, "mirror"):
         listed = obtain.read_sums(folder)
         if listed | sums != listed:

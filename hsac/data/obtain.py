@@ -30,6 +30,7 @@ def mirror_root(setting: str | None = None) -> Path | None:
         InputError: Naming which of the two names no folder.
     """
     key, given = "mirror", setting
+    # Set and empty it switches the configuration's mirror off.
     if "HSAC_MIRROR" in os.environ:
         key, given = "HSAC_MIRROR", os.environ["HSAC_MIRROR"]
     if not given:
@@ -101,6 +102,7 @@ def obtain(entry: Entry, root: Path, mirror: Path | None) -> tuple[Form, Path]:
                 raise InputError(f"dataset {entry.name}: {problem}; fix the mirror")
             return form, mirror
     tried: list[str] = []
+    # Forms that are complete first, else in the catalogue's order: sorting is stable.
     for form in sorted(entry.forms, key=lambda form: not holds(here, form)):
         if all(_gather(file, root, mirror, tried) for file in form.files):
             return form, here
@@ -204,6 +206,7 @@ def refuse(entry: Entry, form: Form, folder: Path, root: Path, reason: str) -> I
         listed = ", ".join(str(folder / file.path) for file in form.files)
         return InputError(f"dataset {entry.name}: {reason}; refused: {listed}")
     for file in form.files:
+        # A file of a stated hash was checked when it came. Fetching it again would not help.
         if file.sha256 is None and (folder / file.path).is_file():
             set_aside(folder / file.path, file.path, root, f"dataset {entry.name}: {reason}")
     rejected = Path(root) / "rejected"
@@ -248,9 +251,11 @@ def _damage(path: Path, sha256: str | None, source: str = "the catalogue") -> st
 def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bool:
     """Bring an intact file into the downloads; what failed goes to ``tried``."""
     target = downloads(root) / file.path
+    # A lock is a file in one folder, so its name can hold no slash.
     with lock(root, file.path.replace("/", "--")):
         if target.is_file() and (damage := _damage(target, file.sha256)):
             set_aside(target, file.path, root, damage)
+        # True for a folder put there by hand, too.
         if target.exists():
             return True
         if mirror is not None and (mirror / file.path).is_file():
@@ -269,6 +274,7 @@ def _download(url: str, file: File, root: Path, tried: list[str]) -> bool:
     where = address(url, file.path)
     log.info("fetching %s", where)
     try:
+        # Beside the downloads, so that nothing incomplete is taken for a file.
         came = download(url, file.path, downloads(root) / ".incoming")
     except DownloadError as error:
         tried.append(f"{where} ({error})")
@@ -287,6 +293,7 @@ def _not_obtained(entry: Entry, root: Path, mirror: Path | None, tried: list[str
     """Say what was tried and what to do, in one line."""
     info = f"`hsac data info {entry.name}`"
     paths = [file.path for file in entry.forms[0].files]
+    # Only the first form is asked for: it is the one that the catalogue prefers.
     lacking = [path for path in paths if mirror is None or not (mirror / path).exists()]
     listed = ", ".join(lacking[:LISTED])
     if lacking[LISTED:]:

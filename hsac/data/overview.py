@@ -172,6 +172,7 @@ def _files(form: Form) -> Iterator[str]:
 
 
 def _paragraph(key: str, text: str) -> list[str]:
+    # Addresses and hashes are to be copied, so they are never broken.
     return textwrap.wrap(
         " ".join(text.split()),
         WIDTH,

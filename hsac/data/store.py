@@ -129,6 +129,7 @@ def content_sha256(arrays: Arrays) -> str:
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         little = _little_endian(array)
+        # Each field ends in a NUL, so that no two lists of fields read the same.
         total.update(f"{name}\0{little.dtype.str}\0{little.shape}\0".encode())
         total.update(little.tobytes())
     return total.hexdigest()
@@ -150,6 +151,7 @@ def array_sha256(array: np.ndarray) -> str:
 
 
 def _little_endian(array: np.ndarray) -> np.ndarray:
+    # Byte and memory order are the machine's and the library's choice, not content.
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 
 
@@ -166,6 +168,7 @@ def rows_sha256(image: np.ndarray, label: np.ndarray) -> str:
     digests = []
     for pixels, number in zip(image, label, strict=True):
         digests.append(hashlib.sha256(pixels.tobytes() + bytes([int(number)])).digest())
+    # Sorted, so that the order of the rows does not show.
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
@@ -247,12 +250,15 @@ def make(found: Entry, root: Path, mirror: Path | None) -> Made:
     arrays, decoded = _decode(found, form, folder, root)
     shape.check(found.name, found.kind, arrays)
     upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
+    # Upstream arrays are compared before the stored ones, so that a damaged file is not taken for a
+    # source that has changed.
     differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
     reordered = bool(differ and found.any_order) and same_rows(found, arrays)
     if differ and not reordered:
         reason = f"{', '.join(differ)} decode to another content than the catalogue's"
         raise obtain.refuse(found, form, folder, root, reason)
     counts = counts_of(found.kind, arrays)
+    # How many characters can be told apart depends on the fonts.
     if counts != found.counts and not found.rendered:
         reason = f"found {counts}; the catalogue says {found.counts}"
         raise obtain.refuse(found, form, folder, root, reason)
@@ -277,12 +283,14 @@ def _store(found: Entry, folder: Path, new: Made) -> None:
     matches = _compare(found, new)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that moving it there is one rename on one file system.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{found.name}.") as temporary:
             made = Path(temporary) / found.name
             made.mkdir()
             np.savez(made / "arrays.npz", allow_pickle=False, **new.arrays)
             files = {"arrays.npz": file_sha256(made / "arrays.npz")}
             _manifest(found, new, matches, files).write(made / "manifest.json")
+            # A folder cannot be renamed onto one that is not empty.
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
             os.replace(made, folder)
@@ -317,6 +325,7 @@ def _compare(found: Entry, new: Made) -> bool | None:
 
 def _versions(found: Entry) -> dict[str, str]:
     """Return the versions of the packages that a dataset's content may depend on."""
+    # Numbers from a file depend on no more than numpy, drawn ones on what draws.
     makers = ("numpy", "pillow", "matplotlib", "fonttools") if found.rendered else ("numpy",)
     return {package: version(package) for package in makers}
 
@@ -432,6 +441,7 @@ def load_graph(name: str, root: Path) -> "Data":
 
     arrays, sha256 = load_arrays(name, root, "graph")
     x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))
+    # Stored is each edge once; message passing needs both directions.
     graph = Data(x=x, edge_index=to_undirected(edge, num_nodes=x.shape[0]), y=y, sha256=sha256)
     if "split" in arrays:
         graph.split = torch.from_numpy(arrays["split"])
@@ -487,11 +497,13 @@ def _parse_manifest(given: Any) -> Manifest | None:
     known = {field.name: field.default for field in fields(Manifest)}
     if any(name not in given and default is MISSING for name, default in known.items()):
         return None
+    # Keys that are not known are passed over: another version may write more.
     return Manifest(**{name: given[name] for name in known if name in given})
 
 
 def _verified(name: str, root: Path) -> Manifest:
     """Return the manifest, once every file it lists has the hash it states."""
+    # An unknown name should be told from a dataset that was not fetched.
     entry(name)
     folder = raw_folder(name, root)
     path = folder / "manifest.json"
@@ -504,6 +516,7 @@ def _verified(name: str, root: Path) -> Manifest:
     manifest = _parse_manifest(given)
     if manifest is None:
         raise InputError(f"{path} was written by another version of hsac; {advice}")
+    # The catalogue's hashes do not cover a plugin, whose author changes it at will.
     if manifest.code != _plugin_code(name):
         source = parts.find(FOLDER, name)[1]
         again = f"fetch again (`hsac data fetch {name}`)"

@@ -30,6 +30,7 @@ def unpack(archive: Path, folder: Path) -> None:
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that moving it there is one rename on one file system.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             made = Path(temporary) / "unpacked"
             made.mkdir()
@@ -52,6 +53,7 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 
 def _check_member(archive: Path, name: str, plain: bool) -> None:
+    # Some archives part folders by backslashes. A colon is a drive on Windows.
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
         raise InputError(

@@ -21,7 +21,7 @@ class Hypergradient:
         fallback: Whether the implicit term was left out (R,), because it was not finite or its
             solver does not trust it.
         products: Hessian-vector products spent.
-        state: What the solver carries to its next call.
+        state: Kept by the solver for its next call.
     """
 
     value: Tensor
@@ -58,7 +58,7 @@ def implicit_hypergradient(
         w: Weights (R, P).
         theta: Hyper-parameters (R, C).
         solver: Solves H x = U_w. None leaves the implicit term out.
-        state: What the previous call returned as `Hypergradient.state`, {} at first.
+        state: `Hypergradient.state` of the previous call, {} at first.
         ratio: An implicit term longer than so many times the direct one is scaled back to that
             length. It does not apply where the direct term is 0.
 
@@ -68,6 +68,8 @@ def implicit_hypergradient(
     """
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = upper(w, theta)
+    # Runs are independent, so the gradient of the sum is each run's own. An upper level may leave
+    # out θ (no direct term) or w (no implicit term).
     v, direct = torch.autograd.grad(value.sum(), (w, theta), allow_unused=True)
     v, direct = (torch.zeros_like(x) if g is None else g for g, x in ((v, w), (direct, theta)))
     if solver is None:
@@ -82,6 +84,7 @@ def implicit_hypergradient(
     if solution.failed is not None:
         usable = usable & ~solution.failed[:, None]
     implicit = torch.where(usable, implicit, torch.zeros_like(implicit))
+    # without a direct term there is nothing to measure the implicit one by
     limit = torch.where(direct.any(-1, keepdim=True), ratio * norm(direct), torch.inf)
     implicit = implicit * (limit / norm(implicit)).clamp(max=1.0)
     return Hypergradient(

@@ -37,8 +37,8 @@ def norm(a: Tensor) -> Tensor:
 class HessianOperator:
     """The second derivatives H = d²L/dw² and d²L/dθdw of R runs at one point, by their products.
 
-    The gradient's graph is built once and serves every product (Pearlmutter 1994), which is what
-    makes a solve cheap.
+    The gradient's graph is built once and serves every product (Pearlmutter 1994), which makes a
+    solve cheap.
 
     Attributes:
         loss: The lower level L, one independent problem a run.

@@ -1,4 +1,4 @@
-"""The interface of solvers, and what they return."""
+"""The interface of solvers, and their result."""
 
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,7 @@ class Solution:
         x: The solution, about H⁻¹v (R, P).
         products: Hessian-vector products used.
         residual: |Hx - v|/|v| (R,).
-        state: What the solver carries to its next call.
+        state: Kept by the solver for its next call.
         failed: Runs whose x the solver itself does not trust (R,). None where it trusts all.
         implicit: The implicit term (R, C), where the solver has it other than as the mixed product
             with x.
@@ -41,7 +41,7 @@ class Solver(Protocol):
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution of each run.
@@ -58,7 +58,7 @@ class TrackingSolver(Solver, Protocol):
 
         Args:
             hessian: The operator H at the present point.
-            state: What the previous call returned.
+            state: The state from the previous call.
 
         Returns:
             The new state.

@@ -13,7 +13,7 @@ class BalancedSoftmax(TrainingLoss):
 
     -log(n_y e^{f_y} / Σ_k n_k e^{f_k}), with n_k the training rows of class k (NeurIPS 2020). It is
     the same function as logit_adjusted with tau = 1, found from another side. Both names are kept
-    so that a table can name what it compares with.
+    so that a table can name either.
 
     Attributes:
         training: Filled in from the data.
@@ -33,4 +33,5 @@ class BalancedSoftmax(TrainingLoss):
         Returns:
             The loss of each run (R,), in nats.
         """
+        # a class without rows counts as one with a single row
         return -log_probability(logits + self.training.counts.clamp(min=1).log(), labels).mean(-1)

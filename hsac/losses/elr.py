@@ -16,9 +16,9 @@ CLOSEST = 1 - 1e-4
 class Elr(TrainingLoss):
     """Cross-entropy held to its own early predictions (Liu et al. 2020).
 
-    CE + strength·mean log(1 - ⟨p, t⟩), where t is an average of a row's predictions so far (NeurIPS
-    2020, eq. 6). From 0, t ← momentum·t + (1 - momentum)·p with the prediction p of every step that
-    the row is trained in, before that step's loss. No gradient flows into t.
+    CE + strength·mean log(1 - ⟨p, t⟩), where t is an average of a row's predictions so far
+    (NeurIPS 2020, eq. 6). From 0, t ← momentum·t + (1 - momentum)·p with the prediction p of every
+    step that the row is trained in, before that step's loss. No gradient flows into t.
 
     Attributes:
         training: Filled in from the data.
@@ -57,6 +57,7 @@ class Elr(TrainingLoss):
         Returns:
             The new targets (R, N, K).
         """
+        # targets are constants to the gradient
         predicted = logits.detach().softmax(-1)
         return {"target": self.momentum * state["target"] + (1 - self.momentum) * predicted}
 

@@ -36,5 +36,6 @@ class Focal(TrainingLoss):
         Returns:
             The loss of each run (R,), in nats.
         """
+        # from log(1 - p_y), so that all derivatives exist where p_y rounds to 1
         hardness = (self.gamma * log_rest(logits, labels)).exp()
         return -(hardness * log_probability(logits, labels)).mean(-1)

@@ -34,4 +34,5 @@ class Gce(TrainingLoss):
         Returns:
             The loss of each run (R,), in nats.
         """
+        # (1 - p^q)/q as -expm1(q log p)/q, which does not cancel at small q
         return -((self.q * log_probability(logits, labels)).expm1() / self.q).mean(-1)

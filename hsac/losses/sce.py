@@ -18,7 +18,7 @@ class Sce(TrainingLoss):
     Attributes:
         alpha: Factor of cross-entropy.
         beta: Factor of reverse cross-entropy.
-        floor: What stands for log 0, below 0.
+        floor: Stands for log 0, below 0.
     """
 
     alpha: float = 0.1
@@ -44,4 +44,5 @@ class Sce(TrainingLoss):
             The loss of each run (R,), in nats.
         """
         own = log_probability(logits, labels)
+        # floor·(p_y - 1) as floor·expm1(log p_y), which does not cancel at p_y near 1
         return (self.beta * self.floor * own.expm1() - self.alpha * own).mean(-1)

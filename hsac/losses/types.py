@@ -1,4 +1,4 @@
-"""The interface of training losses, and what they are told about the training labels."""
+"""The interface of training losses, and the facts on training labels that they are given."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class TrainingLoss:
         raise NotImplementedError
 
     def init(self, runs: int) -> State:
-        """Return what the loss keeps of every training row.
+        """Return the memory of every training row to start from.
 
         Args:
             runs: Number of runs R.

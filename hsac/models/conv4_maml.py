@@ -137,7 +137,7 @@ def _leaf(p: Tensor) -> Tensor:
 class _Network(nn.Module):
     """Blocks and classifier as a module on given tensors.
 
-    Gradients flow through it back to what these tensors are computed from.
+    Gradients flow through it, and on to whatever these tensors are computed from.
     """
 
     def __init__(self, body: ConvBlocks, params: Params) -> None:

@@ -65,6 +65,7 @@ class Conv4Protonet:
         Returns:
             The parameters, by name.
         """
+        # T = exp(rate·t) is positive for every t
         start = torch.tensor(self.temperature, dtype=torch.float64).log() / self.temperature_rate
         return self.body.init(generator) | {"t": start}
 

@@ -68,6 +68,7 @@ class Gcn:
             Features (N, hidden).
         """
         x, source, target, weight = graph
+        # the weights come first: they narrow the features before these are sent along edges
         u = first_linear(row_shares(x), params["w0"], masks, self.dropout)
         return (propagate(u, source, target, weight, len(x)) + params["b0"]).relu()
 

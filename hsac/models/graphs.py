@@ -113,6 +113,7 @@ def row_shares(x: Any) -> Any:
         rows = x.pattern.rows
         sums = x.values.new_zeros(x.shape[0]).index_add(0, rows, x.values.abs())
         return SparseFeatures(x.values / sums.clamp(min=1e-12)[rows], x.pattern)
+    # the clamp keeps a row of zeros one
     return x / x.abs().sum(1, keepdim=True).clamp(min=1e-12)
 
 
@@ -149,5 +150,6 @@ class _Product(Function):
             pairs = zip(values.unbind(dims[0]), weights, strict=True)
             return torch.stack([_Product.apply(own, w, pattern) for own, w in pairs]), 0
         assert dims[1] is not None
+        # runs share the values: their weights are further columns of one product
         dense = dense.movedim(dims[1], 1)
         return _Product.apply(values, dense.flatten(1), pattern).unflatten(1, dense.shape[1:]), 1

@@ -26,7 +26,7 @@ class Hgcn(Headed):
         hidden: Width of the hidden layer.
         dim: Dimension of the features.
         clip: Norm that features are clipped to in hyperbolic space, before each layer and the head.
-        dropout: Rate of dropout of what goes into each layer, in tangent space, in [0, 1).
+        dropout: Rate of dropout of each layer's input, in tangent space, in [0, 1).
         head: {rule, parameters} of the head, filled in from the method. A Poincaré MLR by default.
     """
 

@@ -19,8 +19,8 @@ def poincare_linear(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     """Compute the Poincaré fully connected layer of HNN++ on points given by tangent vectors.
 
     With v_k the unidirectional MLR logit of normal z_k and offset r_k, and w_k = sinh(√c v_k)/√c,
-    it is y = w / (1 + √(1 + c|w|²)) (Shimizu et al., ICLR 2021, eq. 7). At c = 0 it is v/2 = 2(u·z
-    - |z| r).
+    it is y = w / (1 + √(1 + c|w|²)) (Shimizu et al., ICLR 2021, eq. 7). At c = 0 it is
+    v/2 = 2(u·z - |z| r).
 
     Args:
         u: Tangent vectors at the origin (B, d). The layer takes the points expmap0(u).
@@ -91,6 +91,7 @@ class Hnn(Headed):
         params: Params = {}
         for i, (fan_in, out) in enumerate(pairwise((pixels, self.hidden, self.dim))):
             z = torch.randn((out, fan_in), generator=generator, dtype=torch.float64)
+            # at c = 0 the layer is 2 u·z, hence half of He et al.'s
             params[f"z{i}"] = z * (2 / fan_in) ** 0.5 / 2
             params[f"r{i}"] = torch.zeros(out, dtype=torch.float64)
         return params | self.classifier.init(generator)

@@ -56,13 +56,13 @@ def glorot_uniform(shape: tuple[int, int], generator: Generator) -> Tensor:
 
 
 def propagate(u: Tensor, source: Tensor, target: Tensor, weight: Tensor, nodes: int) -> Tensor:
-    """Send rows along edges and sum what arrives at each node.
+    """Send rows along edges and sum them at each node.
 
     Args:
         u: A row of each node (N, d).
         source: Where each edge starts (E,).
         target: Where each edge ends (E,).
-        weight: Weight of each edge (E,), which multiplies what is sent.
+        weight: Weight of each edge (E,), which multiplies the row that is sent.
         nodes: Number of nodes that can be a target.
 
     Returns:
@@ -151,17 +151,18 @@ def batch_norm(h: Tensor, scale: Tensor, shift: Tensor, moments: Tensor | None =
     """Normalise by batch, with ε = 1e-5 (Ioffe and Szegedy, ICML 2015).
 
     Args:
-        h: What is normalised (B, K, H, W).
+        h: Channels of a batch (B, K, H, W).
         scale: Factor of each channel (K,).
         shift: Summand of each channel (K,).
         moments: Mean and mean square of a population (2, K). None for those of this batch.
 
     Returns:
-        The normalised h (B, K, H, W).
+        The normalised channels (B, K, H, W).
     """
     if moments is None:
         return functional.batch_norm(h, None, None, scale, shift, training=True)
     mean, square = moments
+    # rounding can make it negative where a channel is constant
     variance = (square - mean * mean).clamp(min=0)
     return functional.batch_norm(h, mean.to(h), variance.to(h), scale, shift)
 
@@ -173,7 +174,7 @@ def batch_moments(h: Tensor) -> Tensor:
     2021, section 3).
 
     Args:
-        h: What is measured (B, K, H, W).
+        h: Channels of a batch (B, K, H, W).
 
     Returns:
         Moments (2, K), float64.

@@ -42,7 +42,7 @@ class Block:
 
     @property
     def changes(self) -> bool:
-        """Return whether what comes out has another shape than what goes in."""
+        """Return whether the output has another shape than the input."""
         return self.stride > 1 or self.inside != self.out
 
 
@@ -131,7 +131,7 @@ class Resnet(Headed):
     ) -> Tensor:
         """Compute pooled features (B, dim) of images.
 
-        `moments` gives those of the normalisation of a name, given what goes into it.
+        `moments` gives those of the normalisation of a name, given its input.
         """
 
         def convolution(name: str, h: Tensor, stride: int = 1) -> Tensor:
@@ -146,6 +146,7 @@ class Resnet(Headed):
             if block.changes and self._projected:
                 h = convolution(f"{block.name}.shortcut", h, block.stride)
             elif block.changes:
+                # option A: no weights in the shortcut
                 new = block.out - block.inside
                 h = h[:, :, :: block.stride, :: block.stride]
                 h = functional.pad(h, (0, 0, 0, 0, new // 2, new - new // 2))

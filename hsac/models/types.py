@@ -1,4 +1,4 @@
-"""The interface of models, and what only some of them have.
+"""The interface of models, and the protocols of some of them.
 
 Every model is a `Model`. The other protocols here are for the features of some models. The code
 that trains asks for them with `isinstance`, so a model need not inherit from any of them.
@@ -103,6 +103,16 @@ class WithHead(Protocol):
     @property
     def classifier(self) -> Head:
         """Return the head."""
+        ...
+
+
+@runtime_checkable
+class WithDropout(Protocol):
+    """A model whose `forward` and `embed` also take dropout masks."""
+
+    @property
+    def dropout(self) -> float:
+        """Return the rate of dropout, 0 for none."""
         ...
 
 

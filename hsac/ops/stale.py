@@ -54,11 +54,10 @@ def stale_runs(graph: Graph) -> list[Stale]:
         The runs in the order of the configuration.
     """
     found = []
-    seen: set[Path] = set()
     timings = Timings(graph.results.parent)
     present = {graph.folder(cell) for cell in graph.trained}
     variants = {name: _variant_hash(graph, name) for name in graph.study.experiments}
-    identities: dict[Path, dict[str, str]] = {}
+    identities: dict[Path, dict[str, str]] = {}  # a cell has many bundles, and one fingerprint
     for bundle in graph.bundles:
         digests = _digests(bundle.index)
         for cell in bundle.cells:
@@ -68,9 +67,6 @@ def stale_runs(graph: Graph) -> list[Stale]:
             identity = identities[folder]
             for seed in bundle.seeds:
                 path = bundle.record(cell, seed)
-                if path in seen:
-                    continue
-                seen.add(path)
                 reason = _reason(path, identity, digests.get(path), cell.derived, present)
                 if reason is not None:
                     seconds = 0.0 if cell.derived else timings.seconds(cell, len(bundle.seeds))
@@ -200,7 +196,9 @@ def report(graph: Graph) -> Iterator[str]:
     ):
         members = list(group)
         seeds = " ".join(str(run.seed) for run in members)
-        name = f"{experiment} {method}" + (f" point {point}" if point is not None else "")
+        name = f"{experiment} {method}"
+        if point is not None:
+            name += f" point {point}"
         yield f"{name} seeds {seeds}: {reason}; {_length(members)}"
     yield from (f"{path}: {reason}" for path, reason in theory.items())
     yield f"{len(runs)} runs, {_length(runs)} one after another; {len(theory)} theory files"

@@ -179,6 +179,7 @@ def read_claims(path: Path) -> list[AnyClaim]:
         raise InputError(f"{path}: missing") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    # A file of written-out claims alone needs no sections.
     if isinstance(content, list):
         content = {"claims": content}
     if not isinstance(content, dict):

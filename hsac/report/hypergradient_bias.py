@@ -5,6 +5,9 @@ training and so may its bias. A root mean square is above 0 even without a bias,
 beside it what noise alone would give.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -26,7 +29,8 @@ HEADINGS = {
     "wrong_sign_percent": "Wrong sign (%)",
     "gradients": "Cost (gradients of a training batch)",
 }
-ROUNDING = 1e-5  # of the truth: a bias below it, with as little noise, is one of the arithmetic
+# Share of the truth below which a bias, with as little noise, is one of the arithmetic.
+ROUNDING = 1e-5
 COLUMNS = (*KEY, "method", "draws", "points", *list(HEADINGS)[4:])
 SAMPLES = {
     "none": "each its own",
@@ -53,17 +57,18 @@ NOTE = (
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pool the rows of `hsac job hypergradient` over the points of a training, and over the columns of
-    θ.
+    """Pool the hypergradient's rows over the points of a training and over the columns of θ.
 
     Args:
-        rows: One row for each experiment, point, column of θ, objective, kind of sample and batch size.
+        rows: The rows of `hsac job hypergradient`: one for each experiment, point, column of θ,
+            objective, kind of sample and batch size.
 
     Returns:
-        One row for each experiment, objective, batch size and kind of sample, with the columns `COLUMNS`. Percentages
-        are of the root mean square of the true hypergradient, `truth_rms`. `p` is that of no bias at any point.
-        `points` counts the points of the training times the columns of θ. Columns share their draws, but Fisher's
-        method takes them as independent, so `p` is exact for one curvature only, as all shipped experiments have it.
+        One row for each experiment, objective, batch size and kind of sample, with the columns
+        `COLUMNS`. Percentages are of the root mean square of the true hypergradient, `truth_rms`.
+        `p` is that of no bias at any point. `points` counts the points of the training times the
+        columns of θ. Columns share their draws, but Fisher's method takes them as independent. So
+        `p` is exact for one curvature only, as all shipped experiments have it.
     """
     if rows.empty:
         return pd.DataFrame(columns=list(COLUMNS))
@@ -87,18 +92,19 @@ def without_rounding(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Rows of the study.
 
     Returns:
-        The rows, with `bias`, `bias_se` and `sd` 0 where `bias` and `sd` are below `ROUNDING` times the truth.
+        The rows, with `bias`, `bias_se` and `sd` 0 where `bias` and `sd` are below `ROUNDING` times
+        the truth.
     """
     least = ROUNDING * rows["truth"].abs()
     rounding = (rows["bias"].abs() < least) & (rows["sd"] < least)
-    return rows.assign(
-        **{name: rows[name].mask(rounding, 0.0) for name in ("bias", "bias_se", "sd")}
-    )
+    names = ("bias", "bias_se", "sd")
+    return rows.assign(**{name: rows[name].mask(rounding, 0.0) for name in names})
 
 
 def _pooled(rows: pd.DataFrame) -> dict[str, object]:
     truth = _root_mean_square(rows["truth"])
     percent = 100 / truth if truth else np.nan
+    bias, error, draws = (rows[name].to_numpy() for name in ("bias", "bias_se", "draws"))
     return {
         "method": rows["method"].iloc[0],
         "draws": int(rows["draws"].iloc[0]),
@@ -107,9 +113,7 @@ def _pooled(rows: pd.DataFrame) -> dict[str, object]:
         "bias_percent": percent * _root_mean_square(rows["bias"]),
         "floor_percent": percent * _root_mean_square(rows["bias_se"]),
         "mean_bias_percent": percent * rows["bias"].mean(),
-        "p": p_of_no_bias(
-            rows["bias"].to_numpy(), rows["bias_se"].to_numpy(), rows["draws"].to_numpy()
-        ),
+        "p": p_of_no_bias(bias, error, draws),
         "sd_percent": percent * _root_mean_square(rows["sd"]),
         "wrong_sign_percent": 100 * rows["wrong_sign"].mean(),
         "gradients": rows["gradients"].mean(),
@@ -127,6 +131,9 @@ def p_of_no_bias(bias: np.ndarray, error: np.ndarray, draws: np.ndarray) -> floa
         bias: Mean less truth (N,).
         error: Their standard errors (N,). Without noise a bias is certain, and so is its absence.
         draws: Numbers of draws (N,).
+
+    Returns:
+        The p value.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(bias == 0, 0.0, np.abs(bias) / error)
@@ -135,20 +142,36 @@ def p_of_no_bias(bias: np.ndarray, error: np.ndarray, draws: np.ndarray) -> floa
 
 
 def displayed(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The table as text to print; one row saying none when there is none."""
+    """Turn the table into text to print.
+
+    Args:
+        numbers: What `table` returns.
+
+    Returns:
+        The cells as text, one row saying none when there is none.
+    """
     if numbers.empty:
         return pd.DataFrame([dict.fromkeys(HEADINGS.values(), MISSING) | {"Experiment": "none"}])
-    shown = {
-        **{name: numbers[name].map(str) for name in ("experiment", "objective", "size")},
-        "shared": numbers["shared"].map(SAMPLES),
-        "truth_rms": numbers["truth_rms"].map("{:.2g}".format),
-        **{name: numbers[name].map("{:.0f}".format) for name in ("bias_percent", "floor_percent")},
-        "mean_bias_percent": numbers["mean_bias_percent"].map("{:+.0f}".format),
-        "p": ["< 0.0001" if p < 1e-4 else f"{p:.2g}" for p in numbers["p"]],
-        **{
-            name: numbers[name].map("{:.0f}".format)
-            for name in ("sd_percent", "wrong_sign_percent")
-        },
-        "gradients": numbers["gradients"].map("{:.3g}".format),
-    }
+    shown = {name: numbers[name].map(form) for name, form in FORMATS.items()}
     return pd.DataFrame({HEADINGS[name]: values for name, values in shown.items()})
+
+
+def _p_text(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+# How a cell of each column is printed, in the columns' order.
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "experiment": str,
+    "objective": str,
+    "size": str,
+    "shared": SAMPLES.__getitem__,
+    "truth_rms": "{:.2g}".format,
+    "bias_percent": "{:.0f}".format,
+    "floor_percent": "{:.0f}".format,
+    "mean_bias_percent": "{:+.0f}".format,
+    "p": _p_text,
+    "sd_percent": "{:.0f}".format,
+    "wrong_sign_percent": "{:.0f}".format,
+    "gradients": "{:.3g}".format,
+}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hsac import layout
 from hsac.data.store import load_arrays
 from hsac.data.variants import load_variant
 from hsac.errors import InputError
+from hsac.study.graph import data_root, recorded_variant
 
 
 def true_labels(record: Mapping[str, Any]) -> np.ndarray:
@@ -33,12 +33,12 @@ def true_labels(record: Mapping[str, Any]) -> np.ndarray:
             f"{record['experiment']}: found episodes, which ask for classes of their own; allowed"
             " are test items with a class"
         )
-    return _read(config["dataset"], layout.variant_path(config))
+    return _read(config["dataset"], recorded_variant(config["dataset"], config["variant"]))
 
 
 @lru_cache(maxsize=16)
 def _read(dataset: str, variant_path: Path) -> np.ndarray:
-    arrays, sha256 = load_arrays(dataset, layout.data_root())
+    arrays, sha256 = load_arrays(dataset, data_root())
     variant = load_variant(variant_path, sha256)
     labels = arrays["label"] if "label" in arrays else arrays["y"]
     found = variant.get("labels", {}).get("test", labels[variant["indices"]["test"]])

@@ -20,6 +20,7 @@ from hsac.report import (
     hypergradient_bias,
     provenance,
     published,
+    table_sources,
     tables,
     theory,
 )
@@ -74,7 +75,7 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict
 
 def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
     """The names that provenance gives the rows; empty for a table without provenance."""
-    made = provenance.table(name, [name])
+    made = table_sources.table(name, [name])
     if made is None or not set(made.key) <= set(numbers.columns):
         return [""] * len(numbers)
     return [provenance.label(made.key, row) for row in provenance.records(numbers)]

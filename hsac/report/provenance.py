@@ -1,62 +1,106 @@
-"""What lies behind every cell of every table, written as ``provenance/<table>.json``.
+"""Write what lies behind every cell of every table as ``provenance/<table>.json``.
 
-It names records by the digest of their bytes, which hold what was measured, so it lies apart from
-the tables, which are the same whenever they are computed.
+It names records by the digest of their bytes, which hold what was measured. It therefore lies apart
+from the tables, which are the same whenever they are computed.
 
-A table of the results is in ``table(name)``: what names a row, how each column is computed, and
-which runs and files a row takes. From these the sidecars are written, `hsac why` explains a cell,
-and a cell is computed again from nothing but what its sidecar lists
-(``hsac.report.why.Answer.recomputed``), which is how tests know that the list is complete.
-
-A sidecar is one JSON object:
-
-- ``schema`` 1, ``table``, ``key`` (CSV columns whose values, joined by `` / ``, name a row), ``sha256`` of the CSV;
-- ``code``, ``versions``: fingerprint of the code and packages that made the table;
-- ``headings``: printed heading -> CSV column;
-- ``columns``: CSV column -> ``Origin``, whose ``uses`` are roles;
-- ``rows``: row -> role -> position in ``lists``; a list holds cells (``experiment/method``), single runs
-  (``experiment/method#seed``) and files (relative to the results folder);
-- ``cells``: cell -> ``Cell``; ``environments``: what ``Cell.runs`` refer to; ``files``: path -> SHA-256.
+How a table is made stands in `hsac.report.table_sources`: what names a row, how each column is
+computed, and which runs and files a row takes. From these the sidecars are written and `hsac why`
+explains a cell. A cell is computed again from nothing but what its sidecar lists
+(``hsac.report.answer.Answer.recomputed``). That is how tests know that the list is complete.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hsac import config, layout
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
-from hsac.report import columns, cost, curvature_role, hypergradient_bias, published, tables, theory
-from hsac.report.columns import ACCURACY, HALF_WIDTH, MEAN, OVER_SEEDS, SETTINGS, Column, Origin
+from hsac.report.columns import MISSING, Origin, Row
 from hsac.report.gather import read_gathered
+from hsac.report.table_sources import Results, Table, table
+from hsac.study import load, resolve
+from hsac.study.cell import Cell
 from hsac.study.fingerprint import of_modules
+from hsac.study.graph import Graph
+from hsac.study.models import Study
 from hsac.study.record import read_index, read_records
 
-POINT = "!"  # between a cell's name and the number of a point that its search tried
+POINT = "!"  # between a cell's name and the number of a trial of its search
 CODE = tuple(f"hsac.report.{name}" for name in ("tables", "cost", "theory", "published"))
 PACKAGES = ("numpy", "scipy", "statsmodels", "pandas")
-Roles = dict[str, list[str]]
+SCHEMA = 1
+ENVIRONMENT = ("versions", "host", "device", "dtype", "threads")  # of a record
+Environment = Mapping[str, Any]
+
+
+class RecordFile(NamedTuple):
+    """The record of a run.
+
+    Attributes:
+        seed: Seed of the run.
+        file: Name of the file in the folder of its cell.
+        status: Status of the run.
+        sha256: Digest of the file.
+        environment: Position of what it ran with in `Sidecar.environments`.
+    """
+
+    seed: int
+    file: str
+    status: str
+    sha256: str
+    environment: int
+
+
+class MeasuredFile(NamedTuple):
+    """What was measured of a run's network.
+
+    Attributes:
+        seed: Seed of the run.
+        file: Relative to the results folder.
+        sha256: Digest of the file.
+    """
+
+    seed: int
+    file: str
+    sha256: str
+
+
+class ChoiceFile(NamedTuple):
+    """What a search came to.
+
+    Attributes:
+        file: Relative to the results folder.
+        sha256: Digest of the file.
+    """
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One experiment × method: its runs, and what was measured of their networks.
+class CellFiles:
+    """The files of one experiment and method.
 
-    ``folder``: of the records, relative to the results folder; ``config``: configuration hash;
-    ``code``, ``variant``: the fingerprints and variant hashes of its records, one each unless they
-    differ; ``indexes``: bundle index, as seen from the folder, -> seeds; ``runs``: [seed, record's
-    file name, status, SHA-256, position in ``environments``]; ``made_from``: the cells that `grid`
-    or `best_of` chose from; ``measured``: [seed, file of the measured row, its SHA-256].
-    ``points``: of a searched method, the cells of the points that it tried, each once, and
-    ``choice`` what its search came to: [file, SHA-256]. ``point``: the number of such a cell's
-    point (its name ends with it).
+    Attributes:
+        experiment: Name of the experiment.
+        method: Name of the method.
+        folder: Of the records, relative to the results folder.
+        config: Hash of the configuration.
+        code: Fingerprints of the records, one unless they differ.
+        variant: Variant hashes of the records, one unless they differ.
+        indexes: Bundle index, as seen from `folder` -> seeds.
+        runs: The records.
+        made_from: Cells that `grid` or `best_of` chose from.
+        measured: What was measured of the networks.
+        points: Of a searched method, the cells of its trials, each once.
+        choice: Of a searched method, what its search came to.
+        point: Number of the trial, of the cell of a trial. The cell's name ends with it.
     """
 
     experiment: str
@@ -66,390 +110,190 @@ class Cell:
     code: list[str] = field(default_factory=list)
     variant: list[str] = field(default_factory=list)
     indexes: dict[str, list[int]] = field(default_factory=dict)
-    runs: list[list[Any]] = field(default_factory=list)
+    runs: list[RecordFile] = field(default_factory=list)
     made_from: list[str] = field(default_factory=list)
-    measured: list[list[Any]] = field(default_factory=list)
+    measured: list[MeasuredFile] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
-    choice: list[str] | None = None
+    choice: ChoiceFile | None = None
     point: int | None = None
 
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> "CellFiles":
+        """Read a cell of a sidecar.
 
-@dataclass(frozen=True)
-class Results:
-    """A results folder as the tables see it: resolved settings, folder, the gathered runs or some
-    of them, and the ledger of published numbers.
-    """
+        Args:
+            content: As JSON holds it. Keys that an older version did not write are left out.
 
-    settings: Mapping[str, Any]
-    root: Path
-    runs: pd.DataFrame
-    ledger: Path | None = None
-
-    @cached_property
-    def order(self) -> dict[str, list[str]]:
-        """The methods of each experiment, in the tables' order."""
-        return {
-            name: experiment["methods"] for name, experiment in self.settings["experiments"].items()
+        Returns:
+            The cell.
+        """
+        choice = content.get("choice")
+        typed = {
+            "runs": [RecordFile(*run) for run in content["runs"]],
+            "measured": [MeasuredFile(*row) for row in content["measured"]],
+            "choice": ChoiceFile(*choice) if choice else None,
         }
-
-    @cached_property
-    def measured(self) -> pd.DataFrame:
-        """The finished runs with what was measured of their networks."""
-        return theory.landscape(self.root / "theory", self.runs, self.order)
-
-    def cells(self, experiment: str) -> list[str]:
-        """Identifiers of the experiment's cells that were run."""
-        block = self.runs[self.runs["experiment"] == experiment]
-        return [f"{experiment}/{method}" for method in block["method"].drop_duplicates()]
+        return cls(**{**content, **typed})
 
 
 @dataclass(frozen=True)
-class Table:
-    """How a table of the results is made and what its cells come from.
+class Sidecar:
+    """What lies behind every cell of one table: the content of ``provenance/<table>.json``.
 
-    ``key``: CSV columns that name a row; ``headings``: from the numbers, printed heading -> CSV
-    column; ``column``: a CSV column's `Origin`, None for one it does not know; ``roles``: of a row
-    (a dict of its CSV cells), the cells, runs and files in each role; ``numbers``, ``shown``: the
-    table's functions, full numbers and text to print.
+    Attributes:
+        table: Name of the table.
+        key: CSV columns that name a row. Their values are joined by `` / ``.
+        sha256: Digest of the CSV file.
+        code: Fingerprint of the code that made the table.
+        versions: Packages that made the table.
+        headings: Printed heading -> CSV column.
+        columns: CSV column -> how its numbers come about.
+        rows: Name of a row -> role -> position in `lists`.
+        lists: Cells (``experiment/method``), single runs (``experiment/method#seed``) and files,
+            relative to the results folder.
+        cells: Name -> its files.
+        environments: What `RecordFile.environment` refers to.
+        files: Path -> SHA-256.
     """
 
-    key: tuple[str, ...]
-    headings: Callable[[pd.DataFrame], dict[str, str]]
-    column: Callable[[str], Origin | None]
-    roles: Callable[[Results, dict[str, Any]], Roles]
-    numbers: Callable[[Results], pd.DataFrame]
-    shown: Callable[[pd.DataFrame], pd.DataFrame]
+    table: str
+    key: list[str]
+    sha256: str
+    code: str
+    versions: dict[str, str]
+    headings: dict[str, str]
+    columns: dict[str, Origin]
+    rows: dict[str, dict[str, int]]
+    lists: list[list[str]]
+    cells: dict[str, CellFiles]
+    environments: list[Environment]
+    files: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "Sidecar":
+        """Read a sidecar.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Its content.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        content = {name: value for name, value in read_json(path).items() if name != "schema"}
+        columns = {
+            name: Origin(**{**origin, "uses": tuple(origin["uses"])})
+            for name, origin in content["columns"].items()
+        }
+        cells = {name: CellFiles.read(cell) for name, cell in content["cells"].items()}
+        return cls(**{**content, "columns": columns, "cells": cells})
+
+    def write(self, path: Path) -> None:
+        """Write the sidecar.
+
+        Args:
+            path: The file.
+        """
+        write_json(path, {"schema": SCHEMA, **asdict(self)})
 
 
-WITH_ROWS = ("own", "rows")
-CERTIFICATE = "hsac.report.theory.certificates"
-CERTIFICATES = {
-    "experiment": Origin("experiment", "name of the row", SETTINGS, WITH_ROWS),
-    "method": Origin("method", "name of the row", SETTINGS, WITH_ROWS),
-    "prior": Origin("posterior", "what the prior of the certificate was", CERTIFICATE, WITH_ROWS),
-    "examples": Origin("examples", "the same for every seed", CERTIFICATE, WITH_ROWS),
-    "kl_nats": Origin("kl", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
-    "slack": Origin("slack", OVER_SEEDS, CERTIFICATE, WITH_ROWS),
-    "sigma": Origin("sigma", "median over seeds", CERTIFICATE, WITH_ROWS),
-    **{
-        name.replace("_percent", ending): Origin(
-            source if source != "test_error" else "1 − metrics.last.test_accuracy, or the row's test_error",
-            f"100 × {how}", MEAN, WITH_ROWS,
-        )
-        for name, source in theory.SHARES.items()
-        for ending, how in (("_percent", OVER_SEEDS), ("_half_width_percent", HALF_WIDTH))
-    },
-    "vacuous": Origin("vacuous", "number of seeds whose certificate is vacuous", CERTIFICATE, WITH_ROWS),
-    "n": Origin("bound", "number of seeds with a certificate", CERTIFICATE, WITH_ROWS),
-}  # fmt: skip
-BOOTSTRAP = "hsac.report.curvature_role.mean_over_seeds"
-RANKS = {
-    **{
-        name: Origin(name, "name of the row", SETTINGS, WITH_ROWS)
-        for name in ("experiment", "setting", "weight_rule")
-    },
-    **{
-        name: Origin(
-            name, "quantity of the row", "hsac.report.curvature_role.correlations", WITH_ROWS
-        )
-        for name in "xy"
-    },
-    **{
-        column: Origin(
-            "x and y", f"{rank} across fixed curvatures within a seed; {how}", BOOTSTRAP, WITH_ROWS
-        )
-        for rank, ends in (
-            ("Spearman's rho", ("rho", "low", "high")),
-            ("Kendall's tau-b", ("tau", "tau_low", "tau_high")),
-        )
-        for column, how in zip(
-            ends,
-            (
-                OVER_SEEDS,
-                *(
-                    f"{end} end of the 95 % bootstrap interval over seeds"
-                    for end in ("low", "high")
-                ),
-            ),
-            strict=True,
-        )
-    },
-    "seeds": Origin(
-        "x and y", "number of seeds with at least three usable curvatures", BOOTSTRAP, WITH_ROWS
-    ),
-    "curvatures": Origin(
-        "x and y", "number of different curvatures of these seeds", BOOTSTRAP, WITH_ROWS
-    ),
-}
+def label(key: Sequence[str], row: Row) -> str:
+    """Return the name of a row.
 
+    Args:
+        key: Columns that name a row of its table.
+        row: Column -> value.
 
-POINTS = "over the points of the training"
-BIAS = {
-    "truth_rms": ("truth", f"root mean square {POINTS}"),
-    "bias_percent": ("bias, truth", f"100 × root mean square of bias {POINTS} / that of truth"),
-    "floor_percent": (
-        "bias_se, truth",
-        f"100 × root mean square of bias_se {POINTS} / that of truth",
-    ),
-    "mean_bias_percent": (
-        "bias, truth",
-        f"100 × mean of bias {POINTS} / root mean square of truth",
-    ),
-    "p": ("bias, bias_se, draws", "a t test of no bias a point, combined by Fisher's method"),
-    "sd_percent": ("sd, truth", f"100 × root mean square of sd {POINTS} / that of truth"),
-    "wrong_sign_percent": ("wrong_sign", f"100 × mean {POINTS}"),
-    "gradients": ("gradients", f"mean {POINTS}"),
-    "points": ("step, curvature", "number of points of the training, times the columns of θ"),
-}
-
-
-def _bias_column(name: str) -> Origin:
-    field, how = BIAS.get(name, (name, "as the study's rows say"))
-    return Origin(field, how, "hsac.report.hypergradient_bias.table", ("rows",))
-
-
-def _coverage_column(name: str) -> Origin:
-    return Origin(
-        name, "as the study's row says", "hsac.theory.studies.coverage.Coverage.rows", ("rows",)
-    )
-
-
-def _overview_column(name: str) -> Origin | None:
-    if name == "method":
-        return Origin(
-            "method", "name of the row; base is each experiment's plain weight rule", SETTINGS, ()
-        )
-    experiment = name.removesuffix("_percent").removesuffix("_half_width")
-    how = HALF_WIDTH if name.endswith("_half_width_percent") else OVER_SEEDS
-    return (
-        Origin(ACCURACY, f"100 × {how}", MEAN, (experiment,)) if name.endswith("_percent") else None
-    )
-
-
-def _experiment_roles(results: Results, experiment: str, row: dict[str, Any]) -> Roles:
-    run = results.cells(experiment)
-    reference = f"{experiment}/{results.settings['experiments'][experiment]['reference']}"
-    named = {"own": [f"{experiment}/{row['method']}"], "reference": [reference], "family": run}
-    return {role: [name for name in names if name in run] for role, names in named.items()}
-
-
-def _overview_roles(results: Results, row: dict[str, Any]) -> Roles:
-    labels = tables.overview_labels(results.runs, results.order)
-    run = {name for experiment in results.order for name in results.cells(experiment)}
-    own = {e: f"{e}/{m}" for (e, m), label in labels.items() if label == row["method"]}
-    return {
-        experiment: [own[experiment]] if own.get(experiment) in run else []
-        for experiment in results.order
-    }
-
-
-def _file(results: Results, path: Path) -> list[str]:
-    return [path.relative_to(results.root).as_posix()] if path.is_file() else []
-
-
-def _certificate_roles(results: Results, row: dict[str, Any]) -> Roles:
-    cell = f"{row['experiment']}/{row['method']}"
-    if row["prior"] == theory.PRIORS["start"]:
-        path = layout.landscape_path(results.root, row["experiment"])
-        return {"own": [cell], "rows": _file(results, path)}
-    # trained again on parts of the examples: no run of the tables goes in, its configuration does
-    path = layout.informed_path(results.root, row["experiment"])
-    return {"own": [], "rows": _file(results, path), "configuration": [cell]}
-
-
-def _bias_roles(results: Results, row: dict[str, Any]) -> Roles:
-    # the method is trained for the study: no run of the tables goes in, its configuration does
-    path = layout.hypergradient_path(results.root, row["experiment"])
-    cell = f"{row['experiment']}/{row['method']}"
-    return {"own": [], "rows": _file(results, path), "configuration": [cell]}
-
-
-def _rank_roles(results: Results, row: dict[str, Any]) -> Roles:
-    runs = theory.sweep(results.runs)[0]
-    runs = runs[
-        (runs["experiment"] == row["experiment"]) & (runs["weight_rule"] == row["weight_rule"])
-    ]
-    own = [f"{row['experiment']}/{method}" for method in runs["method"].drop_duplicates()]
-    measured = {row["x"], row["y"]} & set(theory.MEASURED)
-    path = layout.landscape_path(results.root, row["experiment"])
-    return {"own": own, "rows": _file(results, path) if measured else []}
-
-
-def _coverage(results: Results) -> pd.DataFrame:
-    rows = theory.study(results.root / "theory", "coverage")
-    return rows if len(rows) else pd.DataFrame(columns=list(theory.COVERAGE))
-
-
-def _published_column(name: str) -> Origin:
-    ledger = name in (
-        "id",
-        "source",
-        "table",
-        "dataset",
-        "metric",
-        "published",
-        "interval",
-        "sd",
-        "n",
-        "over",
-        "margin",
-    )
-    how = (
-        "as the ledger says"
-        if ledger
-        else "our cell of the same protocol, or else the nearest, beside the ledger's"
-    )
-    function = "hsac.report.published." + ("read_published" if ledger else "judge")
-    return Origin(name if ledger else "config, metrics", how, function, ("own", "ledger"))
-
-
-def _published_roles(results: Results, row: dict[str, Any]) -> Roles:
-    ours = [f"{row['experiment']}/{row['method']}"] if isinstance(row["experiment"], str) else []
-    return {
-        "own": ours,
-        "ledger": [] if results.ledger is None else [os.path.relpath(results.ledger, results.root)],
-    }
-
-
-def _published(results: Results) -> pd.DataFrame:
-    ledger = [] if results.ledger is None else published.read_published(results.ledger)
-    return published.judge(ledger, results.runs, results.root)
-
-
-COVERAGE_SHOWN = {"coverage_percent": "coverage", "required_percent": "delta"}
-COVERAGE_SHOWN |= {f"mean_{name}_percent": f"mean_{name}" for name in ("bound", "risk")}
-
-
-def _named(
-    headings: Mapping[str, str], csv: Mapping[str, str] | None = None
-) -> Callable[..., dict[str, str]]:
-    """Heading -> CSV column for column -> heading; ``csv`` names the columns that the CSV calls
-    otherwise.
+    Returns:
+        The values of these columns, joined.
     """
-    found = {heading: (csv or {}).get(column, column) for column, heading in headings.items()}
-    return lambda numbers: {
-        heading: column for heading, column in found.items() if column in numbers
-    }
-
-
-def _origins(declared: Iterable[Column]) -> dict[str, Origin]:
-    return {column.name: column.origin for column in declared}
-
-
-def _overview_headings(numbers: pd.DataFrame) -> dict[str, str]:
-    return {"Method": "method"} | {
-        f"{c.removesuffix('_percent')} (%)": c for c in numbers.columns[1::2]
-    }
-
-
-TABLES = {
-    "overview": Table(
-        ("method",), _overview_headings, _overview_column, _overview_roles,
-        lambda results: tables.overview_table(results.runs, results.order), tables.overview_displayed,
-    ),
-    "failures": Table(
-        ("experiment", "method", "seed"), _named(columns.headings(columns.FAILURES)), _origins(columns.FAILURES).get,
-        lambda _, row: {"own": ["{experiment}/{method}#{seed}".format(**row)]},
-        lambda results: tables.failures_table(results.runs), tables.failures_displayed,
-    ),
-    "cost": Table(
-        ("experiment", "method"), _named(columns.headings(columns.COST)), _origins(columns.COST).get,
-        lambda _, row: {"own": ["{experiment}/{method}".format(**row)]},
-        lambda results: cost.cost_table(results.runs, results.order), cost.displayed,
-    ),
-    "certificates": Table(
-        ("experiment", "method", "prior"), _named(theory.CERTIFICATES), CERTIFICATES.get, _certificate_roles,
-        lambda results: theory.certificates(
-            results.measured, theory.informed(results.root / "theory", results.order)
-        ), theory.certificates_displayed,
-    ),
-    "coverage": Table(
-        ("n", "delta", "bound"), _named(theory.COVERAGE, COVERAGE_SHOWN), _coverage_column,
-        lambda results, _: {"rows": _file(results, layout.study_path(results.root, "coverage"))},
-        _coverage, theory.coverage_displayed,
-    ),
-    "hypergradient_bias": Table(
-        hypergradient_bias.KEY, _named(hypergradient_bias.HEADINGS), _bias_column, _bias_roles,
-        lambda results: theory.hypergradients(results.root / "theory", results.order), hypergradient_bias.displayed,
-    ),
-    "published": Table(
-        ("id", "experiment", "method"), _named(published.COLUMNS, {"cell": "method"}), _published_column,
-        _published_roles, _published, published.displayed,
-    ),
-    "rank_correlations": Table(
-        ("experiment", "weight_rule", "x", "y"), _named(curvature_role.HEADINGS), RANKS.get, _rank_roles,
-        lambda results: curvature_role.correlations(theory.sweep(results.measured)[0]), curvature_role.displayed,
-    ),
-}  # fmt: skip
-
-
-def table(name: str, experiments: Iterable[str]) -> Table | None:
-    """How the table ``name`` is made: one of ``TABLES``, or that of an experiment; None when it is
-    neither.
-    """
-    if name in TABLES or name not in experiments:
-        return TABLES.get(name)
-    return Table(
-        ("method",),
-        _named(columns.headings(columns.experiment())),
-        _origins(columns.experiment()).get,
-        lambda results, row: _experiment_roles(results, name, row),
-        lambda results: tables.experiment_table(
-            results.runs,
-            name,
-            results.order[name],
-            results.settings["experiments"][name]["reference"],
-        ),
-        tables.displayed,
-    )
-
-
-def label(key: Sequence[str], row: Mapping[str, Any]) -> str:
-    """The name of a row: its key cells, joined."""
-    return " / ".join(columns.MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
+    return " / ".join(MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
 
 
 def records(numbers: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as dicts."""
+    """Return the rows of a table.
+
+    Args:
+        numbers: The table.
+
+    Returns:
+        Column -> value of each row.
+    """
     return [{str(name): value for name, value in row.items()} for row in numbers.to_dict("records")]
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
-    """A table's CSV. Raises InputError when it is missing or cut short."""
+    """Read the CSV file of a table.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its numbers, an empty frame for a file without columns.
+
+    Raises:
+        InputError: It is missing or cut short.
+    """
     try:
         return pd.read_csv(path)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); a plain `snakemake` run makes it again"
-        ) from None
+        said = f"{path} cannot be read ({error})"
+        raise InputError(f"{said}; a plain `snakemake` run makes it again") from None
 
 
-def _environment(record: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("versions", "host", "device", "dtype", "threads")
-    return {name: record[name] for name in names if name in record}
+def _environment(record: Mapping[str, Any]) -> Environment:
+    return {name: record[name] for name in ENVIRONMENT if name in record}
 
 
 def position(shared: list[Any], value: Any) -> int:
-    """Where ``value`` is in ``shared``; it is put at the end when it is not there yet."""
+    """Return the place of a value in a list, and put it at the end where it is not there yet.
+
+    Args:
+        shared: The list.
+        value: What to find.
+
+    Returns:
+        Its position.
+    """
     if value not in shared:
         shared.append(value)
     return shared.index(value)
 
 
-class Catalogue:
-    """The cells of a results folder as their bundle indexes list them, each read once."""
+class CellReader:
+    """The cells of a results folder as their bundle indexes list them, each read once.
 
-    def __init__(self, settings: dict[str, Any], root: Path) -> None:
-        self.settings, self.root = settings, root
-        self.environments: list[dict[str, Any]] = []
-        self._cells: dict[str, Cell] = {}
-        self._rows: dict[str, dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]]] = {}
+    Attributes:
+        graph: The work of the study, in the results folder.
+        environments: What `RecordFile.environment` of the cells refers to.
+    """
 
-    def cell(self, name: str) -> Cell:
-        """The cell ``experiment/method``, or of a point that it tried ``experiment/method!number``,
-        its records checked against its indexes.
+    def __init__(self, graph: Graph) -> None:
+        """Begin with nothing read.
+
+        Args:
+            graph: The work of the study, in the results folder.
+        """
+        self.graph, self.root = graph, graph.results
+        self.environments: list[Environment] = []
+        self._cells: dict[str, CellFiles] = {}
+        self._rows: dict[str, dict[tuple[str, int], list[tuple[Path, Row]]]] = {}
+
+    def cell(self, name: str) -> CellFiles:
+        """Read a cell and check its records against its indexes.
+
+        Args:
+            name: ``experiment/method``, or ``experiment/method!number`` of a trial of its search.
+
+        Returns:
+            Its files.
+
+        Raises:
+            InputError: A record is missing or differs from what its bundle's index says.
         """
         if name not in self._cells:
             whole, _, point = name.partition(POINT)
@@ -457,90 +301,109 @@ class Catalogue:
             self._cells[name] = self._read(experiment, method, int(point) if point else None)
         return self._cells[name]
 
-    def _read(self, experiment: str, method: str, point: int | None) -> Cell:
-        made = config.cell(self.settings, experiment, method, point)
-        folder = layout.index_path(self.root, made, 0).parent
-        points = {
-            one["hash"]: one["point"] for one in reversed(config.point_cells(self.settings, made))
-        }
-        choice = layout.point_path(self.root, made)
-        found = Cell(
+    def _read(self, experiment: str, method: str, point: int | None) -> CellFiles:
+        made = resolve.cell(self.graph.study, experiment, method, point)
+        folder = self.graph.folder(made)
+        found = CellFiles(
             experiment,
             method,
             folder.relative_to(self.root).as_posix(),
-            made["hash"],
-            points=(
-                [f"{experiment}/{method}{POINT}{k}" for k in sorted(points.values())]
-                if point is None
-                else []
-            ),
-            choice=(
-                [choice.relative_to(self.root).as_posix(), file_sha256(choice)]
-                if config.searched(made)
-                else None
-            ),
+            made.hash,
+            points=[] if point is not None else self._points(made),
+            choice=self._choice(made) if made.searched else None,
             point=point,
         )
         for path in self._indexes(made):
-            for (seed, file, sha256), (_, record) in zip(
-                read_index(path)[1], read_records(path), strict=True
-            ):
-                if file.parent != folder:  # of another point of the bundle
-                    continue
-                found.indexes.setdefault(os.path.relpath(path, folder), []).append(seed)
-                place = position(self.environments, _environment(record))
-                found.runs.append([seed, file.name, record["status"], sha256, place])
-                position(found.code, record["code"])
-                position(found.variant, record["variant_hash"])
-        found.made_from.extend(
-            f"{experiment}/{name}" for name in config.candidates(self.settings, made)
-        )
-        found.measured.extend(self._measured(experiment, method) if point is None else [])
+            self._add_runs(found, path, folder)
+        candidates = resolve.candidates(self.graph.study, made)
+        found.made_from.extend(f"{experiment}/{one.method}" for one in candidates)
+        if point is None:
+            found.measured.extend(self._measured(experiment, method))
         return found
 
-    def _indexes(self, cell: dict[str, Any]) -> list[Path]:
-        """The indexes of the bundles that a cell's runs are in."""
-        if cell["point"] is None:
-            return layout.indexes(self.settings, self.root, [cell])
-        searched = config.cell(self.settings, cell["experiment"], cell["method"])
-        tried = layout.point_bundles(self.settings, self.root, searched)
-        return [
-            index
-            for index, (points, _) in tried.items()
-            if cell["hash"] in [point["hash"] for point in points]
-        ]
+    def _points(self, made: Cell) -> list[str]:
+        """Name the cells of the trials of a method's search; equal trials are one cell."""
+        trials = reversed(resolve.trials(self.graph.study, made))
+        numbers = {one.hash: one.point or 0 for one in trials}
+        whole = f"{made.experiment}/{made.method}"
+        return [f"{whole}{POINT}{number}" for number in sorted(numbers.values())]
 
-    def _measured(self, experiment: str, method: str) -> list[list[Any]]:
-        """The kept rows that the experiment's CSV of measurements holds; rows of earlier code or
-        weights lie there too, so they are told apart by their numbers.
+    def _choice(self, made: Cell) -> ChoiceFile:
+        path = self.graph.point(made)
+        return ChoiceFile(path.relative_to(self.root).as_posix(), file_sha256(path))
+
+    def _add_runs(self, cell: CellFiles, index: Path, folder: Path) -> None:
+        """Add the runs of a bundle that lie in the cell's folder."""
+        members = zip(read_index(index)[1], read_records(index), strict=True)
+        for (seed, file, sha256), (_, record) in members:
+            if file.parent != folder:  # of another trial of the bundle
+                continue
+            cell.indexes.setdefault(os.path.relpath(index, folder), []).append(seed)
+            place = position(self.environments, _environment(record))
+            cell.runs.append(RecordFile(seed, file.name, record["status"], sha256, place))
+            position(cell.code, record["code"])
+            position(cell.variant, record["variant_hash"])
+
+    def _indexes(self, cell: Cell) -> list[Path]:
+        """List the indexes of the bundles that a cell's runs are in."""
+        if cell.point is None:
+            return self.graph.indexes([cell])
+        searched = resolve.cell(self.graph.study, cell.experiment, cell.method)
+        found = []
+        for bundle in self.graph.trials(searched):
+            if cell.hash in [trial.hash for trial in bundle.cells]:
+                found.append(bundle.index)
+        return found
+
+    def _measured(self, experiment: str, method: str) -> list[MeasuredFile]:
+        """List the kept rows that the experiment's CSV file of measurements holds.
+
+        Rows of earlier code or weights lie there too, so they are told apart by their numbers.
         """
-        path = layout.landscape_path(self.root, experiment)
+        path = self.graph.theory_file("landscape", experiment)
         if experiment not in self._rows:
-            kept: dict[tuple[str, int], list[tuple[Path, dict[str, Any]]]] = {}
-            for file in sorted(path.with_suffix("").glob("*.json")):
-                row = read_json(file)
-                kept.setdefault((row["method"], row["seed"]), []).append((file, row))
-            self._rows[experiment] = kept
+            self._rows[experiment] = _kept_rows(path.with_suffix(""))
         rows = read_numbers(path) if path.is_file() else pd.DataFrame(columns=["method"])
-        out = []
+        found = []
         for row in rows[rows["method"] == method].to_dict("records"):
             for file, other in self._rows[experiment].get((method, row["seed"]), []):
-                if all(
-                    math.isclose(other[name], row[name], rel_tol=1e-12)
-                    for name in ("top_eigenvalue", "trace")
-                ):
-                    out.append(
-                        [row["seed"], file.relative_to(self.root).as_posix(), file_sha256(file)]
-                    )
-        return out
+                if _is_row(other, row):
+                    name = file.relative_to(self.root).as_posix()
+                    found.append(MeasuredFile(row["seed"], name, file_sha256(file)))
+        return found
 
 
-def sidecar(
-    name: str, made: Table, results: Results, catalogue: Catalogue, csv: Path
-) -> dict[str, Any]:
-    """The provenance of the table ``name``, whose numbers lie in ``csv``."""
+def _kept_rows(folder: Path) -> dict[tuple[str, int], list[tuple[Path, Row]]]:
+    """Read the measured rows of an experiment: method and seed -> files and their content."""
+    kept: dict[tuple[str, int], list[tuple[Path, Row]]] = {}
+    for file in sorted(folder.glob("*.json")):
+        row = read_json(file)
+        kept.setdefault((row["method"], row["seed"]), []).append((file, row))
+    return kept
+
+
+def _is_row(row: Row, other: Row) -> bool:
+    names = ("top_eigenvalue", "trace")
+    return all(math.isclose(row[name], other[name], rel_tol=1e-12) for name in names)
+
+
+def sidecar(name: str, made: Table, results: Results, reader: CellReader, csv: Path) -> Sidecar:
+    """Find out what lies behind every cell of a table.
+
+    Args:
+        name: Name of the table.
+        made: How it is made.
+        results: The results folder.
+        reader: Reads the cells of that folder.
+        csv: The table's numbers.
+
+    Returns:
+        The provenance of the table.
+
+    Raises:
+        InputError: A record is missing or differs from what its bundle's index says.
+    """
     numbers = read_numbers(csv)
-    origins = {c: made.column(c) for c in numbers.columns}
     lists: list[list[str]] = []
     rows: dict[str, dict[str, int]] = {}
     for row in records(numbers):
@@ -548,117 +411,193 @@ def sidecar(
         rows[label(made.key, row)] = {role: position(lists, names) for role, names in roles.items()}
     named = dict.fromkeys(item for names in lists for item in names)
     files = [item for item in named if (results.root / item).is_file()]
-    waiting = [item.partition("#")[0] for item in named if item not in files]
-    cells: dict[str, Cell] = {}
-    while (
-        waiting
-    ):  # a grid's cells bring the cells that it chose from, a searched one's those of its points
-        read = cells[waiting[0]] = catalogue.cell(waiting[0])
-        waiting = [c for c in [*waiting[1:], *read.made_from, *read.points] if c not in cells]
-    return {
-        "schema": 1,
-        "table": name,
-        "key": list(made.key),
-        "sha256": file_sha256(csv),
-        "code": of_modules(CODE),
-        "versions": {package: version(package) for package in PACKAGES},
-        "headings": made.headings(numbers),
-        "columns": {c: asdict(origin) for c, origin in origins.items() if origin is not None},
-        "rows": rows,
-        "lists": lists,
-        "cells": {
-            c: asdict(cell) | ({} if files else {"measured": []}) for c, cell in cells.items()
-        },
-        "environments": catalogue.environments,
-        "files": {item: file_sha256(results.root / item) for item in files},
-    }
+    cells = _with_sources([item.partition("#")[0] for item in named if item not in files], reader)
+    if not files:  # nothing that was measured of the networks goes in
+        cells = {cell: replace(content, measured=[]) for cell, content in cells.items()}
+    origins = {column: made.origin(column) for column in numbers.columns}
+    return Sidecar(
+        name,
+        list(made.key),
+        file_sha256(csv),
+        of_modules(CODE),
+        {package: version(package) for package in PACKAGES},
+        made.headings(numbers),
+        {column: origin for column, origin in origins.items() if origin is not None},
+        rows,
+        lists,
+        cells,
+        reader.environments,
+        {item: file_sha256(results.root / item) for item in files},
+    )
+
+
+def _with_sources(names: list[str], reader: CellReader) -> dict[str, CellFiles]:
+    """Read cells, those that a grid's cells chose from, and those of the trials of a search."""
+    waiting, cells = names, dict[str, CellFiles]()
+    while waiting:
+        read = cells[waiting[0]] = reader.cell(waiting[0])
+        further = [*waiting[1:], *read.made_from, *read.points]
+        waiting = [name for name in further if name not in cells]
+    return cells
 
 
 def csv_paths(root: Path) -> dict[str, Path]:
-    """The tables' CSV files of a results folder, by table."""
-    return {
-        path.stem: path
-        for kind in ("tables", "cost")
-        for path in sorted((Path(root) / kind).glob("*.csv"))
-    }
+    """Find the tables of a results folder.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Table -> its CSV file.
+    """
+    found: dict[str, Path] = {}
+    for kind in ("tables", "cost"):
+        found |= {path.stem: path for path in sorted((Path(root) / kind).glob("*.csv"))}
+    return found
 
 
 def sidecar_path(root: Path, name: str) -> Path:
-    """The provenance of the table ``name``."""
+    """Return where the provenance of a table lies.
+
+    Args:
+        root: The results folder.
+        name: The table.
+
+    Returns:
+        The file.
+    """
     return Path(root) / "provenance" / f"{name}.json"
 
 
-def write_provenance(settings: dict[str, Any], runs_parquet: Path, ledger: Path | None) -> None:
-    """Write the sidecar of each table beside ``runs_parquet`` that ``table`` knows; ``ledger``: of
-    published numbers.
+def write_provenance(study: Study, runs_parquet: Path, ledger: Path | None) -> None:
+    """Write the sidecar of each table of a results folder.
 
-    Raises InputError naming the record that is missing or differs from what its bundle's index
-    says.
+    Args:
+        study: The study.
+        runs_parquet: The gathered runs, in the results folder.
+        ledger: The file of published numbers.
+
+    Raises:
+        InputError: A record is missing or differs from what its bundle's index says.
     """
     root = Path(runs_parquet).parent
-    results = Results(settings, root, read_gathered(runs_parquet), ledger)
-    catalogue = Catalogue(settings, root)
+    graph = Graph(study, root)
+    results = Results(graph, read_gathered(runs_parquet), ledger)
+    reader = CellReader(graph)
     for name, csv in csv_paths(root).items():
-        made = table(name, settings["experiments"])
+        made = table(name, study.experiments)
         if made is not None:
-            write_json(sidecar_path(root, name), sidecar(name, made, results, catalogue, csv))
+            sidecar(name, made, results, reader, csv).write(sidecar_path(root, name))
 
 
-def read_sidecars(root: Path) -> dict[str, dict[str, Any]]:
-    """The sidecars of a results folder, by table. Raises InputError when one cannot be read."""
-    return {
-        path.stem: read_json(path) for path in sorted((Path(root) / "provenance").glob("*.json"))
-    }
+def read_sidecars(root: Path) -> dict[str, Sidecar]:
+    """Read the sidecars of a results folder.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Table -> its sidecar.
+
+    Raises:
+        InputError: One cannot be read.
+    """
+    paths = sorted((Path(root) / "provenance").glob("*.json"))
+    return {path.stem: Sidecar.read(path) for path in paths}
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table of the page, see `PageData`.
+
+    Attributes:
+        key: CSV columns that name a row.
+        headings: Printed heading -> CSV column.
+        columns: CSV column -> position in `PageData.columns`.
+        rows: Name of a row, as `label` makes it -> role -> position in `PageData.lists`.
+    """
+
+    key: list[str]
+    headings: dict[str, str]
+    columns: dict[str, int]
+    rows: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What a click on a cell of the page opens: the sidecars joined, shared parts once.
+
+    The records, variant, configuration and environment of a cell are those of ``lists[i]`` for the
+    positions i in the row's roles that the column uses.
+
+    Attributes:
+        tables: Name -> table.
+        cells: Name -> fields of `CellFiles` without ``measured``, with ``configuration``
+            (top-level key -> position in `parts`) and ``variant_file``.
+        files: Path -> SHA-256.
+        columns: How numbers come about.
+        lists: Cells, single runs (``cell#seed``) and files.
+        parts: The distinct parts of all configurations.
+        environments: What the runs of `cells` refer to.
+    """
+
+    tables: dict[str, PageTable] = field(default_factory=dict)
+    cells: dict[str, dict[str, object]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    columns: list[Origin] = field(default_factory=list)
+    lists: list[list[str]] = field(default_factory=list)
+    parts: list[Any] = field(default_factory=list)
+    environments: list[Environment] = field(default_factory=list)
+
+    def add(self, sidecar: Sidecar, graph: Graph) -> None:
+        """Add what a sidecar has.
+
+        Args:
+            sidecar: Of one table.
+            graph: The work of the study.
+        """
+        places = [position(self.lists, names) for names in sidecar.lists]
+        rows = {}
+        for row, roles in sidecar.rows.items():
+            rows[row] = {role: places[i] for role, i in roles.items()}
+        columns = {c: position(self.columns, origin) for c, origin in sidecar.columns.items()}
+        self.tables[sidecar.table] = PageTable(sidecar.key, sidecar.headings, columns, rows)
+        self.files.update(sidecar.files)
+        for name, cell in sidecar.cells.items():
+            # trials of a search are left to `hsac why`
+            if name not in self.cells and cell.point is None:
+                self.cells[name] = self._cell(cell, sidecar.environments, graph)
+
+    def _cell(
+        self, cell: CellFiles, environments: list[Environment], graph: Graph
+    ) -> dict[str, object]:
+        made = resolve.cell(graph.study, cell.experiment, cell.method).config.dump()
+        runs = []
+        for run in cell.runs:
+            place = position(self.environments, environments[run.environment])
+            runs.append(run._replace(environment=place))
+        kept: dict[str, object] = asdict(replace(cell, runs=runs))
+        del kept["measured"]
+        kept["configuration"] = {key: position(self.parts, part) for key, part in made.items()}
+        kept["variant_file"] = graph.variant(cell.experiment).as_posix()
+        return kept
 
 
 def page_data(results: Path) -> dict[str, Any]:
-    """What a click on a cell of the page opens: the sidecars of ``results`` joined, shared parts
-    once.
+    """Join the sidecars of a results folder for its page.
 
-    - ``tables``: table -> ``key``, ``headings`` (printed heading -> CSV column), ``columns`` (CSV column -> position in
-      ``columns``), ``rows`` (row's name, as `label` makes it of the CSV's row -> role -> position in ``lists``);
-    - ``columns``: field, how, function, uses (roles), finished; ``lists``: cells, single runs (``cell#seed``), files;
-    - ``cells``: as ``Cell``, with ``configuration`` (top-level key -> position in ``parts``), ``variant_file`` and
-      without ``measured``; ``parts``: the distinct parts of all configurations;
-    - ``environments`` (``Cell.runs`` refer to these); ``files``: path -> SHA-256.
+    Args:
+        results: The folder.
 
-    The records, variant, configuration and environment of a cell are those of ``lists[i]`` for i in
-    the row's roles that the column ``uses``. Raises InputError when a sidecar or the settings
-    cannot be read.
+    Returns:
+        The fields of `PageData`, as JSON holds them.
+
+    Raises:
+        InputError: A sidecar or the settings cannot be read.
     """
     root = Path(results)
-    settings = read_json(root / "settings.json")
-    columns: list[Any] = []
-    lists: list[Any] = []
-    parts: list[Any] = []
-    environments: list[Any] = []
-    out: dict[str, Any] = {"tables": {}, "cells": {}, "files": {}}
-
-    for name, content in read_sidecars(root).items():
-        places = [position(lists, names) for names in content["lists"]]
-        out["tables"][name] = {
-            "key": content["key"],
-            "headings": content["headings"],
-            "columns": {c: position(columns, column) for c, column in content["columns"].items()},
-            "rows": {
-                row: {role: places[i] for role, i in roles.items()}
-                for row, roles in content["rows"].items()
-            },
-        }
-        out["files"] |= content["files"]
-        for c, cell in content["cells"].items():
-            if (
-                c in out["cells"] or cell["point"] is not None
-            ):  # `hsac why` shows the points of a search
-                continue
-            made = config.cell(settings, cell["experiment"], cell["method"])["config"]
-            runs = [
-                [*run[:-1], position(environments, content["environments"][run[-1]])]
-                for run in cell["runs"]
-            ]
-            kept = {key: value for key, value in cell.items() if key != "measured"}
-            shared = {"configuration": {key: position(parts, value) for key, value in made.items()}}
-            experiment = settings["experiments"][cell["experiment"]]
-            out["cells"][c] = kept | {"runs": runs} | shared
-            out["cells"][c]["variant_file"] = layout.variant_path(experiment).as_posix()
-    return out | {"columns": columns, "lists": lists, "parts": parts, "environments": environments}
+    graph = Graph(load.read(root / "settings.json"), root)
+    found = PageData()
+    for sidecar in read_sidecars(root).values():
+        found.add(sidecar, graph)
+    return asdict(found)

@@ -1,20 +1,15 @@
-"""The ledger of published numbers: read, checked, and compared with ours where the protocols are
-the same.
-"""
+"""The ledger of published numbers, compared with ours where the protocols are the same."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 import yaml
-from jsonschema import Draft202012Validator
+from pydantic import Field, ValidationError
 from scipy import stats
 
 from hsac.errors import InputError
@@ -24,12 +19,19 @@ from hsac.report.columns import MISSING, SELECTIONS
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Mean, Replicates, mean_interval, more_seeds
 from hsac.report.tables import write
+from hsac.study.fields import Allowed, Model, Real, problems
 
 ALPHA = 0.05
 TAGS = (
-    "split", "selection", "backbone", "weights", "curvature", "loss", "augmentation", "epochs", "batch",
-    "weight_decay", "schedule",
-)  # fmt: skip
+    *("split", "selection", "backbone"),
+    *("weights", "curvature", "loss", "augmentation"),
+    *("epochs", "batch", "weight_decay", "schedule"),
+)
+# What `tags_of` makes its own tags of; any other key of a configuration is a tag as it stands.
+TAGGED = (
+    *("setting", "dataset", "variant", "model", "training"),
+    *("weights", "curvature", "rule", "measure", "loss"),
+)
 COLUMNS = {
     "id": "Published number",
     "source": "Source",
@@ -55,14 +57,75 @@ NOTE = (
 )
 
 
+Tags = Annotated[dict[str, Any], Allowed("a mapping of tags")]
+Name = Annotated[str, Field(strict=True, min_length=1), Allowed("text")]
+Known = Annotated[
+    Annotated[str, Field(strict=True, min_length=1)] | None,
+    Allowed("text, or null where it is not known"),
+]
+
+
+class _Source(Model):
+    """Where numbers were published."""
+
+    paper: Known
+    venue: Known
+    link: Known
+
+
+class _Number(Model):
+    """An entry of the ledger."""
+
+    id: Name
+    source: Annotated[str, Allowed("a name of sources")]
+    table: Known = None
+    dataset: Name
+    metric: Annotated[
+        Literal["test_accuracy", "head_accuracy", "middle_accuracy", "tail_accuracy", "test_nll"],
+        Allowed(
+            "test_accuracy, head_accuracy, middle_accuracy or tail_accuracy (%), or test_nll (nats)"
+        ),
+    ]
+    value: Annotated[Real, Allowed("a number")]
+    interval: Annotated[
+        Annotated[Real, Field(gt=0)] | None,
+        Allowed("half the width of the 95 % interval, above 0, or null"),
+    ] = None
+    sd: Annotated[Annotated[Real, Field(gt=0)] | None, Allowed("a number above 0, or null")] = None
+    n: Annotated[
+        Annotated[int, Field(strict=True, ge=1)] | None, Allowed("an integer from 1, or null")
+    ] = None
+    over: Annotated[Literal["seeds", "episodes"], Allowed("seeds or episodes")] = "seeds"
+    margin: Annotated[Real, Field(gt=0), Allowed("a number above 0")]
+    protocol: Annotated[str, Allowed("a name of protocols")]
+    tags: Tags = Field(default_factory=dict)
+
+
+class _Ledger(Model):
+    """The file."""
+
+    sources: dict[str, _Source]
+    protocols: dict[str, Tags]
+    numbers: list[_Number]
+
+
 @dataclass(frozen=True)
 class Published:
-    """A published number in the metric's own units (accuracy in %, NLL in nats), with what is known
-    of its spread.
+    """A published number, with what is known of its spread.
 
-    ``interval`` is half the width of a 95 % interval, ``sd`` the spread of the ``n`` values,
-    ``over`` what n counts. ``margin``: a difference up to it counts as the same number. ``tags``:
-    the protocol, keys as of ``tags_of``.
+    Attributes:
+        id: Names the number.
+        source: Paper and venue in words.
+        dataset: The dataset's name.
+        metric: What was measured, as the columns of the gathered table name it.
+        value: In the metric's own units (accuracy in %, NLL in nats).
+        margin: A difference up to it counts as the same number.
+        tags: The protocol, with the keys of `tags_of`.
+        table: Where in the source.
+        interval: Half the width of a 95 % interval.
+        sd: Standard deviation of the `n` values.
+        n: How many values the number is over.
+        over: What `n` counts.
     """
 
     id: str
@@ -79,8 +142,10 @@ class Published:
     over: str = "seeds"
 
     def standard_error(self) -> tuple[float, float]:
-        """Standard error of ``value`` and its degrees of freedom; (0, inf) where the source states
-        no spread.
+        """Return the standard error of the value and its degrees of freedom.
+
+        Returns:
+            The two, (0, inf) where the source states no spread.
         """
         if self.sd is not None and self.n is not None and self.n > 1:
             return self.sd / math.sqrt(self.n), self.n - 1
@@ -90,18 +155,18 @@ class Published:
         return 0.0, math.inf
 
 
-@cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(
-        json.loads(resources.files("hsac.report").joinpath("published.schema.json").read_text())
-    )
-
-
 def read_published(path: Path) -> list[Published]:
-    """The ledger's numbers, each with its source in words and its protocol's tags under its own.
+    """Read the ledger.
 
-    Raises InputError in one line naming the entry and key that do not fit, what was found and what
-    is allowed.
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The numbers, each with its source in words and its protocol's tags under its own.
+
+    Raises:
+        InputError: The file is missing or no YAML, or something in it does not fit. The line names
+            the entry and key, what was found and what is allowed.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -109,122 +174,119 @@ def read_published(path: Path) -> list[Published]:
         raise InputError(f"{path}: missing") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    for misfit in sorted(
-        _validator().iter_errors(content), key=lambda e: [str(part) for part in e.absolute_path]
-    ):
-        raise InputError(f"{path}: {_sentence(misfit, content)}")
-    numbers = [_number(entry, content, path) for entry in content["numbers"]]
-    for position, number in enumerate(numbers):
-        if number.id in {earlier.id for earlier in numbers[:position]}:
-            raise InputError(f"{path}: {number.id}: id is used twice")
+    if not isinstance(content, dict):
+        allowed = "a mapping of sources, protocols and numbers"
+        raise InputError(f"{path}: found {type(content).__name__}; allowed is {allowed}")
+    try:
+        ledger = _Ledger.model_validate(content)
+    except ValidationError as error:
+        place, line = next(problems(error, _Ledger))
+        raise InputError(f"{path}: {_with_id(line, place, content)}") from None
+    numbers = []
+    seen: set[str] = set()
+    for entry in ledger.numbers:
+        if entry.id in seen:
+            raise InputError(f"{path}: {entry.id}: id is used twice")
+        seen.add(entry.id)
+        numbers.append(_number(entry, ledger, path))
     return numbers
 
 
-def _sentence(error: Any, content: Any) -> str:
-    parts = list(error.absolute_path)
-    if parts[:1] == ["numbers"] and len(parts) > 1:
-        entry = content["numbers"][parts[1]]
-        label = entry.get("id") if isinstance(entry, dict) else None
-        parts = [label or f"number {parts[1] + 1}", *parts[2:]]
-    key = ".".join(str(part) for part in parts) or "top level"
-    if error.validator == "required":
-        return f"{key}: {error.message}"
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        extra = next(name for name in error.instance if name not in known)
-        return f"{key}: found the unknown key {extra!r}; {nearest(str(extra), known)}"
-    allowed = error.schema.get("title") or f"{error.validator} {error.validator_value}"
-    return f"{key}: found {str(error.instance)[:80]!r}; allowed is {allowed}"
+def _with_id(line: str, place: tuple[str, ...], content: Any) -> str:
+    """Name an entry in an error line by its id rather than by its place."""
+    if place[0] != "numbers" or len(place) < 2:
+        return line
+    entry = content["numbers"][int(place[1])]
+    known = entry.get("id") if isinstance(entry, dict) else None
+    return line.replace(f"numbers.{place[1]}", known or f"number {int(place[1]) + 1}", 1)
 
 
-def _number(entry: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> Published:
-    for key, known in (("source", content["sources"]), ("protocol", content["protocols"])):
-        if entry[key] not in known:
-            raise InputError(
-                f"{path}: {entry['id']}: {key}: found {entry[key]!r}; {nearest(entry[key], known)}"
-            )
-    tags = dict(content["protocols"][entry["protocol"]])
-    for name, value in entry.get("tags", {}).items():
+def _number(entry: _Number, ledger: _Ledger, path: Path) -> Published:
+    references = (("source", ledger.sources), ("protocol", ledger.protocols))
+    for key, known in cast(Iterable[tuple[str, Mapping[str, Any]]], references):
+        found = getattr(entry, key)
+        if found not in known:
+            raise InputError(f"{path}: {entry.id}: {key}: found {found!r}; {nearest(found, known)}")
+    tags = dict(ledger.protocols[entry.protocol])
+    for name, value in entry.tags.items():
         base = tags.get(name)
-        tags[name] = (
-            {**base, **value} if isinstance(base, dict) and isinstance(value, dict) else value
-        )
+        merged = isinstance(base, dict) and isinstance(value, dict)
+        tags[name] = base | value if merged else value
     for name in TAGS:
         if name not in tags:
             allowed = "a value, or null where the source does not state it"
             raise InputError(
-                f"{path}: {entry['id']}: tags.{name}: found nothing; allowed is {allowed}"
+                f"{path}: {entry.id}: tags.{name}: found nothing; allowed is {allowed}"
             )
-    source = content["sources"][entry["source"]]
-    words = ", ".join(part for part in (source["paper"], source["venue"]) if part) or "not traced"
-    given = {
-        key: value for key, value in entry.items() if key not in ("protocol", "tags", "source")
-    }
+    source = ledger.sources[entry.source]
+    words = ", ".join(part for part in (source.paper, source.venue) if part) or "not traced"
+    given = entry.model_dump(exclude={"protocol", "tags", "source"})
     return Published(**given, source=words, tags=tags)
 
 
 def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str, Any]:
-    """The protocol of a cell, from its configuration alone; ``selection`` is the rule its metric
-    was chosen by.
+    """Return the protocol of a cell, from its configuration alone.
 
-    Keys are those of TAGS. Dropped are the variant's name and its random draw, how sharpness is
-    measured, and what a Euclidean or fixed curvature leaves unused. Anything else a configuration
-    holds, now or later, becomes a tag, so that no unforeseen choice passes for agreement. A loss
-    whose parameters are given is a mapping of rule and these. Training without the key ``augment``
-    augments nothing.
+    Dropped are the variant's name and its random draw, how sharpness is measured, and what a
+    Euclidean or fixed curvature leaves unused. Anything else that a configuration holds, now or
+    later, becomes a tag, so that no unforeseen choice passes for agreement.
+
+    Args:
+        config: The cell's configuration, as its records hold it.
+        selection: The rule that its metric was chosen by.
+
+    Returns:
+        The tags: the keys of `TAGS` and any other choice. A loss whose parameters are given is a
+        mapping of rule and these. Training without the key ``augment`` augments nothing.
     """
     training = dict(config["training"])
     evaluations = training.pop("evaluations")
+    chosen = {"rule": selection}
+    # The last epoch is the last however often one looked.
+    if selection != "last":
+        chosen["evaluations"] = evaluations
     loss = config["loss"]
-    curvature = {"rule": config["rule"]["rule"]}
-    if curvature["rule"] == "fixed":
-        curvature["c"] = config["curvature"]["start"]
-    elif curvature["rule"] != "euclidean":
-        curvature |= {**config["curvature"], **config["rule"]["parameters"]}
-    used = {
-        "setting",
-        "dataset",
-        "variant",
-        "model",
-        "training",
-        "weights",
-        "curvature",
-        "rule",
-        "measure",
-        "loss",
-    }
+    variant = config["variant"]
     return {
-        "split": {
-            key: value for key, value in config["variant"].items() if key not in ("name", "draw")
-        },
-        # the last epoch is the last however often one looked
-        "selection": (
-            {"rule": selection} | ({} if selection == "last" else {"evaluations": evaluations})
-        ),
+        "split": {key: variant[key] for key in variant if key not in ("name", "draw")},
+        "selection": chosen,
         "backbone": dict(config["model"]),
         "weights": {"rule": config["weights"]["rule"], **config["weights"]["parameters"]},
-        "curvature": curvature,
-        "loss": (
-            {"rule": loss["rule"], **loss["parameters"]} if loss["parameters"] else loss["rule"]
-        ),
+        "curvature": _curvature_tag(config),
+        "loss": {"rule": loss["rule"], **loss["parameters"]}
+        if loss["parameters"]
+        else loss["rule"],
         "augmentation": training.pop("augment", "none"),
         **training,
-        **{key: value for key, value in config.items() if key not in used},
+        **{key: value for key, value in config.items() if key not in TAGGED},
     }
+
+
+def _curvature_tag(config: Mapping[str, Any]) -> dict[str, Any]:
+    rule = config["rule"]["rule"]
+    if rule == "euclidean":
+        return {"rule": rule}
+    if rule == "fixed":
+        return {"rule": rule, "c": config["curvature"]["start"]}
+    return {"rule": rule, **config["curvature"], **config["rule"]["parameters"]}
 
 
 def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, str]:
-    """Tags that do not agree, each with both sides in words. What one side leaves out or null does
-    not agree.
+    """Return the tags that do not agree.
+
+    Args:
+        theirs: Tags of a published number.
+        ours: Tags of a cell.
+
+    Returns:
+        Both sides in words, by tag. What one side leaves out or null does not agree.
     """
     found = {}
-    for name in [*ours, *(name for name in theirs if name not in ours)]:
-        pairs = _pairs(theirs.get(name), ours.get(name))
-        unequal = [
-            f"{key}{_text(a)}, here {_text(b)}"
-            for key, a, b in pairs
-            if a is None or b is None or a != b
-        ]
+    for name in dict.fromkeys([*ours, *theirs]):
+        unequal = []
+        for key, a, b in _pairs(theirs.get(name), ours.get(name)):
+            if a is None or b is None or a != b:
+                unequal.append(f"{key}{_text(a)}, here {_text(b)}")
         if unequal:
             found[name] = "; ".join(unequal)
     return found
@@ -242,8 +304,14 @@ def _text(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Ours minus a published value: difference, 90 % interval, p of being inside the margin and of
-    being outside.
+    """Our value less a published one.
+
+    Attributes:
+        difference: Ours less theirs, in the metric's units.
+        low: Lower end of the 90 % interval.
+        high: Upper end of the 90 % interval.
+        p_equivalent: The larger p of the two tests for a difference inside the margin.
+        p_beyond: The smaller p of the two tests for a difference outside it.
     """
 
     difference: float
@@ -254,11 +322,16 @@ class Equivalence:
 
 
 def equivalence(ours: Mean, published: Published) -> Equivalence:
-    """Two one-sided t tests (Schuirmann 1987) of ``ours`` against the published value and margin,
-    variances unequal (Welch); NaN under two runs.
+    """Test a mean against a published value by two one-sided t tests (Schuirmann 1987).
 
-    ``p_equivalent`` is the larger p of the two tests for a difference inside the margin;
-    ``p_beyond`` the smaller p of the two for one outside it.
+    Variances may be unequal (Welch).
+
+    Args:
+        ours: Our mean over seeds.
+        published: The number, whose margin says what counts as the same.
+
+    Returns:
+        The tests, NaN under two runs.
     """
     difference = ours.mean - published.value
     if ours.n < 2:
@@ -269,54 +342,64 @@ def equivalence(ours: Mean, published: Published) -> Equivalence:
     if both == 0:  # every run gave the same number, and a printed one has no spread
         inside = abs(difference) <= margin
         return Equivalence(difference, difference, difference, float(not inside), float(inside))
+    # Welch and Satterthwaite's degrees of freedom.
     df = (own + error**2) ** 2 / (own**2 / (ours.n - 1) + (error**4 / degrees if error else 0.0))
     t = stats.t(df)
     up, down = (difference + margin) / both, (difference - margin) / both
     half = float(t.ppf(1 - ALPHA)) * both
     inside, outside = max(t.sf(up), t.cdf(down)), min(t.cdf(up), t.sf(down))
-    return Equivalence(
-        difference, difference - half, difference + half, float(inside), float(outside)
-    )
+    low, high = difference - half, difference + half
+    return Equivalence(difference, low, high, float(inside), float(outside))
 
 
 def verdict(ours: Mean, published: Published, test: Equivalence) -> str:
-    """``reproduced``, ``drifted`` or ``undecided (…)`` with what would decide it."""
+    """Return the verdict on a published number.
+
+    Args:
+        ours: Our mean over seeds.
+        published: The number.
+        test: What `equivalence` says of the two.
+
+    Returns:
+        ``reproduced``, ``drifted``, or ``undecided (…)`` with what would decide it.
+    """
     if ours.n < 2:
-        return (
-            f"undecided (spread unknown: {ours.n} finished run{'s' * (ours.n != 1)}, at least 2 are"
-            " needed)"
-        )
+        runs = "run" if ours.n == 1 else "runs"
+        return f"undecided (spread unknown: {ours.n} finished {runs}, at least 2 are needed)"
     if test.p_equivalent < ALPHA:
         return "reproduced"
     if test.p_beyond < ALPHA:
         return "drifted"
     gap = abs(published.margin - abs(test.difference))
     z = float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(0.8))
-    left = (
-        gap**2 - (z * published.standard_error()[0]) ** 2
-    )  # what the published spread leaves of the gap to resolve
+    # What the published spread leaves of the gap to resolve.
+    left = gap**2 - (z * published.standard_error()[0]) ** 2
     if left <= 0:
         return "undecided (the published interval is too wide)"
     more = more_seeds(ours.sd, math.sqrt(left), ours.n, 2 * ALPHA)
-    return f"undecided (about {more}{'+' * (more == 1000)} more seed{'s' * (more != 1)})"
+    at_least, seeds = "+" if more == 1000 else "", "seed" if more == 1 else "seeds"
+    return f"undecided (about {more}{at_least} more {seeds})"
 
 
 def judge(numbers: Iterable[Published], runs: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """One row a published number and cell of ours that agrees with it in every tag, else one row
-    for the number.
+    """Compare published numbers with our cells.
 
-    ``runs`` is the gathered table, ``root`` the folder its records lie under; configurations are
-    read there. Columns: id, source, table, dataset, metric, published, interval, sd, n, over,
-    experiment, method, runs (finished), mean, mean_low, mean_high (90 % interval), difference, low,
-    high, margin, p_equivalent, p_beyond, verdict, differs. Accuracies in %, NLL in nats. A number
-    without an agreeing cell shows the cell that differs in the fewest tags.
+    Args:
+        numbers: The ledger.
+        runs: The gathered table.
+        root: The folder that its records lie under. Configurations are read there.
+
+    Returns:
+        One row a number and cell of ours that agrees with it in every tag. A number without such a
+        cell has one row, with the cell that differs in the fewest tags. Columns: id, source, table,
+        dataset, metric, published, interval, sd, n, over, experiment, method, runs (finished),
+        mean, mean_low, mean_high (90 % interval), difference, low, high, margin, p_equivalent,
+        p_beyond, verdict, differs. Accuracies are in %, NLL in nats.
     """
     numbers = list(numbers)
     present = runs[runs["dataset"].isin({number.dataset for number in numbers})]
-    cells = [
-        (rows, _config(rows, root))
-        for _, rows in present.groupby(["experiment", "method"], sort=False)
-    ]
+    groups = present.groupby(["experiment", "method"], sort=False)
+    cells = [(rows, _config(rows, root)) for _, rows in groups]
     out = []
     for number in numbers:
         wanted = number.tags["selection"]
@@ -326,12 +409,9 @@ def judge(numbers: Iterable[Published], runs: pd.DataFrame, root: Path) -> pd.Da
         for rows, config in cells:
             if config["dataset"] == number.dataset:
                 scored.append((differing(number.tags, tags_of(config, selection)), rows))
+        # Without an agreeing cell, the one that comes closest says what would have to change.
         agreeing = [(differs, rows) for differs, rows in scored if not differs]
-        closest = (
-            [min(scored, key=lambda pair: (len(pair[0]), sum(map(len, pair[0].values()))))]
-            if scored
-            else []
-        )
+        closest = [min(scored, key=_distance)] if scored else []
         for differs, rows in agreeing or closest:
             out.append(_row(number, rows, selection, differs))
         if not scored:
@@ -339,18 +419,24 @@ def judge(numbers: Iterable[Published], runs: pd.DataFrame, root: Path) -> pd.Da
     return pd.DataFrame(out, columns=list(_blank(None)))
 
 
+def _distance(scored: tuple[dict[str, str], pd.DataFrame]) -> tuple[int, int]:
+    """Return how many tags differ, and in how many words."""
+    return len(scored[0]), sum(map(len, scored[0].values()))
+
+
 def _config(rows: pd.DataFrame, root: Path) -> dict[str, Any]:
-    """The configuration of a cell, from its first record."""
+    """Read the configuration of a cell from its first record."""
     return read_json(Path(root) / rows["record"].iloc[0])["config"]
 
 
 def _blank(number: Published | None) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(("id", "source", "table", "dataset", "metric", "published"))
-    if number is not None:
-        row = {name: getattr(number, name) for name in row if name != "published"} | {
-            "published": number.value
-        }
-    row |= {name: getattr(number, name, None) for name in ("interval", "sd", "n", "over")}
+    """Return the row of a number that nothing is known of; without a number, of its columns."""
+    row: dict[str, Any] = {}
+    for name in ("id", "source", "table", "dataset", "metric"):
+        row[name] = getattr(number, name, None)
+    row["published"] = None if number is None else number.value
+    for name in ("interval", "sd", "n", "over"):
+        row[name] = getattr(number, name, None)
     row |= {"experiment": None, "method": None, "runs": 0}
     row |= dict.fromkeys(("mean", "mean_low", "mean_high", "difference", "low", "high"), np.nan)
     row |= {"margin": getattr(number, "margin", None), "p_equivalent": np.nan, "p_beyond": np.nan}
@@ -364,6 +450,7 @@ def _row(
     experiment, method = rows["experiment"].iloc[0], rows["method"].iloc[0]
     values = Replicates(rows, experiment, method, f"{selection}_{number.metric}", scale)
     ours = mean_interval(values, level=1 - 2 * ALPHA)
+    # The cell is shown even where it is not comparable, with its own value beside the published.
     row = _blank(number) | {"experiment": experiment, "method": method}
     row |= {"runs": ours.n, "mean": ours.mean, "mean_low": ours.low, "mean_high": ours.high}
     if differs:
@@ -376,37 +463,43 @@ def _row(
 
 
 def displayed(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``judge`` as text to print; one row saying none for an empty ledger."""
+    """Turn the comparisons into text to print.
+
+    Args:
+        table: What `judge` returns.
+
+    Returns:
+        The cells as text, one row saying none for an empty ledger.
+    """
     if table.empty:
         return pd.DataFrame([dict.fromkeys(COLUMNS.values(), MISSING) | {COLUMNS["id"]: "none"}])
     shown = []
     for row in table.to_dict("records"):
-        table_words = f", table {row['table']}" if isinstance(row["table"], str) else ""
-        texts = {
-            "id": row["id"],
-            "source": f"{row['source']}{table_words}",
-            "dataset": row["dataset"],
-            "metric": row["metric"].replace("_", " "),
-            "published": _printed(row),
-            "cell": (
-                f"{row['experiment']} {row['method']}"
-                if isinstance(row["experiment"], str)
-                else MISSING
-            ),
-            "mean": (
-                _with_interval("{:.2f}", row["mean"], row["mean_low"], row["mean_high"])
-                + (f" (n = {row['runs']})" if row["runs"] else "")
-            ),
-            "difference": _with_interval("{:+.2f}", row["difference"], row["low"], row["high"]),
-            "margin": f"{row['margin']:g}",
-            "verdict": row["verdict"],
-        }
-        shown.append({COLUMNS[name]: text for name, text in texts.items()})
+        texts = _texts(row)
+        shown.append({heading: texts[name] for name, heading in COLUMNS.items()})
     return pd.DataFrame(shown)
 
 
+def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
+    place = f", table {row['table']}" if isinstance(row["table"], str) else ""
+    has_cell = isinstance(row["experiment"], str)
+    count = f" (n = {row['runs']})" if row["runs"] else ""
+    return {
+        "id": row["id"],
+        "source": f"{row['source']}{place}",
+        "dataset": row["dataset"],
+        "metric": row["metric"].replace("_", " "),
+        "published": _printed(row),
+        "cell": f"{row['experiment']} {row['method']}" if has_cell else MISSING,
+        "mean": _with_interval("{:.2f}", row["mean"], row["mean_low"], row["mean_high"]) + count,
+        "difference": _with_interval("{:+.2f}", row["difference"], row["low"], row["high"]),
+        "margin": f"{row['margin']:g}",
+        "verdict": row["verdict"],
+    }
+
+
 def _printed(row: Mapping[Any, Any]) -> str:
-    """A published value with the spread its source states."""
+    """Return a published value with the spread that its source states."""
     text = f"{row['published']:g}"
     if not pd.isna(row["interval"]):
         text += f" ± {row['interval']:g}"
@@ -425,8 +518,12 @@ def _with_interval(pattern: str, value: float, low: float, high: float) -> str:
 
 
 def write_published(ledger: Path, runs_parquet: Path, out_dir: Path) -> None:
-    """Write ``published`` as .csv, .md and .tex under ``out_dir``; the records lie beside
-    ``runs_parquet``.
+    """Write the table ``published`` as .csv, .md and .tex.
+
+    Args:
+        ledger: The YAML file of published numbers.
+        runs_parquet: The gathered runs, with the records beside them.
+        out_dir: The folder to write into.
     """
     numbers = judge(read_published(ledger), read_gathered(runs_parquet), Path(runs_parquet).parent)
     write(Path(out_dir), "published", numbers, displayed(numbers), NOTE)

@@ -1,5 +1,6 @@
-"""Means and comparisons over seeds. The replication unit is the seed, by type; one seed concludes
-nothing.
+"""Means and comparisons over seeds.
+
+The replication unit is the seed, by type. One seed concludes nothing.
 """
 
 import json
@@ -15,29 +16,29 @@ from statsmodels.stats.multitest import multipletests
 
 from hsac.errors import InputError
 
-SAME = 1e-12  # differences closer than this are equal: what rounding leaves of equal accuracies
-METRIC = (  # the metric whose test items are stored, and that claims are about
-    "selected_test_accuracy"
-)
-PERMUTED_FROM = 12  # pairs from which the sign-flip test's smallest p, 2^(1 - n), leaves room for Holm's correction
-EXACT_UP_TO, RESAMPLES = (
-    14,
-    20_000,
-)  # pairs whose sign flips are all listed; how many are drawn of more pairs' flips
-DRAWS = 2000  # of the bootstrap: its 95 % limits then move by about 2 % of the width from one stream to another
+# Differences closer than this are equal: what rounding leaves of equal accuracies.
+SAME = 1e-12
+# The metric whose test items are stored, and that claims are about.
+METRIC = "selected_test_accuracy"
+# Pairs from which the sign-flip test's smallest p, 2^(1 - n), leaves room for Holm's correction.
+PERMUTED_FROM = 12
+# Pairs whose sign flips are all listed, and how many flips are drawn of more pairs.
+EXACT_UP_TO, RESAMPLES = 14, 20_000
+# Of the bootstrap: its 95 % limits then move by about 2 % of the width from stream to stream.
+DRAWS = 2000
 
 
 class Replicates:
-    """The finished runs of one experiment and method: one value of ``metric`` a seed.
+    """The finished runs of one experiment and method, one value a seed.
 
-    Every function here takes this type, and the only way to make one is a table of one row a run,
-    so that episodes or test items cannot pass for runs. ``table``: the gathered runs, or what was
-    measured of them, with the columns experiment, method, seed and ``metric``; where it has
-    ``status``, only rows that are ok count. ``values`` (S,): indexed by seed, times ``scale``,
-    finite ones only. ``items`` (S, N): the share that each seed got right of every test item or
-    episode, times ``scale``, where the table stores that (columns test_right, a JSON list a run,
-    and test_answers) and the metric is the selected test accuracy; else None. Raises InputError
-    when a seed has two rows or the metric is not one number a run.
+    Every function here takes this type, and the only way to make one is a table of one row a run.
+    So episodes or test items cannot pass for runs.
+
+    Attributes:
+        values: (S,) by seed, times ``scale``, finite ones only.
+        items: (S, N) share that each seed got right of every test item or episode, times ``scale``.
+            None unless the metric is the selected test accuracy and the table stores the answers
+            (columns test_right, a JSON list a run, and test_answers).
     """
 
     __slots__ = ("experiment", "items", "method", "metric", "values")
@@ -50,6 +51,19 @@ class Replicates:
         metric: str = METRIC,
         scale: float = 1.0,
     ) -> None:
+        """Take the runs from a table.
+
+        Args:
+            table: The gathered runs, or what was measured of them, with the columns experiment,
+                method, seed and ``metric``. Where it has ``status``, only rows that are ok count.
+            experiment: Whose runs.
+            method: Whose runs.
+            metric: The column to take.
+            scale: Factor of the values, 100 for points.
+
+        Raises:
+            InputError: A seed has two rows, or the metric is not one number a run.
+        """
         rows = table[(table["experiment"] == experiment) & (table["method"] == method)]
         if rows["seed"].duplicated().any():
             seed = rows.loc[rows["seed"].duplicated(), "seed"].iloc[0]
@@ -79,8 +93,14 @@ def _items(rows: pd.DataFrame, scale: float) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean of ``n`` values with its sd (ddof 1) and t interval; NaN where ``n`` is too small to
-    define it.
+    """A mean over seeds; what too few values leave undefined is NaN.
+
+    Attributes:
+        n: Number of values.
+        mean: Their mean.
+        sd: Their standard deviation (ddof 1).
+        low: Lower end of the t interval.
+        high: Upper end of the t interval.
     """
 
     n: int
@@ -92,8 +112,16 @@ class Mean:
 
 @dataclass(frozen=True)
 class Paired:
-    """Paired difference: mean, t interval, two-sided p value and the test it is of; NaN under two
-    pairs.
+    """A paired difference; NaN under two pairs.
+
+    Attributes:
+        n: Number of pairs.
+        difference: Mean difference.
+        sd: Standard deviation of the differences (ddof 1).
+        low: Lower end of the t interval.
+        high: Upper end of the t interval.
+        p: Two-sided p value.
+        test: The test that it is of, `t` or `permutation`; empty under two pairs.
     """
 
     n: int
@@ -127,9 +155,7 @@ def _checked(replicates: Replicates) -> Replicates:
 
 
 def _differences(better: Replicates, than: Replicates) -> tuple[np.ndarray, np.ndarray | None]:
-    """``better`` minus ``than`` at the S seeds of both: values (S,), and items (S, N) where both
-    have the same.
-    """
+    """Return differences at the S seeds of both: values (S,), and items (S, N) where both have."""
     a, b = _checked(better), _checked(than)
     seeds = a.values.index.intersection(b.values.index).sort_values()
     d = (a.values.loc[seeds] - b.values.loc[seeds]).to_numpy()
@@ -150,23 +176,43 @@ def _mean(x: np.ndarray, level: float) -> Mean:
 
 
 def mean_interval(replicates: Replicates, level: float = 0.95) -> Mean:
-    """Mean over seeds and t interval at ``level``."""
+    """Compute the mean over seeds and its t interval.
+
+    Args:
+        replicates: The runs.
+        level: Of the interval.
+
+    Returns:
+        The mean.
+    """
     return _mean(_checked(replicates).values.to_numpy(), level)
 
 
 def iqm(replicates: Replicates) -> float:
-    """Interquartile mean over seeds (Agarwal et al., NeurIPS 2021): the mean without the lowest and
-    highest quarter, rounded down to whole seeds. An estimate only: its bootstrap interval is too
-    wide for ten seeds (97.7 % in place of 95 %).
+    """Compute the interquartile mean over seeds (Agarwal et al., NeurIPS 2021).
+
+    It leaves out the lowest and the highest quarter, each rounded down to whole seeds. There is no
+    interval beside it: a bootstrap's is too wide for ten seeds (97.7 % in place of 95 %).
+
+    Args:
+        replicates: The runs.
+
+    Returns:
+        The mean, NaN without runs.
     """
     x = _checked(replicates).values.to_numpy()
     return float(stats.trim_mean(x, 0.25)) if len(x) else np.nan
 
 
 def permutation_p(differences: np.ndarray) -> float:
-    """Two-sided p value of the sign-flip test that the mean of the paired ``differences`` (n,) is
-    0: exact up to EXACT_UP_TO pairs, RESAMPLES flips of one fixed stream beyond; NaN under two
-    pairs.
+    """Test by sign flips that the mean of paired differences is 0.
+
+    Args:
+        differences: (n,) one a pair.
+
+    Returns:
+        The two-sided p value. It is exact up to EXACT_UP_TO pairs, of RESAMPLES flips of one fixed
+        stream beyond, and NaN under two pairs.
     """
     if len(differences) < 2:
         return np.nan
@@ -185,32 +231,46 @@ def permutation_p(differences: np.ndarray) -> float:
 def paired_difference(
     better: Replicates, than: Replicates, level: float = 0.95, against: float = 0.0
 ) -> Paired:
-    """Paired difference ``better`` minus ``than`` over the seeds finished in both, tested against
-    ``against``.
+    """Compute and test the difference of two methods over the seeds finished in both.
 
-    The test is decided by the number of pairs alone: the paired t test under PERMUTED_FROM pairs,
-    where a sign-flip test could not reach a corrected level, the sign-flip permutation test from
-    there on. Equal to ``against`` in every pair gives p = 1. The same other difference in every
-    pair leaves t undefined; the exact sign-flip test then gives its smallest value, p = 2^(1 - n).
+    The number of pairs alone decides the test: the paired t test under PERMUTED_FROM pairs, where a
+    sign-flip test could not reach a corrected level, and the sign-flip permutation test from there
+    on.
+
+    Args:
+        better: The method whose values count as positive.
+        than: The method to subtract.
+        level: Of the interval.
+        against: The difference to test against.
+
+    Returns:
+        The difference. p is 1 where every pair differs by ``against``.
     """
     d = _differences(better, than)[0]
     m = _mean(d, level)
     if m.n < 2:
         return Paired(m.n, m.mean, np.nan, np.nan, np.nan, np.nan)
     if np.ptp(d) <= SAME:
+        # The same difference in every pair leaves t undefined. The exact sign-flip test then gives
+        # its smallest value.
         p = 1.0 if abs(m.mean - against) <= SAME else 2.0 ** (1 - m.n)
         return Paired(m.n, m.mean, 0.0, m.mean, m.mean, p, "permutation")
     if m.n < PERMUTED_FROM:
-        return Paired(
-            m.n, m.mean, m.sd, m.low, m.high, float(stats.ttest_1samp(d, against).pvalue), "t"
-        )
+        p = float(stats.ttest_1samp(d, against).pvalue)
+        return Paired(m.n, m.mean, m.sd, m.low, m.high, p, "t")
     return Paired(m.n, m.mean, m.sd, m.low, m.high, permutation_p(d - against), "permutation")
 
 
 def probability_of_improvement(better: Replicates, than: Replicates) -> float:
-    """Chance that a run of ``better`` beats one of ``than``, ties counting half: over the shared
-    seeds where there are two or more (paired), else over all pairs of runs (unpaired,
-    Mann-Whitney's U / nm). NaN without runs.
+    """Compute the chance that a run of one method beats one of another, ties counting half.
+
+    Args:
+        better: The method that is to win.
+        than: The method that is to lose.
+
+    Returns:
+        The share over the shared seeds where there are two or more (paired), else over all pairs of
+        runs (unpaired, Mann-Whitney's U / nm). NaN without runs.
     """
     d = _differences(better, than)[0]
     if len(d) < 2:
@@ -219,10 +279,16 @@ def probability_of_improvement(better: Replicates, than: Replicates) -> float:
 
 
 def effect_size(better: Replicates, than: Replicates, level: float = 0.95) -> Interval:
-    """Hedges' g of the paired differences (mean over sd, times the small-sample factor) and the
-    interval at ``level`` of what it estimates, by inverting the noncentral t distribution (Cumming
-    and Finch 2001, exact for normal differences). Undefined under two pairs or when all differences
-    are the same.
+    """Compute Hedges' g of the paired differences: mean over sd, times the small-sample factor.
+
+    Args:
+        better: The method whose values count as positive.
+        than: The method to subtract.
+        level: Of the interval, which inverts the noncentral t distribution (Cumming and Finch 2001,
+            exact for normal differences).
+
+    Returns:
+        The effect, undefined under two pairs or when all differences are the same.
     """
     d = _differences(better, than)[0]
     n = len(d)
@@ -240,28 +306,34 @@ def effect_size(better: Replicates, than: Replicates, level: float = 0.95) -> In
 
 @lru_cache(maxsize=4)
 def _item_counts(n: int) -> np.ndarray:
-    """How often each of n items is drawn in n draws with replacement: (DRAWS, n), the same for
-    every cell.
-    """
+    """Count how often each of n items is drawn in n draws: (DRAWS, n), the same for every cell."""
     rng = np.random.default_rng(1)
-    return np.stack(
-        [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(DRAWS)]
-    ).astype(np.float32)
+    counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(DRAWS)]
+    return np.stack(counts).astype(np.float32)
 
 
 def hierarchical_interval(
     better: Replicates, than: Replicates | None = None, level: float = 0.95
 ) -> Interval:
-    """Hierarchical bootstrap interval of the mean over seeds, of ``better`` or of its paired
-    difference to ``than``: what new seeds and new test items (or episodes) would give.
+    """Compute the interval that new seeds and new test items (or episodes) would give.
 
-    Each of DRAWS draws takes S seeds with replacement, then N test items. All seeds answer the same
-    test set, so the items drawn are the same for every seed (crossed levels, Owen 2007); drawing
-    them anew in every seed would average the test set's own chance away. Where a table stores no
-    items, only seeds are drawn. A bootstrap of few seeds is too narrow and one of two levels counts
-    their interaction twice; so deviations from the estimate are stretched by t(df) sqrt(V) / (z
-    sqrt(V*)): V the unbiased variance of the mean in a two-way layout, df its Satterthwaite degrees
-    of freedom, V* the variance of the bootstrap's mean. Undefined under two seeds.
+    A hierarchical bootstrap. Each of DRAWS draws takes S seeds with replacement, then N test items.
+    All seeds answer the same test set, so the items drawn are the same for every seed (crossed
+    levels, Owen 2007). Drawing them anew in every seed would average the test set's own chance
+    away. Where a table stores no items, only seeds are drawn.
+
+    A bootstrap of few seeds is too narrow, and one of two levels counts their interaction twice. So
+    deviations from the estimate are stretched by t(df) sqrt(V) / (z sqrt(V*)). V is the unbiased
+    variance of the mean in a two-way layout, df its Satterthwaite degrees of freedom, and V* the
+    variance of the bootstrap's mean.
+
+    Args:
+        better: The runs whose mean is estimated.
+        than: Where given, the mean is of the paired difference to it.
+        level: Of the interval.
+
+    Returns:
+        The mean over seeds and its interval, undefined under two seeds.
     """
     if than is None:
         values, items = _checked(better).values.to_numpy(), better.items
@@ -277,15 +349,12 @@ def hierarchical_interval(
         by_seed = _item_counts(items.shape[1]) @ items.T / items.shape[1]
         drawn = np.take_along_axis(by_seed, seeds, axis=1)
     low, high = np.quantile(drawn.mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(
-        estimate,
-        estimate + stretch * float(low - estimate),
-        estimate + stretch * float(high - estimate),
-    )
+    below, above = stretch * float(low - estimate), stretch * float(high - estimate)
+    return Interval(estimate, estimate + below, estimate + above)
 
 
 def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> float:
-    """t(df) sqrt(V) / (z sqrt(V*)) of ``hierarchical_interval``; 1 when nothing varies."""
+    """Compute t(df) sqrt(V) / (z sqrt(V*)) of `hierarchical_interval`; 1 when nothing varies."""
     s = len(values)
     seed, item, cell, n = values.var(ddof=1) / s, 0.0, 0.0, 2
     if items is not None and items.shape[1] > 1:
@@ -293,7 +362,8 @@ def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> floa
         columns = items.mean(0)
         rest = items - values[:, None] - columns + values.mean()
         item, cell = columns.var(ddof=1) / n, (rest**2).sum() / ((s - 1) * (n - 1) * s * n)
-    own = max(item - cell, 0.0)  # the items' own part: their means hold the interaction too
+    # The items' own part: the variance of their means holds the interaction too.
+    own = max(item - cell, 0.0)
     unbiased = seed + own
     resampled = seed * (s - 1) / s + item * (n - 1) / n + cell * (s - 1) * (n - 1) / (s * n)
     if resampled <= SAME**2:
@@ -304,7 +374,14 @@ def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> floa
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Holm-corrected p values (n,); NaN entries stay NaN and do not count as tests."""
+    """Correct p values by Holm's method.
+
+    Args:
+        p: (n,) values. NaN entries do not count as tests.
+
+    Returns:
+        (n,) corrected values, NaN where they were.
+    """
     values = np.asarray(p, dtype=float)
     corrected = np.full_like(values, np.nan)
     known = np.isfinite(values)
@@ -316,62 +393,73 @@ def holm(p: ArrayLike) -> np.ndarray:
 def summarise(
     runs: pd.DataFrame, metric: str = METRIC, *, reference: str | Mapping[str, str]
 ) -> pd.DataFrame:
-    """One row an experiment and method, over seeds and against the reference.
+    """Summarise every method of every experiment over seeds and against the reference.
 
-    ``runs`` is the gathered table; ``reference`` a method, or one for each experiment. A run that
-    is not ok counts in ``n`` only. Differences pair the seeds that are ok in both methods; Holm's
-    family is the experiment (one table). Units are the metric's own. Columns: experiment, method,
-    n_ok, n, mean, sd, low, high (t interval), iqm, hierarchical_low and _high; pairs, difference,
-    difference_low, _high, difference_hierarchical_low and _high, improvement (probability of),
-    effect (Hedges' g), effect_low and _high, test, p, p_permutation, p_holm, and more_seeds: how
-    many to add where p_holm is 0.05 or more. Undefined entries are NaN.
+    Differences pair the seeds that are ok in both methods. Holm's family is the experiment (one
+    table). Units are the metric's own.
+
+    Args:
+        runs: The gathered table. A run that is not ok counts in ``n`` only.
+        metric: The column to summarise.
+        reference: A method, or one for each experiment.
+
+    Returns:
+        One row an experiment and method. Columns: experiment, method, n_ok, n, mean, sd, low, high
+        (t interval), iqm, hierarchical_low and _high; pairs, difference, difference_low, _high,
+        difference_hierarchical_low and _high, improvement (probability of), effect (Hedges' g),
+        effect_low and _high, test, p, p_permutation, p_holm, and more_seeds: how many to add where
+        p_holm is 0.05 or more. Undefined entries are NaN.
     """
     tables = []
     for experiment, block in runs.groupby("experiment", sort=True):
         against = reference if isinstance(reference, str) else reference.get(str(experiment), "")
         base = Replicates(block, str(experiment), against, metric)
+        nothing = Replicates(block.iloc[:0], "", "", metric)
         rows = []
         for method, cell in block.groupby("method", sort=True):
             values = Replicates(cell, str(experiment), str(method), metric)
-            m, two = mean_interval(values), hierarchical_interval(values)
-            rows.append(
-                {
-                    "experiment": experiment,
-                    "method": method,
-                    "n_ok": int((cell["status"] == "ok").sum()),
-                }
-                | {
-                    "n": len(cell),
-                    "mean": m.mean,
-                    "sd": m.sd,
-                    "low": m.low,
-                    "high": m.high,
-                    "iqm": iqm(values),
-                }
-                | {"hierarchical_low": two.low, "hierarchical_high": two.high}
-                | _against(
-                    values, base if method != against else Replicates(cell.iloc[:0], "", "", metric)
-                )
-            )
+            # The reference is compared with nothing, so its entries are undefined.
+            compared = _against(values, base if method != against else nothing)
+            rows.append(_summary(values, cell) | compared)
         table = pd.DataFrame(rows)
         table["p_holm"] = holm(table["p"])
-        family = int(table["p"].notna().sum())
-        table["more_seeds"] = [
-            more_seeds(sd, difference, int(pairs), 0.05 / family) if p >= 0.05 else np.nan
-            for sd, difference, pairs, p in table[
-                ["difference_sd", "difference", "pairs", "p_holm"]
-            ].to_numpy(float)
-        ]
+        table["more_seeds"] = _seeds_to_add(table)
         tables.append(table.drop(columns="difference_sd"))
     return pd.concat(tables, ignore_index=True)
 
 
+def _summary(values: Replicates, rows: pd.DataFrame) -> dict[str, float | str]:
+    m, two = mean_interval(values), hierarchical_interval(values)
+    return {
+        "experiment": values.experiment,
+        "method": values.method,
+        "n_ok": int((rows["status"] == "ok").sum()),
+        "n": len(rows),
+        "mean": m.mean,
+        "sd": m.sd,
+        "low": m.low,
+        "high": m.high,
+        "iqm": iqm(values),
+        "hierarchical_low": two.low,
+        "hierarchical_high": two.high,
+    }
+
+
+def _seeds_to_add(table: pd.DataFrame) -> list[float]:
+    """Return the seeds to add in each row of an experiment; NaN where the p value is low enough."""
+    family = int(table["p"].notna().sum())
+    columns = table[["difference_sd", "difference", "pairs", "p_holm"]].to_numpy(float)
+    found: list[float] = []
+    for sd, difference, pairs, p in columns:
+        decided = not p >= 0.05  # NaN, too
+        more = np.nan if decided else more_seeds(sd, difference, int(pairs), 0.05 / family)
+        found.append(more)
+    return found
+
+
 def _against(values: Replicates, base: Replicates) -> dict[str, float | str]:
-    d, two, g = (
-        paired_difference(values, base),
-        hierarchical_interval(values, base),
-        effect_size(values, base),
-    )
+    d, g = paired_difference(values, base), effect_size(values, base)
+    two = hierarchical_interval(values, base)
     return {
         "pairs": d.n,
         "difference": d.difference,
@@ -398,13 +486,22 @@ def more_seeds(
     power: float = 0.8,
     margin: float | None = None,
 ) -> int:
-    """Seeds to add to ``n`` so that a paired difference of ``effect`` is found with ``power``
-    (normal approximation).
+    """Compute how many seeds to add so that a paired difference is found (normal approximation).
 
     ``n_needed = ((z_{1-alpha/2} + z_power) sd / effect)^2 + z_{1-alpha/2}^2 / 2``, whose last term
-    is Guenther's (1981) allowance for the t test's unknown sd; at least 1, capped at 1000. With a
-    ``margin``, the mean must also reach a bound that lies so far below ``effect``: the first term
-    is then at least ``(z_power sd / margin)^2``.
+    is Guenther's (1981) allowance for the t test's unknown sd.
+
+    Args:
+        sd: Of the paired differences.
+        effect: The mean difference to find.
+        n: Pairs there are.
+        alpha: Level of the two-sided test.
+        power: Probability of finding it.
+        margin: Where given, the mean must also reach a bound that lies so far below ``effect``. The
+            first term is then at least ``(z_power sd / margin)^2``.
+
+    Returns:
+        Seeds to add, from 1 to 1000.
     """
     if sd == 0 or effect == 0:
         return 1 if sd == 0 else 1000

@@ -1,5 +1,7 @@
-"""What was measured of trained networks, joined with their runs, and the tables of certificates and
-coverage.
+"""Read what the theory measured and write its tables.
+
+What was measured of trained networks is joined with their runs. The tables are of certificates,
+coverage, rank correlations and the hypergradient's bias.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,10 +73,20 @@ COVERAGE = {
     "samples": "Samples",
 }
 
+MEASURED = ("top_eigenvalue", "trace", "bound")  # of a trained network, in `landscape`
+
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """A study's rows; an empty frame where it had none. Raises InputError when the file is missing
-    or cut short.
+    """Read a study's rows.
+
+    Args:
+        path: The CSV file.
+
+    Returns:
+        The rows, an empty frame where the study had none.
+
+    Raises:
+        InputError: The file is missing or cut short.
     """
     try:
         return pd.read_csv(path)
@@ -88,31 +100,49 @@ def read_rows(path: Path) -> pd.DataFrame:
         ) from None
 
 
-MEASURED = ("top_eigenvalue", "trace", "bound")
-
-
 def study(folder: Path, name: str) -> pd.DataFrame:
-    """A study's rows; an empty frame where the configuration leaves it out."""
+    """Read the rows of a study that a configuration may leave out.
+
+    Args:
+        folder: The folder of the studies' rows.
+        name: The study's name.
+
+    Returns:
+        The rows, an empty frame where there is no file.
+
+    Raises:
+        InputError: The file is cut short.
+    """
     path = Path(folder) / f"{name}.csv"
     return read_rows(path) if path.is_file() else pd.DataFrame()
 
 
 def _of_experiments(folder: Path, kind: str, names: Iterable[str]) -> pd.DataFrame:
     paths = [Path(folder) / kind / f"{name}.csv" for name in names]
-    found = [rows for rows in (read_rows(path) for path in paths if path.is_file()) if len(rows)]
+    tables = [read_rows(path) for path in paths if path.is_file()]
+    found = [rows for rows in tables if len(rows)]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The finished `runs` of the experiments in `order`, one row a run, with what was measured of
-    their networks beside them (NaN where nothing was), `gap` (test − train NLL, nats) and
-    `test_error` (a share), both at the last epoch.
+    """Join finished runs with what was measured of their networks.
+
+    Args:
+        folder: The folder of the studies' rows.
+        runs: The gathered runs.
+        order: The experiments to take, in order.
+
+    Returns:
+        One row a run that is ok. What was not measured is NaN. Besides: `gap` (test − train NLL,
+        nats) and `test_error` (a share), both at the last epoch.
     """
     keys = ["experiment", "method", "seed"]
     ok = runs[(runs["status"] == "ok") & runs["experiment"].isin(list(order))]
+    # In the order of the tables, and within an experiment as gathered.
     ok = ok.sort_values("experiment", key=lambda names: names.map(list(order).index), kind="stable")
     found = _of_experiments(folder, "landscape", order)
     found = found if len(found) else pd.DataFrame(columns=[*keys, *MEASURED])
+    # A frame without rows has no types to join on.
     found = found.astype({"experiment": str, "method": str, "seed": "int64"})
     joined = ok.merge(found, on=keys, how="left", validate="one_to_one")
     return joined.assign(
@@ -122,94 +152,129 @@ def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str
 
 
 def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs with a fixed curvature among `landscape` rows, and the Euclidean ones; of methods
-    without a loss or head of their own, where there are such methods.
+    """Take the runs with a fixed curvature, and the Euclidean ones.
+
+    Args:
+        rows: What `landscape` returns.
+
+    Returns:
+        The two groups of runs. Methods with a loss or head of their own are left out where there
+        are others.
     """
     rows = rows[rows["method"].isin(plain(rows["method"]))]
-    return (
-        rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)],
-        rows[rows["curvature_rule"] == "euclidean"],
-    )
+    fixed = rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)]
+    return fixed, rows[rows["curvature_rule"] == "euclidean"]
 
 
 def informed(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The certificates with an informed prior of the experiments in `order`; empty when there is
-    none.
+    """Read the certificates with an informed prior.
+
+    Args:
+        folder: The folder of the studies' rows.
+        order: The experiments to take, in order.
+
+    Returns:
+        The rows, empty when there is none.
     """
     return _of_experiments(folder, "informed", order)
 
 
 def hypergradients(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the hypergradient's bias and noise in the experiments in `order`; empty when it was
-    studied in none.
+    """Pool the hypergradient's bias and noise in experiments.
+
+    Args:
+        folder: The folder of the studies' rows.
+        order: The experiments to take, in order.
+
+    Returns:
+        The table of `hypergradient_bias.table`, empty when no experiment was studied.
     """
     return hypergradient_bias.table(_of_experiments(folder, "hypergradient", order))
 
 
 def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame:
-    """Full numbers of the certificates of `landscape` and of `informed` rows: one row an
-    experiment, method and prior, means over seeds and half widths of 95 % t intervals; risks in %,
-    KL in nats. Empty when no run has one.
+    """Average the certificates over seeds.
+
+    Args:
+        measured: What `landscape` returns.
+        informed: What `informed` returns.
+
+    Returns:
+        One row an experiment, method and prior: means over seeds and half widths of 95 % t
+        intervals. Risks are in %, KL in nats. Empty when no run has a certificate.
     """
     kinds = [(PRIORS["start"], measured.assign(posterior="start"))] if "bound" in measured else []
     if len(informed):
-        kinds += [
-            (PRIORS[str(name)], rows) for name, rows in informed.groupby("posterior", sort=False)
-        ]
+        for name, rows in informed.groupby("posterior", sort=False):
+            kinds.append((PRIORS[str(name)], rows))
     out = []
     for prior, rows in kinds:
+        # Few-shot runs are measured, but have no certificate.
         known = rows[rows["bound"].notna()]
         for (experiment, method), cell in known.groupby(["experiment", "method"], sort=False):
-            row: dict[str, object] = {"experiment": experiment, "method": method, "prior": prior}
-            row |= {"examples": int(cell["examples"].iloc[0]), "kl_nats": cell["kl"].mean()}
-            row |= {"slack": cell["slack"].mean(), "sigma": cell["sigma"].median()}
-            for name, column in SHARES.items():
-                m = mean_interval(Replicates(cell, str(experiment), str(method), column, scale=100))
-                row |= {
-                    name: m.mean,
-                    name.replace("_percent", "_half_width_percent"): (m.high - m.low) / 2,
-                }
-            out.append(row | {"vacuous": int(cell["vacuous"].astype(bool).sum()), "n": len(cell)})
+            out.append(_certificate(str(experiment), str(method), prior, cell))
     return pd.DataFrame(out) if out else pd.DataFrame(columns=list(CERTIFICATES))
 
 
+def _certificate(experiment: str, method: str, prior: str, rows: pd.DataFrame) -> dict[str, object]:
+    row: dict[str, object] = {"experiment": experiment, "method": method, "prior": prior}
+    row |= {"examples": int(rows["examples"].iloc[0]), "kl_nats": rows["kl"].mean()}
+    row |= {"slack": rows["slack"].mean(), "sigma": rows["sigma"].median()}
+    for name, column in SHARES.items():
+        m = mean_interval(Replicates(rows, experiment, method, column, scale=100))
+        row |= {name: m.mean, _half_width(name): (m.high - m.low) / 2}
+    return row | {"vacuous": int(rows["vacuous"].astype(bool).sum()), "n": len(rows)}
+
+
+def _half_width(name: str) -> str:
+    return name.replace("_percent", "_half_width_percent")
+
+
 def certificates_displayed(table: pd.DataFrame) -> pd.DataFrame:
-    """The certificates as text to print; one row saying none when there is none."""
+    """Turn the certificates into text to print.
+
+    Args:
+        table: What `certificates` returns.
+
+    Returns:
+        The cells as text, one row saying none when there is none.
+    """
     if table.empty:
-        return pd.DataFrame(
-            [dict.fromkeys(CERTIFICATES.values(), MISSING) | {"Experiment": "none"}]
-        )
+        nothing = dict.fromkeys(CERTIFICATES.values(), MISSING)
+        return pd.DataFrame([nothing | {"Experiment": "none"}])
     shown: dict[str, Sequence[str]] = {}
     for name, heading in CERTIFICATES.items():
         if name == "chance_percent":
             shown[heading] = [f"{value:.1f}" for value in table[name]]
         elif name.endswith("_percent"):
-            shown[heading] = with_half_width(
-                table[name], table[name.replace("_percent", "_half_width_percent")]
-            )
+            shown[heading] = with_half_width(table[name], table[_half_width(name)])
         elif name in ("kl_nats", "slack"):
             shown[heading] = [f"{value:.3g}" for value in table[name]]
         elif name == "vacuous":
-            shown[heading] = [
-                f"{k} / {n}" for k, n in zip(table["vacuous"], table["n"], strict=True)
-            ]
+            counts = zip(table["vacuous"], table["n"], strict=True)
+            shown[heading] = [f"{k} / {n}" for k, n in counts]
         else:
             shown[heading] = [str(value) for value in table[name]]
     return pd.DataFrame(shown)
 
 
 def coverage_displayed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the study `coverage` as text to print; one row saying none when it was not run."""
+    """Turn the rows of the study `coverage` into text to print.
+
+    Args:
+        rows: The study's rows.
+
+    Returns:
+        The cells as text, one row saying none when the study was not run.
+    """
     if rows.empty:
         return pd.DataFrame([dict.fromkeys(COVERAGE.values(), MISSING) | {"Bound": "none"}])
+    percent = 100 * rows[["coverage", "coverage_low", "coverage_high"]].to_numpy()
     shown = {
         "n": rows["n"].map("{:.0f}".format),
         "delta": rows["delta"].map("{:g}".format),
         "bound": rows["bound"],
-        "coverage_percent": [
-            f"{100 * held:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-            for held, low, high in rows[["coverage", "coverage_low", "coverage_high"]].to_numpy()
-        ],
+        "coverage_percent": [f"{held:.1f} [{low:.1f}, {high:.1f}]" for held, low, high in percent],
         "required_percent": (100 * (1 - rows["delta"])).map("{:g}".format),
         "mean_bound_percent": (100 * rows["mean_bound"]).map("{:.1f}".format),
         "mean_risk_percent": (100 * rows["mean_risk"]).map("{:.1f}".format),
@@ -221,12 +286,14 @@ def coverage_displayed(rows: pd.DataFrame) -> pd.DataFrame:
 def write_theory_tables(
     runs_parquet: Path, order: Mapping[str, Sequence[str]], out_dir: Path
 ) -> None:
-    """Write the tables of the theory as .csv, .md and .tex under ``out_dir``.
+    """Write the tables of the theory as .csv, .md and .tex.
 
     These are ``certificates``, ``coverage``, ``rank_correlations`` and ``hypergradient_bias``.
 
-    The studies' rows lie under ``theory`` beside the runs; ``order`` as in
-    ``hsac.report.tables.write_tables``.
+    Args:
+        runs_parquet: The gathered runs. The rows of the studies lie in ``theory`` beside them.
+        order: Experiments and their methods, as `hsac.report.tables.write_tables` takes them.
+        out_dir: The folder to write into.
     """
     out, folder = Path(out_dir), Path(runs_parquet).parent / "theory"
     measured = landscape(folder, read_gathered(runs_parquet), order)
@@ -238,10 +305,5 @@ def write_theory_tables(
     numbers = curvature_role.correlations(sweep(measured)[0])
     write(out, "rank_correlations", numbers, curvature_role.displayed(numbers), curvature_role.NOTE)
     numbers = hypergradients(folder, order)
-    write(
-        out,
-        "hypergradient_bias",
-        numbers,
-        hypergradient_bias.displayed(numbers),
-        hypergradient_bias.NOTE,
-    )
+    shown = hypergradient_bias.displayed(numbers)
+    write(out, "hypergradient_bias", numbers, shown, hypergradient_bias.NOTE)

@@ -1,4 +1,4 @@
-"""The interfaces of rules, and what they are given."""
+"""The interfaces of rules, and their arguments."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class WeightRule(Protocol):
 
         Args:
             w: Weights (R, P).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             gradient: Evaluates the training objective at weights (R, P). Each call is counted.
             rate: The schedule's factor on the learning rate, in [0, 1].
 
@@ -187,7 +187,7 @@ class CurvatureRule(Protocol):
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:

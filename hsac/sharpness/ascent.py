@@ -19,10 +19,10 @@ def ascend(
 ) -> Tensor:
     """Find a perturbation that approximately maximises the loss within the scope.
 
-    Each step goes to the scope's maximiser of the loss linearised at the present point, e =
-    ρT²g/|Tg|. Of the points visited the one with the highest loss is returned, so more steps never
-    find less. From e = 0 one step is that of SAM (Foret et al., ICLR 2021), or of adaptive SAM for
-    T = |w|.
+    Each step goes to the scope's maximiser of the loss linearised at the present point,
+    e = ρT²g/|Tg|. Of the points visited the one with the highest loss is returned, so more steps
+    never find less. From e = 0 one step is that of SAM (Foret et al., ICLR 2021), or of adaptive
+    SAM for T = |w|.
 
     Args:
         gradient: Maps weights (R, P) to losses (R,) and gradients (R, P). It is called `steps`
@@ -43,10 +43,13 @@ def ascend(
     best, highest = e, w.new_full((len(w), 1), -torch.inf)
     for step in range(steps):
         value, g = gradient(w + e)
+        # the start is no candidate: it is 0, or was found at earlier weights
         if step > 0:
             best, highest = _higher(e, value, best, highest)
+        # the maximiser of g·e over |e/T| ≤ ρ
         tg = scale * g
         e = radius * scale * tg / layer_norm(tg, layers)
+    # one step needs no comparison, which saves a gradient
     if steps > 1:
         best, _ = _higher(e, gradient(w + e)[0], best, highest)
         return best

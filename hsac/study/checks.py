@@ -270,24 +270,28 @@ def _theory(study: Study, source: str) -> None:
 def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
     """What the theory measures of an experiment can be measured there."""
     experiment = study.experiments[name]
+    source = sources.get("theory", sources["experiments"])  # a study without a theory has no file
+    key = f"{sources['experiments']}: experiments.{name}"
     for method, cell in zip(experiment.informed or [], resolve.informed(study, name), strict=True):
         recipe = experiment.variant.recipe
         if recipe in (*GRAPH_RECIPES, "episodes") or not cell.trains_once:
             raise InputError(
-                f"experiments.{name}.informed: found {method!r} of recipe {recipe!r}; allowed are"
+                f"{key}.informed: found {method!r} of recipe {recipe!r}; allowed are"
                 " methods that train once, of experiments that classify images"
             )
     if experiment.informed and study.theory is None:
-        raise InputError(f"theory: found nothing; experiments.{name}.informed needs its options")
+        needs = f"experiments.{name}.informed needs its options"
+        raise InputError(f"{source}: theory: found nothing; {needs}")
     if experiment.hypergradient:
-        _hypergradient(study, name, sources.get("theory", ""))
+        _hypergradient(study, name, source, f"{key}.hypergradient")
 
 
-def _hypergradient(study: Study, name: str, source: str) -> None:
+def _hypergradient(study: Study, name: str, source: str, key: str) -> None:
     """Its study needs options, and a method with a curvature whose batches are of fixed rows."""
-    key, experiment = f"experiments.{name}.hypergradient", study.experiments[name]
+    experiment = study.experiments[name]
     if study.theory is None or study.theory.hypergradient is None:
-        raise InputError(f"{source}: theory.hypergradient: found nothing; {key} needs its options")
+        needs = f"experiments.{name}.hypergradient needs its options"
+        raise InputError(f"{source}: theory.hypergradient: found nothing; {needs}")
     found, known = experiment.hypergradient.method, experiment.methods
     if found not in known:
         raise InputError(f"{key}.method: found {found!r}; {parts.nearest(found, known)}")

@@ -10,17 +10,18 @@ named by the hash of the cell's configuration, so that a changed cell is a new f
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from hsac.data import variants
 from hsac.errors import InputError
 from hsac.study import resolve
 from hsac.study.cell import Cell
-from hsac.study.models import Experiment, Study
+from hsac.study.models import Experiment, Study, variant_id
 
 TRAIN, POINTS, SELECT = "train", "points", "select"  # rules that make bundles
 SHARED = ("data", "theory", "report")  # parts of the work that no experiment owns
@@ -140,7 +141,17 @@ def variant_path(experiment: Experiment) -> Path:
     Args:
         experiment: the experiment.
     """
-    return data_root() / "variants" / experiment.dataset / f"{experiment.variant_id()}.json"
+    return recorded_variant(experiment.dataset, experiment.variant.dump())
+
+
+def recorded_variant(dataset: str, variant: Mapping[str, Any]) -> Path:
+    """Return the variant file of a run.
+
+    Args:
+        dataset: the dataset, as the run's record names it.
+        variant: the variant, as the run's record holds it.
+    """
+    return data_root() / "variants" / dataset / f"{variant_id(dataset, variant)}.json"
 
 
 def variant_inputs(experiment: Experiment) -> list[Path]:

@@ -348,6 +348,16 @@ else:
     )
 
 
+def variant_id(dataset: str, variant: Mapping[str, Any]) -> str:
+    """Return name and hash of a variant's recipe, unique to dataset and recipe.
+
+    Args:
+        dataset: the dataset that is cut.
+        variant: the variant, as a configuration or a record gives it.
+    """
+    return f"{variant['name']}-{digest([dataset, variant])[:8]}"
+
+
 class Experiment(Model):
     """One block of tables and figures: a dataset's variant, a model, and methods."""
 
@@ -396,7 +406,7 @@ class Experiment(Model):
 
     def variant_id(self) -> str:
         """Return name and hash of the variant's recipe, unique to dataset and recipe."""
-        return f"{self.variant.name}-{digest([self.dataset, self.variant.dump()])[:8]}"
+        return variant_id(self.dataset, self.variant.dump())
 
 
 class Keys(Model):

@@ -86,17 +86,14 @@ def test_first_derivatives(name: str, c: float) -> None:
         x, y = (p.requires_grad_() for p in points(torch.float64))
         curvature = torch.tensor(c, dtype=torch.float64, requires_grad=True)
         total = _weighted(f(x, y, curvature))
-        grads.append(
-            torch.autograd.grad(total, (x, y, curvature), allow_unused=True, materialize_grads=True)
-        )
+        inputs = (x, y, curvature)
+        grads.append(torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True))
     (x, y, curvature), want = grads
-    if (
-        c < 1e-5
-    ):  # geoopt's own derivative in c cancels there; its maps go on through 0 to the sphere
-        h, points_ = torch.tensor(1e-4, dtype=torch.float64), points(torch.float64)
-        beside = (
-            _weighted(PAIRS[name][1](*points_, c + h)) - _weighted(PAIRS[name][1](*points_, c - h))
-        ) / (2 * h)
+    # geoopt's own derivative in c cancels near 0, but its maps go on through 0 to the sphere
+    if c < 1e-5:
+        theirs, (p, q) = PAIRS[name][1], points(torch.float64)
+        h = torch.tensor(1e-4, dtype=torch.float64)
+        beside = (_weighted(theirs(p, q, c + h)) - _weighted(theirs(p, q, c - h))) / (2 * h)
         torch.testing.assert_close(curvature, beside, rtol=1e-5, atol=1e-7)
     else:
         torch.testing.assert_close(curvature, want[2], rtol=1e-9, atol=oracle_error(c, 1.5))
@@ -104,9 +101,8 @@ def test_first_derivatives(name: str, c: float) -> None:
 
 
 def _weighted(value: Tensor) -> Tensor:
-    return (
-        torch.linspace(0.5, 1.5, value.numel(), dtype=torch.float64).view_as(value) * value
-    ).sum()
+    weights = torch.linspace(0.5, 1.5, value.numel(), dtype=torch.float64).view_as(value)
+    return (weights * value).sum()
 
 
 @pytest.mark.parametrize("c", [1e-6, 0.1, 1.0, 3.0])
@@ -141,10 +137,8 @@ def test_midpoint_of_one_and_when_flat() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_project(dtype: torch.dtype, c: float) -> None:
     g = torch.Generator().manual_seed(0)
-    x = (
-        torch.randn(50, 4, generator=g, dtype=torch.float64).to(dtype)
-        * torch.logspace(-3, 3, 50).to(dtype)[:, None]
-    )
+    directions = torch.randn(50, 4, generator=g, dtype=torch.float64).to(dtype)
+    x = directions * torch.logspace(-3, 3, 50).to(dtype)[:, None]
     curvature = torch.tensor(c, dtype=dtype)
     found = ball.project(x, curvature)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12

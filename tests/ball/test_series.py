@@ -40,20 +40,14 @@ def _derivatives(f, s: Tensor) -> list[Tensor]:
 def test_against_mpmath(name: str) -> None:
     found = _derivatives(getattr(series, name), torch.tensor(NEAR, dtype=torch.float64))
     with mpmath.workdps(60):
-        want = [
-            [
-                float(mpmath.diff(EXACT[name], mpmath.mpf(s), order, h=mpmath.mpf(10) ** -18))
-                for s in NEAR
-            ]
-            for order in range(3)
-        ]
+
+        def exact(s: float, order: int) -> float:
+            return float(mpmath.diff(EXACT[name], mpmath.mpf(s), order, h=mpmath.mpf(10) ** -18))
+
+        want = [[exact(s, order) for s in NEAR] for order in range(3)]
     for order, tolerance in enumerate((1e-14, 1e-12, 1e-10)):
-        torch.testing.assert_close(
-            found[order],
-            torch.tensor(want[order], dtype=torch.float64),
-            rtol=tolerance,
-            atol=tolerance,
-        )
+        expected = torch.tensor(want[order], dtype=torch.float64)
+        torch.testing.assert_close(found[order], expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", EXACT)

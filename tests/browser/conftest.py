@@ -24,17 +24,15 @@ CELL = {
     "folder": "runs/digits/sgd+hsac/abc",
     "config": "abc",
     "code": ["c0de"],
-}
-CELL |= {
     "variant": ["fa11"],
     "variant_file": "data/variants/digits/plain.json",
     "made_from": [],
     "indexes": {},
-}
-CELL |= {
     "runs": [[seed, f"seed{seed}.json", "ok", "5ea1" * 16, 0] for seed in range(4)],
     "configuration": {"model": 0},
 }
+COLUMN = {"field": "a field", "how": "mean over seeds", "function": "f"}
+COLUMN |= {"uses": ["own"], "finished": True}
 BEHIND = {
     "tables": {
         "digits": {
@@ -44,15 +42,7 @@ BEHIND = {
             "rows": {"sgd+hsac": {"own": 0}},
         }
     },
-    "columns": [
-        {
-            "field": "a field",
-            "how": "mean over seeds",
-            "function": "f",
-            "uses": ["own"],
-            "finished": True,
-        }
-    ],
+    "columns": [COLUMN],
     "lists": [["digits/sgd+hsac"]],
     "cells": {"digits/sgd+hsac": CELL},
     "parts": [{"name": "mlp"}],
@@ -65,10 +55,9 @@ CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
 @pytest.fixture(scope="session")
 def page(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of synthetic results of two experiments with four seeds each."""
-    root = synthetic_results(
-        tmp_path_factory.mktemp("results"), ("digits", "glyphs_long_tailed"), seeds=4
-    )
-    order = {name: ORDER[name] for name in ("digits", "glyphs_long_tailed")}
+    experiments = ("digits", "glyphs_long_tailed")
+    root = synthetic_results(tmp_path_factory.mktemp("results"), experiments, seeds=4)
+    order = {name: ORDER[name] for name in experiments}
     runs = root / "runs.parquet"
     write_claims(CLAIMS, runs, root / "claims.json")
     write_figures(runs, root / "trajectories.parquet", "", order, REFERENCES, root / "figures")

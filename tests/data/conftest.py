@@ -1,6 +1,4 @@
-"""A folder with the quick datasets fetched; a web server on this machine; a catalogue of one
-dataset.
-"""
+"""A folder with the quick datasets fetched, a web server, and a catalogue of one dataset."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -12,9 +12,14 @@ from typing import Any
 
 @dataclass
 class Served:
-    """``files`` by address path; ``breaks`` says after how many bytes the next answers for a path
-    break off; ``asked`` keeps method, path and range of each request; ``pause`` holds the second
-    half of a body back for so many seconds.
+    """What the server has and what it was asked for.
+
+    Attributes:
+        url: Its address.
+        files: Content by address path.
+        breaks: After how many bytes the next answers for a path break off.
+        asked: Method, path and range of each request.
+        pause: Seconds that the second half of a body is held back.
     """
 
     url: str = ""

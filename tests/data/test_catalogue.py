@@ -1,6 +1,7 @@
 """The catalogue's own form: what an entry may say, and that every entry says it."""
 
 import ast
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_an_entry_is_read_with_its_defaults() -> None:
+def test_entry_gets_its_defaults() -> None:
+    """An entry is read with its defaults."""
     entry = catalogue.parse("path", GOOD)
     assert entry.forms == (
         catalogue.Form("paths:build", {}, (catalogue.File("a/b/c.npz", ("hub:c.npz",), None),)),
@@ -59,7 +61,8 @@ def test_an_entry_is_read_with_its_defaults() -> None:
         ),
     ],
 )
-def test_a_slip_in_an_entry_is_named(change: dict[str, Any], words: str) -> None:
+def test_slip_in_entry_is_named(change: dict[str, Any], words: str) -> None:
+    """A slip in an entry is named with its field."""
     with pytest.raises(InputError, match=words):
         catalogue.parse("path", GOOD | change)
 
@@ -73,14 +76,14 @@ def test_a_missing_field_is_named() -> None:
 def test_every_entry_has_a_builder(name: str) -> None:
     for form in catalogue.entry(name).forms:
         module, _, function = form.build.partition(":")
-        assert callable(
-            getattr(__import__(f"hsac.data.sources.{module}", fromlist=[function]), function)
-        )
+        source = import_module(f"hsac.data.sources.{module}")
+        assert callable(getattr(source, function))
 
 
 def unpickles(code: str) -> bool:
-    """Whether the code opens pickles: by the modules it names, torch.load of more than plain
-    arrays, allow_pickle.
+    """Tell whether the code opens pickles.
+
+    By the modules it names, by torch.load of more than plain arrays, or by allow_pickle.
     """
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Name):
@@ -88,18 +91,11 @@ def unpickles(code: str) -> bool:
             words |= {alias.name for alias in getattr(node, "names", [])}
             if words & {"pickle", "dill", "joblib", "Planetoid"}:
                 return True
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "load"
-        ):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
-            if (
-                getattr(node.func.value, "id", "") == "torch"
-                and given.get("weights_only") is not True
-            ):
-                return True
-            if given.get("allow_pickle", False):
+            by_torch = getattr(node.func.value, "id", "") == "torch"
+            unsafe = given.get("allow_pickle") or (by_torch and not given.get("weights_only"))
+            if node.func.attr == "load" and unsafe:
                 return True
     return False
 

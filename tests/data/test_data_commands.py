@@ -1,6 +1,4 @@
-"""`hsac data`: list, verify, info, mirror, on a catalogue of one dataset with a file and one
-without.
-"""
+"""`hsac data`: list, verify, info, mirror, with one dataset that has a file and one without."""
 
 from pathlib import Path
 
@@ -105,9 +103,8 @@ def test_a_mirror_goes_round(data, served, capsys, tmp_path, monkeypatch):
     served.files.clear()
     assert said(capsys, "mirror", str(tmp_path / "two"), "toy") == ["0", "toy: 1 files copied"]
     assert said(capsys, "mirror", str(tmp_path / "two"), "toy") == ["0", "toy: 0 files copied"]
-    assert (tmp_path / "two" / "SHA256SUMS").read_bytes() == (
-        tmp_path / "one" / "SHA256SUMS"
-    ).read_bytes()
+    one, two = (tmp_path / name / "SHA256SUMS" for name in ("one", "two"))
+    assert two.read_bytes() == one.read_bytes()
     monkeypatch.setenv("HSAC_MIRROR", str(tmp_path / "two"))
     assert said(capsys, "fetch", "toy")[0] == "0"
 
@@ -122,9 +119,8 @@ def test_a_mirror_takes_no_damaged_file(data, served, capsys, tmp_path):
     assert said(capsys, "mirror", str(tmp_path / "one"), "toy")[0] == "2"
 
 
-def test_the_configurations_mirror_is_used_and_the_variable_wins(
-    data, capsys, tmp_path, monkeypatch
-):
+def test_variable_overrides_the_configured_mirror(data, capsys, tmp_path, monkeypatch):
+    """The configuration's mirror is used, and the variable wins."""
     cli.main(["data", "mirror", str(tmp_path / "mirror"), "toy"])
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.yaml").write_text("mirror: mirror\n")

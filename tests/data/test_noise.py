@@ -75,16 +75,15 @@ def test_asymmetric_noise_follows_its_map() -> None:
     assert (noisy != data["label"]).sum() == round(0.25 * np.isin(data["label"], [0, 2]).sum())
 
 
-def test_the_map_of_cifar10_is_the_published_one_and_the_default() -> None:
+def test_default_map_is_the_published_one() -> None:
+    """The map of CIFAR-10 is the published one and the default."""
     data = some_images(n=6000, classes=10) | {"classes": np.array(CIFAR10)}
     noisy = parts.build(KIND, "asymmetric", {"rate": 1}, "x").corrupt(
         data, np.arange(6000), *(_parts.generator(0, word) for word in "ab")
     )
-    pairs = {
-        CIFAR10[int(a)]: CIFAR10[int(b)]
-        for a, b in zip(data["label"], noisy, strict=True)
-        if a != b
-    }
+    wrong = noisy != data["label"]
+    both = zip(data["label"][wrong].tolist(), noisy[wrong].tolist(), strict=True)
+    pairs = {CIFAR10[a]: CIFAR10[b] for a, b in both}
     assert pairs == asymmetric.CIFAR10
     assert pairs == {
         "truck": "automobile",
@@ -107,7 +106,8 @@ def test_the_map_of_cifar10_is_the_published_one_and_the_default() -> None:
         ({"map": {"0": 1}}, "map: found {'0': 1}"),
     ],
 )
-def test_a_map_that_does_not_fit_is_refused(parameters: dict[str, Any], line: str) -> None:
+def test_unfit_map_is_refused(parameters: dict[str, Any], line: str) -> None:
+    """A map that does not fit the classes is refused."""
     with pytest.raises(InputError, match=re.escape(line)):
         label_noise.build(some_images(), kind="asymmetric", **parameters)
 
@@ -120,9 +120,10 @@ def test_a_map_that_does_not_fit_is_refused(parameters: dict[str, Any], line: st
     classes=st.integers(3, 7),
     draw=st.integers(0, 99),
 )
-def test_wrong_labels_are_other_classes_at_the_rate_at_most(
+def test_wrong_labels_keep_to_the_rate(
     kind: str, rate: float, n: int, classes: int, draw: int
 ) -> None:
+    """Wrong labels are of other classes, at the rate at most."""
     data = some_images(6 * n, classes)
     if kind == "instance":
         rate = 0.1 + 0.8 * rate
@@ -141,15 +142,10 @@ def test_wrong_labels_are_other_classes_at_the_rate_at_most(
 
 
 def test_instance_noise_depends_on_the_image() -> None:
-    """Copies of one image that are mislabelled go the way of the image's projection, and its rate
-    is its own.
-    """
+    """Mislabelled copies of one image go the way of its projection, and its rate is its own."""
     data = some_images(n=3000, classes=5, shape=(28, 28))
-    data["image"][:1500], data["image"][1500:], data["label"][:-60] = (
-        data["image"][0],
-        data["image"][-1],
-        0,
-    )
+    data["image"][:1500], data["image"][1500:] = data["image"][0], data["image"][-1]
+    data["label"][:-60] = 0
     noisy = corrupted("instance", data, draw=0, rate=0.5)
     goals = [np.bincount(rows[rows != 0], minlength=5) for rows in (noisy[:1500], noisy[1500:-60])]
     assert [goal.max() / goal.sum() > 0.9 for goal in goals] == [True, True]
@@ -161,7 +157,7 @@ def test_instance_noise_depends_on_the_image() -> None:
     assert abs(rates.std() - 0.1) < 0.002
 
 
-def test_instance_noise_is_one_function_for_training_and_validation() -> None:
+def test_instance_noise_is_one_function() -> None:
     """The same image, mislabelled in both parts, gets the same wrong label nearly always."""
     data = some_images(n=3000, classes=5, shape=(28, 28))
     data["image"][:], data["label"][:-60] = data["image"][0], 0
@@ -182,9 +178,7 @@ def test_instance_products_are_exact_whole_numbers() -> None:
 
 
 def test_other_kernels_make_the_same_labels() -> None:
-    """The libraries' kernels for another processor sum floats in another order; the labels must not
-    show it.
-    """
+    """Kernels for another processor sum floats in another order; the labels must not show it."""
     code = """
 import numpy as np
 from hsac.data.variants import label_noise
@@ -205,7 +199,7 @@ print(label_noise.build(data, kind="instance").labels["train"].tolist())
 
 
 def human(data: dict[str, np.ndarray], wrong: int = 30) -> dict[str, np.ndarray]:
-    """The data with columns of human labels, the first `wrong` of `worse_label` not the true ones."""
+    """Add columns of human labels, the first `wrong` of `worse_label` not the true ones."""
     clean = data["label"][data["split"] != 2].astype(np.uint8)
     worse = clean.copy()
     worse[:wrong] = (worse[:wrong] + 1) % 7
@@ -217,7 +211,8 @@ def human(data: dict[str, np.ndarray], wrong: int = 30) -> dict[str, np.ndarray]
     }
 
 
-def test_human_labels_are_those_of_the_column() -> None:
+def test_human_labels_are_the_columns() -> None:
+    """Human labels are those of the column."""
     data = human(some_images())
     made = label_noise.build(
         data, kind="human", labels="cifar10n", column="worse_label", validation=0.1
@@ -271,9 +266,8 @@ def test_whatever_people_said_is_given(labels: list[int], draw: int) -> None:
         ),
     ],
 )
-def test_human_labels_that_do_not_fit_are_refused(
-    change: dict[str, Any], column: str, line: str
-) -> None:
+def test_unfit_human_labels_are_refused(change: dict[str, Any], column: str, line: str) -> None:
+    """Human labels that do not fit the dataset are refused."""
     with pytest.raises(InputError, match=re.escape(line)):
         label_noise.build(
             human(some_images()) | change, kind="human", labels="cifar10n", column=column
@@ -307,9 +301,8 @@ def test_human_labels_that_do_not_fit_are_refused(
         ),
     ],
 )
-def test_parameters_of_a_kind_are_checked_beside_the_recipes(
-    recipe: dict[str, Any], line: str
-) -> None:
+def test_parameters_of_kinds_are_checked(recipe: dict[str, Any], line: str) -> None:
+    """The parameters of a kind are checked beside the recipe's."""
     with pytest.raises(InputError, match=re.escape(line)):
         variants.check_recipe({"recipe": "label_noise", **recipe}, "v")
 

@@ -1,4 +1,4 @@
-"""Fetching files: mirror, downloads, network; interruptions, wrong content, two processes at once."""
+"""Fetching files: mirror, downloads, network, interruptions, wrong content, two processes."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def left(root: Path) -> list[str]:
     )
 
 
-def test_a_plain_file_arrives_and_is_not_asked_for_again(served, use, tmp_path):
+def test_plain_file_is_asked_for_once(served, use, tmp_path):
+    """A plain file arrives and is not asked for again."""
     served.files["/toy.npz"] = GOOD
     use(toy(f"{served.url}/toy.npz"))
     store.fetch("toy", tmp_path)
@@ -45,7 +47,8 @@ def test_a_plain_file_arrives_and_is_not_asked_for_again(served, use, tmp_path):
     assert len(served.gets()) == 1
 
 
-def test_a_hub_file_arrives_under_the_hubs_own_path(served, use, tmp_path):
+def test_hub_file_keeps_its_path(served, use, tmp_path):
+    """A hub file arrives under the hub's own path."""
     served.files[HUB] = GOOD
     use(toy("hub:plain/toy.npz"))
     store.fetch("toy", tmp_path)
@@ -53,14 +56,16 @@ def test_a_hub_file_arrives_under_the_hubs_own_path(served, use, tmp_path):
     np.testing.assert_array_equal(store.load_images("toy", tmp_path).image, upstream()["image"])
 
 
-def test_the_second_address_serves_when_the_first_does_not(served, use, tmp_path):
+def test_second_address_serves_for_the_first(served, use, tmp_path):
+    """The second address serves when the first does not."""
     served.files["/b"] = GOOD
     use(toy("hub:plain/toy.npz", f"{served.url}/a", NOWHERE, f"{served.url}/b"))
     store.fetch("toy", tmp_path)
     assert [path for method, path, _ in served.asked if method == "GET"] == ["/a", "/b"]
 
 
-def test_a_transfer_that_breaks_off_goes_on_where_it_was(served, use, tmp_path):
+def test_broken_transfer_goes_on(served, use, tmp_path):
+    """A transfer that breaks off goes on where it was."""
     served.files["/toy"], served.breaks["/toy"] = GOOD, [700]
     use(toy(f"{served.url}/toy"))
     store.fetch("toy", tmp_path)
@@ -68,15 +73,10 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_was(served, use, tmp_path):
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_an_interrupted_fetch_is_resumed_or_started_again(changed, served, use, tmp_path):
-    served.files["/toy"], served.breaks["/toy"] = (
-        npz(upstream(1)) if changed else GOOD,
-        [
-            500,
-            100,
-            100,
-        ],
-    )
+def test_interrupted_fetch_is_resumed(changed, served, use, tmp_path):
+    """An interrupted fetch is resumed, or started again where the file has changed."""
+    served.files["/toy"] = npz(upstream(1)) if changed else GOOD
+    served.breaks["/toy"] = [500, 100, 100]
     entry = use(toy(f"{served.url}/toy"))
     with pytest.raises(InputError, match="broke off 3 times"):
         store.fetch("toy", tmp_path)
@@ -95,14 +95,16 @@ def file_sha256_of(data: bytes, folder: Path) -> str:
     return file_sha256(folder / "expected")
 
 
-def test_a_hub_transfer_that_breaks_off_arrives_whole(served, use, tmp_path):
+def test_broken_hub_transfer_arrives_complete(served, use, tmp_path):
+    """A hub transfer that breaks off arrives complete."""
     served.files[HUB], served.breaks[HUB] = GOOD, [700]
     use(toy("hub:plain/toy.npz"))
     store.fetch("toy", tmp_path)
     assert (tmp_path / "downloads" / PATH).read_bytes() == GOOD
 
 
-def test_a_wrong_file_hash_is_refused_before_the_file_is_opened(served, use, tmp_path, monkeypatch):
+def test_wrong_hash_is_refused_unopened(served, use, tmp_path, monkeypatch):
+    """A wrong file hash is refused before the file is opened."""
     served.files["/toy"] = npz(upstream(1))
     entry = use(toy(f"{served.url}/toy", sha256=file_sha256_of(GOOD, tmp_path)))
     monkeypatch.setattr(catalogue.Form, "make", lambda *_: pytest.fail("opened"))
@@ -115,7 +117,8 @@ def test_a_wrong_file_hash_is_refused_before_the_file_is_opened(served, use, tmp
     assert entry.forms[0].files[0].sha256 in (tmp_path / reason).read_text()
 
 
-def test_a_wrong_file_put_by_hand_is_set_aside_and_fetched(served, use, tmp_path):
+def test_wrong_file_by_hand_is_replaced(served, use, tmp_path):
+    """A wrong file put there by hand is set aside and fetched."""
     served.files["/toy"] = GOOD
     use(toy(f"{served.url}/toy", sha256=file_sha256_of(GOOD, tmp_path)))
     (tmp_path / "downloads" / PATH).parent.mkdir(parents=True)
@@ -131,7 +134,8 @@ def test_a_wrong_file_put_by_hand_is_set_aside_and_fetched(served, use, tmp_path
         (GOOD[:600], "cannot be decoded"),
     ],
 )
-def test_downloads_with_other_content_are_set_aside(data, words, served, use, tmp_path):
+def test_downloads_of_other_content_are_rejected(data, words, served, use, tmp_path):
+    """Downloads with other content are set aside."""
     served.files["/toy"] = data
     use(toy(f"{served.url}/toy"))
     with pytest.raises(InputError, match=words):
@@ -142,7 +146,8 @@ def test_downloads_with_other_content_are_set_aside(data, words, served, use, tm
     store.fetch("toy", tmp_path)
 
 
-def test_rows_in_another_order_are_taken_with_a_word(served, use, tmp_path, caplog):
+def test_reordered_rows_are_taken(served, use, tmp_path, caplog):
+    """Rows in another order are taken, with a word in log and manifest."""
     arrays = {name: array[::-1] for name, array in upstream().items()}
     served.files["/toy"] = npz(arrays)
     use(toy(f"{served.url}/toy", sha256=None))
@@ -151,7 +156,8 @@ def test_rows_in_another_order_are_taken_with_a_word(served, use, tmp_path, capl
     assert "in another order" in caplog.text
 
 
-def test_the_error_without_network_and_mirror_names_the_ways_out(served, use, tmp_path):
+def test_error_says_what_to_do(served, use, tmp_path):
+    """The error without network and mirror names the addresses tried and what to do."""
     use(toy("hub:plain/toy.npz", NOWHERE, by_hand="Ask the\n author."))
     served.asked.clear()
     began = time.monotonic()
@@ -159,19 +165,15 @@ def test_the_error_without_network_and_mirror_names_the_ways_out(served, use, tm
         store.fetch("toy", tmp_path)
     assert time.monotonic() - began < 5
     said = str(caught.value)
-    for words in (
-        "dataset toy",
-        f"{served.url}{HUB} (status 404)",
-        f"{NOWHERE} (no connection)",
-        "HSAC_MIRROR",
-    ):
-        assert words in said
-    for words in ("`mirror:`", PATH, str(tmp_path / "downloads"), "Ask the author."):
+    tried = (f"{served.url}{HUB} (status 404)", f"{NOWHERE} (no connection)")
+    places = ("HSAC_MIRROR", "`mirror:`", PATH, str(tmp_path / "downloads"))
+    for words in ("dataset toy: could not be obtained", *tried, *places, "Ask the author."):
         assert words in said
     assert "\n" not in said
 
 
-def test_a_dead_hub_is_given_up_at_once(served, use, tmp_path, monkeypatch):
+def test_dead_hub_is_given_up(served, use, tmp_path, monkeypatch):
+    """A dead hub is given up at once."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     use(toy("hub:plain/toy.npz"))
     began = time.monotonic()
@@ -199,7 +201,8 @@ def test_the_mirror_comes_first(served, use, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("sums", [True, False])
-def test_a_byte_flipped_in_a_mirror_is_caught_and_the_file_stays(sums, served, use, tmp_path):
+def test_flipped_byte_in_mirror_is_caught(sums, served, use, tmp_path):
+    """A byte flipped in a mirror is caught, and the file stays."""
     bad = bytearray(GOOD)
     bad[GOOD.index(upstream()["image"].tobytes()) + 3] ^= 1
     mirror = mirrored(tmp_path / "mirror", bytes(bad), sums)
@@ -210,22 +213,20 @@ def test_a_byte_flipped_in_a_mirror_is_caught_and_the_file_stays(sums, served, u
     assert not (tmp_path / "data" / "raw" / "toy").exists()
 
 
-def test_what_a_mirror_has_of_a_form_is_taken_from_there(served, tmp_path):
+def test_mirror_may_hold_half_a_form(served, tmp_path):
+    """What a mirror has of a form is taken from there, the rest is fetched."""
     served.files["/b"] = b"second"
     entry = toy()
     first, second = catalogue.File(PATH), catalogue.File("org/toy/b", (f"{served.url}/b",))
-    form, folder = obtain.obtain(
-        catalogue.Entry(
-            **{**vars(entry), "forms": (catalogue.Form("toy:build", {}, (first, second)),)}
-        ),
-        tmp_path / "data",
-        mirrored(tmp_path / "mirror"),
-    )
+    both = replace(entry, forms=(catalogue.Form("toy:build", {}, (first, second)),))
+    mirror = mirrored(tmp_path / "mirror")
+    form, folder = obtain.obtain(both, tmp_path / "data", mirror)
     assert obtain.holds(folder, form)
     assert folder == tmp_path / "data" / "downloads"
 
 
-def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
+def test_missing_mirror_is_named(monkeypatch, tmp_path):
+    """A mirror that is no folder is named."""
     monkeypatch.setenv("HSAC_MIRROR", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"HSAC_MIRROR: found '.*nowhere'; allowed is a folder"):
         obtain.mirror_root()
@@ -234,22 +235,25 @@ def test_a_mirror_that_is_no_folder_is_named(monkeypatch, tmp_path):
 
 
 def fetching(served: Served, root: Path) -> subprocess.Popen:
-    """Another process that fetches the toy."""
-    code = (
-        "from pathlib import Path; from hsac.data import catalogue, download, store; from"
-        f" toy_source import toy\ndownload.CHUNK = 100; entry = toy({served.url + '/toy'!r});"
-        f" catalogue._entries = lambda: dict(toy=entry)\nstore.fetch('toy', Path({str(root)!r}))"
-    )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }
+    """Start another process that fetches the toy."""
+    code = f"""
+from pathlib import Path
+from hsac.data import catalogue, download, store
+from toy_source import toy
+download.CHUNK = 100
+entry = toy({served.url + "/toy"!r})
+catalogue._entries = lambda: dict(toy=entry)
+store.fetch("toy", Path({str(root)!r}))
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True
     )
 
 
-def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
+def test_two_processes_fetch_once(served, tmp_path):
+    """Two processes that fetch the same dataset fetch it once."""
     served.files["/toy"], served.pause = GOOD, 1.0
     for process in [fetching(served, tmp_path) for _ in range(2)]:
         _, said = process.communicate(timeout=60)
@@ -261,10 +265,8 @@ def test_two_processes_fetch_the_same_dataset_once(served, tmp_path):
 
 def test_a_killed_fetch_is_taken_up(served, use, tmp_path):
     served.files["/toy"], served.pause = GOOD, 30.0
-    process, part = (
-        fetching(served, tmp_path),
-        tmp_path / "downloads" / ".incoming" / f"{PATH}.part",
-    )
+    process = fetching(served, tmp_path)
+    part = tmp_path / "downloads" / ".incoming" / f"{PATH}.part"
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -278,7 +280,8 @@ def test_a_killed_fetch_is_taken_up(served, use, tmp_path):
     assert (tmp_path / "downloads" / PATH).read_bytes() == GOOD
 
 
-def test_the_hub_is_reached_after_the_datasets_library_was_used(served, use, tmp_path):
+def test_datasets_library_leaves_hub_reachable(served, use, tmp_path):
+    """The hub is reached after the datasets library was used."""
     pytest.importorskip("datasets").Dataset.from_dict({"a": [1]})
     served.files[HUB] = GOOD
     use(toy("hub:plain/toy.npz"))
@@ -286,13 +289,14 @@ def test_the_hub_is_reached_after_the_datasets_library_was_used(served, use, tmp
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
-def test_a_folder_put_by_hand_is_a_file_of_a_form(tmp_path):
+def test_folder_by_hand_is_a_file(tmp_path):
+    """A folder put there by hand is a file of a form."""
     folder = tmp_path / "downloads" / "set" / "images"
     folder.mkdir(parents=True)
     for name in "ab":
         (folder / name).write_text(name)
     form = catalogue.Form("toy:build", {}, (catalogue.File("set/images"),))
-    entry = catalogue.Entry(**{**vars(toy()), "forms": (form,)})
+    entry = replace(toy(), forms=(form,))
     assert obtain.obtain(entry, tmp_path, None) == (form, tmp_path / "downloads")
     obtain.write_sums(tmp_path / "downloads", {"set/images/a": "0" * 64})
     (problem,) = obtain.problems(form, tmp_path / "downloads")

@@ -43,9 +43,8 @@ def copied(mirror: Path, tmp_path: Path):
         ),
     ],
 )
-def test_a_flipped_byte_is_caught_and_named(
-    name: str, damaged: str, sums: bool, copied, tmp_path: Path
-) -> None:
+def test_flipped_byte_is_named(name: str, damaged: str, sums: bool, copied, tmp_path: Path) -> None:
+    """A flipped byte is caught, and its file and dataset are named."""
     folder = copied(name, damaged, sums)
     with pytest.raises(InputError, match=damaged) as caught:
         fetch(name, tmp_path / "data", folder)

@@ -1,6 +1,4 @@
-"""The sources of real data: each container against the other, against the mirror, and against
-damage.
-"""
+"""The sources of real data: each container against the other, the mirror, and damage."""
 
 import io
 import json
@@ -65,10 +63,9 @@ def write_parquet(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(pixels) for pixels in images]
-    kinds = {
-        name: hf.Value("string" if isinstance(v[0], str) else "int64")
-        for name, v in columns.items()
-    }
+    kinds: dict[str, object] = {}
+    for name, values in columns.items():
+        kinds[name] = hf.Value("string" if isinstance(values[0], str) else "int64")
     if words:
         kinds["label"] = hf.ClassLabel(names=words)
     features = hf.Features({"image": hf.Image(), **kinds})
@@ -79,9 +76,8 @@ def write_parquet(
 
 
 @pytest.mark.parametrize("name", MIRRORED)
-def test_mirrored_data_are_verified_and_have_the_published_counts(
-    name: str, fetched: Fetched
-) -> None:
+def test_mirrored_data_have_the_published_counts(name: str, fetched: Fetched) -> None:
+    """Mirrored data are verified and have the published counts."""
     entry = catalogue.entry(name)
     arrays = fetched(name)
     assert entry.sha256 == content_sha256(arrays)
@@ -90,9 +86,8 @@ def test_mirrored_data_are_verified_and_have_the_published_counts(
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cora", 7), ("citeseer", 6), ("pubmed", 3)])
-def test_the_public_split_of_a_citation_graph_is_kept(
-    name: str, classes: int, fetched: Fetched
-) -> None:
+def test_citation_graphs_keep_their_public_split(name: str, classes: int, fetched: Fetched) -> None:
+    """The public split of a citation graph is kept."""
     arrays = fetched(name)
     assert [int((arrays["split"] == part).sum()) for part in range(3)] == [20 * classes, 500, 1000]
     assert set(np.bincount(arrays["y"][arrays["split"] == 0])) == {20}
@@ -118,15 +113,15 @@ def test_the_public_split_of_a_citation_graph_is_kept(
         ("pubmed", {"diabetes, experimental": 4103}),
     ],
 )
-def test_class_names_of_citation_graphs_fit_the_published_sizes(
-    name: str, sizes: dict, fetched: Fetched
-) -> None:
+def test_class_names_fit_the_published_sizes(name: str, sizes: dict, fetched: Fetched) -> None:
+    """The class names of citation graphs fit the published sizes."""
     arrays = fetched(name)
     found = dict(zip(arrays["classes"].tolist(), np.bincount(arrays["y"]).tolist(), strict=True))
     assert sizes.items() <= found.items()
 
 
-def test_a_real_graph_reaches_torch_with_its_split_and_names(mirror: Path, tmp_path: Path) -> None:
+def test_graph_reaches_torch_with_its_split(mirror: Path, tmp_path: Path) -> None:
+    """A real graph reaches torch with its split and the names of its classes."""
     fetch("cora", tmp_path, mirror)
     graph = load_graph("cora", tmp_path)
     assert graph.edge_index.shape == (2, 10556)
@@ -135,9 +130,8 @@ def test_a_real_graph_reaches_torch_with_its_split_and_names(mirror: Path, tmp_p
     assert graph.classes[3] == "neural networks"
 
 
-def test_a_changed_byte_in_a_pickle_is_caught_before_it_is_opened(
-    mirror: Path, tmp_path: Path
-) -> None:
+def test_changed_pickle_is_never_opened(mirror: Path, tmp_path: Path) -> None:
+    """A changed byte in a pickle is caught before the file is opened."""
     own = tmp_path / "mirror" / "planetoid" / "Cora" / "raw"
     own.mkdir(parents=True)
     for path in (mirror / "planetoid" / "Cora" / "raw").iterdir():
@@ -150,20 +144,23 @@ def test_a_changed_byte_in_a_pickle_is_caught_before_it_is_opened(
         fetch("cora", tmp_path, tmp_path / "mirror")
 
 
-def test_every_pickle_has_its_hash_in_the_catalogue() -> None:
+def test_every_pickle_has_its_hash() -> None:
+    """Every pickle has its hash in the catalogue."""
     for name in ("cora", "citeseer", "pubmed"):
         (form,) = catalogue.entry(name).forms
         assert len(form.files) == 8
         assert all(file.sha256 for file in form.files)
 
 
-def test_human_labels_come_with_the_labels_of_cifar10_in_its_order(fetched: Fetched) -> None:
+def test_human_labels_are_in_cifar10s_order(fetched: Fetched) -> None:
+    """Human labels come with the labels of CIFAR-10, in its order."""
     clean = fetched("cifar10n")["clean_label"].astype(np.int64)
     assert array_sha256(clean) == catalogue.entry("cifar10").arrays["train/label"]
 
 
 @pytest.mark.slow
-def test_human_labels_agree_with_cifar10_row_by_row(fetched: Fetched) -> None:
+def test_human_labels_agree_with_cifar10(fetched: Fetched) -> None:
+    """Human labels agree with CIFAR-10 row by row."""
     images = fetched("cifar10")
     np.testing.assert_array_equal(
         fetched("cifar10n")["clean_label"], images["label"][images["split"] == 0]
@@ -189,7 +186,8 @@ def test_people_err_as_often_as_published(
 
 
 @pytest.mark.slow
-def test_omniglot_parts_share_no_character_and_each_has_twenty_drawings(fetched: Fetched) -> None:
+def test_omniglot_parts_share_no_character(fetched: Fetched) -> None:
+    """Omniglot's parts share no character, and each character has twenty drawings."""
     arrays = fetched("omniglot")
     pairs = np.unique(np.stack([arrays["label"], arrays["split"]]), axis=1)
     assert pairs.shape[1] == 1623
@@ -200,15 +198,13 @@ def test_omniglot_parts_share_no_character_and_each_has_twenty_drawings(fetched:
 
 
 @pytest.mark.slow
-def test_omniglot_archives_of_the_same_pictures_give_the_same_arrays(
-    mirror: Path, tmp_path: Path
-) -> None:
+def test_omniglot_archives_give_the_catalogues_arrays(mirror: Path, tmp_path: Path) -> None:
+    """Omniglot archives of the mirror's pictures give the catalogue's arrays."""
     import pyarrow.parquet as pq
 
     for half in omniglot.HALVES:
-        rows = pq.read_table(
-            mirror / "omniglot" / "data" / f"{half}-00000-of-00001.parquet"
-        ).to_pylist()
+        path = mirror / "omniglot" / "data" / f"{half}-00000-of-00001.parquet"
+        rows = pq.read_table(path).to_pylist()
         with zipfile.ZipFile(tmp_path / f"images_{half}.zip", "w") as archive:
             for row in rows:
                 name = f"images_{half}/{row['character']}/{row['image']['path']}"
@@ -270,22 +266,17 @@ def characters(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_omniglot_is_the_same_from_archives_and_from_parquet(characters: Path) -> None:
+def test_omniglots_containers_give_the_same(characters: Path) -> None:
+    """Omniglot is the same from archives and from parquet files."""
     archives, read = omniglot.build_archives(characters, ".", ".")
     parquet, _ = omniglot.build_parquet(characters, "data", ".")
     for name in archives:
         np.testing.assert_array_equal(archives[name], parquet[name])
     assert archives["classes"].tolist()[:2] == ["Aleph/character01", "Aleph/character02"]
-    parts = dict(
-        zip(
-            archives["classes"][archives["label"]].tolist(), archives["split"].tolist(), strict=True
-        )
-    )
-    assert {c.split("/")[0]: part for c, part in parts.items()} == {
-        "Aleph": 2,
-        "Alpha_(x)": 1,
-        "Beta": 0,
-    }
+    names = archives["classes"][archives["label"]].tolist()
+    parts = dict(zip(names, archives["split"].tolist(), strict=True))
+    of_alphabet = {name.split("/")[0]: part for name, part in parts.items()}
+    assert of_alphabet == {"Aleph": 2, "Alpha_(x)": 1, "Beta": 0}
     assert read["background/image"].shape == (8, 105, 105)
     assert set(np.unique(read["background/image"])) == {0, 255}
     np.testing.assert_array_equal(
@@ -294,7 +285,8 @@ def test_omniglot_is_the_same_from_archives_and_from_parquet(characters: Path) -
     assert read["evaluation/alphabet"].tolist() == [2] * 4
 
 
-def test_omniglot_refuses_damage_and_lists_that_do_not_fit(characters: Path) -> None:
+def test_omniglot_refuses_damage(characters: Path) -> None:
+    """Omniglot refuses damaged archives and lists that do not fit."""
     path = characters / "images_evaluation.zip"
     whole = path.read_bytes()
     path.write_bytes(whole[:-200])
@@ -331,7 +323,8 @@ def slow_shrink(image: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 256]), st.integers(1, 3))
-def test_shrinking_is_the_mean_of_repeated_pixels(seed: int, levels: int, count: int) -> None:
+def test_shrinking_averages_repeated_pixels(seed: int, levels: int, count: int) -> None:
+    """Shrinking is the mean of repeated pixels."""
     images = np.linspace(0, 255, levels).astype(np.uint8)[
         noise(seed, count, 105, 105) % np.uint16(levels)
     ]
@@ -340,7 +333,8 @@ def test_shrinking_is_the_mean_of_repeated_pixels(seed: int, levels: int, count:
     )
 
 
-def test_shrinking_keeps_every_constant_and_rounds_half_up() -> None:
+def test_shrinking_keeps_constants() -> None:
+    """Shrinking keeps every constant and rounds half up."""
     flat = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, 105, 105))
     np.testing.assert_array_equal(omniglot.shrink(flat)[:, 0, 0], np.arange(256))
     one = np.zeros((1, 105, 105), np.uint8)
@@ -359,10 +353,8 @@ def coloured(tmp_path: Path) -> Path:
     words = [f"class {i}" for i in range(8)]
     for part, shards, seed in (("train", 2, 1), ("test", 1, 5)):
         for shard in range(shards):
-            images = [
-                noise(seed + shard, 6, 6, 3) if i % 3 else noise(seed + shard, 6, 6)
-                for i in range(8)
-            ]
+            shapes = [(6, 6, 3) if i % 3 else (6, 6) for i in range(8)]
+            images = [noise(seed + shard, *shape) for shape in shapes]
             path = tmp_path / "own" / "set" / f"{part}-0000{shard}-of-0000{shards}-abc.parquet"
             write_parquet(path, images, words, label=list(range(8)))
     return tmp_path
@@ -376,16 +368,16 @@ def test_hub_parts_lie_below_one_another(coloured: Path) -> None:
     assert arrays["classes"].tolist() == [f"class {i}" for i in range(8)]
     np.testing.assert_array_equal(arrays["image"][9], noise(2, 6, 6, 3))
     np.testing.assert_array_equal(arrays["image"][16], np.repeat(noise(5, 6, 6)[..., None], 3, 2))
-    assert {name: len(array) for name, array in decoded.items()} == {
-        **{"train/image": 16, "test/image": 8},
-        **{"train/label": 16, "test/label": 8},
-    }
+    sizes = {name: len(array) for name, array in decoded.items()}
+    train, test = {"train/image": 16, "train/label": 16}, {"test/image": 8, "test/label": 8}
+    assert sizes == train | test
     grey, _ = hub.build(coloured, "own/set", "image", "label", "L", {"test": "test"})
     assert grey["image"].shape == (8, 6, 6)
     np.testing.assert_array_equal(grey["image"][0], noise(5, 6, 6))
 
 
-def test_hub_files_that_are_missing_or_wrong_are_named(coloured: Path) -> None:
+def test_bad_hub_files_are_named(coloured: Path) -> None:
+    """Hub files that are missing or wrong are named."""
     folder = coloured / "own" / "set"
     with pytest.raises(InputError, match=r"found no valid-\*\.parquet"):
         hub.build(coloured, "own/set", "image", "label", parts={"train": "train", "valid": "test"})
@@ -403,17 +395,16 @@ def test_hub_files_that_are_missing_or_wrong_are_named(coloured: Path) -> None:
         hub.build(coloured, "own/set", "image", "label", parts={"test": "test"})
 
 
-def test_birds_are_split_by_class_and_resized_whole(coloured: Path) -> None:
+def test_birds_are_split_by_class(coloured: Path) -> None:
+    """Birds are split by class and resized as a whole."""
     arrays = cub.build(coloured, "own/set", side=4)
     assert arrays["image"].shape == (24, 4, 4, 3)
-    assert dict(zip(arrays["label"].tolist(), arrays["split"].tolist(), strict=True)) == {
-        **{0: 0, 2: 0, 4: 0, 6: 0},
-        **{1: 1, 5: 1},
-        **{3: 2, 7: 2},
-    }
+    part = dict(zip(arrays["label"].tolist(), arrays["split"].tolist(), strict=True))
+    assert part == {0: 0, 1: 1, 2: 0, 3: 2, 4: 0, 5: 1, 6: 0, 7: 2}
 
 
-def test_cifar_fs_pools_the_parts_under_its_lists(tmp_path: Path) -> None:
+def test_cifar_fs_follows_its_lists(tmp_path: Path) -> None:
+    """CIFAR-FS pools the parts under its lists."""
     words = ["apple", "bear", "cra"]  # the hub's spelling of crab
     import datasets as hf
 
@@ -505,7 +496,8 @@ def test_mini_imagenet_names_what_is_wrong(damage: str, words: str, mini: Path) 
 # graphs and labels, small
 
 
-def test_airport_from_a_file_made_by_hand(tmp_path: Path) -> None:
+def test_airport_from_a_small_file(tmp_path: Path) -> None:
+    """Airport is read from a file made by hand, and never without an array or with a pickle."""
     edges = np.array([[0, 1, 1, 2, 2], [1, 0, 2, 1, 2]])
     content = {
         "edge_index": edges,
@@ -527,9 +519,8 @@ def test_airport_from_a_file_made_by_hand(tmp_path: Path) -> None:
         airport.build(tmp_path, "airport.npz")
 
 
-def test_disease_lp_is_the_same_from_upstream_files_and_from_an_npz(
-    mirror: Path, tmp_path: Path
-) -> None:
+def test_disease_lps_containers_give_the_same(mirror: Path, tmp_path: Path) -> None:
+    """The disease tree is the same from upstream's files and from an .npz."""
     from scipy import sparse
 
     with np.load(mirror / "disease" / "disease_lp.npz", allow_pickle=False) as stored:
@@ -543,7 +534,8 @@ def test_disease_lp_is_the_same_from_upstream_files_and_from_an_npz(
     assert {name: array_sha256(array) for name, array in decoded.items()} == entry.arrays
 
 
-def test_disease_lp_names_the_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_disease_lp_names_bad_files(tmp_path: Path) -> None:
+    """The disease tree names the file that cannot be read."""
     from scipy import sparse
 
     (tmp_path / "disease_lp.edges.csv").write_text("0,1\n0,2\n")
@@ -557,13 +549,17 @@ def test_disease_lp_names_the_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 class Harmful:
+    """An object whose pickle runs code when it is opened."""
+
     def __reduce__(self) -> tuple:
+        """Return what the pickle runs."""
         return (exec, ("raise SystemExit('ran')",))
 
 
-def test_human_labels_are_the_same_from_upstream_and_npz_and_nothing_else_is_opened(
+def test_human_labels_open_no_pickle(
     tmp_path: Path,
 ) -> None:
+    """Human labels are the same from upstream and .npz, and nothing else is opened."""
     import torch
 
     columns = {
@@ -575,10 +571,8 @@ def test_human_labels_are_the_same_from_upstream_and_npz_and_nothing_else_is_ope
         {name: column.astype(np.int64) for name, column in columns.items()}, tmp_path / "labels.pt"
     )
     chosen = ["clean_label", "worse_label"]
-    one, two = (
-        cifarn.build_npz(tmp_path, "labels.npz", chosen),
-        cifarn.build_upstream(tmp_path, "labels.pt", chosen),
-    )
+    one = cifarn.build_npz(tmp_path, "labels.npz", chosen)
+    two = cifarn.build_upstream(tmp_path, "labels.pt", chosen)
     for arrays in (*one, *two):
         assert sorted(arrays) == chosen
         assert all(array.dtype == np.uint8 for array in arrays.values())
@@ -596,9 +590,7 @@ def test_human_labels_are_the_same_from_upstream_and_npz_and_nothing_else_is_ope
 # the catalogue's promises
 
 
-def test_what_was_never_seen_here_is_stored_as_not_verified(
-    coloured: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_hash_is_not_verified(coloured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real path of a set without a recorded hash, on a small stand-in of its files."""
     from hsac.data import store
 

@@ -17,7 +17,8 @@ def test_arrays_are_those_of_the_catalogue(name: str) -> None:
     assert counts_of(entry.kind, arrays) == entry.counts
 
 
-def test_content_hash_sees_name_type_shape_and_bytes_but_not_memory_order() -> None:
+def test_content_hash_ignores_memory_order() -> None:
+    """The content hash sees name, type, shape and bytes, but not the order in memory."""
     a = np.arange(6, dtype=np.int64).reshape(2, 3)
     base = content_sha256({"a": a})
     assert (
@@ -29,7 +30,8 @@ def test_content_hash_sees_name_type_shape_and_bytes_but_not_memory_order() -> N
     assert base not in {content_sha256(other) for other in others}
 
 
-def test_disease_is_a_tree_whose_infection_comes_from_the_root() -> None:
+def test_infection_comes_from_the_root() -> None:
+    """Disease is a tree whose infection comes from the root."""
     arrays = disease.build()
     parent, child = arrays["edge"]
     assert np.array_equal(child, np.arange(1, 1044))
@@ -44,20 +46,23 @@ def hundred() -> dict[str, np.ndarray]:
     return glyphs.build_hundred()
 
 
-def test_hundred_has_the_catalogue_counts_and_equal_classes(hundred: dict[str, np.ndarray]) -> None:
+def test_hundred_has_equal_classes(hundred: dict[str, np.ndarray]) -> None:
+    """The hundred have the counts of the catalogue and equal classes."""
     assert counts_of("images", hundred) == catalogue.entry("glyphs100").counts
     assert set(np.bincount(hundred["label"])) == {128}
     assert len(set(hundred["classes"])) == 100
 
 
-def test_hundred_keeps_copies_of_a_bitmap_on_one_side(hundred: dict[str, np.ndarray]) -> None:
+def test_hundred_splits_no_bitmap(hundred: dict[str, np.ndarray]) -> None:
+    """The hundred keep the copies of a bitmap on one side of the split."""
     for column in ("split", "label"):
         pairs = np.unique(np.stack([hundred["group"], hundred[column]]), axis=1)
         assert len(np.unique(pairs[0])) == pairs.shape[1]
     assert len(np.unique(hundred["image"], axis=0)) == len(hundred["image"])
 
 
-def test_few_shot_classes_belong_to_one_part_and_have_distinct_images() -> None:
+def test_few_shot_classes_have_one_part() -> None:
+    """Few-shot classes belong to one part and have distinct images."""
     arrays = glyphs.build()
     assert counts_of("images", arrays) == catalogue.entry("glyphs").counts
     pairs = np.unique(np.stack([arrays["label"], arrays["split"]]), axis=1)
@@ -66,7 +71,8 @@ def test_few_shot_classes_belong_to_one_part_and_have_distinct_images() -> None:
     assert len(np.unique(arrays["image"], axis=0)) == len(arrays["image"])
 
 
-def test_jitter_depends_on_font_character_and_turn_alone() -> None:
+def test_jitter_depends_on_its_image_alone() -> None:
+    """Jitter depends on font, character and turn alone."""
     first = glyphs._jitter("DejaVuSans", 65, 0)
     assert first == glyphs._jitter("DejaVuSans", 65, 0)
     assert first not in [
@@ -85,7 +91,8 @@ def test_upright_glyph_is_centred() -> None:
     assert abs((image.sum(1) @ places) / image.sum() - 14) < 0.5
 
 
-def test_an_unknown_dataset_gets_the_nearest_name() -> None:
+def test_unknown_dataset_gets_nearest_name() -> None:
+    """An unknown dataset gets the nearest name."""
     with pytest.raises(
         InputError, match=r"found 'glyph'.*, glyphs, glyphs100, .*did you mean 'glyphs'"
     ):

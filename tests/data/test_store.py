@@ -52,7 +52,8 @@ def test_two_fetches_write_the_same_bytes(name: str, root: Path, tmp_path: Path)
     assert files(fetch(name, tmp_path)) == files(root / "raw" / name)
 
 
-def test_fetch_leaves_a_whole_folder_alone_and_mends_a_damaged_one(own: Path) -> None:
+def test_fetch_replaces_damaged_folders_only(own: Path) -> None:
+    """Fetch leaves an intact folder alone and replaces a damaged one."""
     path = own / "raw" / "disease" / "arrays.npz"
     before, good = path.stat().st_mtime_ns, path.read_bytes()
     fetch("disease", own)
@@ -65,7 +66,8 @@ def test_fetch_leaves_a_whole_folder_alone_and_mends_a_damaged_one(own: Path) ->
 
 @pytest.mark.parametrize("name", ["digits", "disease"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
-def test_damage_is_named_with_what_to_do(name: str, damage: str, own: Path) -> None:
+def test_damage_is_named(name: str, damage: str, own: Path) -> None:
+    """Damage is named with what to do."""
     folder = own / "raw" / name
     path = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     data = path.read_bytes()
@@ -107,9 +109,10 @@ def test_other_content_is_refused_unless_rendered(
     assert not (tmp_path / "raw" / "disease").exists()
 
 
-def test_a_rendered_set_that_differs_is_recorded(
+def test_other_rendering_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A rendered set that differs from the catalogue is recorded as such."""
     entry = replace(catalogue.entry("disease"), sha256="0" * 64, rendered=True)
     monkeypatch.setattr(store, "entry", lambda name: entry)
     manifest = json.loads((fetch("disease", tmp_path) / "manifest.json").read_text())

@@ -1,6 +1,4 @@
-"""Variants of the shipped scales as they lie on disk: parts that share nothing, and the bytes that
-results rest on.
-"""
+"""Variants of the shipped scales on disk: disjoint parts, and the bytes that results rest on."""
 
 import json
 from itertools import combinations
@@ -21,6 +19,13 @@ EMBEDDED = [
     for name in catalogue.names()
     if all(not form.files for form in catalogue.entry(name).forms)
 ]
+
+
+FIELDS = {
+    *("schema", "dataset", "name", "recipe", "words", "counts", "hash"),
+    *("data_sha256", "labels_sha256", "split_sha256"),
+    *("columns", "indices", "labels", "episodes", "shot", "query"),
+}
 
 
 def shipped(embedded: bool) -> list[Any]:
@@ -79,26 +84,13 @@ def check_parts(made: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     for one, other in combinations(parts.values(), 2):
         assert not one & other
         for name in names:
-            assert not set(arrays[name][list(one)].tolist()) & set(
-                arrays[name][list(other)].tolist()
-            )
-    assert set(made) <= {
-        *("schema", "dataset", "name", "recipe", "words", "counts", "data_sha256", "hash"),
-        *(
-            "labels_sha256",
-            "split_sha256",
-            "columns",
-            "indices",
-            "labels",
-            "episodes",
-            "shot",
-            "query",
-        ),
-    }
+            shared = np.intersect1d(arrays[name][list(one)], arrays[name][list(other)])
+            assert not shared.size
+    assert set(made) <= FIELDS
 
 
 @pytest.mark.parametrize(("dataset", "variant"), shipped(embedded=True))
-def test_parts_of_the_embedded_sets_are_disjoint(
+def test_parts_of_embedded_sets_are_disjoint(
     dataset: str, variant: dict[str, Any], folder: Path
 ) -> None:
     check_parts(stored(dataset, variant, folder), store.load_arrays(dataset, folder)[0])
@@ -106,7 +98,7 @@ def test_parts_of_the_embedded_sets_are_disjoint(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "variant"), shipped(embedded=False))
-def test_parts_of_the_mirrored_sets_are_disjoint(
+def test_parts_of_mirrored_sets_are_disjoint(
     dataset: str, variant: dict[str, Any], folder: Path, mirror: Path
 ) -> None:
     check_parts(stored(dataset, variant, folder, mirror), store.load_arrays(dataset, folder)[0])
@@ -116,7 +108,7 @@ def test_parts_of_the_mirrored_sets_are_disjoint(
     ("dataset", "classes", "nodes"),
     [("cora", 7, 2708), ("citeseer", 6, 3327), ("pubmed", 3, 19717)],
 )
-def test_the_public_splits_are_the_published_ones(
+def test_public_splits_are_the_published_ones(
     dataset: str, classes: int, nodes: int, folder: Path, mirror: Path
 ) -> None:
     made = stored(dataset, {"name": "public", "recipe": "public_split"}, folder, mirror)
@@ -126,9 +118,8 @@ def test_the_public_splits_are_the_published_ones(
 
 
 @pytest.mark.parametrize("without", [[], [3]])
-def test_airport_is_split_with_and_without_the_column_that_names_the_class(
-    without: list[int], folder: Path, mirror: Path
-) -> None:
+def test_airport_can_drop_its_label_column(without: list[int], folder: Path, mirror: Path) -> None:
+    """Airport is split with and without the column that names the class."""
     made = stored(
         "airport", {"name": "v", "recipe": "node_split", "without": without}, folder, mirror
     )
@@ -149,9 +140,10 @@ RATES = {
 
 
 @pytest.mark.parametrize(("column", "rate"), RATES.items())
-def test_human_labels_are_wrong_as_often_as_published(
+def test_human_labels_err_as_published(
     column: str, rate: int, folder: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Human labels are wrong as often as published."""
     fetch("cifar10n", folder, mirror)
     people, sha256 = store.load_arrays("cifar10n", folder)
     label = np.concatenate([people["clean_label"].astype(np.int64), np.arange(10000) % 10])
@@ -162,13 +154,8 @@ def test_human_labels_are_wrong_as_often_as_published(
     }
     sets = {"cifar10": (pixelless, "0" * 64), "cifar10n": (people, sha256)}
     monkeypatch.setattr(store, "load_arrays", lambda name, *_: sets[name])
-    recipe = {
-        "recipe": "label_noise",
-        "kind": "human",
-        "labels": "cifar10n",
-        "column": column,
-        "validation": 0.1,
-    }
+    human = {"recipe": "label_noise", "kind": "human", "labels": "cifar10n"}
+    recipe = {**human, "column": column, "validation": 0.1}
     counts = build_variant("cifar10", "v", recipe, folder)["counts"]
     assert (counts["train"], counts["validation"]) == (45000, 5000)
     assert round(sum(counts["wrong"].values()) / 5) == rate
@@ -176,9 +163,8 @@ def test_human_labels_are_wrong_as_often_as_published(
 
 
 @pytest.mark.slow
-def test_human_labels_and_the_published_tail_fit_the_real_cifar10(
-    folder: Path, mirror: Path
-) -> None:
+def test_real_cifar10_fits_the_publications(folder: Path, mirror: Path) -> None:
+    """Human labels and the published tail fit the real CIFAR-10."""
     human = {
         "recipe": "label_noise",
         "kind": "human",
@@ -191,16 +177,10 @@ def test_human_labels_and_the_published_tail_fit_the_real_cifar10(
     assert made["labels_sha256"] == store.load_arrays("cifar10n", folder)[1]
     tail = {"name": "IF100", "recipe": "long_tail", "factor": 100, "carve": "subset"}
     assert stored("cifar10", tail, folder, mirror)["counts"]["total"] == 12406
-    with pytest.raises(
-        InputError,
-        match="clean_label of cifar100n differs from the dataset's own labels in 49515 of",
-    ):
-        stored(
-            "cifar10",
-            {"name": "v", **human, "labels": "cifar100n", "column": "noisy_label"},
-            folder,
-            mirror,
-        )
+    foreign = {"name": "v", **human, "labels": "cifar100n", "column": "noisy_label"}
+    line = "clean_label of cifar100n differs from the dataset's own labels in 49515 of"
+    with pytest.raises(InputError, match=line):
+        stored("cifar10", foreign, folder, mirror)
 
 
 OF_REFERENCE = {
@@ -216,9 +196,8 @@ OF_REFERENCE = {
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=slow(n.partition("_")[0])) for n in OF_REFERENCE]
 )
-def test_the_default_scale_keeps_the_bytes_its_results_were_made_with(
-    name: str, folder: Path
-) -> None:
+def test_default_scale_keeps_its_bytes(name: str, folder: Path) -> None:
+    """The default scale keeps the bytes that its results were made with."""
     experiment = keys_of("default", "experiments", name)
     made = stored(experiment["dataset"], experiment["variant"], folder)
     if made["data_sha256"] != catalogue.entry(experiment["dataset"]).sha256:

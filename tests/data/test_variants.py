@@ -51,9 +51,7 @@ def few_shot(classes: int = 24, each: int = 8) -> dict[str, np.ndarray]:
 
 
 def cifar(classes: int) -> dict[str, np.ndarray]:
-    """Labels of the shape of CIFAR's: 50,000 to train on and 10,000 to test on, every class as
-    often, shuffled.
-    """
+    """Make labels like CIFAR's: 50,000 to train on, 10,000 to test on, all classes as often."""
     shuffled = np.random.default_rng(0).permutation
     label = np.concatenate([shuffled(np.arange(n) % classes) for n in (50000, 10000)])
     split = np.where(np.arange(60000) < 50000, 0, 2).astype(np.int8)
@@ -64,9 +62,8 @@ def cifar(classes: int) -> dict[str, np.ndarray]:
     ("classes", "totals"),
     [(10, {10: 20431, 50: 13996, 100: 12406}), (100, {10: 19573, 50: 12608, 100: 10847})],
 )
-def test_the_published_recipe_has_the_published_totals(
-    classes: int, totals: dict[int, int]
-) -> None:
+def test_published_tail_has_its_totals(classes: int, totals: dict[int, int]) -> None:
+    """The published recipe has the published totals."""
     data = cifar(classes)
     for factor, total in totals.items():
         made = long_tail.build(data, factor=factor, carve="subset", validation=0.1)
@@ -78,7 +75,8 @@ def test_the_published_recipe_has_the_published_totals(
         assert f"subset of {total} validates" in made.words
 
 
-def test_cifar100_has_35_35_30_classes_and_cifar10_no_few() -> None:
+def test_shot_groups_are_the_published_ones() -> None:
+    """CIFAR-100 has 35, 35 and 30 classes, and CIFAR-10 none with few rows."""
     counts = long_tail.build(cifar(100), factor=100, carve="subset").counts
     assert [len(counts[name]) for name in ("many", "medium", "few")] == [35, 35, 30]
     assert counts["many"] + counts["medium"] + counts["few"] == list(range(100))
@@ -107,7 +105,7 @@ def test_step_profile() -> None:
     validation=st.floats(0.01, 0.99),
     draw=st.integers(0, 50),
 )
-def test_the_published_recipe_cuts_validation_from_its_subset(
+def test_published_tail_validates_on_its_subset(
     classes: int,
     groups: int,
     copies: int,
@@ -116,6 +114,7 @@ def test_the_published_recipe_cuts_validation_from_its_subset(
     validation: float,
     draw: int,
 ) -> None:
+    """The published recipe cuts validation from its subset."""
     data = images(classes, groups, copies)
     same = {"factor": factor, "profile": profile, "carve": "subset", "draw": draw}
     try:
@@ -138,7 +137,8 @@ def test_the_published_recipe_cuts_validation_from_its_subset(
     )
 
 
-def test_the_published_recipe_takes_its_share_of_each_class() -> None:
+def test_published_tail_validates_every_class() -> None:
+    """The published recipe takes its share of each class."""
     data = cifar(100)
     made = long_tail.build(data, factor=100, carve="subset", validation=0.1)
     sizes = np.array(made.counts["per_class"])
@@ -147,7 +147,8 @@ def test_the_published_recipe_takes_its_share_of_each_class() -> None:
     assert sizes.min() == 5
 
 
-def test_another_draw_of_the_same_tail_takes_other_rows() -> None:
+def test_another_draw_takes_other_rows() -> None:
+    """Another draw of the same tail takes other rows."""
     one, other = (
         long_tail.build(cifar(10), factor=100, carve="subset", draw=draw) for draw in (0, 1)
     )
@@ -163,7 +164,8 @@ def test_carving_is_quick_on_50000_rows() -> None:
 
 
 @given(n_max=st.integers(1, 5000), factor=st.floats(1, 500), classes=st.integers(2, 100))
-def test_long_tail_falls_from_n_max_to_its_share(n_max: int, factor: float, classes: int) -> None:
+def test_class_counts_fall_by_the_factor(n_max: int, factor: float, classes: int) -> None:
+    """A long tail falls from n_max to its share."""
     sizes = long_tail.class_counts(n_max, factor, classes)
     assert sizes[0] == n_max
     assert sizes == sorted(sizes, reverse=True)
@@ -171,7 +173,8 @@ def test_long_tail_falls_from_n_max_to_its_share(n_max: int, factor: float, clas
 
 
 @pytest.mark.parametrize("profile", ["exp", "step"])
-def test_long_tail_rows_follow_the_counts_and_leave_the_rest_balanced(profile: str) -> None:
+def test_long_tail_rows_follow_the_counts(profile: str) -> None:
+    """Long-tail rows follow the counts and leave the other parts balanced."""
     data = images()
     made = long_tail.build(data, factor=8, profile=profile)
     rows, label = made.indices, data["label"]
@@ -182,7 +185,8 @@ def test_long_tail_rows_follow_the_counts_and_leave_the_rest_balanced(profile: s
     assert made.counts["head"] + made.counts["middle"] + made.counts["tail"] == list(range(6))
 
 
-def test_a_steeper_tail_is_a_subset_on_the_same_validation() -> None:
+def test_steeper_tail_is_a_subset() -> None:
+    """A steeper tail is a subset, on the same validation part."""
     mild, steep = (long_tail.build(images(), factor=f).indices for f in (2, 8))
     assert np.isin(steep["train"], mild["train"]).all()
     assert np.array_equal(steep["validation"], mild["validation"])
@@ -206,9 +210,10 @@ def test_noise_touches_training_and_validation_only() -> None:
     validation=st.floats(0.01, 0.99),
     draw=st.integers(0, 50),
 )
-def test_parts_are_disjoint_in_rows_and_groups(
+def test_parts_share_no_row_or_group(
     classes: int, groups: int, copies: int, validation: float, draw: int
 ) -> None:
+    """Parts are disjoint in rows and groups."""
     data = images(classes, groups, copies)
     made = plain.build(data, validation=validation, draw=draw)
     _parts.check_disjoint(made, data)
@@ -252,7 +257,7 @@ def graph(unused: int = 40) -> dict[str, np.ndarray]:
     return {"x": np.zeros((100, 6), np.float32), "y": np.arange(100) % 4, "split": split}
 
 
-def test_the_public_split_is_the_graphs_own() -> None:
+def test_public_split_is_the_graphs_own() -> None:
     data = graph()
     made = public_split.build(data)
     assert made.counts == {"train": 20, "validation": 10, "test": 30, "classes": 4, "unused": 40}
@@ -273,7 +278,8 @@ def test_the_public_split_is_the_graphs_own() -> None:
         ),
     ],
 )
-def test_a_public_split_that_is_not_there_is_refused(change: dict[str, Any], line: str) -> None:
+def test_missing_public_split_is_refused(change: dict[str, Any], line: str) -> None:
+    """A public split that is not there is refused."""
     data = {name: array for name, array in (graph() | change).items() if array is not None}
     with pytest.raises(InputError, match=re.escape(line)):
         public_split.build(data)
@@ -297,7 +303,8 @@ def few(**other: Any) -> dict[str, Any]:
     return {"way": 5, "shot": 2, "query": 4, "train": 9, "validation": 4, "test": 6, **other}
 
 
-def test_episodes_are_ways_of_distinct_rows_from_their_part() -> None:
+def test_episodes_have_distinct_rows() -> None:
+    """Episodes are ways of distinct rows from their part."""
     data = few_shot()
     made = episodes.build(data, **few())
     assert {part: e.shape for part, e in made.episodes.items()} == {
@@ -360,9 +367,8 @@ def build_named(
     return build_variant("named", "v", recipe, Path())
 
 
-def test_episodes_follow_a_file_of_class_lists(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_episodes_follow_class_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Episodes follow a file of class lists."""
     path, data = write_lists(tmp_path / "classes.json"), named()
     recipe = {"recipe": "episodes", **few(way=2), "split": str(path)}
     made = build_named(monkeypatch, data, recipe)
@@ -390,16 +396,18 @@ def test_episodes_follow_a_file_of_class_lists(
         ({"train": ["a0"]}, "way: found 2; allowed is up to 1, the classes of the train part"),
     ],
 )
-def test_class_lists_that_do_not_fit_are_refused(
+def test_unfit_class_lists_are_refused(
     lists: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Class lists that do not fit the dataset are refused."""
     path = write_lists(tmp_path / "classes.json", **lists)
     with pytest.raises(InputError, match=re.escape(line)) as caught:
         build_named(monkeypatch, named(), {"recipe": "episodes", **few(way=2), "split": str(path)})
     assert "\n" not in str(caught.value)
 
 
-def test_a_part_without_a_list_and_a_file_that_is_missing_are_named(tmp_path: Path) -> None:
+def test_missing_class_lists_are_named(tmp_path: Path) -> None:
+    """A part without a list and a file that is missing are named."""
     path = tmp_path / "classes.json"
     path.write_text('{"train": ["a"]}')
     for split, line in (
@@ -411,7 +419,8 @@ def test_a_part_without_a_list_and_a_file_that_is_missing_are_named(tmp_path: Pa
             variants.check_recipe({"recipe": "episodes", **few(), "split": split}, "v")
 
 
-def test_labels_of_people_are_read_and_their_hash_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_of_human_labels_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels of people are read, and their hash is kept."""
     data = images()
     clean = data["label"][data["split"] != 2].astype(np.uint8)
     sets = {
@@ -450,17 +459,17 @@ PINNED = {
 def noisy(kind: str, **parameters: Any) -> _parts.VariantContent:
     """Labels of images that are the same everywhere."""
     data = images()
-    data["image"] = (
-        (np.arange(data["image"].size * 16) * 37 % 256).astype(np.uint8).reshape(-1, 4, 4)
-    )
+    pixels = np.arange(data["image"].size * 16) * 37 % 256
+    data["image"] = pixels.astype(np.uint8).reshape(-1, 4, 4)
     data["classes"] = np.array([f"c{c}" for c in range(6)])
     return label_noise.build(data, kind=kind, rate=0.4, draw=2, **parameters)
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_every_machine_makes_these_bytes(name: str) -> None:
-    """A draw that changed anywhere shows here; results that were published with the old one are
-    then of other data.
+    """A draw that changed anywhere shows here.
+
+    Results that were published with the old one are then of other data.
     """
     build, stated = PINNED[name]
     assert digest(variants._plain(build().to_dict())) == stated
@@ -521,7 +530,8 @@ def test_episodes_that_cannot_be_are_refused(other: dict[str, Any], line: str) -
         episodes.build(few_shot(), **few(**other))
 
 
-def test_a_set_split_by_class_is_for_episodes() -> None:
+def test_sets_split_by_class_need_episodes() -> None:
+    """A set that is split by class is for episodes."""
     with pytest.raises(InputError, match="allowed is recipe episodes"):
         plain.build(few_shot())
 
@@ -551,7 +561,8 @@ def test_recipe_names_and_parameters_are_checked(recipe: dict[str, Any], line: s
         variants.check_recipe(recipe)
 
 
-def test_a_variant_comes_back_and_is_the_same_twice(root: Path, tmp_path: Path) -> None:
+def test_variants_come_back_the_same(root: Path, tmp_path: Path) -> None:
+    """A variant comes back as written and is the same twice."""
     recipe = {"recipe": "label_noise", "kind": "symmetric_exclusive", "rate": 0.4}
     paths = [
         write_variant(build_variant("digits", "sym40", recipe, root), tmp_path / f"{i}.json")
@@ -572,7 +583,8 @@ def test_a_graph_variant(root: Path) -> None:
     assert made["counts"] == {"train": 313, "validation": 104, "test": 627, "classes": 2}
 
 
-def test_missing_cut_edited_or_foreign_variant_files_are_named(root: Path, tmp_path: Path) -> None:
+def test_bad_variant_files_are_named(root: Path, tmp_path: Path) -> None:
+    """Missing, cut, edited and foreign variant files are named."""
     path = tmp_path / "v.json"
     with pytest.raises(InputError, match=r"v\.json"):
         load_variant(path)

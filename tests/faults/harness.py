@@ -28,12 +28,23 @@ COMPARED = (
     "theory/*.csv",
     "theory/*/*.csv",
 )
+# One file of each of these patterns is cut in half.
+TRUNCATED = (
+    "results/*/runs/*/*/*/seed*.json",
+    "results/*/runs/*/*/*/block*.json",
+    "results/*/runs.parquet",
+    "data/variants/*/*.json",
+)
 
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the workflow's files in ``folder``, whose results are of the ``scale``; ``targets``
-    of them, or all.
+    """A copy of the workflow's files.
+
+    Attributes:
+        folder: where the copy is.
+        scale: the scale whose results it makes.
+        targets: what to make of them; all if none is given.
     """
 
     folder: Path
@@ -44,7 +55,7 @@ class Project:
     def copy(
         cls, folder: Path, scale: str, settings: str | None = None, targets: tuple[str, ...] = ()
     ) -> "Project":
-        """A new project; ``settings``: text of the scale's file where the repository has none."""
+        """Make a project; ``settings`` is the scale's file where the repository has none."""
         folder.mkdir(parents=True)
         for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
             source = ROOT / name
@@ -58,46 +69,34 @@ class Project:
         return self.folder / "results" / self.scale
 
     def start(self, log: Path) -> subprocess.Popen:
-        """The plain command, as leader of its own process group; what it says goes to ``log``."""
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            *self.targets,
-            "--cores",
-            "2",
-            "--config",
-            f"scale={self.scale}",
-        ]
-        path = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-        }
-        env = {
-            k: v for k, v in os.environ.items() if k not in ("HSAC_DATA", "SNAKEMAKE_PROFILE")
-        } | path
+        """Start the plain command as leader of its own process group, its output in ``log``."""
+        command = [sys.executable, "-m", "snakemake", *self.targets, "--cores", "2"]
+        command += ["--config", f"scale={self.scale}"]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+        for name in ("HSAC_DATA", "SNAKEMAKE_PROFILE"):
+            env.pop(name, None)
+        own = {"cwd": self.folder, "env": env, "start_new_session": True}
         with open(log, "w") as out:
-            return subprocess.Popen(
-                command, cwd=self.folder, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
+            streams = {"stdout": out, "stderr": out, "stdin": subprocess.DEVNULL}
+            return subprocess.Popen(command, **own, **streams)
 
     def run(self) -> tuple[int, str]:
-        """Exit status of the plain command, and what it said."""
+        """Run the plain command; return its exit status and what it said."""
         log = self.folder / "said.log"
         status = self.start(log).wait()
         return status, log.read_text()
 
     def content(self) -> dict[str, bytes]:
-        """What an undisturbed run must agree with, byte for byte."""
-        paths = sorted(
-            path for pattern in COMPARED for path in self.results.glob(pattern) if path.is_file()
-        )
+        """Return what an undisturbed run must agree with, byte for byte."""
+        found = [path for pattern in COMPARED for path in self.results.glob(pattern)]
+        paths = sorted(filter(Path.is_file, found))
         return {path.relative_to(self.results).as_posix(): path.read_bytes() for path in paths}
 
     def records(self) -> dict[str, str]:
-        """SHA-256 of every run record. A run that is computed again takes other seconds, so its
-        record is another.
+        """Return the SHA-256 of every run record.
+
+        A run that is computed again takes other seconds, so its record is another.
         """
         paths = self.results.glob("runs/*/*/*/seed*.json")
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
@@ -105,8 +104,15 @@ class Project:
 
 @dataclass
 class Row:
-    """A fault: how often it was tried, finished runs lost or computed again, bytes that differ at
-    the end from an undisturbed run, and what was said of it.
+    """A fault, and what came of it.
+
+    Attributes:
+        fault: what was done.
+        tried: how often.
+        lost: finished runs that were lost or computed again.
+        differing: bytes that differ at the end from an undisturbed run.
+        said: what the command said.
+        seen: SHA-256 of the records at the last look.
     """
 
     fault: str
@@ -175,10 +181,16 @@ def kills(
     mean: float,
     seed: int,
 ) -> Row:
-    """Kill (SIGKILL) at random moments, ``count`` times over as many runs of the workflow as that
-    takes, each resumed by the plain command until it is done. ``how``: ``group`` kills all its
-    processes, ``main`` Snakemake alone, so that its jobs live on, ``worker`` one of these jobs.
-    ``mean``: seconds between kills on average.
+    """Kill (SIGKILL) at random moments, each run resumed by the plain command until it is done.
+
+    Args:
+        make: makes a project; called for as many runs as the kills take.
+        undisturbed: content of a run that nothing disturbed.
+        how: ``group`` kills all processes of a run, ``main`` Snakemake alone, so that its jobs
+            live on, ``worker`` one of these jobs.
+        count: number of kills.
+        mean: seconds between kills on average.
+        seed: of the moments.
     """
     what = {
         "group": "kill -9 of the workflow",
@@ -233,8 +245,9 @@ def two_at_once(project: Project, undisturbed: dict[str, bytes]) -> Row:
 
 
 def truncated(project: Project, undisturbed: dict[str, bytes], pattern: str) -> Row:
-    """Cut a file of finished results in half, take away what was made of it, and follow what is
-    said: delete the files that the line names and run again.
+    """Cut a file of finished results in half, take away what was made of it, and run again.
+
+    The error line is followed: the files that it names are deleted.
     """
     path = sorted(project.folder.glob(pattern))[0]
     row = Row(f"a truncated {path.name}", 1)
@@ -259,9 +272,7 @@ def truncated(project: Project, undisturbed: dict[str, bytes], pattern: str) -> 
 
 
 def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
-    """Give half of all files times so many days from now, as after a jump of the clock, and run
-    again.
-    """
+    """Give half of all files times so many days from now, and run again."""
     row = Row(f"files of a clock {abs(days)} days {'ahead' if days > 0 else 'behind'}", 1)
     row.seen = project.records()
     when = time.time() + 86400 * days
@@ -271,11 +282,8 @@ def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
     if status:
         raise RuntimeError(said)
     trained = sum(f"rule {name}:" in said for name in ("train", "points"))
-    row.said = (
-        "files made again as their times ask"
-        if "Nothing to be done" not in said
-        else "nothing to be done"
-    )
+    idle = "Nothing to be done" in said
+    row.said = "nothing to be done" if idle else "files made again as their times ask"
     row.said += "; no run" if not trained else ""
     row.end(project, undisturbed)
     return row
@@ -283,13 +291,10 @@ def clock(project: Project, undisturbed: dict[str, bytes], days: int) -> Row:
 
 @contextlib.contextmanager
 def mounted(folder: Path, size: str) -> Iterator[None]:
-    """A small file system at ``folder``; needs root."""
+    """Mount a small file system at ``folder``, which only root can."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
-        check=True,
-        capture_output=True,
-    )
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    subprocess.run(command, check=True, capture_output=True)
     try:
         yield
     finally:
@@ -343,37 +348,38 @@ def read_only(project: Project, undisturbed: dict[str, bytes]) -> Row:
 
 
 def table(rows: list[Row], about: str) -> str:
-    """The rows as Markdown."""
-    lines = [
-        "| fault | times tried | finished runs lost or trained again | differing bytes | what is"
-        " said |"
-    ]
-    lines.append("| --- | ---: | ---: | ---: | --- |")
+    """Write the rows as Markdown."""
+    counts = "times tried | finished runs lost or trained again | differing bytes"
+    lines = [f"| fault | {counts} | what is said |", "| --- | ---: | ---: | ---: | --- |"]
     lines += [f"| {r.fault} | {r.tried} | {r.lost} | {r.differing} | {r.said} |" for r in rows]
     return about + "\n" + "\n".join(lines) + "\n"
 
 
 ABOUT = """# Faults
 
-What was done to the workflow at its {scale} scale, and what was lost. After every fault the same command was run again,
-nothing else done but what the printed line says. Compared with a run that nothing disturbed are `runs.parquet`,
-`trajectories.parquet`, `claims.json`, every file of `tables/` and the rows under `theory/`, byte for byte. A finished
-run is lost or trained again when its record, which holds the seconds it took, is not the one that was there before the
-fault. Kills are SIGKILL at random moments, on average {mean:g} s apart (seed {seed}). Written by
+What was done to the workflow at its {scale} scale, and what was lost. After every fault the same
+command was run again, nothing else done but what the printed line says. Compared with a run that
+nothing disturbed are `runs.parquet`, `trajectories.parquet`, `claims.json`, every file of `tables/`
+and the rows under `theory/`, byte for byte. A finished run is lost or trained again when its
+record, which holds the seconds it took, is not the one that was there before the fault. Kills are
+SIGKILL at random moments, on average {mean:g} s apart (seed {seed}). Written by
 
     {command}
 
-Not covered: a disk that loses or alters what it said it has stored, and a file system without locks (`flock`), where
-Snakemake's own lock keeps a second workflow out and `snakemake --unlock` frees a folder after a kill. Files are on the
-disk before their names are (`fsync`), so a loss of power leaves old files or whole ones; it was not tried.
+Not covered: a disk that loses or alters what it said it has stored, and a file system without locks
+(`flock`), where Snakemake's own lock keeps a second workflow out and `snakemake --unlock` frees a
+folder after a kill. Files are on the disk before their names are (`fsync`), so a loss of power
+leaves old files or whole ones; it was not tried.
 """
 
 
 def everything(
     scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path
 ) -> Iterator[Row]:
-    """Every fault on a scale: ``count`` kills each of the whole workflow and of workers, a fifth as
-    many of Snakemake alone, and the others once. Says each row on standard error as it comes.
+    """Try every fault on a scale, and print each row on standard error as it comes.
+
+    ``count`` kills each are of the whole workflow and of workers, a fifth as many of Snakemake
+    alone. The other faults are tried once.
     """
     whole = Project(scratch / "undisturbed" / "project", scale)
     if not whole.folder.exists():  # else a plain run does nothing, or what is left of it
@@ -396,47 +402,34 @@ def everything(
         shutil.copytree(whole.folder, scratch / str(made) / "project")
         return Project(scratch / str(made) / "project", scale)
 
-    tries: list[Callable[[], Row]] = [
-        *(
-            lambda how=how, n=n: kills(new, undisturbed, how, n, mean, seed)
-            for how, n in (("group", count), ("worker", count), ("main", max(1, count // 5)))
-        ),
-        lambda: two_at_once(new(), undisturbed),
-        *(lambda days=days: clock(finished(), undisturbed, days) for days in (400, -400)),
-        *(
-            lambda pattern=pattern: truncated(finished(), undisturbed, pattern)
-            for pattern in (
-                "results/*/runs/*/*/*/seed*.json", "results/*/runs/*/*/*/block*.json", "results/*/runs.parquet",
-                "data/variants/*/*.json",
-            )
-        ),
-    ]  # fmt: skip
-    if can_mount(scratch / "probe"):
-        tries += [lambda: full_disk(new(), undisturbed), lambda: read_only(new(), undisturbed)]
-    for one in tries:
-        row = one()
+    def rows() -> Iterator[Row]:
+        for how, n in (("group", count), ("worker", count), ("main", max(1, count // 5))):
+            yield kills(new, undisturbed, how, n, mean, seed)
+        yield two_at_once(new(), undisturbed)
+        for days in (400, -400):
+            yield clock(finished(), undisturbed, days)
+        for pattern in TRUNCATED:
+            yield truncated(finished(), undisturbed, pattern)
+        if can_mount(scratch / "probe"):
+            yield full_disk(new(), undisturbed)
+            yield read_only(new(), undisturbed)
+
+    for row in rows():
         print(row, file=sys.stderr, flush=True)
         yield row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--kills", type=int, default=25, help="of the workflow, and as many of workers"
-    )
-    parser.add_argument("--mean", type=float, default=15.0, help="seconds between kills on average")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument(
-        "--scratch", type=Path, default=Path("build/faults"), help="folder to work in"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("docs/faults.md"), help="the table to write"
-    )
+    add = parser.add_argument
+    add("--kills", type=int, default=25, help="of the workflow, and as many of workers")
+    add("--mean", type=float, default=15.0, help="seconds between kills on average")
+    add("--seed", type=int, default=0, help="of the moments")
+    add("--scratch", type=Path, default=Path("build/faults"), help="folder to work in")
+    add("--output", type=Path, default=Path("docs/faults.md"), help="the table to write")
     args = parser.parse_args()
-    command = (
-        f"python tests/faults/harness.py --kills {args.kills} --mean {args.mean:g} --seed"
-        f" {args.seed}"
-    )
+    options = f"--kills {args.kills} --mean {args.mean:g} --seed {args.seed}"
+    command = f"python tests/faults/harness.py {options}"
     about = ABOUT.format(scale="smoke", mean=args.mean, seed=args.seed, command=command)
     rows = []
     for row in everything("smoke", None, args.kills, args.mean, args.seed, args.scratch.absolute()):

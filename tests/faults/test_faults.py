@@ -1,6 +1,4 @@
-"""Kill the workflow, fill its disk, start it twice: nothing is lost, and a plain re-run ends with
-the same bytes.
-"""
+"""Kill the workflow, fill its disk, start it twice: a plain re-run ends with the same bytes."""
 
 import shutil
 from pathlib import Path
@@ -11,17 +9,13 @@ import yaml
 
 SMOKE = yaml.safe_load((harness.ROOT / "config/smoke.yaml").read_text())
 TRAINING = {"epochs": 2, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 2}
-DIGITS = SMOKE["experiments"]["digits"] | {
-    "training": TRAINING,
-    "methods": ["sgd+fixed@0.3", "sgd+hsac"],
-}
+METHODS = ["sgd+fixed@0.3", "sgd+hsac"]
+DIGITS = SMOKE["experiments"]["digits"] | {"training": TRAINING, "methods": METHODS}
 del DIGITS["informed"], DIGITS["rules"]
 THEORY = SMOKE["theory"] | {"studies": {}, "measured": []}
 TINY = yaml.safe_dump({"seeds": [0, 1, 2], "theory": THEORY, "experiments": {"digits": DIGITS}})
-TARGETS = (
-    "results/tiny/tables",
-    "results/tiny/claims.json",
-)  # figures and page take the time and are no one's input
+# Figures and page take most of the time and are no job's input.
+TARGETS = ("results/tiny/tables", "results/tiny/claims.json")
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +23,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing disturbed."""
-    project = harness.Project.copy(
-        tmp_path_factory.mktemp("whole") / "project", "tiny", TINY, TARGETS
-    )
+    folder = tmp_path_factory.mktemp("whole") / "project"
+    project = harness.Project.copy(folder, "tiny", TINY, TARGETS)
     status, said = project.run()
     assert status == 0, said
     return project
@@ -40,12 +33,8 @@ def whole(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(whole):
     content = whole.content()
-    assert {
-        "runs.parquet",
-        "trajectories.parquet",
-        "claims.json",
-        "tables/digits.csv",
-    } <= content.keys()
+    needed = {"runs.parquet", "trajectories.parquet", "claims.json", "tables/digits.csv"}
+    assert needed <= content.keys()
     return content
 
 

@@ -101,9 +101,8 @@ def test_no_solver_leaves_direct_term() -> None:
 
 def test_products_are_counted() -> None:
     found = implicit_hypergradient(held_out, ridge, solve(THETA), THETA, Neumann(terms=3), {})
-    assert (
-        found.products == 3 + POWER_STEPS + 1
-    )  # the terms, the power iteration, the mixed product
+    # the terms, the power iteration, the mixed product
+    assert found.products == 3 + POWER_STEPS + 1
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ MU, ELL = torch.tensor([0.01, 0.5, 2.0], dtype=F64), torch.tensor([1.0, 8.0, 300
 def matrices(spectra: Tensor) -> Tensor:
     """Symmetric matrices (R, P, P) with the given eigenvalues (R, P) in random bases."""
     g = torch.Generator().manual_seed(1)
-    bases = torch.linalg.qr(torch.randn(*spectra.shape, spectra.shape[1], generator=g, dtype=F64))[
-        0
-    ]
+    drawn = torch.randn(*spectra.shape, spectra.shape[1], generator=g, dtype=F64)
+    bases, _ = torch.linalg.qr(drawn)
     return bases @ torch.diag_embed(spectra) @ bases.mT
 
 
@@ -76,9 +75,8 @@ def test_operator_without_a_mixed_term() -> None:
 @pytest.mark.parametrize("terms", [0, 1, 2, 5, 10, 20, 50])
 def test_neumann_bound(terms: int) -> None:
     h, v = matrices(spectra()), right_hand_side()
-    for run in range(
-        RUNS
-    ):  # one step size for all runs is the rule's choice, so each run gets its own here
+    # one step size for all runs is the rule's choice, so each run gets its own here
+    for run in range(RUNS):
         a = 1 / ELL[run].item()
         solution = Neumann(terms=terms, step=a).solve(
             operator(h[run : run + 1]), v[run : run + 1], {}
@@ -435,15 +433,10 @@ def test_nystrom_float32_is_near_float64(top: float, damping: float, tolerance: 
     h = matrices((top * 2.0 ** -torch.arange(60, dtype=F64))[None])
     v = right_hand_side(1, 60)
     want = torch.linalg.solve(h + damping * torch.eye(60, dtype=F64), v)
-    errors = [
-        float(
-            (
-                Nystrom(rank=20, damping=damping).solve(operator(h.to(d)), v.to(d), {}).x - want
-            ).norm()
-            / want.norm()
-        )
-        for d in (F64, torch.float32)
-    ]
+    errors = []
+    for d in (F64, torch.float32):
+        found = Nystrom(rank=20, damping=damping).solve(operator(h.to(d)), v.to(d), {}).x
+        errors.append(float((found - want).norm() / want.norm()))
     assert errors[1] < errors[0] + tolerance
 
 
@@ -462,10 +455,8 @@ def test_power_vector_is_never_lost() -> None:
     On a batch without curvature the iteration finds nothing, and the next one starts from
     something.
     """
-    zero, h = (
-        torch.zeros(2, 3, 3, dtype=F64),
-        torch.diag_embed(torch.tensor([[1.0, 5.0, 2.0]] * 2, dtype=F64)),
-    )
+    zero = torch.zeros(2, 3, 3, dtype=F64)
+    h = torch.diag_embed(torch.tensor([[1.0, 5.0, 2.0]] * 2, dtype=F64))
     _, u = operator(zero).power(torch.randn(2, 3, dtype=F64))
     for _ in range(20):
         largest, u = operator(h).power(u)

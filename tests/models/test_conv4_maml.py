@@ -95,9 +95,8 @@ def test_orders_give_same_logits():
 def test_order_of_support_queries_and_episodes():
     model, params, x = made()
     logits = model.forward(params, NO_C, x).unflatten(1, (WAY, QUERY))
-    images = torch.tensor(
-        [1, 0, 4, 2, 5, 3]
-    )  # the support among itself, the queries among themselves
+    # the support among itself, the queries among themselves
+    images = torch.tensor([1, 0, 4, 2, 5, 3])
     moved = model.forward(params, NO_C, x[:, :, images]).unflatten(1, (WAY, QUERY))
     torch.testing.assert_close(moved, logits[:, :, images[SHOT:] - SHOT], rtol=1e-8, atol=1e-10)
     swapped = model.forward(params, NO_C, x.flip(0)).unflatten(1, (WAY, QUERY))
@@ -146,17 +145,9 @@ def test_repeated_support_is_recognised():
     ],
 )
 def test_bad_parameters(parameters, key):
+    filled = {"inputs": (16, 16), "way": 2, "shot": 1, "space": "euclidean"}
     with pytest.raises(InputError, match=f"^model.{key}: found"):
-        build(
-            "model",
-            "conv4_maml",
-            parameters,
-            "model",
-            inputs=(16, 16),
-            way=2,
-            shot=1,
-            space="euclidean",
-        )
+        build("model", "conv4_maml", parameters, "model", **filled)
 
 
 @pytest.fixture

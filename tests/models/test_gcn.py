@@ -60,16 +60,10 @@ def test_masks_drop_and_scale(model):
     dense[node[kept], feature[kept]] = True
     found = model.forward(params, c, given, masks)
     assert not torch.allclose(found, model.forward(params, c, given))
-    if isinstance(
-        model, Hgcn
-    ):  # dropping a feature is having it 0; what stays is twice as large at rate 1/2
-        zeroed, whole = (
-            (2 * given[0] * dense, *given[1:]),
-            {
-                "layer0": torch.tensor([True]),
-                "layer1": hidden,
-            },
-        )
+    # dropping a feature is having it 0, and what stays is twice as large at rate 1/2
+    if isinstance(model, Hgcn):
+        zeroed = (2 * given[0] * dense, *given[1:])
+        whole = {"layer0": torch.tensor([True]), "layer1": hidden}
         whole["layer0"] = torch.ones(int(zeroed[0].count_nonzero()), dtype=torch.bool)
         halved = {**params, "w0": params["w0"] / 2}
         torch.testing.assert_close(found, model.forward(halved, c, zeroed, whole))
@@ -89,10 +83,8 @@ def test_poincare_linear_is_twice_differentiable(c):
     r = torch.tensor([0.2, -0.4], dtype=F64)
     inputs = [value.clone().requires_grad_() for value in (u, z, r, torch.tensor(c, dtype=F64))]
     if c == 0:  # one-sided: c stays out
-        call, inputs = (
-            (lambda u, z, r: poincare_linear(u, z, r, torch.zeros((), dtype=F64))),
-            inputs[:3],
-        )
+        flat = torch.zeros((), dtype=F64)
+        call, inputs = (lambda u, z, r: poincare_linear(u, z, r, flat)), inputs[:3]
     else:
         call = poincare_linear
     assert torch.autograd.gradcheck(call, inputs)

@@ -140,11 +140,9 @@ def test_prototypes_at_zero_curvature_are_euclidean():
 
 @pytest.mark.parametrize("rule", HEADS)
 def test_the_scale_multiplies_the_logits(rule):
-    plain, fixed, learned = (
-        head_of(rule, scale="fixed", start=1.0),
-        head_of(rule, scale="fixed", start=0.25),
-        head_of(rule, scale="learned", start=0.25),
-    )
+    plain = head_of(rule, scale="fixed", start=1.0)
+    fixed = head_of(rule, scale="fixed", start=0.25)
+    learned = head_of(rule, scale="learned", start=0.25)
     params, u = plain.init(generator()), features()
     want = 0.25 * plain.forward(params, c_of(0.5), u)
     torch.testing.assert_close(fixed.forward(params, c_of(0.5), u), want)

@@ -6,11 +6,14 @@ from torch.nn import functional
 
 from hsac.errors import InputError
 from hsac.models.cnn import Cnn
+from hsac.models.conv4_maml import Conv4Maml
 from hsac.models.conv4_protonet import Conv4Protonet
+from hsac.models.gcn import Gcn
 from hsac.models.heads.poincare_mlr import PoincareMlr
 from hsac.models.hgcn import Hgcn
 from hsac.models.mlp import Mlp
 from hsac.models.resnet import Resnet
+from hsac.models.types import Adapting, BatchNormalised, Episodic, WithDropout, WithHead
 from hsac.parts import build
 
 F64 = torch.float64
@@ -33,20 +36,15 @@ def graph(seed=0):
     source, target = (torch.randint(0, NODES, (30,), generator=g) for _ in range(2))
     loops = torch.arange(NODES)
     weight = torch.rand(30 + NODES, generator=g, dtype=F64)
-    return (
-        noise(NODES, 5, seed=seed),
-        torch.cat((source, loops)),
-        torch.cat((target, loops)),
-        weight,
-    )
+    source, target = torch.cat((source, loops)), torch.cat((target, loops))
+    return noise(NODES, 5, seed=seed), source, target, weight
 
 
 def make(name, space="hyperbolic"):
     """A small model, its input and its number of curvatures."""
     if name == "mlp":
-        return Mlp((4, 4), 3, space, hidden=7, dim=2), torch.rand(
-            5, 4, 4, dtype=F64, generator=torch.Generator()
-        )
+        x = torch.rand(5, 4, 4, dtype=F64, generator=torch.Generator())
+        return Mlp((4, 4), 3, space, hidden=7, dim=2), x
     if name == "mlp_pooled":
         model = Mlp((5, 6), 3, space, hidden=7, layers=2, dim=3, pool=2, clip=0.5)
         return model, torch.rand(5, 5, 6, dtype=F64, generator=torch.Generator())
@@ -61,9 +59,8 @@ def make(name, space="hyperbolic"):
     if name == "hgcn":
         return Hgcn(5, 3, space, hidden=6, dim=4), graph()
     inputs = (3, 16, 16) if name == "conv4_protonet_colour" else (16, 16)
-    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2), noise(
-        2, WAY, SHOT + QUERY, *inputs, seed=4
-    )
+    x = noise(2, WAY, SHOT + QUERY, *inputs, seed=4)
+    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2), x
 
 
 CLASSIFIERS = ("mlp", "mlp_pooled", "mlp_colour", "cnn", "cnn_colour", "resnet")
@@ -84,11 +81,26 @@ def curvatures(model, c):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes(name, space):
     model, x = make(name, space)
-    logits = model.forward(
-        perturbed(model), curvatures(model, 0.0 if space == "euclidean" else 0.7), x
-    )
+    c = curvatures(model, 0.0 if space == "euclidean" else 0.7)
+    logits = model.forward(perturbed(model), c, x)
     assert logits.shape == SHAPES[name]
     assert logits.isfinite().all()
+
+
+def test_protocols_tell_models_apart():
+    """Each protocol holds for the models that have its feature, and for no other."""
+    models = {name: make(name)[0] for name in ("mlp", "resnet", "hgcn", "conv4_protonet")}
+    models["gcn"] = Gcn(5, 3, "euclidean")
+    models["conv4_maml"] = Conv4Maml((16, 16), WAY, SHOT, "euclidean")
+    holds = {
+        WithHead: {"mlp", "resnet", "hgcn"},
+        BatchNormalised: {"resnet"},
+        WithDropout: {"hgcn", "gcn"},
+        Adapting: {"conv4_maml"},
+        Episodic: {"conv4_protonet"},
+    }
+    for protocol, names in holds.items():
+        assert {name for name, model in models.items() if isinstance(model, protocol)} == names
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,14 +131,8 @@ def test_flat_hgcn_is_a_gcn():
 def test_flat_mlp_is_a_perceptron():
     model, x = make("mlp_pooled", "euclidean")
     p = perturbed(model)
-    pooled = torch.stack(
-        [
-            x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2))
-            for i in range(2)
-            for j in range(3)
-        ],
-        1,
-    )
+    corners = [(i, j) for i in (0, 2) for j in (0, 2, 4)]
+    pooled = torch.stack([x[:, i : i + 2, j : j + 2].mean((1, 2)) for i, j in corners], 1)
     hidden = ((pooled @ p["w0"].mT + p["b0"]).relu() @ p["w1"].mT + p["b1"]).relu()
     want = linear_head(hidden @ p["w2"].mT + p["b2"], p)
     torch.testing.assert_close(
@@ -146,9 +152,8 @@ def test_flat_protonet_is_snells():
 
 
 def test_start_temperature():
-    assert (
-        10 * Conv4Protonet((16, 16), 1, "euclidean", temperature=2.5).init(torch.Generator())["t"]
-    ).exp() == 2.5
+    model = Conv4Protonet((16, 16), 1, "euclidean", temperature=2.5)
+    assert (10 * model.init(torch.Generator())["t"]).exp() == 2.5
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -119,9 +119,8 @@ def test_evaluation_features_equal_the_reference(depth):
     reference.eval()
     found = model.embed(params, FLAT, other, state)
     torch.testing.assert_close(found, reference(other), rtol=1e-8, atol=1e-9)
-    torch.testing.assert_close(
-        found[:2], model.embed(params, FLAT, other[:2], state)
-    )  # no image looks at the others
+    # no image looks at the others
+    torch.testing.assert_close(found[:2], model.embed(params, FLAT, other[:2], state))
     assert not torch.allclose(found, model.embed(params, FLAT, other), atol=1e-2)
     # the batch normalised by its own moments is what training does
     torch.testing.assert_close(
@@ -141,9 +140,8 @@ def test_moments_average_to_the_union():
     x = images(12, seed=3)
     together = torch.stack([batch_moments(x[i::3]) for i in range(3)]).mean(0)
     torch.testing.assert_close(together, batch_moments(x))
-    mean, square = batch_moments(
-        x.float() + 1000
-    )  # a channel far from 0 keeps its variance in float32
+    # a channel far from 0 keeps its variance in float32
+    mean, square = batch_moments(x.float() + 1000)
     torch.testing.assert_close(square - mean**2, x.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
 
 
@@ -175,10 +173,8 @@ def test_ensemble_statistics_are_of_its_runs():
     """Statistics of many seeds as one program are those of each seed."""
     model = Resnet((3, 8, 8), 4, "hyperbolic", depth=20)
     ensemble, w = Ensemble.start(model, [0, 1], torch.device("cpu"))
-    w, c = (
-        w.double(),
-        torch.tensor([[0.1], [2.0]]).double(),
-    )  # a batch's size changes float32's rounding
+    # float64, because a batch's size changes float32's rounding
+    w, c = w.double(), torch.tensor([[0.1], [2.0]]).double()
     x = images(8)
     state = ensemble.statistics(w, c, iter((x[::2], x[1::2])))
     found = ensemble.call("forward", w, c, x[:3], shared=True, state=state)

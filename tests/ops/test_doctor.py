@@ -66,9 +66,10 @@ def test_a_fault_is_a_line(project, capsys):
     (project / "results").mkdir()
     (project / "results/smoke").write_text("")
     assert cli.main(["doctor", "--scale", "smoke"]) == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "FIX" in line]
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.split()[1] == "FIX"]
     assert line.startswith("disk          FIX results/smoke: found a file at ")
-    shell(line.split("run: ")[1])
+    shell(line.split("; run: ")[1])
     assert not faults("disk")
 
 

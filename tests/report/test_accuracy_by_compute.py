@@ -7,7 +7,8 @@ import pytest
 from hsac.report.figures.accuracy_by_compute import compute, draw
 
 
-def test_a_model_pays_for_its_run_its_products_and_its_search() -> None:
+def test_cost_includes_products_and_search() -> None:
+    """A model pays for its run, its Hessian products and its search."""
     block = pd.DataFrame(
         [
             ("sgd+fixed", 100, 0, np.nan, np.nan),
@@ -23,8 +24,8 @@ def test_a_model_pays_for_its_run_its_products_and_its_search() -> None:
     )
 
 
-def test_numbers_at_the_foot_do_not_lie_on_each_other() -> None:
-    """Two collapsed methods of nearly the same cost, and one elsewhere."""
+def test_numbers_at_foot_keep_apart() -> None:
+    """Two collapsed methods of nearly the same cost, and one elsewhere, can all be read."""
     methods = {
         "sgd+fixed": (100, 0.8),
         "sgd+learned": (101, 0.8),
@@ -35,12 +36,10 @@ def test_numbers_at_the_foot_do_not_lie_on_each_other() -> None:
     block = pd.DataFrame([(m, s, g, a) for m, (g, a) in methods.items() for s in range(3)])
     block.columns = ["method", "seed", "gradients", "selected_test_accuracy"]
     same = {"experiment": "e", "setting": "noisy", "status": "ok", "products": 0}
-    figure = draw(
-        block.assign(**same, search_gradients=np.nan, search_products=np.nan), {"e": [*methods]}
-    )
+    unsearched = {"search_gradients": np.nan, "search_products": np.nan}
+    figure = draw(block.assign(**same, **unsearched), {"e": [*methods]})
     figure.draw_without_rendering()
-    feet = [
-        text.get_window_extent() for text in figure.axes[0].texts if text.get_text().startswith("←")
-    ]
+    numbers = [text for text in figure.axes[0].texts if text.get_text().startswith("←")]
+    feet = [text.get_window_extent() for text in numbers]
     assert len(feet) == 3
     assert not any(a.overlaps(b) for i, a in enumerate(feet) for b in feet[:i])

@@ -13,25 +13,17 @@ CURVATURES = (0.1, 0.3, 1.0, 3.0, 5.0)
 def sweep(
     seeds: int = 4, experiment: str = "digits", weight: str = "sgd", **quantities
 ) -> pd.DataFrame:
-    """A row a seed and curvature; a quantity is a function of (log c, seed, noise), 0 where not
-    given.
-    """
+    """A row a seed and curvature; a quantity is a function of (log c, seed, noise), else 0."""
+    names = ("sharpness", "top_eigenvalue", "trace", "bound", "gap", "test_error")
     rng, rows = np.random.default_rng(seeds), []
     for seed in range(seeds):
         for c in CURVATURES:
-            values = {
-                name: f(np.log(c), seed, rng.standard_normal()) for name, f in quantities.items()
-            }
-            run = {
-                "experiment": experiment,
-                "setting": "plain",
-                "weight_rule": weight,
-                "method": f"{weight}+fixed@{c}",
-            }
-            zero = dict.fromkeys(
-                ("sharpness", "top_eigenvalue", "trace", "bound", "gap", "test_error"), 0.0
-            )
-            rows.append(run | {"seed": seed, "curvature": c} | zero | values)
+            values = dict.fromkeys(names, 0.0)
+            for name, f in quantities.items():
+                values[name] = f(np.log(c), seed, rng.standard_normal())
+            run = {"experiment": experiment, "setting": "plain", "weight_rule": weight}
+            run |= {"method": f"{weight}+fixed@{c}", "seed": seed, "curvature": c}
+            rows.append(run | values)
     return pd.DataFrame(rows)
 
 
@@ -42,9 +34,8 @@ def row(table: pd.DataFrame, x: str, y: str) -> pd.Series:
 
 
 def test_monotone_quantities_correlate_perfectly() -> None:
-    table = correlations(
-        sweep(sharpness=lambda c, s, n: np.exp(c) + s, gap=lambda c, s, n: -(c**3) + 10 * s)
-    )
+    runs = sweep(sharpness=lambda c, s, n: np.exp(c) + s, gap=lambda c, s, n: -(c**3) + 10 * s)
+    table = correlations(runs)
     assert list(table.columns) == list(COLUMNS)
     assert list(zip(table["x"], table["y"], strict=True)) == list(PAIRS)
     for name in ("rho", "low", "high", "tau", "tau_low", "tau_high"):
@@ -54,35 +45,32 @@ def test_monotone_quantities_correlate_perfectly() -> None:
     assert tuple(row(table, "sharpness", "gap")[["seeds", "curvatures"]]) == (4, 5)
 
 
-def test_differences_between_seeds_are_not_taken_for_curvatures_effect() -> None:
-    # within a seed the two move against each other; pooled over seeds they rise together
+def test_seeds_are_not_pooled() -> None:
+    """Differences between seeds are not taken for curvature's effect."""
+    # Within a seed the two move against each other. Pooled over seeds they rise together.
     runs = sweep(6, sharpness=lambda c, s, n: c + 100 * s, gap=lambda c, s, n: -c + 100 * s)
     assert stats.spearmanr(runs["sharpness"], runs["gap"]).statistic > 0.8
     assert row(correlations(runs), "sharpness", "gap")["rho"] == pytest.approx(-1)
 
 
-def test_rho_is_the_mean_of_the_seeds_and_its_interval_that_of_the_seeds() -> None:
+def test_rho_and_interval_are_over_seeds() -> None:
+    """Rho is the mean of the seeds, and its interval is that of a bootstrap of the seeds."""
     runs = sweep(8, sharpness=lambda c, s, n: n, gap=lambda c, s, n: c + 2 * n)
     by_seed = [stats.spearmanr(r["sharpness"], r["gap"]).statistic for _, r in runs.groupby("seed")]
     found = row(correlations(runs), "sharpness", "gap")
     assert found["rho"] == pytest.approx(np.mean(by_seed))
-    reference = stats.bootstrap(
-        (by_seed,), np.mean, n_resamples=20000, method="percentile", random_state=1
-    )
-    assert (found["low"], found["high"]) == pytest.approx(
-        tuple(reference.confidence_interval), abs=0.03
-    )
-    kendall = [
-        stats.kendalltau(r["sharpness"], r["gap"]).statistic for _, r in runs.groupby("seed")
-    ]
-    assert found["tau"] == pytest.approx(np.mean(kendall))
+    options = {"n_resamples": 20000, "method": "percentile", "random_state": 1}
+    reference = stats.bootstrap((by_seed,), np.mean, **options).confidence_interval
+    assert (found["low"], found["high"]) == pytest.approx(tuple(reference), abs=0.03)
+    kendall = [stats.kendalltau(r["sharpness"], r["gap"]) for _, r in runs.groupby("seed")]
+    assert found["tau"] == pytest.approx(np.mean([test.statistic for test in kendall]))
 
 
-def test_unknown_values_leave_out_runs_then_seeds() -> None:
+def test_unknown_values_leave_runs_out() -> None:
+    """A seed with too few runs left, or with a constant, does not count."""
     runs = sweep(4, bound=lambda c, s, n: n, gap=lambda c, s, n: c)
-    runs.loc[(runs["seed"] == 0) & (runs["curvature"] > 0.3), "bound"] = (
-        np.nan
-    )  # two left: too few to be ordered
+    # two left: too few to be ordered
+    runs.loc[(runs["seed"] == 0) & (runs["curvature"] > 0.3), "bound"] = np.nan
     runs.loc[(runs["seed"] == 1) & (runs["curvature"] > 1), "bound"] = np.inf
     runs.loc[runs["seed"] == 2, "bound"] = 0.3  # constant: no order
     found = row(correlations(runs), "bound", "gap")
@@ -97,33 +85,25 @@ def test_unknown_values_leave_out_runs_then_seeds() -> None:
     assert nothing["seeds"] == nothing["curvatures"] == 0
 
 
-def test_weight_rules_and_experiments_are_kept_apart() -> None:
-    blocks = [
-        sweep(2, weight=w, gap=lambda c, s, n, k=k: k * c) for w, k in (("sgd", 1), ("sam", -1))
-    ]
+def test_weight_rules_are_kept_apart() -> None:
+    signs = (("sgd", 1), ("sam", -1))
+    blocks = [sweep(2, weight=w, gap=lambda c, s, n, k=k: k * c) for w, k in signs]
     blocks.append(sweep(3, experiment="disease", gap=lambda c, s, n: c))
     table = correlations(pd.concat(blocks, ignore_index=True))
     found = table[(table["x"] == "curvature") & (table["y"] == "gap")]
-    keys = list(
-        zip(
-            found["experiment"],
-            found["weight_rule"],
-            found["rho"].round(9),
-            found["seeds"],
-            strict=True,
-        )
-    )
+    columns = (found["experiment"], found["weight_rule"], found["rho"].round(9), found["seeds"])
+    keys = list(zip(*columns, strict=True))
     assert keys == [("digits", "sgd", 1, 2), ("digits", "sam", -1, 2), ("disease", "sgd", 1, 3)]
 
 
-def test_an_empty_sweep_gives_an_empty_table() -> None:
+def test_empty_sweep_gives_empty_table() -> None:
     table = correlations(sweep(1).iloc[:0])
     assert table.empty
     assert list(table.columns) == list(COLUMNS)
     assert displayed(table).empty
 
 
-def test_the_interval_is_the_same_every_time_and_holds_its_mean() -> None:
+def test_interval_repeats_and_holds_mean() -> None:
     values = np.random.default_rng(3).uniform(-1, 1, 10)
     mean, low, high = mean_over_seeds(values)
     assert (mean, low, high) == mean_over_seeds(values)
@@ -133,14 +113,11 @@ def test_the_interval_is_the_same_every_time_and_holds_its_mean() -> None:
     assert 0.7 * half < (high - low) / 2 < half
 
 
-def test_displayed() -> None:
+def test_displayed_cells_hold_intervals() -> None:
     shown = displayed(correlations(sweep(sharpness=lambda c, s, n: c, gap=lambda c, s, n: -c)))
-    cells = shown[
-        (shown["Quantity"] == "scope sharpness") & (shown["Against"] == "generalisation gap")
-    ].iloc[0]
+    quantity, against = shown["Quantity"], shown["Against"]
+    cells = shown[(quantity == "scope sharpness") & (against == "generalisation gap")].iloc[0]
     assert cells["Spearman's ρ [95 % interval]"] == "−1.00 [−1.00, −1.00]"
     assert (cells["Seeds"], cells["Curvatures"]) == ("4", "5")
-    unknown = shown[
-        (shown["Quantity"] == "Hessian trace") & (shown["Against"] == "test error")
-    ].iloc[0]
+    unknown = shown[(quantity == "Hessian trace") & (against == "test error")].iloc[0]
     assert unknown["Kendall's τ [95 % interval]"] == "–"

@@ -10,9 +10,9 @@ from hsac.report.figures import hypergradient_bias, style
 def table():
     """The pooled synthetic rows of two experiments."""
     experiments = {name: {"hypergradient": {"method": "sgd+hsac"}} for name in ("digits", "glyphs")}
-    rows = [
-        row for name in experiments for row in hypergradients({"experiments": experiments}, name)
-    ]
+    rows = []
+    for name in experiments:
+        rows += hypergradients({"experiments": experiments}, name)
     return report.table(pd.DataFrame(rows))
 
 
@@ -20,12 +20,10 @@ def test_every_panel_shows_its_values(tmp_path):
     figure = hypergradient_bias.draw(table())
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["digits", "glyphs"]
     assert all(axes.get_xscale() == axes.get_yscale() == "log" for axes in figure.axes)
-    drawn = [
-        sorted(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_ydata()) == 2
-    ]
-    assert any(
-        abs(low - 50) + abs(high - 200) < 1e-9 for low, high in drawn
-    )  # 3.2 / size, in % of 0.1
+    pairs = [line for line in figure.axes[0].lines if len(line.get_ydata()) == 2]
+    drawn = [sorted(line.get_ydata()) for line in pairs]
+    # 3.2 / size, in % of 0.1
+    assert any(abs(low - 50) + abs(high - 200) < 1e-9 for low, high in drawn)
     figure.draw_without_rendering()
     style.save(figure, tmp_path / "figure")
     assert (tmp_path / "figure.png").stat().st_size > 5000
@@ -33,34 +31,25 @@ def test_every_panel_shows_its_values(tmp_path):
 
 def test_only_certain_biases_are_filled():
     figure = hypergradient_bias.draw(table())
-    faces = {
-        line.get_markerfacecolor(): line
-        for line in figure.axes[0].lines
-        if line.get_marker() == "o"
-    }
+    discs = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    faces = {line.get_markerfacecolor(): line for line in discs}
     assert "white" in faces  # the rule's, half a standard error
     assert len(faces["white"].get_xdata()) == 2
     squares = [line for line in figure.axes[0].lines if line.get_marker() == "s"]
-    assert {line.get_markerfacecolor() for line in squares if len(line.get_xdata())} == {
-        style.CLASSES[5]
-    }
+    filled = {line.get_markerfacecolor() for line in squares if len(line.get_xdata())}
+    assert filled == {style.CLASSES[5]}
 
 
 def test_batches_of_all_are_absent():
     """They have neither bias nor noise, which a log axis cannot show, and must not stretch it."""
     numbers = table()
     whole = numbers["size"] == numbers["size"].max()
-    figure = hypergradient_bias.draw(
-        numbers.assign(**{n: numbers[n].mask(whole, 0.0) for n in ("bias_percent", "sd_percent")})
-    )
+    zero = {name: numbers[name].mask(whole, 0.0) for name in ("bias_percent", "sd_percent")}
+    figure = hypergradient_bias.draw(numbers.assign(**zero))
     figure.draw_without_rendering()
     for axes in figure.axes[:6]:
-        drawn = [
-            value
-            for line in axes.lines
-            if line.get_marker() != "None"
-            for value in line.get_xdata()
-        ]
+        marked = [line.get_xdata() for line in axes.lines if line.get_marker() != "None"]
+        drawn = [value for values in marked for value in values]
         assert drawn
         assert max(drawn) < numbers["size"].max() / 2
         assert axes.get_ylim()[0] > 1e-3

@@ -20,7 +20,7 @@ def rows() -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def test_a_panel_a_map(rows, tmp_path) -> None:
+def test_every_map_has_its_panel(rows, tmp_path) -> None:
     figure = lipschitz.draw(rows)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
     assert list(panels) == list(lipschitz.MAPS.values())

@@ -1,4 +1,4 @@
-"""The figures of the curvature sweep: what is drawn where, and what is said when there is nothing."""
+"""The figures of the curvature sweep: what is drawn where, and what is said otherwise."""
 
 import numpy as np
 import pandas as pd
@@ -21,42 +21,24 @@ def rows() -> pd.DataFrame:
                 for c in CURVATURES:
                     a, b, d = rng.normal(size=3)
                     bound = 0.5 + 0.01 * a if experiment == "digits" else np.nan
-                    runs.append(
-                        {
-                            "experiment": experiment,
-                            "setting": setting,
-                            "weight_rule": weight,
-                            "seed": seed,
-                        }
-                        | {
-                            "method": f"{weight}+fixed@{c}",
-                            "curvature": c,
-                            "sharpness": c**2 * np.exp(0.1 * a),
-                        }
-                        | {
-                            "top_eigenvalue": 5 + b,
-                            "trace": 3 * d,
-                            "bound": bound,
-                            "gap": c + a,
-                            "test_error": b,
-                        }
-                    )
+                    run = {"experiment": experiment, "setting": setting, "seed": seed}
+                    run |= {"weight_rule": weight, "method": f"{weight}+fixed@{c}"}
+                    run |= {"curvature": c, "sharpness": c**2 * np.exp(0.1 * a)}
+                    run |= {"top_eigenvalue": 5 + b, "trace": 3 * d, "bound": bound}
+                    runs.append(run | {"gap": c + a, "test_error": b})
     return pd.DataFrame(runs)
 
 
 @pytest.fixture
 def flat(rows: pd.DataFrame) -> pd.DataFrame:
-    runs = rows[(rows["curvature"] == 1.0) & (rows["weight_rule"] == "sgd")].drop(
-        columns="curvature"
-    )
-    return runs.assign(method="sgd+euclidean")
+    runs = rows[(rows["curvature"] == 1.0) & (rows["weight_rule"] == "sgd")]
+    return runs.drop(columns="curvature").assign(method="sgd+euclidean")
 
 
 def texts(figure: Figure) -> str:
-    drawn = [text.get_text() for axes in figure.axes for text in axes.texts]
-    return " ".join(
-        drawn + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    )
+    drawn = [text for axes in figure.axes for text in axes.texts]
+    drawn += [text for legend in figure.legends for text in legend.get_texts()]
+    return " ".join(text.get_text() for text in drawn)
 
 
 def test_means_and_intervals(rows, flat) -> None:
@@ -64,30 +46,23 @@ def test_means_and_intervals(rows, flat) -> None:
     panels = np.array(figure.axes).reshape(5, 2)
     plain, sam = panels[4, 0].containers
     block = rows[(rows["experiment"] == "digits") & (rows["weight_rule"] == "sgd")]
-    np.testing.assert_allclose(
-        plain.lines[0].get_ydata().astype(float), block.groupby("curvature")["gap"].mean()
-    )
+    drawn = plain.lines[0].get_ydata().astype(float)
+    np.testing.assert_allclose(drawn, block.groupby("curvature")["gap"].mean())
     assert sam.lines[0].get_linestyle() == "--"
     spread = block[block["curvature"] == 0.1]["gap"].std() / 3**0.5 * 4.302653
     low, high = plain.lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(spread)
     level = [line for line in panels[4, 1].lines if line.get_linestyle() == ":"]
-    assert level[0].get_ydata()[0] == pytest.approx(
-        flat[flat["experiment"] == "disease"]["gap"].mean()
-    )
+    expected = flat[flat["experiment"] == "disease"]["gap"].mean()
+    assert level[0].get_ydata()[0] == pytest.approx(expected)
     assert panels[0, 0].get_title() == "digits\n(label noise)"
 
 
-def test_axes_are_logarithmic_where_that_hides_nothing(rows, flat) -> None:
+def test_only_positive_decades_are_logarithmic(rows, flat) -> None:
+    """An axis is logarithmic where that hides nothing and the means span a decade."""
     panels = np.array(role_of_curvature.draw(rows, flat).axes).reshape(5, 2)
     assert {panel.get_xscale() for panel in panels.flat} == {"log"}
-    assert [panel.get_yscale() for panel in panels[:, 0]] == [
-        "log",
-        "linear",
-        "linear",
-        "linear",
-        "linear",
-    ]
+    assert [panel.get_yscale() for panel in panels[:, 0]] == ["log", *["linear"] * 4]
 
 
 def test_what_is_unknown_is_said(rows, flat) -> None:
@@ -100,7 +75,7 @@ def test_what_is_unknown_is_said(rows, flat) -> None:
     assert "No finished run" in texts(role_of_curvature.draw(rows.iloc[:0], flat))
 
 
-def test_one_seed_has_points_without_intervals(rows, flat, tmp_path) -> None:
+def test_one_seed_has_no_interval(rows, flat, tmp_path) -> None:
     figure = role_of_curvature.draw(rows[rows["seed"] == 0], flat.iloc[:0])
     style.save(figure, tmp_path / "role")
     segments = figure.axes[0].containers[0].lines[2][0].get_segments()
@@ -124,8 +99,6 @@ def test_correlations_stand_at_their_values(rows, tmp_path) -> None:
     style.save(figure, tmp_path / "rank")
 
 
-def test_no_correlations(rows) -> None:
-    assert "No seed with three" in texts(
-        rank_correlations.draw(correlations(rows[rows["curvature"] > 0.5]))
-    )
-    assert "No seed with three" in texts(rank_correlations.draw(correlations(rows.iloc[:0])))
+def test_missing_correlations_are_said(rows) -> None:
+    for few in (rows[rows["curvature"] > 0.5], rows.iloc[:0]):
+        assert "No seed with three" in texts(rank_correlations.draw(correlations(few)))

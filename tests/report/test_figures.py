@@ -35,47 +35,39 @@ def texts(figure: Figure) -> str:
 
 
 def test_all_figures_render(results, tmp_path):
-    write_figures(
-        results / "runs.parquet", results / "trajectories.parquet", DOT, ORDER, REFERENCES, tmp_path
-    )
-    assert {p.name for p in tmp_path.iterdir()} == {
-        f"{name}.{kind}" for name in CAPTIONS for kind in ("png", "pdf")
-    }
+    runs, trajectories = results / "runs.parquet", results / "trajectories.parquet"
+    write_figures(runs, trajectories, DOT, ORDER, REFERENCES, tmp_path)
+    expected = {f"{name}.{kind}" for name in CAPTIONS for kind in ("png", "pdf")}
+    assert {p.name for p in tmp_path.iterdir()} == expected
     assert all(p.stat().st_size > 5000 for p in tmp_path.iterdir())
 
 
-def test_figures_say_when_there_is_nothing_to_draw(results, tmp_path):
-    for name in ("runs", "trajectories"):
-        pd.read_parquet(results / f"{name}.parquet").iloc[:0].to_parquet(
-            tmp_path / f"{name}.parquet"
-        )
-    write_figures(
-        tmp_path / "runs.parquet", tmp_path / "trajectories.parquet", "", {}, {}, tmp_path
-    )
+def test_figures_say_what_is_missing(results, tmp_path):
+    """Without rows every figure is drawn and says why it is empty."""
+    empty = [tmp_path / f"{name}.parquet" for name in ("runs", "trajectories")]
+    for path in empty:
+        pd.read_parquet(results / path.name).iloc[:0].to_parquet(path)
+    write_figures(*empty, "", {}, {}, tmp_path)
     runs = pd.read_parquet(results / "runs.parquet").query("experiment == 'glyphs_long_tailed'")
-    assert "No model with a two-dimensional ball" in texts(
-        poincare_embedding.draw(runs, results, ORDER, REFERENCES)
-    )
+    figure = poincare_embedding.draw(runs, results, ORDER, REFERENCES)
+    assert "No model with a two-dimensional ball" in texts(figure)
 
 
-def test_long_names_stay_within_the_picture(results):
+def test_long_names_stay_in_picture(results):
     long = {e: f"{e}_with_eight_channels_at_a_fixed_temperature"[:34] for e in ORDER}
-    runs, trajectories = (
-        pd.read_parquet(results / f"{name}.parquet").replace({"experiment": long})
-        for name in ("runs", "trajectories")
-    )
-    order, references = ({long[e]: of for e, of in given.items()} for given in (ORDER, REFERENCES))
-    for figure in (
-        accuracy_by_method.draw(runs, order, references),
-        curvature_trajectories.draw(runs, trajectories, order),
-    ):
+    tables = [pd.read_parquet(results / f"{name}.parquet") for name in ("runs", "trajectories")]
+    runs, trajectories = (table.replace({"experiment": long}) for table in tables)
+    order = {long[e]: methods for e, methods in ORDER.items()}
+    references = {long[e]: reference for e, reference in REFERENCES.items()}
+    first = accuracy_by_method.draw(runs, order, references)
+    for figure in (first, curvature_trajectories.draw(runs, trajectories, order)):
         figure.draw_without_rendering()
         for panel in figure.axes:
             place = panel.title.get_window_extent()
             assert 0 <= place.x0 <= place.x1 <= figure.bbox.width, panel.get_title()
 
 
-def test_saved_bytes_are_the_same_twice_and_carry_no_date(tmp_path):
+def test_saved_bytes_repeat_without_date(tmp_path):
     for name in ("a", "b"):
         style.save(rule_graph.draw(DOT), tmp_path / name)
     for kind in ("png", "pdf"):
@@ -83,7 +75,8 @@ def test_saved_bytes_are_the_same_twice_and_carry_no_date(tmp_path):
     assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
 
 
-def test_rule_graph_reads_dot_and_stands_each_rule_left_of_its_users():
+def test_rules_stand_left_of_users():
+    """The rule graph reads dot text, and each rule stands left of those that use it."""
     graph = rule_graph.parse(DOT)
     assert dict(graph.nodes(data="label")) == {"0": "all", "1": "gather", "2": "train"}
     assert set(graph.edges) == {("1", "0"), ("2", "0"), ("2", "1")}
@@ -93,14 +86,14 @@ def test_rule_graph_reads_dot_and_stands_each_rule_left_of_its_users():
     assert {"all", "gather", "train"} <= set(texts(rule_graph.draw(DOT)).split())
 
 
-def test_a_cyclic_or_empty_graph_does_not_fail():
+def test_cyclic_and_empty_graphs_are_drawn():
     assert "No rule graph" in texts(rule_graph.draw(""))
-    assert not nx.is_directed_acyclic_graph(
-        rule_graph.parse('0[label = "a"]\n1[label = "b"]\n0 -> 1\n1 -> 0')
-    )
+    cyclic = '0[label = "a"]\n1[label = "b"]\n0 -> 1\n1 -> 0'
+    assert not nx.is_directed_acyclic_graph(rule_graph.parse(cyclic))
+    assert "No rule graph" in texts(rule_graph.draw(cyclic))
 
 
-def test_embedding_lies_in_the_unit_disk(results):
+def test_embedding_lies_in_unit_disk(results):
     runs = pd.read_parquet(results / "runs.parquet")
     figure = poincare_embedding.draw(runs, results, ORDER, REFERENCES)
     offsets = [axes.collections[0].get_offsets() for axes in figure.axes if axes.collections]
@@ -122,8 +115,8 @@ def test_style_follows_the_rules(method, rule):
     assert style.line(method) == ("--" if method.startswith("sam") else "-")
 
 
-def test_report_floor_does_not_import_torch():
-    sources = (Path(style.__file__).parents[1]).rglob("*.py")
-    assert not [
-        p for p in sources if "import torch" in p.read_text() or "from torch" in p.read_text()
-    ]
+def test_report_imports_no_torch():
+    for path in Path(style.__file__).parents[1].rglob("*.py"):
+        text = path.read_text()
+        assert "import torch" not in text, path
+        assert "from torch" not in text, path

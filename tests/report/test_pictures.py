@@ -26,8 +26,9 @@ def edges(drawn: nx.Graph) -> tuple[np.ndarray, int]:
 
 
 def slow_delta(drawn: nx.Graph) -> float:
-    """Half the gap of the two largest of the three sums of opposite distances, largest over all
-    quadruples.
+    """Compute δ from its definition, over all quadruples.
+
+    It is half the gap of the two largest of the three sums of opposite distances.
     """
     part = drawn.subgraph(max(nx.connected_components(drawn), key=len))
     d = dict(nx.all_pairs_shortest_path_length(part))
@@ -67,7 +68,8 @@ def test_hyperbolicity_is_that_of_the_definition(nodes: int, density: float, see
     assert hyperbolicity(*edges(drawn)).largest == slow_delta(drawn)
 
 
-def test_a_sample_is_a_lower_bound_and_always_the_same() -> None:
+def test_sample_is_a_lower_bound() -> None:
+    """A sample is a lower bound and always the same."""
     drawn = edges(nx.grid_2d_graph(30, 40))
     found = hyperbolicity(*drawn)
     assert not found.exact
@@ -80,7 +82,8 @@ def test_components_are_ordered_by_size() -> None:
     assert [part.tolist() for part in components(*edges(drawn))] == [[2, 3, 4, 5, 6], [0, 1], [7]]
 
 
-def test_a_tree_is_laid_out_by_depth_without_overlap() -> None:
+def test_tree_is_laid_out_by_depth() -> None:
+    """A tree is laid out by depth, without overlap."""
     tree = nx.balanced_tree(3, 4)
     place = graph.place_tree(*edges(tree))
     depth = nx.shortest_path_length(tree, 0)
@@ -90,14 +93,16 @@ def test_a_tree_is_laid_out_by_depth_without_overlap() -> None:
     assert len(np.unique(place.round(6), axis=0)) == len(place)
 
 
-def test_a_path_and_a_single_node_can_be_drawn() -> None:
+def test_path_and_node_can_be_drawn() -> None:
+    """A path and a single node can be drawn."""
     assert np.hypot(*graph.place_tree(*edges(nx.path_graph(4))).T).tolist() == pytest.approx(
         [0, 1, 2, 3]
     )
     assert graph.place_tree(np.empty((2, 0), np.int64), 1).tolist() == [[0, 0]]
 
 
-def test_the_drawn_part_is_connected_and_holds_the_hub() -> None:
+def test_drawn_part_is_connected() -> None:
+    """The drawn part is connected and holds the node with the most neighbours."""
     drawn = nx.barabasi_albert_graph(3000, 2, seed=1)
     kept = graph.drawn_part(*edges(drawn))
     assert len(kept) == graph.DRAWN
@@ -120,7 +125,8 @@ def test_a_large_graph_is_described() -> None:
     assert "made: 603 nodes" in figure._suptitle.get_text()
 
 
-def test_rows_of_a_sheet_hold_the_class_they_name(data_folder: Path) -> None:
+def test_sheet_rows_hold_their_class(data_folder: Path) -> None:
+    """Rows of a sheet hold the class that they name."""
     images = load_images("digits", data_folder)
     arrays = {name: getattr(images, name) for name in ("image", "label", "split", "group")}
     figure, caption, numbers = sheet.draw("digits", {**arrays, "classes": np.array(images.classes)})
@@ -136,7 +142,8 @@ def test_rows_of_a_sheet_hold_the_class_they_name(data_folder: Path) -> None:
     np.testing.assert_array_equal(shown[:8, :8], images.image[numbers["rows"][0][0]])
 
 
-def test_a_sheet_of_a_few_shot_set_names_the_parts() -> None:
+def test_few_shot_sheet_names_the_parts() -> None:
+    """A sheet of a few-shot set names the parts."""
     label = np.repeat(np.arange(30), 2)
     arrays = {
         "image": np.random.default_rng(0).integers(0, 256, (60, 20, 20, 3), dtype=np.uint8),
@@ -163,9 +170,8 @@ def test_who_calls_what_what() -> None:
     assert "people" in caption
 
 
-def test_a_picture_is_written_with_its_caption_and_is_always_the_same(
-    data_folder: Path, tmp_path: Path
-) -> None:
+def test_pictures_are_always_the_same(data_folder: Path, tmp_path: Path) -> None:
+    """A picture is written with its caption and is always the same."""
     for folder in ("one", "two"):
         write_picture("disease", data_folder, tmp_path / folder / "disease.png")
     for ending in ("png", "pdf", "json"):
@@ -179,7 +185,8 @@ def test_a_picture_is_written_with_its_caption_and_is_always_the_same(
     assert "the whole tree" in said["caption"]
 
 
-def test_what_cannot_be_drawn_is_one_line(data_folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_drawn_is_named(data_folder: Path, tmp_path: Path) -> None:
+    """What cannot be drawn is named in one line."""
     with pytest.raises(InputError, match=r"--picture: found .*digits\.jpg"):
         write_picture("digits", data_folder, tmp_path / "digits.jpg")
     with pytest.raises(InputError, match="fetch dataset cora"):

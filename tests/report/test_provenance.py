@@ -1,5 +1,6 @@
 """Every cell of every table has its provenance, and is computed again from nothing else."""
 
+import dataclasses
 import json
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from smoke_results import small, smoke_results
 
 from hsac.files import file_sha256, read_json
-from hsac.report import columns, provenance, why
+from hsac.report import columns, provenance
+from hsac.report.answer import Answer, same
 from hsac.report.columns import SETTINGS
 from hsac.report.provenance import page_data, read_sidecars
 
@@ -20,17 +22,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return smoke_results(Path.cwd(), small(bundle=2)).absolute()
 
 
-def answers(results: Path, name: str, sidecar: dict):
+def answers(results: Path, name: str, sidecar: provenance.Sidecar):
     """The answer for every cell of a table, with the value that its CSV states."""
     settings = read_json(results / "settings.json")
     numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
     for row in provenance.records(numbers):
         for column, value in row.items():
-            label = provenance.label(sidecar["key"], row)
-            yield why.Answer(results, settings, sidecar, label, column), value
+            label = provenance.label(sidecar.key, row)
+            yield Answer(results, settings, sidecar, label, column), value
 
 
-def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) -> list[str]:
+def wrong(
+    results: Path, name: str, sidecar: provenance.Sidecar, column: str | None = None
+) -> list[str]:
     """The cells of a table, or of one column, that are not what comes out of the records and files
     listed for them.
     """
@@ -41,7 +45,7 @@ def wrong(results: Path, name: str, sidecar: dict, column: str | None = None) ->
         key = json.dumps(answer.roles)
         if key not in made:
             made[key] = answer.recomputed()
-        if not why.same(value, made[key].get(answer.row, {}).get(answer.column)):
+        if not same(value, made[key].get(answer.row, {}).get(answer.column)):
             out.append(f"{answer.row}: {answer.column}")
     return out
 
@@ -65,9 +69,9 @@ def test_every_table_has_a_sidecar(results):
 def test_every_cell_is_computed_again_from_what_its_sidecar_lists(results):
     for name, sidecar in read_sidecars(results).items():
         numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
-        assert set(numbers.columns) <= set(sidecar["columns"]), name
-        assert len(sidecar["rows"]) == len(numbers) > 0, name
-        assert set(sidecar["headings"].values()) <= set(sidecar["columns"]), name
+        assert set(numbers.columns) <= set(sidecar.columns), name
+        assert len(sidecar.rows) == len(numbers) > 0, name
+        assert set(sidecar.headings.values()) <= set(sidecar.columns), name
         assert wrong(results, name, sidecar) == [], name
 
 
@@ -82,16 +86,16 @@ def test_every_cell_is_computed_again_from_what_its_sidecar_lists(results):
 )
 def test_an_incomplete_list_is_noticed(results, table, column, uses):
     sidecar = read_sidecars(results)[table]
-    sidecar["columns"][column]["uses"] = uses
+    sidecar.columns[column] = dataclasses.replace(sidecar.columns[column], uses=tuple(uses))
     assert wrong(results, table, sidecar, column)
 
 
 def test_functions_and_fields_are_real(results):
     record = read_json(next((results / "runs/digits/sgd+hsac").rglob("seed0.json")))
     for sidecar in read_sidecars(results).values():
-        for column in sidecar["columns"].values():
-            if column["function"] != SETTINGS:
-                module, _, name = column["function"].rpartition(".")
+        for origin in sidecar.columns.values():
+            if origin.function != SETTINGS:
+                module, _, name = origin.function.rpartition(".")
                 try:
                     found = import_module(module)
                 except ModuleNotFoundError:  # a method of a class
@@ -106,44 +110,44 @@ def test_functions_and_fields_are_real(results):
 
 def test_a_sidecar_lists_records_with_their_digests(results):
     sidecar = read_sidecars(results)["digits"]
-    cell = sidecar["cells"]["digits/sgd+hsac"]
-    folder = results / cell["folder"]
-    assert cell["indexes"] == {"block0.json": [0, 1], "block1.json": [2]}
-    assert [run[:3] for run in cell["runs"]] == [
-        [seed, f"seed{seed}.json", "ok"] for seed in (0, 1, 2)
+    cell = sidecar.cells["digits/sgd+hsac"]
+    folder = results / cell.folder
+    assert cell.indexes == {"block0.json": [0, 1], "block1.json": [2]}
+    assert [run[:3] for run in cell.runs] == [
+        (seed, f"seed{seed}.json", "ok") for seed in (0, 1, 2)
     ]
-    assert [run[3] for run in cell["runs"]] == [
+    assert [run.sha256 for run in cell.runs] == [
         file_sha256(folder / f"seed{seed}.json") for seed in (0, 1, 2)
     ]
-    assert cell["config"] == folder.name
-    assert sidecar["environments"][cell["runs"][0][4]]["versions"]["python"] == "3.11.0"
+    assert cell.config == folder.name
+    assert sidecar.environments[cell.runs[0].environment]["versions"]["python"] == "3.11.0"
 
 
 def test_a_grid_brings_the_cells_it_chose_from(results):
-    cells = read_sidecars(results)["digits"]["cells"]
-    assert cells["digits/sgd+grid"]["made_from"] == ["digits/sgd+fixed@0.1", "digits/sgd+fixed@0.3"]
-    assert len(cells["digits/sgd+fixed@0.1"]["runs"]) == 3  # which is in no row of the table
+    cells = read_sidecars(results)["digits"].cells
+    assert cells["digits/sgd+grid"].made_from == ["digits/sgd+fixed@0.1", "digits/sgd+fixed@0.3"]
+    assert len(cells["digits/sgd+fixed@0.1"].runs) == 3  # which is in no row of the table
 
 
 def test_only_the_rows_behind_the_measurements_are_listed(results):
     sidecar = read_sidecars(results)["certificates"]
-    measured = sidecar["cells"]["digits/sgd+hsac"]["measured"]
+    measured = sidecar.cells["digits/sgd+hsac"].measured
     assert [seed for seed, _, _ in measured] == [0, 1, 2]
     assert all(read_json(results / file)["trace"] > 1.0 for _, file, _ in measured)
-    assert read_sidecars(results)["digits"]["cells"]["digits/sgd+hsac"]["measured"] == []
+    assert read_sidecars(results)["digits"].cells["digits/sgd+hsac"].measured == []
 
 
 def test_page_data_holds_what_a_click_opens(results):
     data = page_data(results)
     for name, sidecar in read_sidecars(results).items():
         table = data["tables"][name]
-        for row, roles in sidecar["rows"].items():
+        for row, roles in sidecar.rows.items():
             for column, position in table["columns"].items():
                 how = data["columns"][position]
-                assert how == sidecar["columns"][column]
+                assert how == dataclasses.asdict(sidecar.columns[column])
                 for role in how["uses"]:
                     listed = data["lists"][table["rows"][row][role]] if role in roles else []
-                    assert listed == (sidecar["lists"][roles[role]] if role in roles else [])
+                    assert listed == (sidecar.lists[roles[role]] if role in roles else [])
                     assert all(
                         item.partition("#")[0] in data["cells"] or item in data["files"]
                         for item in listed

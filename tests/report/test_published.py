@@ -1,4 +1,4 @@
-"""The ledger of published numbers: its schema, its tags, and a verdict of each kind."""
+"""The ledger of published numbers: what it may hold, its tags, and a verdict of each kind."""
 
 import copy
 import json
@@ -63,26 +63,17 @@ ENTRY = Published(
 
 
 def results(folder: Path, accuracies: list[float | None], cell: dict = CONFIG) -> pd.DataFrame:
-    """Runs of one method with these accuracies (%), None for a run that diverged; records beside
-    them.
-    """
+    """Runs of one method with these accuracies (%), None for a run that diverged, and a record."""
     folder.mkdir(exist_ok=True)
     (folder / "record.json").write_text(json.dumps({"config": cell}))
-    rows = [
-        {
-            "experiment": "e",
-            "method": "sgd+learned",
-            "seed": seed,
-            "dataset": cell["dataset"],
-            "status": "diverged" if a is None else "ok",
-            "record": "record.json",
-        }
-        | {
-            f"{kind}_test_accuracy": np.nan if a is None else a / 100
-            for kind in ("selected", "last", "oracle")
-        }
-        for seed, a in enumerate(accuracies)
-    ]
+    rows = []
+    for seed, accuracy in enumerate(accuracies):
+        status = "diverged" if accuracy is None else "ok"
+        row = {"experiment": "e", "method": "sgd+learned", "seed": seed, "status": status}
+        row |= {"dataset": cell["dataset"], "record": "record.json"}
+        share = np.nan if accuracy is None else accuracy / 100
+        row |= {f"{kind}_test_accuracy": share for kind in ("selected", "last", "oracle")}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -106,22 +97,20 @@ def test_drifted(tmp_path):
     assert row["low"] > 1
 
 
-def test_undecided_names_the_seeds_that_would_decide(tmp_path):
+def test_undecided_names_seeds_that_decide(tmp_path):
     # sd 2, inside by 1: ((z_0.95 + z_0.8) * 2 / 1)^2 + z_0.95^2 / 2 = 26.1 seeds, 5 done
     row = judged(tmp_path, [50 + d * 2 / math.sqrt(2.5) for d in (-2, -1, 0, 1, 2)])
     assert row["verdict"] == "undecided (about 22 more seeds)"
 
 
-def test_more_seeds_do_not_help_against_a_wide_published_interval(tmp_path):
+def test_seeds_cannot_help_wide_intervals(tmp_path):
     wide = replace(ENTRY, interval=4.0, n=5)
-    assert (
-        judged(tmp_path, [50.1, 49.8, 50.3], wide)["verdict"]
-        == "undecided (the published interval is too wide)"
-    )
+    row = judged(tmp_path, [50.1, 49.8, 50.3], wide)
+    assert row["verdict"] == "undecided (the published interval is too wide)"
 
 
 @pytest.mark.parametrize("accuracies", [[50.0], [50.0, None, None], [None, None]])
-def test_nothing_is_concluded_from_one_run(tmp_path, accuracies):
+def test_one_run_concludes_nothing(tmp_path, accuracies):
     assert judged(tmp_path, accuracies)["verdict"].startswith("undecided (spread unknown: ")
 
 
@@ -130,22 +119,21 @@ def test_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_a_retagged_number_is_not_comparable(tmp_path, tag):
+def test_retagged_number_is_not_comparable(tmp_path, tag):
     accuracies = [50.1, 49.8, 50.3, 50.0, 49.9]
     for value in ("something else", None):
         row = judged(tmp_path, accuracies, replace(ENTRY, tags={**ENTRY.tags, tag: value}))
-        # another way of selection is one that no run of ours has: the metric shown then is the
-        # validation-selected one
+        # No run of ours has another way of selection. The metric shown is then the
+        # validation-selected one.
         assert row["verdict"] == f"not comparable ({tag})"
         assert math.isnan(row["difference"])
         assert row["differs"].startswith(f"{tag}: ")
     more = replace(ENTRY, tags={**ENTRY.tags, "test_time_augmentation": True})
-    assert (
-        judged(tmp_path, accuracies, more)["verdict"] == "not comparable (test_time_augmentation)"
-    )
+    row = judged(tmp_path, accuracies, more)
+    assert row["verdict"] == "not comparable (test_time_augmentation)"
 
 
-def test_the_last_epoch_is_compared_with_the_last_epoch(tmp_path):
+def test_last_epoch_meets_last_epoch(tmp_path):
     entry = replace(ENTRY, tags=tags_of(CONFIG, "last"))
     runs = results(tmp_path, [10.0, 10.1, 10.2, 9.9, 9.8])
     runs["last_test_accuracy"] = [0.5, 0.501, 0.499, 0.502, 0.498]
@@ -158,12 +146,15 @@ def leaves(value: object, path: tuple = ()) -> list[tuple]:
     return [path]
 
 
-UNTAGGED = {("setting",), ("dataset",), ("variant", "name"), ("variant", "draw"), ("measure", "radius"),
-            ("measure", "ascent_steps")}  # fmt: skip
+UNTAGGED = {
+    *(("setting",), ("dataset",)),
+    *(("variant", "name"), ("variant", "draw")),
+    *(("measure", "radius"), ("measure", "ascent_steps")),
+}
 
 
 @given(st.sampled_from(leaves(CONFIG)))
-def test_every_choice_of_a_configuration_is_a_tag(path):
+def test_every_configured_choice_is_a_tag(path):
     changed = copy.deepcopy(CONFIG)
     inner = changed
     for key in path[:-1]:
@@ -172,24 +163,24 @@ def test_every_choice_of_a_configuration_is_a_tag(path):
     assert bool(differing(tags_of(CONFIG), tags_of(changed))) == (path not in UNTAGGED)
 
 
-def test_a_choice_that_a_later_configuration_adds_is_a_tag_too():
+def test_choices_of_later_configurations_are_tags():
+    """A key that no configuration has yet is a tag once one has it."""
     training = {**CONFIG["training"], "augmentation": "crop", "ema": 0.99}
-    assert differing(tags_of(CONFIG), tags_of({**CONFIG, "training": training, "distillation": 1})).keys() == {
-        "augmentation", "ema", "distillation",
-    }  # fmt: skip
+    later = tags_of({**CONFIG, "training": training, "distillation": 1})
+    assert differing(tags_of(CONFIG), later).keys() == {"augmentation", "ema", "distillation"}
 
 
-def test_euclidean_and_fixed_curvatures_leave_out_what_they_do_not_use():
+def test_unused_curvature_settings_are_no_tags():
+    """A Euclidean or fixed curvature leaves out what it does not use."""
     moved = {**CONFIG["curvature"], "transform": "softplus", "bounds": [0.1, 1.0]}
     for rule in ("euclidean", "fixed"):
         one = {**CONFIG, "rule": {"rule": rule, "parameters": {}}}
         assert not differing(tags_of(one), tags_of({**one, "curvature": moved}))
-        assert bool(
-            differing(tags_of(one), tags_of({**one, "curvature": {**moved, "start": 0.5}}))
-        ) == (rule == "fixed")
+        elsewhere = tags_of({**one, "curvature": {**moved, "start": 0.5}})
+        assert bool(differing(tags_of(one), elsewhere)) == (rule == "fixed")
 
 
-def test_tags_are_made_of_every_cell_of_every_scale():
+def test_every_cell_has_tags():
     for scale in config.SCALES:
         for cell in config.cells(config.load(scale)):
             tags = tags_of(cell["config"])
@@ -216,22 +207,18 @@ def test_equivalence_of_equal_runs_is_exact():
     assert equivalence(same, replace(ENTRY, value=48.0)).p_beyond == 0
 
 
-def test_false_verdicts_are_as_rare_as_stated():
-    """At a true difference of exactly the margin, 5 % of verdicts may be reproduced, and 5 %
-    drifted.
-    """
+def test_false_verdicts_are_rare():
+    """At a difference of exactly the margin, 5 % of verdicts may be reproduced, 5 % drifted."""
     rng = np.random.default_rng(1)
     x = rng.normal(51.0, 1.5, (2000, 8))
-    tests = [
-        equivalence(Mean(8, m, s, np.nan, np.nan), ENTRY)
-        for m, s in zip(x.mean(1), x.std(1, ddof=1), strict=True)
-    ]
+    moments = zip(x.mean(1), x.std(1, ddof=1), strict=True)
+    tests = [equivalence(Mean(8, m, s, np.nan, np.nan), ENTRY) for m, s in moments]
     for name in ("p_equivalent", "p_beyond"):
         found = sum(getattr(test, name) < 0.05 for test in tests)
         assert stats.binomtest(found, 2000, 0.05, alternative="greater").pvalue > 1e-3
 
 
-def test_the_projects_ledger():
+def test_shipped_ledger_is_read():
     numbers = read_published(LEDGER)
     assert len(numbers) > 40
     assert not any("Curvature Learning for Generalization" in number.source for number in numbers)
@@ -252,15 +239,19 @@ def test_the_projects_ledger():
     [
         (
             lambda c: c["numbers"][0].pop("margin"),
-            "cifar10-lt100-ce: 'margin' is a required property",
+            "cifar10-lt100-ce.margin: found nothing; this key is required",
         ),
         (
             lambda c: c["numbers"][0].update(margin=0),
-            "cifar10-lt100-ce.margin: found '0'; allowed is a number above 0",
+            "cifar10-lt100-ce.margin: found 0; allowed is a number above 0",
+        ),
+        (
+            lambda c: c["numbers"][0].update(n=2.5),
+            "cifar10-lt100-ce.n: found 2.5; allowed is an integer from 1, or null",
         ),
         (
             lambda c: c["numbers"][0].update(margins=1),
-            "unknown key 'margins'; .*did you mean 'margin'",
+            "cifar10-lt100-ce.margins: found an unknown key; .*did you mean 'margin'",
         ),
         (
             lambda c: c["numbers"][0].update(source="cao"),
@@ -278,11 +269,19 @@ def test_the_projects_ledger():
             lambda c: c["protocols"]["graph"].pop("loss"),
             "pubmed-hnn: tags.loss: found nothing; allowed is a value",
         ),
+        (
+            lambda c: c["protocols"].update(graph=1),
+            "protocols.graph: found 1; allowed is a mapping of tags",
+        ),
+        (
+            lambda c: c["sources"]["cao2019"].update(venue=""),
+            "sources.cao2019.venue: found ''; allowed is text, or null where it is not known",
+        ),
         (lambda c: c["numbers"].append("x"), "number 51: found 'x'; allowed is a mapping"),
-        (lambda c: c.pop("sources"), "top level: 'sources' is a required property"),
+        (lambda c: c.pop("sources"), "sources: found nothing; this key is required"),
     ],
 )
-def test_bad_entries_are_named_in_one_line(tmp_path, change, words):
+def test_bad_entries_are_named(tmp_path, change, words):
     content = yaml.safe_load(LEDGER.read_text())
     content["numbers"] = content["numbers"][:50]
     change(content)
@@ -295,7 +294,7 @@ def test_bad_entries_are_named_in_one_line(tmp_path, change, words):
 
 
 @pytest.mark.parametrize("text", ["- 1", "a: [", "3"])
-def test_a_ledger_that_is_none_is_refused(tmp_path, text):
+def test_file_without_ledger_is_refused(tmp_path, text):
     path = tmp_path / "published.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=r"published\.yaml: "):
@@ -306,13 +305,11 @@ def test_written_as_a_table(tmp_path):
     results(tmp_path, [50.1, 49.8, 50.3, 50.0, 49.9]).to_parquet(tmp_path / "runs.parquet")
     content = yaml.safe_load(LEDGER.read_text())
     content["protocols"]["own"] = tags_of(CONFIG)
-    own = {"id": "own", "source": "cao2019", "table": "3", "dataset": "glyphs100", "metric": "test_accuracy",
-           "value": 50.2, "sd": 0.3, "n": 5, "margin": 1, "protocol": "own"}  # fmt: skip
-    content["numbers"] = [
-        own,
-        {**own, "id": "other", "tags": {"split": {"factor": 100}}},
-        *content["numbers"],
-    ]
+    own = {"id": "own", "source": "cao2019", "table": "3", "dataset": "glyphs100"}
+    own |= {"metric": "test_accuracy", "value": 50.2, "sd": 0.3, "n": 5, "margin": 1}
+    own |= {"protocol": "own"}
+    other = {**own, "id": "other", "tags": {"split": {"factor": 100}}}
+    content["numbers"] = [own, other, *content["numbers"]]
     ledger = tmp_path / "published.yaml"
     ledger.write_text(yaml.safe_dump(content))
     write_published(ledger, tmp_path / "runs.parquet", tmp_path / "tables")
@@ -327,32 +324,18 @@ def test_written_as_a_table(tmp_path):
     assert (tmp_path / "tables" / "published.tex").stat().st_size > 0
 
 
-def test_an_empty_ledger_is_a_table_that_says_none(tmp_path):
+def test_empty_ledger_shows_none(tmp_path):
     table = judge([], results(tmp_path, [50.0, 50.1]), tmp_path)
     assert table.empty
     assert displayed(table).iloc[0, 0] == "none"
 
 
-def test_the_command_refuses_a_bad_ledger_in_one_line(tmp_path, capsys):
-    settings = tmp_path / "settings.json"
-    settings.write_text('{"experiments": {}}')
+def test_command_refuses_bad_ledger(tmp_path, capsys):
     pd.DataFrame(columns=["experiment"]).to_parquet(tmp_path / "runs.parquet")
-    missing = ["--published", str(tmp_path / "none.yaml")]
     with pytest.raises(InputError, match=r"none\.yaml: missing"):
         write_published(tmp_path / "none.yaml", tmp_path / "runs.parquet", tmp_path / "tables")
-    assert (
-        main(
-            [
-                "tables",
-                "--settings",
-                str(tmp_path / "no.json"),
-                "--runs",
-                "r",
-                "--output",
-                "o",
-                *missing,
-            ]
-        )
-        == 2
-    )
-    assert capsys.readouterr().err.count("\n") == 1
+    given = ["--settings", str(tmp_path / "no.json"), "--runs", "r", "--output", "o"]
+    assert main(["job", "tables", *given, "--published", str(tmp_path / "none.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert "no.json" in error
+    assert error.count("\n") == 1

@@ -34,25 +34,22 @@ METRIC = "selected_test_accuracy"
 
 
 def runs_of(values: dict[str, list[float | None]]) -> pd.DataFrame:
-    rows = [
-        {
-            "experiment": "e",
-            "method": m,
-            "seed": s,
-            "status": "diverged" if v is None else "ok",
-            "score": v,
-        }
-        for m, series in values.items()
-        for s, v in enumerate(series)
-    ]
+    """A gathered table of these scores by method, seeds 0, 1, …; None is a run that diverged."""
+    rows = []
+    for method, series in values.items():
+        for seed, value in enumerate(series):
+            status = "diverged" if value is None else "ok"
+            row = {"experiment": "e", "method": method, "seed": seed, "status": status}
+            rows.append(row | {"score": value})
     return pd.DataFrame(rows)
 
 
 def replicates(
     values: ArrayLike, seeds: Sequence[int] | None = None, items: np.ndarray | None = None
 ) -> Replicates:
-    """Runs of one cell with these values, by seeds 0, 1, … unless given; ``items`` (S, N): what
-    they are means of.
+    """Runs of one cell with these values, by seeds 0, 1, … unless given.
+
+    The values are means of ``items`` (S, N), where given.
     """
     table = pd.DataFrame({"seed": range(len(values)) if seeds is None else seeds, METRIC: values})
     if items is not None:
@@ -68,26 +65,25 @@ def no_warnings():
 
 
 def test_t_interval_by_hand():
-    # 1, 2, 3, 4, 5: mean 3, sd sqrt(2.5), t(.975, 4) = 2.7764, half width 2.7764 * sqrt(.5) =
-    # 1.9632
+    # 1, 2, 3, 4, 5: mean 3, sd sqrt(2.5), t(.975, 4) = 2.7764,
+    # half width 2.7764 * sqrt(.5) = 1.9632
     m = mean_interval(replicates([1, 2, 3, 4, 5]))
     assert (m.n, m.mean) == (5, 3.0)
     assert m.sd == pytest.approx(2.5**0.5)
     assert (m.low, m.high) == pytest.approx((3 - 1.96324, 3 + 1.96324), abs=1e-5)
 
 
-def test_holm_by_hand_leaves_undefined_entries_out():
-    assert holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx(
-        [0.03, np.nan, 0.06, 0.06], nan_ok=True
-    )
+def test_holm_leaves_undefined_entries_out():
+    expected = [0.03, np.nan, 0.06, 0.06]  # by hand
+    assert holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx(expected, nan_ok=True)
     assert np.isnan(holm([np.nan])).all()
 
 
-def test_paired_difference_agrees_with_scipy_and_pairs_by_seed():
+def test_paired_difference_agrees_with_scipy():
+    """The differences are of the seeds that both have, whatever their order."""
     a, b = [0.85, 0.8, 0.7, 0.9], [0.7, 0.75, 0.8, 0.78]
-    d = paired_difference(
-        replicates([0.9, 0.8, 0.85, 0.7], [3, 1, 0, 2]), replicates([*b, 0.1], [0, 1, 2, 3, 9])
-    )
+    shuffled = replicates([0.9, 0.8, 0.85, 0.7], [3, 1, 0, 2])
+    d = paired_difference(shuffled, replicates([*b, 0.1], [0, 1, 2, 3, 9]))
     assert (d.n, d.test) == (4, "t")
     assert d.p == pytest.approx(stats.ttest_rel(a, b).pvalue)
     assert d.difference == pytest.approx(np.mean(a) - np.mean(b))
@@ -95,7 +91,8 @@ def test_paired_difference_agrees_with_scipy_and_pairs_by_seed():
     assert shifted.p == pytest.approx(stats.ttest_1samp(np.subtract(a, b), 0.1).pvalue)
 
 
-def test_equal_in_every_pair_gives_p_one_and_constant_difference_the_sign_flip_p():
+def test_constant_differences_have_exact_p():
+    """Equal pairs give p = 1, and pairs that all differ alike the sign flips' smallest p."""
     a = replicates([0.1, 0.5, 0.9])
     assert paired_difference(a, a).p == 1.0
     d = paired_difference(replicates([0.2, 0.6, 1.0]), a)
@@ -104,33 +101,28 @@ def test_equal_in_every_pair_gives_p_one_and_constant_difference_the_sign_flip_p
     assert (d.low, d.high) == pytest.approx((0.1, 0.1))
 
 
-def test_one_seed_gives_a_mean_and_nothing_else():
-    row = (
-        summarise(runs_of({"a": [0.5], "b": [0.6]}), "score", reference="a")
-        .set_index("method")
-        .loc["b"]
-    )
+def test_one_seed_gives_only_a_mean():
+    table = summarise(runs_of({"a": [0.5], "b": [0.6]}), "score", reference="a")
+    row = table.set_index("method").loc["b"]
     assert row["mean"] == 0.6
     assert row["difference"] == pytest.approx(0.1)
-    assert (
-        row[["sd", "low", "high", "difference_low", "difference_high", "p", "p_holm"]].isna().all()
-    )
+    undefined = ["sd", "low", "high", "difference_low", "difference_high", "p", "p_holm"]
+    assert row[undefined].isna().all()
 
 
-def test_runs_that_failed_count_in_n_and_their_pairs_drop():
-    table = summarise(
-        runs_of({"a": [0.5, 0.6, 0.7], "b": [0.6, None, 0.9]}), "score", reference="a"
-    )
+def test_failed_runs_drop_their_pairs():
+    """A run that failed counts in n only."""
+    runs = runs_of({"a": [0.5, 0.6, 0.7], "b": [0.6, None, 0.9]})
+    table = summarise(runs, "score", reference="a")
     row = table.set_index("method").loc["b"]
     assert (row["n_ok"], row["n"], row["pairs"]) == (2, 3, 2)
     assert row["mean"] == pytest.approx(0.75)
     assert row["difference"] == pytest.approx(0.15)
 
 
-def test_every_run_failed_or_no_reference():
-    table = summarise(
-        runs_of({"a": [0.5, 0.6], "b": [None, None]}), "score", reference="c"
-    ).set_index("method")
+def test_failed_method_and_missing_reference():
+    runs = runs_of({"a": [0.5, 0.6], "b": [None, None]})
+    table = summarise(runs, "score", reference="c").set_index("method")
     assert np.isnan(table.loc["b", "mean"])
     assert table["p"].isna().all()
 
@@ -140,12 +132,11 @@ def test_holm_family_is_the_experiment():
     block = runs_of({m: list(rng.normal(size=6)) for m in "abc"})
     both = pd.concat([block, block.assign(experiment="f")])
     alone = summarise(block, "score", reference="a")["p_holm"].to_numpy()
-    assert summarise(both, "score", reference={"e": "a", "f": "a"})[
-        "p_holm"
-    ].to_numpy() == pytest.approx(np.tile(alone, 2), nan_ok=True)
+    found = summarise(both, "score", reference={"e": "a", "f": "a"})["p_holm"].to_numpy()
+    assert found == pytest.approx(np.tile(alone, 2), nan_ok=True)
 
 
-def test_more_seeds():
+def test_more_seeds_by_hand():
     # ((1.960 + .8416) * 1 / .5)^2 + 1.960^2 / 2 = 33.3
     assert more_seeds(sd=1.0, effect=0.5, n=5) == 29
     assert more_seeds(sd=1.0, effect=1e-9, n=5) == 1000
@@ -158,21 +149,20 @@ def test_more_seeds():
 @pytest.mark.parametrize(
     ("effect", "alpha"), [(0.5, 0.05), (1.0, 0.05), (1.0, 0.0025), (1.5, 0.01)]
 )
-def test_more_seeds_agrees_with_the_exact_power_of_the_t_test(effect, alpha):
+def test_more_seeds_agrees_with_exact_power(effect, alpha):
     exact = TTestPower().solve_power(effect, alpha=alpha, power=0.8)
     assert more_seeds(sd=1.0, effect=effect, n=0, alpha=alpha) == pytest.approx(exact, abs=2)
 
 
-def test_many_rows_a_seed_are_no_replicates():
+def test_rows_of_episodes_are_no_replicates():
     episodes = pd.DataFrame({"experiment": "e", "method": "m", "seed": 0, METRIC: [0.2, 0.4, 0.6]})
     with pytest.raises(InputError, match="3 rows of seed 0; allowed is one row a run"):
         Replicates(episodes, "e", "m")
 
 
-def test_a_list_of_test_items_is_no_metric():
-    table = pd.DataFrame(
-        {"experiment": "e", "method": "m", "seed": [0, 1], "test_right": ["[1, 0]", "[1, 1]"]}
-    )
+def test_list_of_items_is_no_metric():
+    cell = {"experiment": "e", "method": "m", "seed": [0, 1]}
+    table = pd.DataFrame(cell | {"test_right": ["[1, 0]", "[1, 1]"]})
     with pytest.raises(InputError, match="test_right is not one number a run"):
         Replicates(table, "e", "m", "test_right")
 
@@ -186,7 +176,7 @@ def test_plain_numbers_are_refused(function, values):
         paired_difference(replicates([0.1, 0.2]), values)
 
 
-def test_only_finished_finite_runs_of_the_cell_count():
+def test_only_finished_finite_runs_count():
     table = pd.DataFrame(
         [
             ("e", "m", 0, "ok", 0.5),
@@ -199,25 +189,23 @@ def test_only_finished_finite_runs_of_the_cell_count():
     assert Replicates(table, "e", "m", scale=100).values.to_dict() == {0: 50.0}
 
 
-def test_items_need_every_run_and_the_metric_they_are_of():
+def test_items_need_all_runs_and_metric():
+    """Items are there only where every run has them, and for the metric that they are of."""
     right = np.array([[1, 0, 1], [0, 0, 1]])
     assert replicates(right.mean(1), items=right).items == pytest.approx(right)
-    table = pd.DataFrame(
-        {"experiment": "e", "method": "m", "seed": [0, 1], METRIC: [0.5, 0.5], "test_answers": 2}
-    )
+    cell = {"experiment": "e", "method": "m", "seed": [0, 1]}
+    table = pd.DataFrame(cell | {METRIC: [0.5, 0.5], "test_answers": 2})
     assert Replicates(table.assign(test_right=["[2, 0]", None]), "e", "m").items is None
     whole = table.assign(test_right=["[2, 0]", "[1, 1]"], other=0.5)
-    assert Replicates(whole, "e", "m", scale=100).items == pytest.approx(
-        np.array([[100, 0], [50, 50]])
-    )
+    found = Replicates(whole, "e", "m", scale=100).items
+    assert found == pytest.approx(np.array([[100, 0], [50, 50]]))
     assert Replicates(whole, "e", "m", "other").items is None
 
 
 def test_iqm_by_hand():
     assert iqm(replicates([0, 1, 2, 3, 100])) == 2  # one of each end goes
-    assert iqm(replicates([0, 1, 100])) == pytest.approx(
-        101 / 3
-    )  # a quarter of three is less than one
+    # a quarter of three is less than one
+    assert iqm(replicates([0, 1, 100])) == pytest.approx(101 / 3)
     assert np.isnan(iqm(replicates([])))
 
 
@@ -229,14 +217,15 @@ def test_sign_flips_by_hand():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, EXACT_UP_TO))
-def test_sign_flips_do_not_favour_a_direction_and_reach_no_further_than_their_number(seed, n):
+def test_sign_flips_favour_no_direction(seed, n):
+    """Opposite differences have the same p, and it is no smaller than 2^(1 - n)."""
     d = np.random.default_rng(seed).normal(0.5, 1, n)
     p = permutation_p(d)
     assert p == pytest.approx(permutation_p(-d))
     assert 2.0 ** (1 - n) - 1e-12 <= p <= 1
 
 
-def test_the_number_of_pairs_decides_the_test():
+def test_number_of_pairs_decides_test():
     d = np.random.default_rng(0).normal(0.5, 1, PERMUTED_FROM)
     few, many = (paired_difference(replicates(x), replicates(0 * x)) for x in (d[:-1], d))
     assert (few.test, many.test) == ("t", "permutation")
@@ -244,7 +233,7 @@ def test_the_number_of_pairs_decides_the_test():
     assert many.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.02)
 
 
-def test_probability_of_improvement_paired_or_else_unpaired():
+def test_improvement_is_paired_or_unpaired():
     a, b = replicates([3, 1, 2, 5]), replicates([2, 1, 3, 1])
     assert probability_of_improvement(a, b) == (2 + 0.5) / 4
     apart = replicates([2, 1, 3, 1], seeds=[10, 11, 12, 13])
@@ -253,7 +242,8 @@ def test_probability_of_improvement_paired_or_else_unpaired():
     assert np.isnan(probability_of_improvement(a, replicates([])))
 
 
-def test_effect_size_by_hand_and_its_limits_give_the_observed_t():
+def test_effect_size_by_hand():
+    """The limits are those effects that give the observed t with the tail probabilities."""
     d = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     g = effect_size(replicates(d), replicates(0 * d))
     raw = 3 / np.sqrt(2.5)
@@ -263,29 +253,27 @@ def test_effect_size_by_hand_and_its_limits_give_the_observed_t():
     assert np.isnan(effect_size(replicates([1.0, 1.0]), replicates([0.0, 0.0])).low)
 
 
-def test_hierarchical_interval_of_seeds_alone_is_about_the_t_interval():
+def test_hierarchical_interval_resembles_t_interval():
+    """Where there are no items, the interval is about the t interval."""
     r = replicates(np.random.default_rng(0).normal(size=10))
     two, m = hierarchical_interval(r), mean_interval(r)
     assert two.estimate == m.mean
     assert two.high - two.low == pytest.approx(m.high - m.low, rel=0.1)
 
 
-def test_hierarchical_interval_sees_the_items_that_seeds_share():
-    right = np.repeat(
-        np.random.default_rng(0).integers(0, 2, (1, 200)), 5, axis=0
-    )  # seeds agree on every item
+def test_hierarchical_interval_sees_shared_items():
+    # seeds agree on every item
+    right = np.repeat(np.random.default_rng(0).integers(0, 2, (1, 200)), 5, axis=0)
     share = right[0].mean()
-    two = hierarchical_interval(replicates(right.mean(1), items=right))
-    assert (two.high - two.low) / 2 == pytest.approx(
-        1.96 * np.sqrt(share * (1 - share) / 200), rel=0.1
-    )
-    same = hierarchical_interval(
-        replicates(right.mean(1), items=right), replicates(right.mean(1), items=right)
-    )
+    runs = replicates(right.mean(1), items=right)
+    two = hierarchical_interval(runs)
+    half = 1.96 * np.sqrt(share * (1 - share) / 200)
+    assert (two.high - two.low) / 2 == pytest.approx(half, rel=0.1)
+    same = hierarchical_interval(runs, replicates(right.mean(1), items=right))
     assert (same.low, same.high) == (0, 0)
 
 
-def test_nothing_is_concluded_from_one_seed_whatever_its_items():
+def test_one_seed_with_items_concludes_nothing():
     one = replicates([0.5], items=np.array([[0, 1] * 300]))
     for interval in (hierarchical_interval(one), effect_size(one, one), mean_interval(one)):
         assert np.isnan([interval.low, interval.high]).all()
@@ -318,7 +306,7 @@ def test_hierarchical_intervals_cover(seeds, sd):
 
 
 @pytest.mark.slow
-def test_t_intervals_and_effect_sizes_cover():
+def test_t_intervals_and_effects_cover():
     rng = np.random.default_rng(21)
     drawn = [replicates(rng.normal(size=5)) for _ in range(2000)]
     assert 0.93 <= np.mean([covered(mean_interval(r)) for r in drawn]) <= 0.97
@@ -329,7 +317,7 @@ def test_t_intervals_and_effect_sizes_cover():
 
 
 @pytest.mark.slow
-def test_intervals_over_seeds_alone_miss_what_the_test_set_adds():
+def test_seeds_alone_miss_test_set():
     """The control: without its second level the interval must fail where items differ."""
     rng = np.random.default_rng(22)
     drawn = [layout_of(rng, 10, 100, (0.03, 0.3, 0.3)) for _ in range(500)]

@@ -1,6 +1,4 @@
-"""The figures of the hypergradient's studies draw every panel, the same each time, and say when
-there is nothing.
-"""
+"""The figures of the hypergradient's studies draw every panel, the same each time, or say why."""
 
 from importlib import import_module
 from types import ModuleType
@@ -31,7 +29,7 @@ def drawn(request: pytest.FixtureRequest) -> tuple[ModuleType, pd.DataFrame, lis
     return import_module(f"hsac.report.figures.{request.param}"), rows, titles
 
 
-def test_every_panel_has_its_title_its_lines_and_its_labels(drawn) -> None:
+def test_panels_have_titles_lines_and_labels(drawn) -> None:
     module, rows, titles = drawn
     figure = module.draw(rows)
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == titles
@@ -41,13 +39,13 @@ def test_every_panel_has_its_title_its_lines_and_its_labels(drawn) -> None:
     assert figure.legends[0].get_texts()
 
 
-def test_saved_twice_the_bytes_are_the_same(drawn, tmp_path) -> None:
+def test_saved_bytes_repeat(drawn, tmp_path) -> None:
     module, rows, _ = drawn
     for name in ("a", "b"):
         style.save(module.draw(rows), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_without_rows_it_says_so(drawn) -> None:
+def test_missing_rows_are_said(drawn) -> None:
     module, rows, _ = drawn
     assert "no rows" in module.draw(rows.iloc[:0]).axes[0].texts[0].get_text()

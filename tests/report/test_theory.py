@@ -10,23 +10,13 @@ from hsac.files import write_rows
 from hsac.report import hypergradient_bias, theory
 from hsac.report.theory import write_theory_tables
 
+# What is measured of one trained network.
 ROW = {
-    "top_eigenvalue": 3.0,
-    "bottom_eigenvalue": -0.1,
-    "trace": 9.0,
-    "trace_standard_error": 1.0,
-    "sigma": 0.1,
+    **{"top_eigenvalue": 3.0, "bottom_eigenvalue": -0.1, "trace": 9.0, "trace_standard_error": 1.0},
+    **{"sigma": 0.1, "alpha": 1.0, "empirical": 0.2, "empirical_upper": 0.25, "kl": 30.0},
+    **{"slack": 0.1, "bound": 0.4, "chance": 0.9, "vacuous": False},
+    **{"held_out_error": 0.1, "examples": 500},
 }
-ROW |= {
-    "alpha": 1.0,
-    "empirical": 0.2,
-    "empirical_upper": 0.25,
-    "kl": 30.0,
-    "slack": 0.1,
-    "bound": 0.4,
-    "chance": 0.9,
-}
-ROW |= {"vacuous": False, "held_out_error": 0.1, "examples": 500}
 
 
 @pytest.fixture
@@ -38,32 +28,18 @@ def folder(results, tmp_path):
         cells = runs[(runs["experiment"] == name) & (runs["curvature_rule"] == "fixed")]
         rows = []
         for k, (method, seed) in enumerate(zip(cells["method"], cells["seed"], strict=True)):
-            row = {
-                "experiment": name,
-                "method": method,
-                "seed": seed,
-                **ROW,
-                "top_eigenvalue": 3.0 + k,
-            }
-            rows.append(
-                row
-                if certified
-                else row | dict.fromkeys(("bound", "chance", "empirical", "vacuous"))
-            )
+            row = {"experiment": name, "method": method, "seed": seed}
+            row |= ROW | {"top_eigenvalue": 3.0 + k}
+            if not certified:
+                row |= dict.fromkeys(("bound", "chance", "empirical", "vacuous"))
+            rows.append(row)
         write_rows(tmp_path / "theory" / "landscape" / f"{name}.csv", rows)
-    informed = [
-        {
-            "experiment": "digits",
-            "method": "sgd+hsac",
-            "seed": seed,
-            "posterior": kind,
-            **ROW,
-            "test_error": 0.1,
-        }
-        | {"bound": bound + 0.01 * seed, "vacuous": bound > 0.8}
-        for seed in (0, 1)
-        for kind, bound in (("prior", 0.3), ("trained on", 0.95))
-    ]
+    informed = []
+    for seed in (0, 1):
+        for kind, bound in (("prior", 0.3), ("trained on", 0.95)):
+            row = {"experiment": "digits", "method": "sgd+hsac", "seed": seed, "posterior": kind}
+            row |= {**ROW, "test_error": 0.1}
+            informed.append(row | {"bound": bound + 0.01 * seed, "vacuous": bound > 0.8})
     write_rows(tmp_path / "theory" / "informed" / "digits.csv", informed)
     return tmp_path
 
@@ -87,7 +63,7 @@ def test_tables_of_certificates_and_correlations(folder):
     assert not ((known["experiment"] == "glyphs_long_tailed") & (known["x"] == "bound")).any()
 
 
-def test_runs_that_were_not_measured_keep_their_sharpness(folder):
+def test_unmeasured_runs_keep_their_sharpness(folder):
     runs = pd.read_parquet(folder / "runs.parquet")
     rows = theory.landscape(folder / "theory", runs, ORDER)
     assert len(rows) == (runs["status"] == "ok").sum()
@@ -100,34 +76,17 @@ def test_runs_that_were_not_measured_keep_their_sharpness(folder):
 
 def bias(step, truth, bias, se, **more):
     """A row of the study of the hypergradient."""
-    row = {
-        "experiment": "digits",
-        "method": "sgd+fixed@0.3",
-        "step": step,
-        "objective": "loss",
-        "shared": "levels",
-    }
-    row |= {
-        "curvature": "head",
-        "size": 16,
-        "draws": 25,
-        "truth": truth,
-        "bias": bias,
-        "bias_se": se,
-        "sd": 5 * se,
-    }
+    row = {"experiment": "digits", "method": "sgd+fixed@0.3", "curvature": "head", "step": step}
+    row |= {"objective": "loss", "shared": "levels", "size": 16, "draws": 25}
+    row |= {"truth": truth, "bias": bias, "bias_se": se, "sd": 5 * se}
     return row | {"wrong_sign": 0.2, "gradients": 4.0} | more
 
 
 def test_biases_are_pooled_over_points(tmp_path):
-    """Root mean squares over the points, so that biases of opposite signs do not cancel; relative
-    to the truth's.
-    """
+    """Root mean squares over the points, so that biases of opposite signs do not cancel."""
     rows = [bias(10, 0.3, 0.06, 0.01), bias(20, -0.4, -0.08, 0.02, wrong_sign=0.4)]
-    rows += [
-        bias(10, 0.3, 0.0, 0.0, shared="none"),
-        bias(10, 0.3, 0.02, 0.0, shared="none", size=64),
-    ]
+    rows.append(bias(10, 0.3, 0.0, 0.0, shared="none"))
+    rows.append(bias(10, 0.3, 0.02, 0.0, shared="none", size=64))
     write_rows(tmp_path / "hypergradient" / "digits.csv", rows)
     table = theory.hypergradients(tmp_path, ORDER).set_index(["size", "shared"])
     found = table.loc[(16, "levels")]
@@ -150,9 +109,7 @@ def test_biases_are_pooled_over_points(tmp_path):
     [(3e-17, 0.0, 0.0), (3e-17, 4e-18, 0.0), (3e-5, 0.0, 0.01), (3e-17, 0.01, 1e-14)],
 )
 def test_rounding_is_no_bias(bias_size, se, found):
-    """Where bias and noise are those of rounding, both are 0. A bias without noise or noise without
-    a bias stays.
-    """
+    """Where bias and noise are those of rounding, both are 0. One without the other stays."""
     rows = hypergradient_bias.table(pd.DataFrame([bias(10, -0.3, bias_size, se)]))
     rounded = found == 0
     assert rows["bias_percent"][0] == pytest.approx(found, rel=1e-9, abs=0)
@@ -160,14 +117,14 @@ def test_rounding_is_no_bias(bias_size, se, found):
     assert rows["p"][0] == (1 if rounded else pytest.approx(1 if se else 0))
 
 
-def test_nothing_measured_gives_tables_that_say_so(results, tmp_path):
+def test_missing_studies_are_said(results, tmp_path):
     pd.read_parquet(results / "runs.parquet").to_parquet(tmp_path / "runs.parquet")
     write_theory_tables(tmp_path / "runs.parquet", ORDER, tmp_path / "tables")
     for name in ("certificates", "coverage", "hypergradient_bias"):
         assert "none" in (tmp_path / "tables" / f"{name}.md").read_text()
 
 
-def test_a_damaged_study_is_named(tmp_path):
+def test_damaged_study_is_named(tmp_path):
     (tmp_path / "coverage.csv").write_text('a,b\n1,2,3\n4,"')
     with pytest.raises(InputError, match=r"coverage\.csv cannot be read"):
         theory.study(tmp_path, "coverage")

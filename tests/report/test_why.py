@@ -13,7 +13,9 @@ from smoke_results import small, smoke_results, tables
 from hsac import cli, layout
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
-from hsac.report.why import Answer, beside_commands, explain, find, in_place_commands, pick, same
+from hsac.report.answer import Answer, find, pick, same
+from hsac.report.recompute import beside_commands, in_place_commands
+from hsac.report.why import explain
 from hsac.study.record import write_index
 
 CELL = ("digits", "sgd+hsac", "test_accuracy_percent")

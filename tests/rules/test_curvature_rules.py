@@ -140,13 +140,10 @@ def test_objective_loss_is_radius_0(objective, solver, make_step) -> None:
 
     `gap` alone has the loss taken off, and goes to 0.
     """
-    logs = [
-        rule.update(THETA, rule.init(THETA), make_step(0, 9, W, bowl))[2]
-        for rule in (
-            Hsac(objective="loss", period=1, warm_up=0.0, solver=solver),
-            Hsac(objective=objective, radius=1e-9, period=1, warm_up=0.0, solver=solver),
-        )
-    ]
+    plain = Hsac(objective="loss", period=1, warm_up=0.0, solver=solver)
+    other = Hsac(objective=objective, radius=1e-9, period=1, warm_up=0.0, solver=solver)
+    rules = plain, other
+    logs = [rule.update(THETA, rule.init(THETA), make_step(0, 9, W, bowl))[2] for rule in rules]
     want = {
         key: 0 * logs[0][key] if objective == "gap" else logs[0][key]
         for key in ("value", "hypergradient")
@@ -239,13 +236,8 @@ def test_hsac_equals_the_rule_written_out(make_step) -> None:
 
     rule = Hsac(period=1, warm_up=0.0)
     theta, state = THETA[:1], rule.init(THETA[:1])
-    mine, e, u, m, s = (
-        THETA[0].clone(),
-        None,
-        None,
-        torch.zeros(2, dtype=F64),
-        torch.zeros(2, dtype=F64),
-    )
+    mine, e, u = THETA[0].clone(), None, None
+    m, s = torch.zeros(2, dtype=F64), torch.zeros(2, dtype=F64)
     for index in range(3):
         w = W[:1] + 0.1 * index
         theta, state, log = rule.update(theta, state, make_step(index, 3, w, bowl, lower))
@@ -263,12 +255,10 @@ def test_hsac_equals_the_rule_written_out(make_step) -> None:
         for _ in range(3):
             u = h @ (u / u.norm())
         a = min(1.0, 0.9 / max(u.norm().item(), ((h @ v).norm() / v.norm()).item()))
-        grown = (
-            torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, 3) @ v
-        ).norm() / v.norm()
-        q = a * sum(
-            torch.linalg.matrix_power(torch.eye(6, dtype=F64) - a * h, j) @ v for j in range(4)
-        )
+        contraction = torch.eye(6, dtype=F64) - a * h
+        series = [torch.linalg.matrix_power(contraction, j) @ v for j in range(4)]
+        grown = series[-1].norm() / v.norm()
+        q = a * sum(series)
         mixed = torch.func.jacfwd(torch.func.grad(lambda x, k: one(lower, x, k)), 1)(w0, mine)
         total = d if grown > 2 else d - mixed.mT @ q
         torch.testing.assert_close(log["hypergradient"][0], total, rtol=1e-10, atol=1e-12)

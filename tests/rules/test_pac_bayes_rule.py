@@ -61,10 +61,8 @@ def test_sigma_minimises_the_objective(make_step) -> None:
     A quadratic loss of curvature 4 in 5 coordinates, whose mean under the noise is L(w) + 10σ².
     """
     w = torch.full((1, 5), 0.05, dtype=F64)
-    theta, rule = (
-        torch.zeros(1, 1, dtype=F64),
-        PacBayes(warm_up=0.0, period=1, samples=64, step=0.05),
-    )
+    theta = torch.zeros(1, 1, dtype=F64)
+    rule = PacBayes(warm_up=0.0, period=1, samples=64, step=0.05)
     state = rule.init(theta) | {"origin": torch.zeros_like(w)}
     tail = []
     for index in range(300):

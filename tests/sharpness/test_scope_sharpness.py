@@ -170,9 +170,8 @@ def test_independent_layers_are_searched_alone() -> None:
         alone = lambda x, part=part: 0.5 * torch.einsum("rp,rpq,rq->r", x, h[:, part, part], x)  # noqa: E731
         e = ascend(oracle(alone), w[:, part], torch.ones_like(w[:, part]), 0.4, 200)
         torch.testing.assert_close(together[:, part], e, rtol=1e-6, atol=1e-9)
-    assert (
-        loss(w + together) > loss(w + ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200))
-    ).all()
+    one_ball = ascend(oracle(loss), w, torch.ones_like(w), 0.4, 200)
+    assert (loss(w + together) > loss(w + one_ball)).all()
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
@@ -255,11 +254,8 @@ def test_adaptive_sharpness_ignores_rescaling(factor: float) -> None:
     """
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(30, 3, generator=g, dtype=F64), torch.randn(30, generator=g, dtype=F64)
-    w = (
-        torch.randn(1, 8, generator=g, dtype=F64).sign()
-        * (2 + torch.rand(1, 8, generator=g, dtype=F64))
-        * 100
-    )
+    signs = torch.randn(1, 8, generator=g, dtype=F64).sign()
+    w = signs * (2 + torch.rand(1, 8, generator=g, dtype=F64)) * 100
 
     def loss(w: Tensor) -> Tensor:
         return ((x @ w[:, :6].view(-1, 3, 2) @ w[:, 6:, None]).squeeze(-1) - y).square().mean(-1)

@@ -1,12 +1,14 @@
-"""What a configuration must fulfil beyond the form of its keys, and the line that says it does not."""
+"""Beyond the form of its keys, the parts of a configuration must fit; a line says what does not."""
 
 import re
 
 import pytest
+import yaml
 from searches import searching
 from studies import smoke, smoke_keys, with_digits
 
 from hsac.errors import InputError
+from hsac.study import load
 
 TRAINING = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
 NOISY, NOISE = {"setting": "noisy"}, {"name": "v", "recipe": "label_noise"}
@@ -17,6 +19,7 @@ def refused(override):
     with pytest.raises(InputError) as caught:
         smoke(override)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("the command line: ")
     return str(caught.value)
 
 
@@ -200,6 +203,21 @@ def test_measurements_need_a_theory(key):
     given = {name: value for name, value in keys.items() if value is not None}
     line = refused({"theory": None, "experiments": {"digits": given}})
     assert re.search(rf"theory\S*: found nothing; experiments\.digits\.{key}", line)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("digits", "informed"), ("glyphs_noisy", "hypergradient")]
+)
+def test_a_left_out_theory_is_named(tmp_path, name, key):
+    """The line names the file whose experiment asks for it."""
+    keys = smoke_keys() | {"experiments": {name: smoke_keys("experiments", name)}}
+    for left_out in ("theory", "scale"):
+        del keys[left_out]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys))
+    with pytest.raises(InputError) as caught:
+        load.load("default", folder=tmp_path)
+    found = rf"{tmp_path}/config\.yaml: theory\S*: found nothing; experiments\.{name}\.{key} needs"
+    assert re.match(found, str(caught.value))
 
 
 @pytest.mark.parametrize("recipe", ["node_split", "public_split"])

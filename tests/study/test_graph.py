@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from searches import searching
-from studies import changed, smoke, smoke_keys, unchecked
+from studies import CONFIG, changed, smoke, smoke_keys, unchecked
 
 from hsac.errors import InputError
-from hsac.study import resolve
+from hsac.study import load, resolve
 from hsac.study.graph import SELECT, TRAIN, Graph, blocks, check_writable, variant_inputs
 
 RESULTS = Path("results/smoke")
@@ -47,6 +47,15 @@ def test_every_run_is_listed_once(graph):
     assert found == Counter((c.experiment, c.method, seed) for c in cells for seed in (0, 1))
     assert len({run.record for run in runs}) == len(runs) == 34
     assert not any(run.cell.derived for run in runs)
+
+
+@pytest.mark.parametrize("scale", load.SCALES)
+def test_no_record_is_made_twice(scale):
+    """No two runs of a shipped scale share a record, nor two bundles an index."""
+    graph = Graph(load.load(scale, folder=CONFIG))
+    records = [run.record for bundle in graph.bundles for run in bundle.runs()]
+    assert len(set(records)) == len(records)
+    assert len(graph.by_index) == len(graph.bundles)
 
 
 def test_runs_of_searches_are_listed():

@@ -19,9 +19,8 @@ def test_true_risk_equals_simulation(dimensions: int) -> None:
     draws = 400_000
     for i in range(3):
         x, z = rng.standard_normal((draws, dimensions)), rng.standard_normal(draws)
-        output = (
-            x @ mean[i] + sigma[i] * np.linalg.norm(x, axis=1) * z
-        )  # w·x of weights drawn for this x
+        # w·x of weights drawn for this x
+        output = x @ mean[i] + sigma[i] * np.linalg.norm(x, axis=1) * z
         wrong = (output > 0) != (x[:, 0] > 0)
         flipped = rng.random(draws) < 0.1
         assert found[i] == pytest.approx((wrong ^ flipped).mean(), abs=4 * 0.5 / np.sqrt(draws))

@@ -40,10 +40,8 @@ def test_the_solution_is_a_strict_minimum(problem) -> None:
     mu, ell = extremes(problem, problem.start)
     assert (mu > 0).all()
     assert (ell >= mu).all()
-    assert (
-        gradients(problem.lower, w, problem.start)[0].norm(dim=-1)
-        <= 1e-13 * ell * (1 + w.norm(dim=-1))
-    ).all()
+    slope = gradients(problem.lower, w, problem.start)[0].norm(dim=-1)
+    assert (slope <= 1e-13 * ell * (1 + w.norm(dim=-1))).all()
     assert problem.initial.shape == w.shape
 
 
@@ -63,12 +61,9 @@ def test_runs_are_independent_problems(name: str) -> None:
 def test_quadratic_has_the_spectrum() -> None:
     """The quadratic has the spectrum asked for."""
     problem = Quadratic(mu=0.02, ell=7.0, size=9)
-    values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.initial, problem.start)))[
-        0
-    ]
-    torch.testing.assert_close(
-        values, torch.logspace(*torch.tensor([0.02, 7.0]).double().log10(), 9).double()
-    )
+    hessian = dense(operator(problem.lower, problem.initial, problem.start))
+    want = torch.logspace(*torch.tensor([0.02, 7.0]).double().log10(), 9).double()
+    torch.testing.assert_close(torch.linalg.eigvalsh(hessian)[0], want)
 
 
 def test_quadratic_reference_is_closed_form() -> None:
@@ -131,20 +126,14 @@ def test_unanchored_rotation_leaves_the_loss() -> None:
     w = problem.solve(problem.start)
     turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
     weight, bias, normals, offsets = w[0].split(problem._sizes)
-    turned = torch.cat(
-        [
-            (turn @ weight.view(2, -1)).flatten(),
-            turn @ bias,
-            (normals.view(-1, 2) @ turn.mT).flatten(),
-            offsets,
-        ]
-    )
+    weight = (turn @ weight.view(2, -1)).flatten()
+    normals = (normals.view(-1, 2) @ turn.mT).flatten()
+    turned = torch.cat([weight, turn @ bias, normals, offsets])
     torch.testing.assert_close(
         problem.cross_entropy(turned[None], problem.start), problem.cross_entropy(w, problem.start)
     )
-    assert (
-        problem.lower(turned[None], problem.start) > problem.lower(w, problem.start) + 1e-3
-    ).all()
+    before, after = (problem.lower(at, problem.start) for at in (w, turned[None]))
+    assert (after > before + 1e-3).all()
 
 
 def test_newton_refuses_saddle_and_slope() -> None:

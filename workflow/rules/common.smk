@@ -18,8 +18,8 @@ VARIANTS = {variant_path(one).as_posix(): one for one in STUDY.experiments.value
 
 
 def logged(command):
-    """A command whose output goes into the rule's log, which is shown when it fails."""
-    # 130: by Ctrl-C, which is no failure
+    """Send a command's output into the rule's log, which is shown when it fails."""
+    # 130 is the status after Ctrl-C, which is no failure
     shown = "{{ [ $? -eq 130 ] || cat {log:q} >&2; exit 2; }}"
     return f"{command} > {{log:q}} 2>&1 || {shown}"
 
@@ -89,7 +89,7 @@ def hypergradient_points(wildcards):
 
 
 def trained_again(cell):
-    """Configuration and code of a cell that the theory trains again."""
+    """Name configuration and code of a cell that the theory trains again."""
     return f"{cell.hash} {fingerprint.of_training(cell.config)}"
 
 

@@ -76,9 +76,11 @@ class Human:
             raise InputError(
                 f"column: found {self.column!r} with {found} classes; allowed is one with {wanted}"
             )
+        # The pool is ascending, so the place of a row in it is its row of the labels.
         return columns[self.column][np.searchsorted(pool, rows)].astype(np.int64)
 
     def _check_order(self, columns: Arrays, label: np.ndarray) -> None:
+        # The labels name no images, so their order can only be told from the clean ones.
         clean = columns.get("clean_label", np.empty(0))
         if len(clean) != len(label):
             raise InputError(

@@ -74,10 +74,11 @@ class Instance:
         classes, features = classes_of(arrays), math.prod(image.shape[1:])
         places = [np.flatnonzero(wrong & (given == c)) for c in range(classes)]
         for own, chosen in enumerate(places):
-            # Centred pixels and weights are whole numbers, so that their products are exact and the
-            # same on every machine.
+            # Drawn for every class, so that no matrix depends on which labels are wrong.
             weights = np.rint(common.standard_normal((features, classes)) * STEPS)
             for some in np.array_split(chosen, len(chosen) // CHUNK + 1):
+                # Whole numbers, as the weights are, so that the products are exact and the same on
+                # every machine.
                 pixels = image[rows[some]].reshape(len(some), features).astype(np.float64) - mean
                 given[some] = _drawn(pixels @ weights / (STEPS * deviation), own, point[some])
         return given
@@ -93,6 +94,7 @@ class Instance:
 
 def _moments(image: np.ndarray, rows: np.ndarray) -> tuple[int, float]:
     """Return the mean of the pixels, rounded down, and their standard deviation (never 0)."""
+    # By a histogram: whole numbers are exact, and no float copy of the images is needed.
     count = np.zeros(256, dtype=np.int64)
     for some in np.array_split(rows, len(rows) // CHUNK + 1):
         count += np.bincount(image[some].ravel(), minlength=256)
@@ -106,7 +108,9 @@ def _drawn(logits: np.ndarray, own: int, point: np.ndarray) -> np.ndarray:
 
     Each is the one in whose part of [0, UNIT), as wide as its probability, the point falls.
     """
+    # The true class has no part of the interval.
     logits[:, own] = -np.inf
+    # Less the largest, so that nothing overflows.
     weight = np.exp(logits - logits.max(1, keepdims=True))
     edge = np.rint(weight.cumsum(1) / weight.sum(1, keepdims=True) * UNIT)
     return (point[:, None] >= edge).sum(1)

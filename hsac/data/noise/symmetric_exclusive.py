@@ -52,5 +52,6 @@ class SymmetricExclusive:
         """
         given, classes = arrays["label"][rows], classes_of(arrays)
         places = some(self.rate, len(given), stream)
+        # A step from 1 up never leads back to the true class.
         given[places] = (given[places] + stream.integers(1, classes, size=len(places))) % classes
         return given

@@ -52,6 +52,7 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
 
     paths = [str(path) for path in files]
     try:
+        # A stream does not tell its length, and the images are to be put into one array.
         sizes = tuple(pq.ParquetFile(path).metadata.num_rows for path in paths)
         # The cache gets a lock file only: streamed rows are not cached.
         with tempfile.TemporaryDirectory() as cache:
@@ -82,6 +83,7 @@ def _decoded(
     for batch in stream.iter(BATCH):
         for picture in batch[image]:
             pixels = np.asarray(resized(picture, mode, side))
+            # The size is known from the first image only.
             if not done:
                 out = np.empty((rows, *pixels.shape), np.uint8)
             if pixels.shape != out.shape[1:]:

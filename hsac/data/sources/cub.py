@@ -12,6 +12,7 @@ import numpy as np
 
 from hsac.data.sources._images import TEST, TRAIN, VALIDATION, image_set, read_table, shards
 
+# position in the order of classes, modulo 4 → part
 CYCLE = np.array([TRAIN, VALIDATION, TRAIN, TEST], dtype=np.int8)
 
 

@@ -67,5 +67,6 @@ def _signal(
     """Draw noisy views of a binary truth, float64 (nodes, width)."""
     direction = draw.standard_normal(width)
     direction /= np.sqrt((direction**2).sum())
+    # Unit directions, so that the strength alone sets how well one feature vector tells.
     mean = np.where(truth, strength, -strength)[:, None] * direction
     return mean + draw.standard_normal((truth.size, width))

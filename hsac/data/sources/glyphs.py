@@ -93,6 +93,7 @@ def _draw(
     cell = Image.fromarray(ink).transform(
         (CELL, CELL), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR
     )
+    # Averaging twice the resolution down smooths the edges.
     return np.asarray(cell.reduce(OVER))
 
 

@@ -47,6 +47,7 @@ def build(
     files = [shards(Path(folder) / data, part) for part in parts]
     table = read_table(list(chain.from_iterable(files)), image, mode)
     rows = iter(table.sizes)
+    # A part may lie in several files, read one after the other.
     sizes = [sum(islice(rows, len(some))) for some in files]
     split = np.repeat([PARTS.index(stored) for stored in parts.values()], sizes)
     arrays = image_set(table.image, table.columns[label], split, table.names[label])

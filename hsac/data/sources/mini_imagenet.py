@@ -64,6 +64,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
             f"{path}: cannot be read as a list with the columns filename and label"
         ) from None
     for name, label in rows:
+        # A list must not reach outside the folder of images.
         if not name or not label or Path(name).name != name:
             raise InputError(
                 f"{path}: found file name {name!r}; allowed is a name without folders, and a label"

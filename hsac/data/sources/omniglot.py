@@ -125,6 +125,7 @@ def _stored(decoded: Arrays, lists: Path) -> Arrays:
     named = {TRAIN: "train", VALIDATION: "val", TEST: "test"}
     words = {part: _listed(lists / f"{name}.json") for part, name in named.items()}
     part = parts_of_classes(words, [str(word) for word in classes], str(lists))
+    # Upstream's ink is dark, stored strokes are bright.
     image = np.concatenate([shrink(255 - decoded[f"{half}/image"]) for half in HALVES])
     return image_set(image, label, part[label], list(classes))
 
@@ -146,6 +147,7 @@ def _drawings(archive: Path, half: str, folder: Path) -> list[tuple[str, str, in
     unpack(archive, folder)
     rows = []
     for path in (folder / f"images_{half}").glob("*/character*/*.png"):
+        # Archives also hold what file managers leave behind.
         named = re.fullmatch(r"\d+_(\d+)", path.stem)
         if named:
             rows.append((path.parts[-3], path.parts[-2], int(named[1]), _pixels(path)))

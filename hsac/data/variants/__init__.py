@@ -59,6 +59,7 @@ def check_recipe(
     build: Recipe = module.build
     known = _parameters(build)
     of = f"recipe {name}"
+    # Label noise takes the parameters of the kind that it names.
     if hasattr(module, "kind_parameters"):
         known |= module.kind_parameters(recipe, key)
         of += f" of kind {recipe['kind']}" if "kind" in recipe else ""
@@ -118,6 +119,7 @@ def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path
         **hashes,
         **_plain(made.to_dict()),
     }
+    # Plain lists are hashed, as they are read back, so that a file can be checked by itself.
     return {**variant, "hash": digest(variant)}
 
 

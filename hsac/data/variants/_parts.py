@@ -69,6 +69,7 @@ def generator(draw: int, purpose: str) -> np.random.Generator:
         InputError: For a draw that is no integer from 0.
     """
     require(is_integer(draw) and draw >= 0, "draw", draw, "an integer from 0")
+    # Not hash(), which differs between runs of Python.
     words = np.frombuffer(hashlib.sha256(f"{purpose} {draw}".encode()).digest(), dtype="<u4")
     return np.random.Generator(np.random.PCG64([int(word) for word in words]))
 
@@ -114,6 +115,7 @@ def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
             "recipe: found a graph; allowed are image sets (for graphs use node_split or"
             " public_split)"
         )
+    # The validation part of the dataset, if any, is pooled with training and cut anew.
     label, is_test = arrays["label"], arrays["split"] == 2
     pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
     classes = np.unique(label)
@@ -146,6 +148,7 @@ def held_out(
     ok = is_number(validation) and 0 < validation < 1
     require(ok, "validation", validation, "a number between 0 and 1")
     label, group = arrays["label"][rows], arrays["group"][rows]
+    # Groups, not rows: near copies on both sides would let validation reward memory.
     groups = {c: np.unique(group[label == c]) for c in np.unique(label)}
     fewest = min(len(ids) for ids in groups.values())
     if fewest < 2:
@@ -156,6 +159,7 @@ def held_out(
     chosen = []
     for ids in groups.values():
         size = round(validation * (fewest if balanced else len(ids)))
+        # At least one group on either side.
         chosen.append(stream.permutation(ids)[: min(max(1, size), len(ids) - 1)])
     return np.isin(group, np.concatenate(chosen))
 
@@ -232,6 +236,7 @@ def trim(
     sizes = [size] * len(classes) if isinstance(size, int) else size
     taken = []
     for c, n in zip(classes, sizes, strict=True):
+        # All rows are shuffled and then cut, so that a larger number keeps a smaller one's rows.
         taken.append(stream.permutation(rows[label[rows] == c])[:n])
     return np.sort(np.concatenate(taken))
 

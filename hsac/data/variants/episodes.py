@@ -61,6 +61,7 @@ def build(
         rows = np.flatnonzero(own == code)
         labels = arrays["label"][rows]
         classes[part] = _check_part(part, labels, way, shot + query)
+        # numpy's global generator takes seeds of 32 bits at most.
         seed = int(generator(draw, f"episodes {part}").integers(2**31))
         episodes[part] = _draw(rows, labels, way, shot + query, sizes[part], seed)
     listed = "" if split is None else f" (as listed in {split})"
@@ -97,6 +98,7 @@ def _listed_parts(arrays: Arrays, split: str) -> np.ndarray:
                 raise InputError(
                     f"split: found class {name!r} in {split}; of the dataset {nearest(name, names)}"
                 )
+            # Lists may leave classes out, unlike the split of a dataset.
             part[names.index(name)] = code
     return part[arrays["label"]]
 

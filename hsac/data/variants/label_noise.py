@@ -70,6 +70,7 @@ def build(
     rows = cap_training(arrays, split_rows(arrays, validation, draw), largest, draw)
     labels, wrong = {}, {}
     for part in ("train", "validation"):
+        # The second is the same for both parts: noise that depends on the image is one function.
         streams = generator(draw, f"noise {part}"), generator(draw, "noise")
         labels[part] = noise.corrupt(arrays, rows[part], *streams)
         wrong[part] = int((labels[part] != arrays["label"][rows[part]]).sum())

@@ -45,6 +45,7 @@ def class_counts(n_max: int, factor: float, classes: int, profile: str = "exp") 
     """
     if profile == "step":
         return [n_max if i < classes // 2 else int(n_max / factor) for i in range(classes)]
+    # Truncated, not rounded, and in this order of operations: so the totals are the published ones.
     return [int(n_max * (1 / factor) ** (i / max(classes - 1, 1))) for i in range(classes)]
 
 
@@ -109,6 +110,7 @@ def build(
     published: dict[str, Any] = {}
     if carve == "pool":
         rows = split_rows(arrays, validation, draw, balanced=True)
+        # Validation is cut before thinning, so that it is the same for every factor.
         rows["train"], sizes = _thin(arrays, rows["train"], factor, profile, largest, draw)
         parts = f"validation ({validation:g} of the groups) and test balanced"
     else:
@@ -156,6 +158,7 @@ def _carve(arrays: Arrays, subset: np.ndarray, factor: float, validation: float,
     """Return the training and validation part of a thinned subset."""
     label, group = arrays["label"][subset], arrays["group"][subset]
     for c in np.unique(label):
+        # Looked at here, where the factor can be blamed.
         if len(np.unique(group[label == c])) < 2:
             raise InputError(
                 f"factor: found {factor:g}, which leaves class {c} a single row (or near copies of"

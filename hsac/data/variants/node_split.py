@@ -63,6 +63,7 @@ def build(
 def _split(y: np.ndarray, train: float, validation: float, stream: np.random.Generator) -> Rows:
     parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     for c in np.unique(y):
+        # Class by class, so that each part has the shares of the whole.
         order = stream.permutation(np.flatnonzero(y == c))
         first = round(train * len(order))
         pieces = np.split(order, [first, first + round(validation * len(order))])

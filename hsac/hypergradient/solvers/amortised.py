@@ -36,7 +36,7 @@ class Amortised:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution. Its residual is that of the x it started from.
@@ -53,7 +53,7 @@ class Amortised:
 
         Args:
             hessian: The operator H at the present point.
-            state: What the previous call returned.
+            state: The state from the previous call.
 
         Returns:
             The new state.
@@ -66,7 +66,8 @@ class Amortised:
     ) -> Solution:
         hx = hessian(x)
         residual = relative_residual(hx, v)
-        failed = ~(residual <= GROWTH)
+        failed = ~(residual <= GROWTH)  # NaN fails, too
         x = x - a * (hx - v)
+        # a run that failed starts afresh, but returns the x it has
         carried = {"x": torch.where(failed[:, None], a * v, x), "v": v, "step": a, "power": power}
         return Solution(x, hessian.products - before, residual, carried, failed)

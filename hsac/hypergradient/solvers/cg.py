@@ -38,7 +38,7 @@ class Cg:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution. Its residual is of the damped system.
@@ -46,6 +46,7 @@ class Cg:
         x, r = torch.zeros_like(v), v
         p, rr = r, dot(r, r)
         going = torch.ones_like(rr, dtype=torch.bool)
+        # steps along a residual below this would be noise
         floor = (torch.finfo(v.dtype).eps * norm(v)) ** 2
         for _ in range(self.terms):
             hp = hessian(p) + self.damping * p
@@ -59,6 +60,7 @@ class Cg:
             safe_rr = torch.where(going, rr, torch.ones_like(rr))
             p = torch.where(going, r + fresh / safe_rr * p, p)
             rr = fresh
+        # r is the residual of the damped system, so no further product is needed
         residual = relative_residual(v - r, v)
         stuck = (v != 0).any(-1) & ~(x != 0).any(-1)
         return Solution(x, self.terms, residual, failed=~(residual <= GROWTH) | stuck)

@@ -32,13 +32,14 @@ class Exact:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution. Its residual is of the damped system.
         """
         identity = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)
         dense = hessian.dense() + self.damping * identity
+        # unlike `solve`, `solve_ex` does not raise for all runs if one run's system is singular
         x, info = torch.linalg.solve_ex(dense, v)
         # a singular system gives NaN, at which the caller falls back
         x = torch.where((info == 0)[:, None], x, torch.full_like(x, torch.nan))

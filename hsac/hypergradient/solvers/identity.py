@@ -16,7 +16,7 @@ class Identity:
     This is T1-T2 (Luketina et al., ICML 2016).
 
     Attributes:
-        scale: What H⁻¹ is taken for.
+        scale: Stands in for H⁻¹.
     """
 
     scale: float = 1.0
@@ -31,7 +31,7 @@ class Identity:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution.

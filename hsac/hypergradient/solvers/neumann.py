@@ -42,7 +42,7 @@ class Neumann:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution. Its residual is |(I - aH)^terms v|/|v|, the last term's, which comes free.

@@ -41,7 +41,7 @@ class Nystrom:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution. Its residual is of the damped system.
@@ -54,6 +54,7 @@ class Nystrom:
         image = torch.where(usable[:, None, None], image, torch.zeros_like(image)).double()
         core = omega.mT.double() @ image
         values, vectors = torch.linalg.eigh((core + core.mT) / 2)
+        # directions in which ΩᵀHΩ is no more than rounding are left to the damping
         noise = torch.finfo(v.dtype).eps * omega.shape[1] * values.abs().amax(-1, keepdim=True)
         kept = values.abs() > noise
         image = torch.where(kept[:, None], image @ vectors, torch.zeros_like(image))

@@ -40,7 +40,7 @@ class Unrolled:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution, with the implicit term.

@@ -118,4 +118,5 @@ class Headed:
         Returns:
             Logits (B, K).
         """
+        # the head's curvature is the last
         return self.classifier.forward(params, c[-1] if self.classifier.curved else None, u)

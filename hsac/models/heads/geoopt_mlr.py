@@ -67,7 +67,9 @@ class GeooptMlr:
         Returns:
             Logits (B, K).
         """
+        # geoopt's curvature is negative, ours is not
         k = -c
+        # another weight rule than geoopt's may have moved p off the ball
         p = stereographic.project(params["p"], k=k)
         x = stereographic.expmap0(u, k=k)[:, None]
         distance = stereographic.dist2plane(x, p, params["a"], k=k, signed=True, scaled=True)

@@ -63,5 +63,6 @@ class Prototypes:
         Returns:
             Logits (B, K).
         """
+        # tangent vectors, because points would leave the ball as it shrinks
         distance = pairwise_squared_distance(expmap0(u, c), expmap0(params["z"], c), c)
         return scaled(-distance, params, self.start, self.rate)

@@ -1,10 +1,12 @@
-"""The report's figures: one module each with ``draw(...) -> Figure``, and ``write_figures`` for all
-of them.
+"""The report's figures.
+
+Each is a module with ``draw(...) -> Figure``. `write_figures` draws them all.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -34,11 +36,16 @@ from hsac.report.figures import (
 from hsac.report.figures.style import nothing, save
 from hsac.report.gather import read_gathered
 
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
 STUDIES = (approximation, inexactness, convergence, negative_curvature, lipschitz, coverage)
 THEORY = (
     "role_of_curvature",
     "rank_correlations",
-    *(module.__name__.rpartition(".")[2] for module in STUDIES),
+    *map(_name, STUDIES),
     "hypergradient_bias",
 )
 CAPTIONS = {
@@ -142,15 +149,24 @@ def write_figures(
     references: Mapping[str, str],
     out_dir: Path,
 ) -> None:
-    """Draw every figure of ``CAPTIONS`` as ``<name>.png`` and ``<name>.pdf`` under ``out_dir``.
+    """Draw every figure as ``<name>.png`` and ``<name>.pdf``, those of plugins included.
 
-    ``rulegraph``: the text ``snakemake --rulegraph`` prints (dot); ``order`` and ``references`` as
-    in ``hsac.report.tables.write_tables``. Records named by ``runs_parquet`` are read for
-    landscapes and embeddings; the studies' rows lie under ``theory`` beside it.
+    Args:
+        runs_parquet: The gathered runs. The records that it names are read for landscapes and
+            embeddings, and the rows of the studies lie in ``theory`` beside it.
+        trajectories_parquet: The gathered trajectories.
+        rulegraph: What ``snakemake --rulegraph`` prints (dot).
+        order: Experiments and their methods, as `hsac.report.tables.write_tables` takes them.
+        references: The reference method of each experiment.
+        out_dir: The folder to write into.
+
+    Raises:
+        InputError: A plugin's figure fails. The line names its file.
     """
     runs, trajectories = read_gathered(runs_parquet), read_gathered(trajectories_parquet)
     root = Path(runs_parquet).parent
-    sweep = theory.sweep(theory.landscape(root / "theory", runs, order))
+    rows = root / "theory"
+    fixed, euclidean = theory.sweep(theory.landscape(rows, runs, order))
     figures = {
         "accuracy_by_method": accuracy_by_method.draw(runs, order, references),
         "accuracy_by_compute": accuracy_by_compute.draw(runs, order),
@@ -158,26 +174,16 @@ def write_figures(
         "sharpness_trajectories": sharpness_trajectories.draw(
             runs, trajectories, order, references
         ),
-        "role_of_curvature": role_of_curvature.draw(*sweep),
-        "rank_correlations": rank_correlations.draw(correlations(sweep[0])),
+        "role_of_curvature": role_of_curvature.draw(fixed, euclidean),
+        "rank_correlations": rank_correlations.draw(correlations(fixed)),
         "loss_landscape": loss_landscape.draw(runs, root, order, references),
         "poincare_embedding": poincare_embedding.draw(runs, root, order, references),
-        **{
-            module.__name__.rpartition(".")[2]: _study(module, root / "theory")
-            for module in STUDIES
-        },
-        "hypergradient_bias": hypergradient_bias.draw(
-            theory.hypergradients(root / "theory", order)
-        ),
+        "hypergradient_bias": hypergradient_bias.draw(theory.hypergradients(rows, order)),
         "rule_graph": rule_graph.draw(rulegraph),
     }
-    offered = {
-        "runs": runs,
-        "trajectories": trajectories,
-        "root": root,
-        "order": order,
-        "references": references,
-    }
+    figures |= {_name(module): _study(module, rows) for module in STUDIES}
+    offered: dict[str, Any] = {"runs": runs, "trajectories": trajectories, "root": root}
+    offered |= {"order": order, "references": references}
     figures |= {name: _of_plugin(name, offered) for name in plugins.names("figure")}
     for name, figure in figures.items():
         save(figure, Path(out_dir) / name)
@@ -207,11 +213,9 @@ def _of_plugin(name: str, offered: Mapping[str, Any]) -> Figure:
 
 
 def _study(module: Any, folder: Path) -> Figure:
-    """The figure of a study, or one that says that it was not run."""
-    name = module.__name__.rpartition(".")[2]
-    rows = theory.study(folder, name)
-    return (
-        nothing(module.TITLE, "The scale leaves this study out (theory.studies).")
-        if rows.empty
-        else module.draw(rows)
-    )
+    """Draw the figure of a study, or one that says that it was not run."""
+    rows = theory.study(folder, _name(module))
+    if rows.empty:
+        return nothing(module.TITLE, "The scale leaves this study out (theory.studies).")
+    figure: Figure = module.draw(rows)
+    return figure

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.report.figures import style
@@ -14,16 +13,23 @@ from hsac.report.statistics import Replicates, mean_interval
 from hsac.study.method import split
 
 TITLE = "Test accuracy against compute (selected on validation, 95 % intervals over seeds)"
-PRODUCT = 2  # gradient evaluations that a Hessian product counts as: it differentiates a gradient
-
-SPREAD = 1.035  # factor between the places of methods that cost the same
-NEAR = 1.1  # numbers at the foot that are nearer than this factor would lie on each other
+# Gradient evaluations that a Hessian product counts as: it differentiates a gradient.
+PRODUCT = 2
+# Factor between the places of methods that cost the same.
+SPREAD = 1.035
+# Numbers at the foot that are nearer than this factor would lie on each other.
+NEAR = 1.1
 
 
 def compute(block: pd.DataFrame) -> pd.Series:
-    """What one model of each method costs, its search and every point tried included: gradient
-    evaluations, a Hessian product counted as two, in units of the cheapest method's training. A
-    Series named by method; ``block``: the finished runs of one experiment.
+    """Compute what one model of each method costs, its search and every trial included.
+
+    Args:
+        block: The finished runs of one experiment.
+
+    Returns:
+        The cost by method: gradient evaluations, a Hessian product counted as two, in units of the
+        cheapest method's training.
     """
     known = block[["gradients", "products", "search_gradients", "search_products"]].fillna(0)
     run = known["gradients"] + PRODUCT * known["products"]
@@ -33,10 +39,17 @@ def compute(block: pd.DataFrame) -> pd.Series:
 
 
 def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Figure:
-    """A point with its 95 % t interval a method (%); the line is the best mean so far from left to
-    right.
+    """Draw a point with its 95 % t interval a method (%), against its cost.
 
-    A method far below the others stands as a number at the foot of its panel.
+    The line is the best mean so far from left to right. A method far below the others stands as a
+    number at the foot of its panel.
+
+    Args:
+        runs: The gathered runs.
+        order: Experiments and their methods, in the tables' order.
+
+    Returns:
+        The figure.
     """
     done = runs[runs["status"] == "ok"]
     names = style.experiments(done, order)
@@ -50,7 +63,7 @@ def draw(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Figure:
         panel.set_title(titles[name])
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
-    _legend(figure, style.ordered(done["method"], [m for of in order.values() for m in of]))
+    _legend(figure, style.ordered(done["method"], style.every_method(order)))
     return figure
 
 
@@ -59,34 +72,24 @@ def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str
     methods = [m for m in style.ordered(block["method"], order) if m in cost.index]
     rows = []
     for method in methods:
-        m = mean_interval(
-            Replicates(block[block["method"] == method], experiment, method, scale=100)
-        )
+        cell = block[block["method"] == method]
+        m = mean_interval(Replicates(cell, experiment, method, scale=100))
         rows.append((method, cost[method], m.mean, (m.high - m.low) / 2 if m.n > 1 else 0.0))
     points = pd.DataFrame(rows, columns=["method", "cost", "mean", "half"])
     top, middle = points["mean"].max(), points["mean"].median()
-    floor = top - 4 * max(
-        top - middle, points["half"].median(), 0.5
-    )  # collapsed methods would flatten all others
+    # Methods that collapsed would flatten all others.
+    floor = top - 4 * max(top - middle, points["half"].median(), 0.5)
+    # Equal costs stand side by side.
     alike = points.groupby(points["cost"].round(2))["cost"]
-    aside = SPREAD ** (
-        alike.cumcount() - (alike.transform("size") - 1) / 2
-    )  # equal costs stand side by side
+    aside = SPREAD ** (alike.cumcount() - (alike.transform("size") - 1) / 2)
     feet: list[float] = []
     for (method, _, mean, half), x in zip(rows, points["cost"] * aside, strict=True):
-        shade = style.colour(method)
         if mean < floor:
             below = sum(max(x / other, other / x) < NEAR for other in feet)
             feet.append(x)
-            axes.annotate(
-                f"← {mean:.0f}", (x, floor), (0, 24 * below), textcoords="offset points", color=shade, ha="center",
-                va="bottom", rotation=90, fontsize=7,
-            )  # fmt: skip
+            _foot(axes, x, floor, mean, 24 * below, style.colour(method))
         else:
-            axes.errorbar(
-                x, mean, yerr=half, color=shade, marker=style.marker(method), markersize=4.5, capsize=1.5,
-                elinewidth=0.8, linestyle="none",
-            )  # fmt: skip
+            _point(axes, x, mean, half, method)
     best = points.groupby("cost")["mean"].max().cummax()
     axes.step(best.index, best, where="post", color="#999999", linewidth=0.8, zorder=1)
     axes.set_ylim(bottom=floor if (points["mean"] < floor).any() else None)
@@ -99,6 +102,35 @@ def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str
     axes.set_ylabel("test accuracy (%)")
 
 
+def _foot(axes: Axes, x: float, floor: float, mean: float, lift: int, shade: str) -> None:
+    """Write a mean that lies below the panel at its foot, ``lift`` points above it."""
+    axes.annotate(
+        f"← {mean:.0f}",
+        (x, floor),
+        (0, lift),
+        textcoords="offset points",
+        color=shade,
+        ha="center",
+        va="bottom",
+        rotation=90,
+        fontsize=7,
+    )
+
+
+def _point(axes: Axes, x: float, mean: float, half: float, method: str) -> None:
+    axes.errorbar(
+        x,
+        mean,
+        yerr=half,
+        color=style.colour(method),
+        marker=style.marker(method),
+        markersize=4.5,
+        capsize=1.5,
+        elinewidth=0.8,
+        linestyle="none",
+    )
+
+
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
     """Colours are curvature rules, shapes weight rules."""
     rules: dict[str, str] = {}
@@ -106,16 +138,11 @@ def _legend(figure: Figure, methods: Sequence[str]) -> None:
         rules.setdefault(split(method).curvature, style.colour(method))
     shared = [name for name, shade in rules.items() if shade == style.OTHER]
     entries = {name: shade for name, shade in rules.items() if shade != style.OTHER}
-    entries |= {shared[0] if len(shared) == 1 else "other rules": style.OTHER} if shared else {}
-    handles = [
-        Line2D([], [], color=shade, marker="o", linestyle="none", label=name)
-        for name, shade in entries.items()
-    ]
+    if shared:
+        entries[shared[0] if len(shared) == 1 else "other rules"] = style.OTHER
+    handles = []
+    for name, shade in entries.items():
+        handles.append(style.entry(name, color=shade, marker="o", linestyle="none"))
     if any(style.marker(method) == "s" for method in methods):
-        handles.append(
-            Line2D([], [], color="#999999", marker="s", linestyle="none", label="under sam")
-        )
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.5)))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
-    )
+        handles.append(style.entry("under sam", color="#999999", marker="s", linestyle="none"))
+    style.legend(figure, handles, max(1, min(len(handles), int(figure.get_figwidth() / 1.5))))

@@ -17,8 +17,17 @@ TITLE = "Test accuracy by method (selected on validation, 95 % intervals over se
 def draw(
     runs: pd.DataFrame, order: Mapping[str, Sequence[str]], references: Mapping[str, str]
 ) -> Figure:
-    """A point with its 95 % t interval a method, faint dots for seeds, a dashed line at the
-    reference's mean (%).
+    """Draw a point with its 95 % t interval a method, with faint dots for seeds (%).
+
+    A dashed line stands at the reference's mean.
+
+    Args:
+        runs: The gathered runs.
+        order: Experiments and their methods, in the tables' order.
+        references: The reference method of each experiment.
+
+    Returns:
+        The figure.
     """
     names = style.experiments(runs, order)
     if not names:
@@ -26,24 +35,18 @@ def draw(
     methods = [runs.loc[runs["experiment"] == name, "method"].unique() for name in names]
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    # room for the longest label, and for the fullest panel of each row
-    width = 4.6 + 0.08 * max(0, max(len(method) for of in methods for method in of) - 16)
-    heights = [
-        0.27 * max(map(len, methods[columns * row : columns * (row + 1)])) + 0.9
-        for row in range(rows)
-    ]
+    # Room for the longest label, and for the fullest panel of each row.
+    longest = max(len(method) for of in methods for method in of)
+    width = 4.6 + 0.08 * max(0, longest - 16)
+    fullest = [max(map(len, methods[k : k + columns])) for k in range(0, len(names), columns)]
+    heights = [0.27 * most + 0.9 for most in fullest]
     shape = {"height_ratios": heights}
     figure, axes = style.grid(rows, columns, width, sum(heights) / rows, TITLE, gridspec_kw=shape)
     titles = style.titles(runs)
     for panel, name in zip(axes.flat, names, strict=False):
         block = runs[runs["experiment"] == name]
-        _panel(
-            panel,
-            block,
-            name,
-            style.ordered(block["method"], order.get(name, ())),
-            references.get(name, ""),
-        )
+        present = style.ordered(block["method"], order.get(name, ()))
+        _panel(panel, block, name, present, references.get(name, ""))
         panel.set_title(titles[name])
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
@@ -59,10 +62,9 @@ def _panel(
         replicates = Replicates(cell, experiment, method, scale=100)
         values = replicates.values.to_numpy()
         m, shade = mean_interval(replicates), style.colour(method)
-        # a fixed vertical spread keeps equal accuracies of different seeds apart
-        offsets = (
-            np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
-        )
+        # A fixed vertical spread keeps equal accuracies of different seeds apart.
+        reach = 0.22 if len(values) > 1 else 0.0
+        offsets = np.linspace(-reach, reach, len(values))
         axes.scatter(values, row + offsets, s=9, color=shade, alpha=0.4, linewidths=0)
         if m.n:
             half = (m.high - m.low) / 2 if m.n > 1 else 0.0

@@ -29,10 +29,14 @@ DECADES = 9  # of the solve's error; below, only cg and exact go on to rounding
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a problem; above the error of the solve with its bounds, below the hypergradient's;
-    both axes log.
+    """Draw the error of the solve with its bounds above the hypergradient's, a column a problem.
 
-    ``rows``: the study's, columns problem, solver, terms, products, error, bound, relative, failed.
+    Args:
+        rows: The study's rows: problem, solver, terms, products, error, bound, relative and
+            failed.
+
+    Returns:
+        The figure.
     """
     if rows.empty:
         return style.nothing(TITLE, "The study has no rows.")
@@ -55,35 +59,18 @@ def draw(rows: pd.DataFrame) -> Figure:
         axes[1, column].set_xlabel("Hessian products")
     present = [s for s in SOLVERS if s in set(rows["solver"])]
     handles = [_handle(s) for s in present]
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color="#4d4d4d",
-            linestyle="--",
-            linewidth=0.9,
-            label="bound, in its solver's colour",
-        )
-    )
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color="#4d4d4d",
-            marker="o",
-            linestyle="",
-            markerfacecolor="none",
-            label="open: marked as failed",
-        )
-    )
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    bound = "bound, in its solver's colour"
+    handles.append(style.entry(bound, color="#4d4d4d", linestyle="--", linewidth=0.9))
+    failed = {"color": "#4d4d4d", "marker": "o", "linestyle": "", "markerfacecolor": "none"}
+    handles.append(style.entry("open: marked as failed", **failed))
+    style.legend(figure, handles, 5, fontsize=8)
     return figure
 
 
 def _handle(solver: str) -> Line2D:
     label, colour, marker = SOLVERS[solver]
     width = 0.0 if solver in POINTS else 1.4
-    return Line2D([], [], color=colour, marker=marker, markersize=4.5, linewidth=width, label=label)
+    return style.entry(label, color=colour, marker=marker, markersize=4.5, linewidth=width)
 
 
 def _line(axes: Axes, cells: pd.DataFrame, solver: str, quantity: str) -> None:
@@ -91,13 +78,8 @@ def _line(axes: Axes, cells: pd.DataFrame, solver: str, quantity: str) -> None:
     cells = cells.sort_values("terms")
     size = 9 if solver == "exact" else 4
     top = 4 if solver == "unrolled" else 3  # its crosses lie on neumann's discs
-    axes.plot(
-        cells["products"],
-        cells[quantity],
-        color=colour,
-        linewidth=0.0 if solver in POINTS else 1.4,
-        zorder=top - 0.5,
-    )
+    width = 0.0 if solver in POINTS else 1.4
+    axes.plot(cells["products"], cells[quantity], color=colour, linewidth=width, zorder=top - 0.5)
     for failed, face in ((0, colour), (1, "white")):
         points = cells[cells["failed"] == failed]
         axes.plot(
@@ -115,5 +97,6 @@ def _line(axes: Axes, cells: pd.DataFrame, solver: str, quantity: str) -> None:
 
 
 def _limits(axes: Axes, cells: pd.DataFrame, quantity: str) -> None:
+    # Room for the bounds, too, and none below what only rounding reaches.
     highest = np.nanmax(cells[[quantity, "bound"]] if quantity == "error" else cells[quantity])
     axes.set_ylim(bottom=highest / 10**DECADES if quantity == "error" else None, top=3 * highest)

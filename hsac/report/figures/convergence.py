@@ -3,27 +3,24 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
 TITLE = "Outer descent by an inexact hypergradient, and its floor against Neumann's length J"
-COLOURS = (
-    style.CLASSES[9],
-    style.CLASSES[4],
-    style.CLASSES[0],
-    style.CLASSES[2],
-    style.CLASSES[1],
-    style.CLASSES[5],
-)
-SMALLEST = 1e-16
+COLOURS = tuple(style.CLASSES[k] for k in (9, 4, 0, 2, 1, 5))
+SMALLEST = 1e-16  # drawn in place of 0, which a log axis has not
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a problem; above the running mean of |dF/dθ|² along the descent, below its floor and
-    bound against J.
+    """Draw |dF/dθ|² along the descent above its floor against J, a column a problem.
 
-    ``rows``: the study's, columns problem, terms, outer, squared, running, floor, bound.
+    The thick line is the running mean.
+
+    Args:
+        rows: The study's rows: problem, terms, outer, squared, running, floor and bound.
+
+    Returns:
+        The figure.
     """
     if rows.empty:
         return style.nothing(TITLE, "The study has no rows.")
@@ -37,15 +34,13 @@ def draw(rows: pd.DataFrame) -> Figure:
         axes[0, column].set_title(problem)
     axes[0, 0].set_ylabel("|dF/dθ|² (units of F² per θ²)")
     axes[1, 0].set_ylabel("floor (units of F² per θ²)")
-    handles = [
-        Line2D([], [], color=c, linewidth=1.8, label=f"J = {terms}") for terms, c in colours.items()
-    ]
-    handles.append(Line2D([], [], color="#4d4d4d", linewidth=1.6, label="running mean"))
-    handles.append(Line2D([], [], color="#4d4d4d", linewidth=0.7, label="at the step"))
-    handles.append(
-        Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="bound at rest")
-    )
-    figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+    handles = []
+    for terms, colour in colours.items():
+        handles.append(style.entry(f"J = {terms}", color=colour, linewidth=1.8))
+    handles.append(style.entry("running mean", color="#4d4d4d", linewidth=1.6))
+    handles.append(style.entry("at the step", color="#4d4d4d", linewidth=0.7))
+    handles.append(style.entry("bound at rest", color="#4d4d4d", linestyle="--", linewidth=1))
+    style.legend(figure, handles, 8)
     return figure
 
 
@@ -65,6 +60,7 @@ def _floor(axes: Axes, cells: pd.DataFrame, colours: dict[int, str]) -> None:
     axes.plot(last["terms"], last["floor"].clip(lower=SMALLEST), color="#4d4d4d", linewidth=0.8)
     for terms, floor in zip(last["terms"], last["floor"].clip(lower=SMALLEST), strict=True):
         axes.plot(terms, floor, color=colours[terms], marker="o", markersize=5)
+    # J = 0, the direct term alone, has its place beside the powers.
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(-0.2, last["terms"].max() * 1.4 + 1)
     axes.set_xticks(last["terms"], [f"{terms}" for terms in last["terms"]])

@@ -15,6 +15,7 @@ TITLE = (
 PLAIN_TITLE = (
     "How often the PAC-Bayes certificate and the same bound without its complexity term hold"
 )
+# Colour, marker and shift of n, or equal intervals would hide one another.
 LOOKS = {
     "certificate": (style.COLOURS["fixed"], "o", 1 / 1.06),
     "without complexity": (style.COLOURS["hsac"], "s", 1.06),
@@ -22,10 +23,16 @@ LOOKS = {
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a δ; above the share of samples in which the bound held, below the margin it left; n
-    on a log axis.
+    """Draw the share of samples in which the bound held above its margin, a column a δ.
 
     The title claims only what the 95 % intervals show, see `title`.
+
+    Args:
+        rows: The study's rows: delta, n, bound, coverage, coverage_low and _high, and margin_q05,
+            _q50 and _q95.
+
+    Returns:
+        The figure.
     """
     if rows.empty:
         return style.nothing(PLAIN_TITLE, "No coverage study at this scale.")
@@ -33,31 +40,12 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = style.grid(2, len(deltas), 3.4, 2.3, title(rows), sharex=True, sharey="row")
     for column, delta in enumerate(deltas):
         above, below = axes[:, column]
-        for bound, (colour, marker, shift) in LOOKS.items():
+        for bound in LOOKS:
             cells = rows[(rows["delta"] == delta) & (rows["bound"] == bound)].sort_values("n")
-            x = cells["n"] * shift  # beside each other, or equal intervals would hide one another
-            look = {
-                "color": colour,
-                "marker": marker,
-                "markersize": 4.5,
-                "linewidth": 1.4,
-                "capsize": 2.5,
-            }
-            _points(
-                above,
-                x,
-                cells["coverage"],
-                cells["coverage_low"],
-                cells["coverage_high"],
-                bound,
-                look,
-            )
-            _points(
-                below, x, cells["margin_q50"], cells["margin_q05"], cells["margin_q95"], bound, look
-            )
-        above.axhline(
-            1 - delta, color="black", linestyle="--", linewidth=1.1, label="promised, 1 − δ"
-        )
+            _points(above, cells, ("coverage", "coverage_low", "coverage_high"), bound)
+            _points(below, cells, ("margin_q50", "margin_q05", "margin_q95"), bound)
+        promised = {"color": "black", "linestyle": "--", "linewidth": 1.1}
+        above.axhline(1 - delta, label="promised, 1 − δ", **promised)
         below.axhline(0, color="black", linewidth=1.1)
         above.set_title(f"δ = {delta:g}")
         above.set_ylim(-0.03, 1.05)
@@ -75,8 +63,14 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def title(rows: pd.DataFrame) -> str:
-    """`TITLE` where every certificate's coverage is surely at least 1 - δ and every control's at
-    the smallest n surely less; elsewhere a title that claims nothing.
+    """Return the title that the study bears out.
+
+    Args:
+        rows: The study's rows.
+
+    Returns:
+        `TITLE` where every certificate's coverage is surely at least 1 - δ, and every control's at
+        the smallest n surely less. Elsewhere a title that claims nothing.
     """
     certificate, control = (rows[rows["bound"] == bound] for bound in LOOKS)
     control = control[control["n"] == control["n"].min()]
@@ -85,14 +79,18 @@ def title(rows: pd.DataFrame) -> str:
     return TITLE if holds and fails else PLAIN_TITLE
 
 
-def _points(
-    axes: Axes,
-    x: pd.Series,
-    y: pd.Series,
-    low: pd.Series,
-    high: pd.Series,
-    label: str,
-    look: dict[str, object],
-) -> None:
-    spread = np.maximum(np.stack([y - low, high - y]), 0)
-    axes.errorbar(x.to_numpy(), y.to_numpy(), yerr=spread, label=label, **look)  # type: ignore[arg-type]
+def _points(axes: Axes, cells: pd.DataFrame, columns: tuple[str, str, str], bound: str) -> None:
+    """Draw a bound's estimates with the ends of their intervals, the columns in this order."""
+    colour, marker, shift = LOOKS[bound]
+    y, low, high = (cells[name] for name in columns)
+    axes.errorbar(
+        (cells["n"] * shift).to_numpy(),
+        y.to_numpy(),
+        yerr=np.maximum(np.stack([y - low, high - y]), 0),
+        label=bound,
+        color=colour,
+        marker=marker,
+        markersize=4.5,
+        linewidth=1.4,
+        capsize=2.5,
+    )

@@ -15,14 +15,28 @@ MOVING = ("learned", "drift_up", "drift_down", "hsac")
 
 
 def finished(runs: pd.DataFrame, trajectories: pd.DataFrame) -> pd.DataFrame:
-    """The trajectory rows of the runs that are ok."""
+    """Take the trajectories of the runs that are ok.
+
+    Args:
+        runs: The gathered runs.
+        trajectories: The gathered trajectories.
+
+    Returns:
+        Their rows.
+    """
     keys = ["experiment", "method", "seed"]
     return trajectories.merge(runs.loc[runs["status"] == "ok", keys], on=keys)
 
 
 def series(cell: pd.DataFrame, value: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (points,) and ``value`` (seeds, points) of one method's rows; NaN where a seed has no
-    such step.
+    """Arrange one method's rows by seed and step.
+
+    Args:
+        cell: The rows.
+        value: The column to take.
+
+    Returns:
+        Steps (points,) and values (seeds, points), NaN where a seed has no such step.
     """
     table = cell.pivot(index="seed", columns="step", values=value).astype(float)
     return table.columns.to_numpy(), table.to_numpy()
@@ -31,29 +45,37 @@ def series(cell: pd.DataFrame, value: str) -> tuple[np.ndarray, np.ndarray]:
 def draw(
     runs: pd.DataFrame, trajectories: pd.DataFrame, order: Mapping[str, Sequence[str]]
 ) -> Figure:
-    """A panel an experiment and layer, a line a method without a loss or head of its own; c
-    (dimensionless) on a log axis.
+    """Draw c of each method on a log axis, a panel an experiment and layer.
+
+    Methods with a loss or head of their own are left to the tables.
+
+    Args:
+        runs: The gathered runs.
+        trajectories: The gathered trajectories.
+        order: Experiments and their methods, in the tables' order.
+
+    Returns:
+        The figure.
     """
     rows = finished(runs, trajectories)
     moving = [m for m in plain(rows["method"].unique()) if split(m).curvature in MOVING]
+    # Euclidean layers are left out: a log axis has no 0.
     rows = rows[rows["method"].isin(moving) & (rows["curvature"] > 0)]
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
     if not names:
         return style.nothing(TITLE, "No run with a moving curvature at this scale.")
-    cells = [
-        (n, str(k))
-        for n in names
-        for k in rows.loc[rows["experiment"] == n, "layer"].drop_duplicates()
-    ]
+    cells = []
+    for name in names:
+        layers = rows.loc[rows["experiment"] == name, "layer"].drop_duplicates()
+        cells += [(name, str(layer)) for layer in layers]
     columns = min(3, len(cells))
     figure, axes = style.grid(math.ceil(len(cells) / columns), columns, 3.9, 2.3, TITLE)
     drawn: list[str] = []
     for panel, (name, key) in zip(axes.flat, cells, strict=False):
         layer = rows[(rows["experiment"] == name) & (rows["layer"] == key)]
         for method in style.ordered(layer["method"], order.get(name, ())):
-            style.band(
-                panel, *series(layer[layer["method"] == method], "curvature"), method, log=True
-            )
+            steps, values = series(layer[layer["method"] == method], "curvature")
+            style.band(panel, steps, values, method, log=True)
             drawn.append(method)
         panel.set_yscale("log")
         style.log_axis(panel.yaxis)
@@ -62,7 +84,5 @@ def draw(
         panel.set_ylabel("curvature c")
     for panel in axes.flat[len(cells) :]:
         panel.set_axis_off()
-    style.method_legend(
-        figure, style.ordered(drawn, [m for methods in order.values() for m in methods])
-    )
+    style.method_legend(figure, style.ordered(drawn, style.every_method(order)))
     return figure

@@ -29,14 +29,17 @@ CERTAIN = 0.01  # a bias with a larger p has an open marker
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A column an experiment, above the bias for both objectives, below the noise; log-log.
+    """Draw the bias for both objectives above the noise, log-log, a column an experiment.
 
-    ``table``: that of ``hsac.report.hypergradient_bias.table``.
+    Args:
+        table: What `hsac.report.hypergradient_bias.table` returns.
+
+    Returns:
+        The figure.
     """
     if table.empty:
-        return style.nothing(
-            TITLE, "No experiment of the scale names a training for it (hypergradient)."
-        )
+        reason = "No experiment of the scale names a training for it (hypergradient)."
+        return style.nothing(TITLE, reason)
     names = list(dict.fromkeys(table["experiment"]))
     figure, axes = style.grid(len(ROWS), len(names), 2.2, 2.2, TITLE, sharex="col", sharey="row")
     for column, name in enumerate(names):
@@ -51,9 +54,7 @@ def draw(table: pd.DataFrame) -> Figure:
     for panel, (_, _, label) in zip(axes[:, 0], ROWS, strict=True):
         panel.set_ylabel(label)
         style.log_axis(panel.yaxis)
-    figure.legend(
-        handles=_handles(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
-    )
+    style.legend(figure, _handles(), 4, fontsize=8)
     return figure
 
 
@@ -63,9 +64,9 @@ def _panel(axes: Axes, cells: pd.DataFrame, quantity: str) -> None:
     axes.axhline(100, color="#4d4d4d", linewidth=0.9, linestyle="--", zorder=1)
     kinds = [kind for kind in KINDS if kind in set(cells["shared"])]
     for place, kind in enumerate(kinds):
-        # a log axis has no 0, which is what batches of all rows give
+        # A log axis has no 0, which is what batches of all rows give.
         own = cells[(cells["shared"] == kind) & (cells[quantity] > 0)].sort_values("size")
-        # beside each other, or equal ones would hide one another
+        # Beside each other, or equal ones would hide one another.
         x = own["size"].to_numpy() * 1.05 ** (place - (len(kinds) - 1) / 2)
         _line(axes, x, own, kind, quantity)
 
@@ -77,9 +78,8 @@ def _line(axes: Axes, x: np.ndarray, own: pd.DataFrame, kind: str, quantity: str
     if quantity == "bias_percent":
         bar = own["floor_percent"].to_numpy() / np.sqrt(own["points"].to_numpy())
         low = np.minimum(bar, 0.9 * y)  # a log axis has no 0
-        axes.errorbar(
-            x, y, yerr=np.stack([low, bar]), color=colour, linestyle="", elinewidth=0.9, zorder=2
-        )
+        bars = np.stack([low, bar])
+        axes.errorbar(x, y, yerr=bars, color=colour, linestyle="", elinewidth=0.9, zorder=2)
     certain = (own["p"] < CERTAIN).to_numpy() | (quantity != "bias_percent")
     for filled, chosen in ((True, certain), (False, ~certain)):
         face = colour if filled else "white"
@@ -96,33 +96,13 @@ def _line(axes: Axes, x: np.ndarray, own: pd.DataFrame, kind: str, quantity: str
 
 
 def _handles() -> list[Line2D]:
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            linestyle=line,
-            label=label,
-            markersize=4.5,
-            linewidth=1.3,
-        )
-        for label, colour, marker, line in KINDS.values()
-    ]
+    handles = []
+    for label, colour, marker, line in KINDS.values():
+        look = {"color": colour, "marker": marker, "linestyle": line}
+        handles.append(style.entry(label, markersize=4.5, linewidth=1.3, **look))
     text = f"open: p of no bias ≥ {CERTAIN:g}"
-    handles.append(
-        Line2D(
-            [], [], color="#4d4d4d", marker="o", markerfacecolor="white", linestyle="", label=text
-        )
-    )
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color="#4d4d4d",
-            linestyle="--",
-            linewidth=0.9,
-            label="as large as the hypergradient",
-        )
-    )
+    open_marker = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
+    handles.append(style.entry(text, color="#4d4d4d", **open_marker))
+    text = "as large as the hypergradient"
+    handles.append(style.entry(text, color="#4d4d4d", linestyle="--", linewidth=0.9))
     return handles

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
@@ -20,9 +19,15 @@ SOLVERS = {  # label, colour, marker
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel a problem, log-log, time runs to the left; the dashed line has slope 1.
+    """Draw the error against the distance from the solution, log-log, a panel a problem.
 
-    ``rows``: the study's, columns problem, solver, step, distance, gradient, relative.
+    Time runs to the right, towards the solution. The dashed line has slope 1.
+
+    Args:
+        rows: The study's rows: problem, solver, step, distance, gradient and relative.
+
+    Returns:
+        The figure.
     """
     if rows.empty:
         return style.nothing(TITLE, "The study has no rows.")
@@ -32,14 +37,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         cells = rows[rows["problem"] == problem]
         for solver, (_, colour, marker) in SOLVERS.items():
             one = cells[cells["solver"] == solver]
-            panel.plot(
-                one["distance"],
-                one["relative"],
-                color=colour,
-                marker=marker,
-                markersize=4,
-                linewidth=1.2,
-            )
+            look = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+            panel.plot(one["distance"], one["relative"], **look)
         panel.set_xscale("log")
         panel.set_yscale("log")
         _slope(panel, cells[cells["solver"] == "exact"])
@@ -47,29 +46,21 @@ def draw(rows: pd.DataFrame) -> Figure:
         panel.set_title(problem)
         panel.set_xlabel("|w − w*| (units of w)")
     axes[0, 0].set_ylabel("|g − g*| / |g*|")
-    handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
-        for label, colour, marker in SOLVERS.values()
-    ]
-    handles.append(
-        Line2D([], [], color="#4d4d4d", linestyle="--", linewidth=1, label="slope 1: O(|w − w*|)")
-    )
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    handles = []
+    for label, colour, marker in SOLVERS.values():
+        look = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+        handles.append(style.entry(label, **look))
+    text = "slope 1: O(|w − w*|)"
+    handles.append(style.entry(text, color="#4d4d4d", linestyle="--", linewidth=1))
+    style.legend(figure, handles, 5)
     return figure
 
 
 def _slope(axes: Axes, cells: pd.DataFrame) -> None:
-    """A line of slope 1 above the exact solve's errors, through the largest of their ratios to the
-    distance.
-    """
+    """Draw a line of slope 1 above the exact solve's errors, touching the worst of them."""
     cells = cells[(cells["relative"] > 1e-9) & (cells["distance"] > 0)]
     if len(cells) < 2:
         return
     ends = np.array([cells["distance"].min(), cells["distance"].max()])
-    axes.plot(
-        ends,
-        (cells["relative"] / cells["distance"]).max() * ends,
-        color="#4d4d4d",
-        linestyle="--",
-        linewidth=1,
-    )
+    steepest = (cells["relative"] / cells["distance"]).max()
+    axes.plot(ends, steepest * ends, color="#4d4d4d", linestyle="--", linewidth=1)

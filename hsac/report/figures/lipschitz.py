@@ -6,7 +6,6 @@ from typing import Literal
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
@@ -32,10 +31,15 @@ COLUMNS = 4
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel a map, log-log; a marker is the measured constant, a line its bound, solid where it
-    is known as tight.
+    """Draw measured constants as markers and their bounds as lines, log-log, a panel a map.
 
-    ``rows``: the study's, columns map, argument, c, r, measured, bound, tight.
+    A line is solid where the bound is known as tight.
+
+    Args:
+        rows: The study's rows: map, argument, c, r, measured, bound and tight.
+
+    Returns:
+        The figure.
     """
     if rows.empty:
         return style.nothing(TITLE, "The study has no rows.")
@@ -65,32 +69,25 @@ def _panel(axes: Axes, block: pd.DataFrame) -> None:
             continue
         dash = _dash(bool(cells["tight"].all()))
         axes.plot(cells["c"], cells["bound"], color=colour, linestyle=dash, linewidth=1.3)
-        axes.plot(
-            cells["c"],
-            cells["measured"],
-            color=colour,
-            marker=marker,
-            markersize=4,
-            linestyle="none",
-        )
+        found = cells["measured"]
+        axes.plot(cells["c"], found, color=colour, marker=marker, markersize=4, linestyle="none")
     axes.set_xscale("log")
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    if high < 100 * low:  # room, so that a constant line does not look like a steep one
+    if high < 100 * low:
+        # Room, so that a constant line does not look like a steep one.
         middle = math.sqrt(low * high)
         axes.set_ylim(min(low, middle / 10), max(high, middle * 10))
     style.log_axis(axes.xaxis)
 
 
 def _legend(axes: Axes, radius: float) -> None:
-    handles = [
-        Line2D([], [], color=c, marker=m, linestyle="none", label=label)
-        for label, c, m in ARGUMENTS.values()
-    ]
+    handles = []
+    for label, colour, marker in ARGUMENTS.values():
+        handles.append(style.entry(label, color=colour, marker=marker, linestyle="none"))
     for tight, label in ((True, "bound, attained"), (False, "bound, not tight")):
-        handles.append(
-            Line2D([], [], color="#555555", linewidth=1.3, linestyle=_dash(tight), label=label)
-        )
+        look = {"color": "#555555", "linewidth": 1.3, "linestyle": _dash(tight)}
+        handles.append(style.entry(label, **look))
     title = f"points within tangent radius {radius:g}"
     axes.legend(handles=handles, title=title, loc="center", fontsize=9, frameon=False)
 

@@ -16,14 +16,20 @@ DIRECTIONS = {"random": "random direction", "worst": "worst-case direction"}
 
 
 def compared(methods: Sequence[str], reference: str) -> list[str]:
-    """The reference, and learned and hsac under the reference's weight rule, loss and head."""
+    """Choose the methods to compare in detail.
+
+    Args:
+        methods: The methods there are.
+        reference: The experiment's reference.
+
+    Returns:
+        The reference, and learned and hsac under the reference's weight rule, loss and head.
+    """
     own = split(reference)
 
     def like(name: Name) -> bool:
-        return (name.weight, name.further) == (own.weight, own.further) and name.curvature in (
-            "learned",
-            "hsac",
-        )
+        same = (name.weight, name.further) == (own.weight, own.further)
+        return same and name.curvature in ("learned", "hsac")
 
     return [m for m in methods if m == reference or like(split(m))]
 
@@ -34,39 +40,44 @@ def draw(
     order: Mapping[str, Sequence[str]],
     references: Mapping[str, str],
 ) -> Figure:
-    """A column an experiment; above a random direction, below the worst-case one; cross-entropy in
-    nats against the step alpha.
+    """Draw the loss along a random direction above the worst-case one, a column an experiment.
 
-    ``root``: the folder that the ``record`` column of ``runs`` is relative to.
+    Cross-entropy is in nats, against the step alpha.
+
+    Args:
+        runs: The gathered runs.
+        root: The folder that the ``record`` column of ``runs`` is relative to.
+        order: Experiments and their methods, in the tables' order.
+        references: The reference method of each experiment.
+
+    Returns:
+        The figure.
     """
     slices: dict[str, dict[str, list[dict[str, list[float]]]]] = {}
     for name in style.experiments(runs, order):
         block = runs[(runs["experiment"] == name) & (runs["status"] == "ok")]
-        for method in compared(
-            style.ordered(block["method"], order.get(name, ())), references.get(name, "")
-        ):
+        methods = style.ordered(block["method"], order.get(name, ()))
+        for method in compared(methods, references.get(name, "")):
             paths = block.loc[block["method"] == method, "record"]
-            found = [
-                r["landscape"] for r in (read_json(root / path) for path in paths) if r["landscape"]
-            ]
+            stored = [read_json(root / path)["landscape"] for path in paths]
+            found = [landscape for landscape in stored if landscape]
             if found:
                 slices.setdefault(name, {})[method] = found
     if not slices:
         return style.nothing(TITLE, "No run stored a loss landscape at this scale.")
     figure, axes = style.grid(2, len(slices), 2.9, 2.4, TITLE)
     titles = style.titles(runs)
-    for column, (name, methods) in enumerate(slices.items()):
+    for column, (name, by_method) in enumerate(slices.items()):
         for row, (key, label) in enumerate(DIRECTIONS.items()):
             panel = axes[row, column]
-            for method, found in methods.items():
+            for method, found in by_method.items():
+                # All seeds of a method take the same steps.
                 values = np.array([s[key] for s in found], dtype=float)
                 style.band(panel, np.array(found[0]["alpha"]), values, method)
             panel.set_xlabel(f"step along {label}")
             if column == 0:
                 panel.set_ylabel("cross-entropy (nats)")
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
-    drawn = [m for methods in slices.values() for m in methods]
-    style.method_legend(
-        figure, style.ordered(drawn, [m for methods in order.values() for m in methods])
-    )
+    drawn = [method for by_method in slices.values() for method in by_method]
+    style.method_legend(figure, style.ordered(drawn, style.every_method(order)))
     return figure

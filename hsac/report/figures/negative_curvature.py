@@ -5,7 +5,6 @@ from typing import Literal
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hsac.report.figures import style
 
@@ -21,11 +20,13 @@ LINES: dict[int, Literal["-", "--"]] = {0: "--", 1: "-"}  # guarded or not
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a curvature; above |x| with its theoretical growth, below the hypergradient's error;
-    y axes log.
+    """Draw |x| with its theoretical growth above the hypergradient's error, a column a curvature.
 
-    ``rows``: the study's, of which columns curvature, solver, terms, guarded, length, theory and
-    relative are drawn.
+    Args:
+        rows: The study's rows: curvature, solver, terms, guarded, length, theory and relative.
+
+    Returns:
+        The figure.
     """
     if rows.empty:
         return style.nothing(TITLE, "The study has no rows.")
@@ -39,43 +40,25 @@ def draw(rows: pd.DataFrame) -> Figure:
         axes[1, column].set_xlabel("terms J")
     axes[0, 0].set_ylabel("|x| (units of w)")
     axes[1, 0].set_ylabel("|g − g*| / |g*|")
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            linestyle=LINES[g],
-            marker=marker,
-            markersize=3.5,
-            label=f"{label}{tail}",
-        )
-        for label, colour, marker in SOLVERS.values()
-        for g, tail in ((0, ", no guard"), (1, ", guarded"))
-    ]
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color="#4d4d4d",
-            linestyle=":",
-            linewidth=1.4,
-            label="((1 + m/ℓ)^(J+1) − 1)/m · |v_m|",
-        )
-    )
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    handles = []
+    for label, colour, marker in SOLVERS.values():
+        for guarded, tail in ((0, "no guard"), (1, "guarded")):
+            look = {"color": colour, "linestyle": LINES[guarded], "marker": marker}
+            handles.append(style.entry(f"{label}, {tail}", markersize=3.5, **look))
+    growth = "((1 + m/ℓ)^(J+1) − 1)/m · |v_m|"
+    handles.append(style.entry(growth, color="#4d4d4d", linestyle=":", linewidth=1.4))
+    style.legend(figure, handles, 5, fontsize=8)
     return figure
 
 
 def _length(axes: Axes, cells: pd.DataFrame) -> None:
     for solver, (_, colour, marker) in SOLVERS.items():
         one = cells[(cells["solver"] == solver) & (cells["guarded"] == 0)]
-        axes.plot(
-            one["terms"], one["length"], color=colour, marker=marker, markersize=3.5, linewidth=1.3
-        )
+        x, y = one["terms"], one["length"]
+        axes.plot(x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.3)
     theory = cells[(cells["solver"] == "neumann") & (cells["guarded"] == 0)]
-    axes.plot(
-        theory["terms"], theory["theory"], color="#4d4d4d", linestyle=":", linewidth=1.6, zorder=5
-    )
+    x, y = theory["terms"], theory["theory"]
+    axes.plot(x, y, color="#4d4d4d", linestyle=":", linewidth=1.6, zorder=5)
     axes.set_yscale("log")
 
 
@@ -83,13 +66,7 @@ def _errors(axes: Axes, cells: pd.DataFrame) -> None:
     for solver, (_, colour, marker) in SOLVERS.items():
         for guarded, line in LINES.items():
             one = cells[(cells["solver"] == solver) & (cells["guarded"] == guarded)]
-            axes.plot(
-                one["terms"],
-                one["relative"],
-                color=colour,
-                linestyle=line,
-                marker=marker,
-                markersize=3.5,
-            )
+            x, y = one["terms"], one["relative"]
+            axes.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=3.5)
     axes.axhline(1.0, color="#4d4d4d", linewidth=0.6)
     axes.set_yscale("log")

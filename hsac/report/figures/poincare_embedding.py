@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from hsac.files import read_json
@@ -24,17 +23,24 @@ def draw(
     order: Mapping[str, Sequence[str]],
     references: Mapping[str, str],
 ) -> Figure:
-    """A row an experiment with a two-dimensional model, a panel a method (reference, learned,
-    hsac), first seed stored.
+    """Draw test points in the disk, a row an experiment with a two-dimensional model.
 
-    ``root``: the folder that the ``record`` column of ``runs`` is relative to.
+    There is a panel for the reference, learned and hsac, each of the first seed that stored one.
+
+    Args:
+        runs: The gathered runs.
+        root: The folder that the ``record`` column of ``runs`` is relative to.
+        order: Experiments and their methods, in the tables' order.
+        references: The reference method of each experiment.
+
+    Returns:
+        The figure.
     """
     found: dict[str, dict[str, dict]] = {}
     for name in style.experiments(runs, order):
         block = runs[(runs["experiment"] == name) & (runs["status"] == "ok")].sort_values("seed")
-        for method in compared(
-            style.ordered(block["method"], order.get(name, ())), references.get(name, "")
-        ):
+        methods = style.ordered(block["method"], order.get(name, ()))
+        for method in compared(methods, references.get(name, "")):
             for path in block.loc[block["method"] == method, "record"]:
                 record = read_json(root / path)
                 if record["embedding"]:
@@ -45,38 +51,34 @@ def draw(
     most = max(map(len, found.values()))
     figure, axes = style.grid(len(found), most, 3.3, 3.4, TITLE)
     for row, (name, records) in enumerate(found.items()):
-        for panel in axes[row, len(records) :]:
-            panel.set_axis_off()
-        classes = sorted(
-            {label for record in records.values() for label in record["embedding"]["label"]}
-        )
-        for panel, (method, record) in zip(axes[row], records.items(), strict=False):
-            _disk(panel, record["embedding"], classes)
-            panel.set_title(
-                f"{name}: {method}\nseed {record['seed']}, c = {record['embedding']['c']:.3g}"
-            )
-        if len(classes) <= len(style.CLASSES):
-            handles = [
-                Line2D(
-                    [],
-                    [],
-                    linestyle="",
-                    marker="o",
-                    markersize=4,
-                    color=style.CLASSES[k],
-                    label=str(label),
-                )
-                for k, label in enumerate(classes)
-            ]
-            axes[row, len(records) - 1].legend(
-                handles=handles,
-                title="class",
-                loc="center left",
-                bbox_to_anchor=(1.0, 0.5),
-                handletextpad=0.2,
-                frameon=False,
-            )
+        _row(axes[row], name, records)
     return figure
+
+
+def _row(panels: np.ndarray, name: str, records: dict[str, dict]) -> None:
+    """Draw the records of an experiment, by method."""
+    for panel in panels[len(records) :]:
+        panel.set_axis_off()
+    embeddings = [record["embedding"] for record in records.values()]
+    classes = sorted({label for embedding in embeddings for label in embedding["label"]})
+    for panel, (method, record) in zip(panels, records.items(), strict=False):
+        embedding = record["embedding"]
+        _disk(panel, embedding, classes)
+        panel.set_title(f"{name}: {method}\nseed {record['seed']}, c = {embedding['c']:.3g}")
+    if len(classes) > len(style.CLASSES):
+        return
+    handles = []
+    for shade, label in zip(style.CLASSES, classes, strict=False):
+        look = {"linestyle": "", "marker": "o", "markersize": 4, "color": shade}
+        handles.append(style.entry(str(label), **look))
+    panels[len(records) - 1].legend(
+        handles=handles,
+        title="class",
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        handletextpad=0.2,
+        frameon=False,
+    )
 
 
 def _disk(axes: Axes, embedding: dict, classes: Sequence[int]) -> None:
@@ -85,6 +87,7 @@ def _disk(axes: Axes, embedding: dict, classes: Sequence[int]) -> None:
     if len(classes) <= len(style.CLASSES):
         colours = [style.CLASSES[k] for k in index]
     else:
+        # More classes than colours that can be told apart are shaded along a scale.
         colours = list(colormaps["viridis"](index / (len(classes) - 1)))
     axes.scatter(points[:, 0], points[:, 1], s=9, c=colours, alpha=0.7, linewidths=0)
     axes.add_patch(Circle((0, 0), 1, fill=False, color="#222222", linewidth=1.2))

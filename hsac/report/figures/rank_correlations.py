@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hsac.report.curvature_role import NAMES, PAIRS
 from hsac.report.figures import style
@@ -20,8 +19,13 @@ SPACING = 0.34  # between the weight rules of one row
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel an experiment, a row a pair, a marker a weight rule; ``table`` is
-    ``curvature_role.correlations``'s.
+    """Draw a panel an experiment, with a row a pair and a marker a weight rule.
+
+    Args:
+        table: What `curvature_role.correlations` returns.
+
+    Returns:
+        The figure.
     """
     known = table[table["rho"].notna()]
     if known.empty:
@@ -30,9 +34,8 @@ def draw(table: pd.DataFrame) -> Figure:
     rules = sorted(set(known["weight_rule"]), key=lambda rule: (rule == "sam", rule))
     present = set(zip(known["x"], known["y"], strict=True))
     heights = _heights([pair for pair in PAIRS if pair in present])
-    figure, axes = style.grid(
-        1, len(names), 2.5, 0.5 + 0.25 * (max(heights.values()) + 2), TITLE, sharey=True
-    )
+    height = 0.5 + 0.25 * (max(heights.values()) + 2)
+    figure, axes = style.grid(1, len(names), 2.5, height, TITLE, sharey=True)
     titles = style.titles(known)
     for column, name in enumerate(names):
         panel = axes[0, column]
@@ -40,14 +43,12 @@ def draw(table: pd.DataFrame) -> Figure:
         panel.set_title("\n".join(textwrap.wrap(titles[name], 22)))
         panel.set_xlabel("Spearman's ρ")
     _rows(axes[0, 0], heights)
-    handles = [
-        Line2D([], [], color=style.colour(f"{rule}+fixed"), marker=style.marker(f"{rule}+fixed"),
-               markerfacecolor=_face(rule), linestyle="-", label=rule)
-        for rule in rules
-    ]  # fmt: skip
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
-    )
+    handles = []
+    for rule in rules:
+        method = f"{rule}+fixed"
+        look = {"color": style.colour(method), "marker": style.marker(method), "linestyle": "-"}
+        handles.append(style.entry(rule, markerfacecolor=_face(rule), **look))
+    style.legend(figure, handles, len(handles))
     return figure
 
 
@@ -56,14 +57,15 @@ def _group(pair: tuple[str, str]) -> str:
 
 
 def _heights(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
-    """Height of each pair's row from the top, with a row of room for each group's heading."""
+    """Return each pair's place from the top, with a row of room for each group's heading."""
     heights: dict[tuple[str, str], float] = {}
     height = 0.0
     for group in GROUPS:
         members = [pair for pair in pairs if _group(pair) == group]
         for i, pair in enumerate(members):
             heights[pair] = height + 1 + i
-        height += (len(members) + 1.4) * bool(members)
+        if members:
+            height += len(members) + 1.4
     return heights
 
 
@@ -95,14 +97,14 @@ def _panel(
             markerfacecolor=_face(rule),
             markersize=5,
             elinewidth=1.4,
-            clip_on=False,
+            clip_on=False,  # a marker at ±1 lies on the panel's edge
         )
     axes.set_xlim(-1.05, 1.05)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
 
 
 def _rows(axes: Axes, heights: dict[tuple[str, str], float]) -> None:
-    """Names of the rows and the groups' headings, top row first."""
+    """Name the rows and head the groups, top row first."""
     labels = {height: NAMES[y if x == "curvature" else x] for (x, y), height in heights.items()}
     for group, heading in GROUPS.items():
         members = [height for pair, height in heights.items() if _group(pair) == group]

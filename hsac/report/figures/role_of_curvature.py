@@ -1,6 +1,6 @@
-"""What a fixed curvature does: sharpness, the Hessian, the certificate and the generalisation gap
-against c.
-"""
+"""What a fixed curvature does to sharpness, Hessian, certificate and generalisation gap."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,22 +19,26 @@ QUANTITIES = {
     "bound": "certified\n0–1 risk",
     "gap": "test − train NLL\n(nats)",
 }
-POSITIVE = (
-    "sharpness",
-    "top_eigenvalue",
-    "trace",
-)  # on a log axis where means are above 0 and span a decade
+# On a log axis where means are above 0 and span a decade.
+POSITIVE = ("sharpness", "top_eigenvalue", "trace")
 DECADE = 10.0
-APART = 1.04  # factor of c between the rules' markers and the value itself, so that intervals do not hide each other
+# Factor of c between the rules' markers and the value, so that intervals do not hide each other.
+APART = 1.04
 
 
 def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
-    """A column an experiment, a row a quantity, c on a log axis; the dotted line is the Euclidean
-    model.
+    """Draw each quantity against c, a column an experiment and a row a quantity.
 
-    ``rows``: a row a run at a fixed curvature, with columns experiment, setting, weight_rule, seed,
-    curvature and those of ``QUANTITIES``, NaN where unknown; a quantity known nowhere has no
-    panels. ``flat``: the Euclidean runs, the same columns but for the curvature; may have no rows.
+    The dotted line is the Euclidean model.
+
+    Args:
+        rows: A row a run at a fixed curvature: experiment, setting, weight_rule, seed, curvature
+            and the columns of ``QUANTITIES``, NaN where unknown. A quantity that is known nowhere
+            has no panels.
+        flat: The Euclidean runs, the same columns but for the curvature. It may have no rows.
+
+    Returns:
+        The figure.
     """
     quantities = [name for name in QUANTITIES if name in rows and rows[name].notna().any()]
     if not quantities:
@@ -70,14 +74,13 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
 
 
 def _curve(cells: pd.DataFrame, quantity: str) -> dict[float, Mean]:
-    means = {
-        c: _mean(cells[cells["curvature"] == c], quantity) for c in sorted(set(cells["curvature"]))
-    }
+    curvatures = sorted(set(cells["curvature"]))
+    means = {c: _mean(cells[cells["curvature"] == c], quantity) for c in curvatures}
     return {c: m for c, m in means.items() if m.n}
 
 
 def _mean(cell: pd.DataFrame, quantity: str) -> Mean:
-    """The mean over the runs of one experiment and method; without runs, of nothing."""
+    """Return the mean over the runs of one experiment and method; without runs, of nothing."""
     experiment, method = cell[["experiment", "method"]].iloc[0] if len(cell) else ("", "")
     return mean_interval(Replicates(cell, experiment, method, quantity))
 
@@ -89,15 +92,8 @@ def _spans_a_decade(rows: pd.DataFrame, quantity: str) -> bool:
 
 def _panel(axes: Axes, curves: dict[str, dict[float, Mean]], level: float) -> None:
     if not any(curves.values()):
-        axes.text(
-            0.5,
-            0.5,
-            "not computed",
-            ha="center",
-            va="center",
-            color="#777777",
-            transform=axes.transAxes,
-        )
+        centred: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, "not computed", color="#777777", **centred)
         axes.set_yticks([])
         return
     for rule, curve in curves.items():
@@ -120,18 +116,12 @@ def _panel(axes: Axes, curves: dict[str, dict[float, Mean]], level: float) -> No
 def _legend(figure: Figure, rules: list[str], has_flat: bool) -> None:
     plain = [rule for rule in rules if rule != "sam"]
     handles = [_handle(" or ".join(plain) + ", fixed c", plain[0])] if plain else []
-    handles += [_handle("sam, fixed c", "sam")] * ("sam" in rules)
+    if "sam" in rules:
+        handles.append(_handle("sam, fixed c", "sam"))
     if has_flat:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.COLOURS["euclidean"],
-                linestyle=":",
-                label="euclidean, plain rule",
-            )
-        )
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        dotted = {"color": style.COLOURS["euclidean"], "linestyle": ":"}
+        handles.append(style.entry("euclidean, plain rule", **dotted))
+    style.legend(figure, handles, 3)
 
 
 def _face(rule: str) -> str:
@@ -140,5 +130,10 @@ def _face(rule: str) -> str:
 
 def _handle(label: str, rule: str) -> Line2D:
     method = f"{rule}+fixed"
-    return Line2D([], [], color=style.colour(method), linestyle=style.line(method), marker=style.marker(method),
-                  markerfacecolor=_face(rule), label=label)  # fmt: skip
+    return style.entry(
+        label,
+        color=style.colour(method),
+        linestyle=style.line(method),
+        marker=style.marker(method),
+        markerfacecolor=_face(rule),
+    )

@@ -22,10 +22,22 @@ def draw(
     order: Mapping[str, Sequence[str]],
     references: Mapping[str, str],
 ) -> Figure:
-    """A panel an experiment: Euclidean, the reference's curvature and the moving rules, under each
-    weight rule; methods with a loss or head of their own are left to the tables.
+    """Draw sharpness against the training step, a panel an experiment.
+
+    Drawn are Euclidean, the reference's curvature and the moving rules, under each weight rule.
+    Methods with a loss or head of their own are left to the tables.
+
+    Args:
+        runs: The gathered runs.
+        trajectories: The gathered trajectories.
+        order: Experiments and their methods, in the tables' order.
+        references: The reference method of each experiment.
+
+    Returns:
+        The figure.
     """
     rows = finished(runs, trajectories).dropna(subset=["sharpness"])
+    # A trajectory has a row a layer, and sharpness is the whole model's.
     rows = rows.drop_duplicates(["experiment", "method", "seed", "step"])
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]
     if not names:
@@ -39,13 +51,10 @@ def draw(
         kept = split(references.get(name, ""))
         for method in style.ordered(plain(block["method"]), order.get(name, ())):
             own = split(method)
-            if own.curvature in (*MOVING, "euclidean") or (own.curvature, own.start) == (
-                kept.curvature,
-                kept.start,
-            ):
-                style.band(
-                    panel, *series(block[block["method"] == method], "sharpness"), method, log=True
-                )
+            is_reference = (own.curvature, own.start) == (kept.curvature, kept.start)
+            if own.curvature in (*MOVING, "euclidean") or is_reference:
+                steps, values = series(block[block["method"] == method], "sharpness")
+                style.band(panel, steps, values, method, log=True)
                 drawn.append(method)
         panel.set_title(titles[name])
         panel.set_xlabel("training step")
@@ -53,7 +62,5 @@ def draw(
         panel.set_yscale("log")
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
-    style.method_legend(
-        figure, style.ordered(drawn, [m for methods in order.values() for m in methods])
-    )
+    style.method_legend(figure, style.ordered(drawn, style.every_method(order)))
     return figure

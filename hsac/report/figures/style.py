@@ -1,6 +1,4 @@
-"""What the figures share: colours by curvature rule, line and marker by weight rule, layout, and
-saving.
-"""
+"""What the figures share: colours, lines and markers of methods, layout, and saving."""
 
 import io
 import textwrap
@@ -20,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from hsac.files import write_bytes
 from hsac.study.method import split
 
-# Okabe and Ito's colour-blind-safe palette
+# Okabe and Ito's colour-blind-safe palette, by curvature rule.
 COLOURS = {
     "euclidean": "#4d4d4d",
     "fixed": "#0072b2",
@@ -34,7 +32,7 @@ COLOURS = {
     "hsac_guarded": "#332288",
     "random_search": "#000000",
 }
-OTHER = "#009e73"
+OTHER = "#009e73"  # of any other rule
 CLASSES = (
     "#0072b2",
     "#e69f00",
@@ -65,30 +63,61 @@ RC: Any = {
 
 
 def colour(method: str) -> str:
-    """The colour of the method's curvature rule."""
+    """Return the colour of a method's curvature rule.
+
+    Args:
+        method: The method's name.
+
+    Returns:
+        The colour, `OTHER` for a rule without one of its own.
+    """
     return COLOURS.get(split(method).curvature, OTHER)
 
 
 def line(method: str) -> Literal["-", "--"]:
-    """The line style of the method's weight rule: dashed for sam, solid for the plain rules."""
+    """Return the line style of a method's weight rule.
+
+    Args:
+        method: The method's name.
+
+    Returns:
+        Dashed for sam, solid for the plain rules.
+    """
     return "--" if split(method).weight == "sam" else "-"
 
 
 def marker(method: str) -> str:
-    """The marker of the method's weight rule: a square for sam, a disc for the plain rules."""
+    """Return the marker of a method's weight rule.
+
+    Args:
+        method: The method's name.
+
+    Returns:
+        A square for sam, a disc for the plain rules.
+    """
     return "s" if split(method).weight == "sam" else "o"
 
 
 def grid(
     rows: int, columns: int, width: float, height: float, title: str, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A titled figure of ``rows`` × ``columns`` panels, each ``width`` × ``height`` inches; axes
-    (rows, columns).
+    """Make a titled figure of panels.
+
+    Args:
+        rows: Rows of panels.
+        columns: Columns of panels.
+        width: Of a panel, in inches.
+        height: Of a panel, in inches.
+        title: The figure's title.
+        options: Passed on to `Figure.subplots`.
+
+    Returns:
+        The figure and its axes (rows, columns).
     """
+    # Not pyplot's: its figures live on, and its state would leak from one figure to the next.
     with rc_context(RC):
-        figure = Figure(
-            figsize=(max(width * columns, 6.0), height * rows + 0.6), layout="constrained"
-        )
+        size = (max(width * columns, 6.0), height * rows + 0.6)
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(textwrap.fill(title, round(10 * figure.get_figwidth())))
         axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -96,79 +125,176 @@ def grid(
 
 
 def nothing(title: str, reason: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
+    """Make a figure that says why there is nothing to draw.
+
+    Args:
+        title: The figure's title.
+        reason: The sentence in its place.
+
+    Returns:
+        The figure.
+    """
     figure, axes = grid(1, 1, 7.0, 1.6, title)
     axes[0, 0].set_axis_off()
     axes[0, 0].text(0.5, 0.5, reason, ha="center", va="center", transform=axes[0, 0].transAxes)
     return figure
 
 
+def entry(label: str, **look: Any) -> Line2D:
+    """Make an entry of a legend.
+
+    Args:
+        label: Its text.
+        look: Properties of the line.
+
+    Returns:
+        The entry's handle.
+    """
+    return Line2D([], [], label=label, **look)
+
+
+def legend(figure: Figure, handles: Sequence[Any], columns: int, fontsize: int = 9) -> None:
+    """Put a legend under the panels.
+
+    Args:
+        figure: The figure.
+        handles: The entries.
+        columns: Entries in a row.
+        fontsize: Of the labels, in points.
+    """
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=fontsize,
+    )
+
+
 def method_legend(figure: Figure, methods: Iterable[str]) -> None:
-    """A legend under the panels for the methods drawn; plain weight rules share an entry, as they
-    share a line.
+    """Put a legend of methods under the panels.
+
+    Plain weight rules share an entry, as they share a line.
+
+    Args:
+        figure: The figure.
+        methods: The methods drawn, in the legend's order.
     """
     entries: dict[tuple[Literal["-", "--"], str], list[str]] = {}
     for method in methods:
         weight, _, rest = method.partition("+")
         rules = entries.setdefault((line(method), rest), [])
-        rules.extend([weight] * (weight not in rules))
+        if weight not in rules:
+            rules.append(weight)
     handles = []
     for (dash, rest), rules in entries.items():
         label = f"{'/'.join(rules)}+{rest}"
-        handles.append(
-            Line2D([], [], color=colour(f"+{rest}"), linestyle=dash, linewidth=1.8, label=label)
-        )
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.9)))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
-    )
+        handles.append(entry(label, color=colour(f"+{rest}"), linestyle=dash, linewidth=1.8))
+    legend(figure, handles, max(1, min(len(handles), int(figure.get_figwidth() / 1.9))))
 
 
 def log_axis(axis: Any) -> None:
-    """A log axis with plain numbers, labelled often enough for ranges under a decade."""
+    """Label a log axis with plain numbers, often enough for ranges under a decade.
+
+    Args:
+        axis: The x or y axis of a panel.
+    """
     low, high = axis.get_view_interval()
-    subs = (
-        (1.0,) if high > 100 * low else (1.0, 3.0) if high > 10 * low else (1.0, 2.0, 3.0, 5.0, 7.0)
-    )
+    if high > 100 * low:
+        subs: tuple[float, ...] = (1.0,)
+    elif high > 10 * low:
+        subs = (1.0, 3.0)
+    else:
+        subs = (1.0, 2.0, 3.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def experiments(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> list[str]:
-    """The experiments that have runs, in the order asked for."""
+    """Return the experiments that have runs.
+
+    Args:
+        runs: The gathered runs.
+        order: Experiments and their methods, in the order asked for.
+
+    Returns:
+        The names, those that the order leaves out at the end.
+    """
     present = set(runs["experiment"])
     return [e for e in order if e in present] + sorted(present - set(order))
 
 
 def ordered(methods: Iterable[str], order: Sequence[str]) -> list[str]:
-    """``methods`` without repeats in the order asked for, the rest after it by name."""
+    """Sort methods and drop repeats.
+
+    Args:
+        methods: The methods.
+        order: The order asked for. It may name others, too.
+
+    Returns:
+        The methods, those that the order leaves out at the end by name.
+    """
     present = set(methods)
     return [m for m in dict.fromkeys(order) if m in present] + sorted(present - set(order))
 
 
+def every_method(order: Mapping[str, Sequence[str]]) -> list[str]:
+    """List the methods of all experiments.
+
+    Args:
+        order: Experiments and their methods.
+
+    Returns:
+        The methods, with repeats.
+    """
+    return [method for methods in order.values() for method in methods]
+
+
 def titles(runs: pd.DataFrame) -> dict[str, str]:
-    """Panel title of each experiment: its name and setting."""
+    """Make the panel title of each experiment.
+
+    Args:
+        runs: The gathered runs.
+
+    Returns:
+        Name and setting, by experiment; the name alone where it is the setting's.
+    """
     first = runs.drop_duplicates("experiment").set_index("experiment")["setting"]
-    return {
-        str(e): title(str(e), f"({s.replace('_', ' ')})") if s != e else str(e)
-        for e, s in first.items()
-    }
+    made = {}
+    for name, setting in first.items():
+        words = f"({setting.replace('_', ' ')})"
+        made[str(name)] = str(name) if setting == name else title(str(name), words)
+    return made
 
 
 def title(name: str, rest: str) -> str:
-    """A panel's title, on two lines where one would run out of a narrow panel."""
+    """Make a panel's title, on two lines where one would run out of a narrow panel.
+
+    Args:
+        name: The first part.
+        rest: The second part.
+
+    Returns:
+        The title.
+    """
     one = f"{name} {rest}"
     return one if len(one) <= 32 else f"{name}\n{rest}"
 
 
 def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: bool = False) -> None:
-    """Mean line and ± 1 sd band of ``values`` (seeds, points) against ``x`` (points,); of their
-    logs with ``log``.
+    """Draw the mean over seeds as a line, in a band of ± 1 sd.
+
+    Args:
+        axes: The panel.
+        x: (points,) places.
+        values: (seeds, points) values, NaN where unknown.
+        method: The method, for colour and line.
+        log: Take mean and sd of the logs. Values that are not above 0 then count as unknown.
     """
-    values = (
-        np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan) if log else values
-    )
+    if log:
+        known = values > 0
+        values = np.where(known, np.log(np.where(known, values, 1.0)), np.nan)
     seen = np.isfinite(values).any(axis=0)
     x, values = x[seen], values[:, seen]
     n = np.isfinite(values).sum(axis=0)
@@ -180,8 +306,11 @@ def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: boo
 
 
 def save(fig: Figure, path_stem: Path) -> None:
-    """Write ``<path_stem>.png`` (200 dpi) and ``.pdf`` atomically; the same figure gives the same
-    bytes.
+    """Write a figure as PNG (200 dpi) and PDF, atomically. The same figure gives the same bytes.
+
+    Args:
+        fig: The figure.
+        path_stem: The files' path without its ending.
     """
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
@@ -189,6 +318,7 @@ def save(fig: Figure, path_stem: Path) -> None:
     }
     with rc_context(RC):
         for kind, entries in metadata.items():
+            # Through memory, so that an interrupted run leaves no half a picture.
             buffer = io.BytesIO()
             fig.savefig(buffer, format=kind, dpi=200, metadata=entries)
             write_bytes(Path(f"{path_stem}.{kind}"), buffer.getvalue())

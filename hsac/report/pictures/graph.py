@@ -176,7 +176,7 @@ def place_tree(edge: np.ndarray, nodes: int) -> np.ndarray:
         node = stack.pop()
         order.append(node)
         for child in reversed(near[node]):
-            if child != parent[node] or (node == 0 and child != 0):
+            if child != parent[node]:
                 parent[child], depth[child] = node, depth[node] + 1
                 stack.append(child)
     low, high = np.full(nodes, np.inf), np.full(nodes, -np.inf)

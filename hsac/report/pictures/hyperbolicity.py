@@ -112,4 +112,5 @@ def _quadruples(size: int, stream: np.random.Generator) -> tuple[np.ndarray, boo
         return mesh[:, (np.diff(mesh, axis=0) > 0).all(axis=0)], True
     drawn = stream.integers(0, size, (4, QUADRUPLES))
     ordered = np.sort(drawn, axis=0)
+    # Quadruples that drew a node twice have δ 0 and would only dilute the mean.
     return drawn[:, (np.diff(ordered, axis=0) > 0).all(axis=0)], False

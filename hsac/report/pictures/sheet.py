@@ -83,6 +83,7 @@ def _show(panel: Axes, picture: np.ndarray, words: list[str]) -> None:
 def _fit(figure: Figure, panel: Axes, width: float, height: float) -> None:
     """Give the panel its inches, and the figure room for the longest class name beside it."""
     figure.set_layout_engine("none")
+    # The widths of texts are known only once they are drawn.
     figure.canvas.draw()
     widest = max(text.get_window_extent().width for text in panel.get_yticklabels())
     names = widest / figure.dpi + 0.2

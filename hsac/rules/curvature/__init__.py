@@ -1,6 +1,6 @@
 """Curvature rules, one file each, with the interface `hsac.rules.types.CurvatureRule`.
 
-Class variables tell what a rule is:
+Class variables classify the rules:
 
 - `geometry` is `euclidean` where the rule means no hyperbolic space at all.
 - `needs_gradient`: the rule reads the training loss's own gradient in θ.

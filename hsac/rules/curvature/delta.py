@@ -57,11 +57,11 @@ class Delta:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         if state["measured"] or step.index < self.warm_up * step.total:
             return theta, state, {}
@@ -73,6 +73,7 @@ class Delta:
 
     def _points(self, step: Step) -> Tensor:
         """Return features (R, at most `sample`, d), float64, spread evenly over enough batches."""
+        # the size of a batch of features is known only once there is one
         batches = [step.features()]
         batches += [step.features() for _ in range(-(-self.sample // batches[0].shape[1]) - 1)]
         points = torch.cat(batches, 1).double()

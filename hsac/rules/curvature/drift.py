@@ -14,7 +14,7 @@ from hsac.rules.types import State, Step
 class Drift:
     """Control: θ moves with a constant sign, as often as `hsac`'s does.
 
-    It reads no gradient. What it gains, a moving curvature gains by moving. Only what `hsac` gains
+    It reads no gradient. Its gain is that of any curvature that moves. Only what `hsac` gains
     beyond it is due to the hypergradient.
 
     Attributes:
@@ -60,11 +60,11 @@ class Drift:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         if not due(step, self.period, self.warm_up):
             return theta, state, {}

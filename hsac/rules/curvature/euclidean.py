@@ -33,10 +33,10 @@ class Euclidean:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         return theta, state, {}

@@ -57,11 +57,11 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
     Adam along the implicit hypergradient of a scope objective.
 
-    On one batch of B examples for both levels the implicit term would be off by about a(J +
-    1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and a(J + 1) is
-    what J Neumann terms of step a make of H⁻¹. An adversary found on the upper level's batch does
-    more harm there than elsewhere, which biases the direct term. So each of the three has a batch
-    of its own, unless `shared` says otherwise to measure what that does.
+    On one batch of B examples for both levels the implicit term would be off by about
+    a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and
+    J Neumann terms of step a turn H⁻¹ into about a(J + 1). An adversary found on the upper level's
+    batch does more harm there than elsewhere, which biases the direct term. So each of the three
+    has a batch of its own, unless `shared` says otherwise to measure the effect.
 
     Attributes:
         objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean
@@ -166,11 +166,11 @@ class Hsac:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         if not due(step, self.period, self.warm_up):
             return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
@@ -205,7 +205,7 @@ class Hsac:
         return step.lower(times=self.times(step), shared=self.shared == "levels")
 
     def draw(self, step: Step) -> Samples:
-        """Draw what an outer step needs.
+        """Draw the samples of an outer step.
 
         The adversary's sample is drawn only where the objective has an adversary.
 
@@ -237,7 +237,7 @@ class Hsac:
 
         Args:
             theta: Unconstrained curvatures (R, C).
-            state: What `init` or the last outer step returned.
+            state: The state from `init` or the last outer step.
             w: Weights (R, P).
             samples: The losses that the objective, the implicit term and the adversary are taken
                 of.
@@ -249,6 +249,7 @@ class Hsac:
         """
         perturbations = self._perturbations(samples.adversary, theta, state, w, normal, layers)
         upper = perturbed_loss(samples.upper, perturbations, gap=self.objective == "gap")
+        # the perturbations are constants to the hypergradient (Danskin)
         found = implicit_hypergradient(
             upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio
         )
@@ -278,6 +279,7 @@ class Hsac:
         clipped = found.total * (self.clip / size.clamp(min=self.clip))
         bounded = torch.where(usable, clipped, torch.zeros_like(size))
         moved, adam = self.optimizer.apply(theta, state["adam"], bounded)
+        # a run without a usable hypergradient keeps θ and Adam's moments, as if no step was due
         moved = torch.where(usable, moved, theta)
         adam = {k: torch.where(usable, adam[k], state["adam"][k]) for k in adam}
         log = {
@@ -293,7 +295,7 @@ class Hsac:
         """Check whether the solver works between outer steps, and has something to work on.
 
         Args:
-            state: What `init` or the last outer step returned.
+            state: The state from `init` or the last outer step.
 
         Returns:
             Whether `between` would spend a product.
@@ -309,7 +311,7 @@ class Hsac:
 
         Args:
             theta: Unconstrained curvatures (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             w: Weights (R, P).
             objective: Draws the training objective. It is called only where it is needed.
 

@@ -21,9 +21,9 @@ class HsacSteady:
     about `step` even where they are noise. `threshold` and `epsilon` are two remedies, each off at
     0. Parameters that are not named here are at the defaults of `hsac`.
 
-    The weights of a running mean with factor β have the sum of squares (1 - β)(1 + βᵏ)/((1 + β)(1 -
-    βᵏ)) after k outer steps. The standard error is s times its root: s, the root mean square, is no
-    smaller than the standard deviation.
+    The weights of a running mean with factor β have the sum of squares
+    (1 - β)(1 + βᵏ)/((1 + β)(1 - βᵏ)) after k outer steps. The standard error is s times its root:
+    s, the root mean square, is no smaller than the standard deviation.
 
     Attributes:
         threshold: A curvature moves only where |m| exceeds so many of its standard errors. With 2
@@ -73,19 +73,20 @@ class HsacSteady:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         moved, state, log = self.hsac.update(theta, state, step)
+        # an empty log means that no outer step was due
         if not log:
             return theta, state, log
         return theta + self.factor(state) * (moved - theta), state, log
 
     def factor(self, state: State) -> Tensor:
-        """Compute what a step of `hsac` is multiplied by, from Adam's moments after it.
+        """Compute the factor on a step of `hsac`, from Adam's moments after it.
 
         Args:
             state: The state after the step.

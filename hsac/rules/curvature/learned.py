@@ -55,14 +55,15 @@ class Learned:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         if step.index < self.warm_up * step.total:
             return theta, state, {}
+        # `needs_gradient` promises it
         assert step.gradient.theta is not None
         theta, state = self.optimizer.apply(theta, state, step.gradient.theta)
         return theta, state, {}

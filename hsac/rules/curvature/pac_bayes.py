@@ -22,10 +22,13 @@ SPREADS = (1e-3, 1.0)  # σ stays between these
 class PacBayes:
     """Curvature that lowers a PAC-Bayes objective. Ours.
 
-    θ and log σ follow its hypergradient. U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² +
-    ln(2√n/δ)) / 2n) with ε standard normal. This is McAllester's bound in the form that Dziugaite
-    and Roy minimise (UAI 2017), for the posterior N(w, σ²I), the prior N(w0, σ²I) and n training
-    examples (few-shot: episodes). The complexity term enters through U_w alone.
+    θ and log σ follow its hypergradient. With ε standard normal the objective is
+
+        U(w, θ, σ) = E L(w + σε, θ) + √((|w - w0|²/2σ² + ln(2√n/δ)) / 2n).
+
+    This is McAllester's bound in the form that Dziugaite and Roy minimise (UAI 2017), for the
+    posterior N(w, σ²I), the prior N(w0, σ²I) and n training examples (few-shot: episodes). The
+    complexity term enters through U_w alone.
 
     It is an objective, not a certificate: the loss is the cross-entropy, the prior's centre w0 is
     taken after the first step, and nothing is charged for the choice of σ and c. The certificate is
@@ -69,7 +72,7 @@ class PacBayes:
 
     @cached_property
     def hsac(self) -> Hsac:
-        """Return `hsac` for what both have in common: when it is due, its solver, how θ moves."""
+        """Return `hsac`, which decides when a step is due and how θ moves, and has the solver."""
         shared = ("batch", "samples", "solver", "period", "warm_up", "step", "clip", "ratio")
         return Hsac(**{name: getattr(self, name) for name in shared})
 
@@ -92,11 +95,11 @@ class PacBayes:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
@@ -104,6 +107,7 @@ class PacBayes:
         loss = step.held_out() if self.batch == "held_out" else step.upper()
         lower = step.lower()
         noise = [step.normal() for _ in range(self.samples)]
+        # log σ is one more hyper-parameter, which only the upper level sees
         both = torch.cat([theta, state["spread"]], -1)
         found = implicit_hypergradient(
             self.bound(loss, noise, state["origin"], step.examples),

@@ -49,6 +49,7 @@ class RandomSearch(Fixed):
         if len(tried) == self.points:
             return None
         low, high = transform.bounds
+        # float64 whatever θ is, so that every dtype draws the same curvatures
         share = torch.rand(len(start), generator=stream, dtype=torch.float64)
         return transform.to_theta(low * (high / low) ** share).to(start)
 

@@ -14,7 +14,7 @@ from hsac.rules.types import State, Step
 class RandomWalk:
     """Control: θ moves with random signs, as often as `hsac`'s does.
 
-    What it gains, a restless curvature gains without going anywhere. `drift` goes somewhere.
+    Its gain is that of a curvature that moves without going anywhere. `drift` goes somewhere.
 
     Attributes:
         step: Length of a step in θ.
@@ -52,12 +52,13 @@ class RandomWalk:
 
         Args:
             theta: Unconstrained curvatures θ (R, C).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             step: The training step that has just been taken.
 
         Returns:
-            The new θ (R, C), the new state, and what is to be logged.
+            The new θ (R, C), the new state, and the log.
         """
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
+        # draws are of w's shape, and their first columns serve the curvatures
         return theta + self.step * step.normal()[:, : theta.shape[-1]].sign(), state, {}

@@ -49,8 +49,8 @@ class Adam:
         """Take one step along a gradient.
 
         Args:
-            w: What is moved (..., P).
-            state: What `init` or the previous call returned.
+            w: The parameters (..., P).
+            state: The state from `init` or the previous call.
             g: The gradient, of w's shape.
             rate: Factor on the learning rate.
 
@@ -61,6 +61,7 @@ class Adam:
         count = state["count"] + 1
         first = first_beta * state["first"] + (1 - first_beta) * g
         second = second_beta * state["second"] + (1 - second_beta) * g * g
+        # both means start at 0, and the factors undo that bias
         scale = (second / (1 - second_beta**count)).sqrt() + self.eps
         moved = w - rate * self.lr * first / (1 - first_beta**count) / scale
         return moved, {"first": first, "second": second, "count": count}
@@ -72,7 +73,7 @@ class Adam:
 
         Args:
             w: Weights (R, P).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             gradient: Evaluates the training objective at weights (R, P). Each call is counted.
             rate: The schedule's factor on the learning rate, in [0, 1].
 

@@ -68,7 +68,7 @@ class RiemannianAdam:
 
         Args:
             w: Weights (R, P).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             gradient: Evaluates the training objective at weights (R, P). Each call is counted.
             rate: The schedule's factor on the learning rate, in [0, 1].
 
@@ -83,8 +83,10 @@ class RiemannianAdam:
             group["lr"] = rate * self.lr
             flat, *balls = group["params"]
             places = [state["flat"], *(slice(start, end) for start, end, *_ in self.points)]
+            # geoopt's curvature is negative, ours is not
             for (_, _, _, column), ball in zip(self.points, balls, strict=True):
                 ball.manifold.k.copy_(-g.curvature[i, column])
+            # geoopt's parameters are only its workspace, w is where other rules look
             for place, parameter in zip(places, (flat, *balls), strict=True):
                 parameter.data.copy_(w[i, place].view_as(parameter))
                 parameter.grad = g.weights[i, place].view_as(parameter).clone()

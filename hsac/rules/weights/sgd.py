@@ -47,7 +47,7 @@ class Sgd:
 
         Args:
             w: Weights (R, P).
-            state: What `init` or the previous call returned.
+            state: The state from `init` or the previous call.
             gradient: Evaluates the training objective at weights (R, P). Each call is counted.
             rate: The schedule's factor on the learning rate, in [0, 1].
 

@@ -116,6 +116,7 @@ class Hyperbolic:
             Cross-entropy (R,), in nats.
         """
         x, labels, _, _ = self._drawn
+        # run by run: the head's function takes one curvature
         return torch.stack([self._run(*run) for run in zip(w, theta, x, labels, strict=True)])
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class Ridge:
 
         x = scales * normal(2 * self.rows, self.size)
         truth = normal(self.size, 1)
+        # only the first half carries the signal, so that the groups want different decays
         truth[:, (self.size + 1) // 2 :] = 0
         noise = self.noise * normal(2 * self.rows)
         y = (x @ truth).squeeze(-1) + noise

@@ -57,9 +57,10 @@ class Approximation:
 
         Returns:
             Rows by problem, then solver, then terms. `products` has the mixed one included. `error`
-            is |x - H⁻¹v| and `bound` bounds it (NaN where there is none). `relative` is |g -
-            g*|/|g*| of the hypergradient g, with g* by finite differences of the re-solved problem.
-            `failed` is 1 where the solver does not trust its x, which is used here all the same.
+            is |x - H⁻¹v| and `bound` bounds it (NaN where there is none). `relative` is
+            |g - g*|/|g*| of the hypergradient g, with g* by finite differences of the re-solved
+            problem. `failed` is 1 where the solver does not trust its x, which is used here all the
+            same.
         """
         found: list[Row] = []
         for name in self.problems:
@@ -90,7 +91,7 @@ class Approximation:
 
 
 def left_over(h: Tensor, rank: int) -> float:
-    """Compute |E|, the spectral norm of what nystrom's sketch leaves of H.
+    """Compute |E|, the spectral norm of the rest of H beside nystrom's sketch.
 
     Args:
         h: H (P, P).
@@ -157,9 +158,9 @@ class _Case:
         return self._row(label, terms, solution, bound, before)
 
     def _row(self, label: str, terms: int, solution: Solution, bound: float, before: int) -> Row:
-        implicit = (
-            self.hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
-        )
+        implicit = solution.implicit
+        if implicit is None:
+            implicit = self.hessian.mixed(solution.x)
         return {
             "solver": label,
             "terms": terms,

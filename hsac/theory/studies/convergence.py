@@ -85,6 +85,7 @@ class Convergence:
         for _ in range(self.outer):
             truth = Truth.of(problem, theta)
             squared.append(float(truth.gradient.square().sum()))
+            # the lower level is carried over and not solved: the descent is inexact on purpose
             for _ in range(self.inner):
                 w = w - gradients(problem.lower, w, theta)[0] / truth.ell
             solver = Neumann(terms=terms, step=1 / truth.ell)
@@ -95,7 +96,7 @@ class Convergence:
 
 @dataclass(frozen=True)
 class Truth:
-    """The true gradient at a solved lower level, and what bounds of it need.
+    """The true gradient at a solved lower level, and the constants of its bounds.
 
     Attributes:
         gradient: dF/dθ (1, C), by a dense solve.

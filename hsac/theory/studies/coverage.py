@@ -103,6 +103,7 @@ class Coverage:
             w = w / w.norm()
             means[i] = w.numpy()
             signed = y[:, None] * x
+            # the error of always saying the sample's more frequent class
             chance = min(float((y > 0).double().mean()), float((y < 0).double().mean()))
             for k, delta in enumerate(self.deltas):
                 c = certify(
@@ -148,9 +149,9 @@ def true_risk(mean: np.ndarray, sigma: np.ndarray, noise: float) -> np.ndarray:
     x ~ N(0, I) and y = sign(x₁), flipped with probability `noise`. Only x's direction matters. In
     the plane of the first axis and of `mean` it has length r with r² ~ Beta(1, (d-2)/2) and a
     uniform angle φ. There w·x ~ N(r (a cos φ + b sin φ), σ²), with a = mean₁ and b the length of
-    the rest. So the risk is noise + (1 - 2 noise) E Φ(-r (a cos φ + b sin φ)/σ) over φ in (-π/2,
-    π/2), where x₁ > 0. The quadrature is Gauss-Legendre in r's quantile, and the midpoint rule in
-    φ.
+    the rest. So the risk is noise + (1 - 2 noise) E Φ(-r (a cos φ + b sin φ)/σ) over φ in
+    (-π/2, π/2), where x₁ > 0. The quadrature is Gauss-Legendre in r's quantile, and the midpoint
+    rule in φ.
 
     Args:
         mean: Means (M, d).

@@ -1,4 +1,4 @@
-"""Inexactness: what an unfinished lower level does to the hypergradient."""
+"""Inexactness: the hypergradient at an unfinished lower level."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Row = dict[str, float | int | str]
 
 @dataclass(frozen=True)
 class Inexactness:
-    """What an unfinished lower level does to the hypergradient.
+    """Errors of the hypergradient at an unfinished lower level.
 
     From each problem's start a gradient descent with step 2/(μ + ℓ) is stopped now and then, and
     the hypergradient taken there: by exact solve, by cg and neumann (step 1/ℓ) with `terms`
@@ -62,9 +62,8 @@ class Inexactness:
         return found
 
     def _stops(self) -> list[int]:
-        spread = (
-            round((self.steps + 1) ** (k / max(self.checks - 1, 1))) - 1 for k in range(self.checks)
-        )
+        last = max(self.checks - 1, 1)
+        spread = (round((self.steps + 1) ** (k / last)) - 1 for k in range(self.checks))
         return sorted(set(spread))
 
     def _problem(self, problem: Problem) -> Iterator[Row]:
@@ -87,6 +86,7 @@ class Inexactness:
                 "distance": float((w - solution).norm()),
                 "gradient": float(gradients(problem.lower, w, theta)[0].norm()),
             }
+            # an adversary, if there is one, is found once for all solvers
             upper = linearised(problem.upper, w, theta)
             for label, solver in solvers.items():
                 found = implicit_hypergradient(upper, problem.lower, w, theta, solver, {})

@@ -8,10 +8,11 @@ network's next layer sees. A derivative in c holds the points' coordinates (not 
 vectors) fixed. Each argument's scope is convex, so the supremum of the derivative's spectral norm
 is the Lipschitz constant.
 
-Notation. a = √c|x|, b = √c|y|, t = tanh σ = √c R, z = x ⊕ y, m = √c|z|, D = 1 + 2c⟨x,y⟩ +
-c²|x|²|y|². Every pair of vectors spans a plane, in which x ⊕ y = (x + y)/(1 + c x̄ y) as complex
-numbers and |1 + c x̄ y|² = D. Further, 1 - m² = (1-a²)(1-b²)/D. exp0, log0, exp and log are the
-maps `expmap0`, `logmap0`, `expmap` and `logmap` of `hsac.ball`, under the names that the rows have.
+Notation. a = √c|x|, b = √c|y|, t = tanh σ = √c R, z = x ⊕ y, m = √c|z|,
+D = 1 + 2c⟨x,y⟩ + c²|x|²|y|². Every pair of vectors spans a plane, in which
+x ⊕ y = (x + y)/(1 + c x̄ y) as complex numbers and |1 + c x̄ y|² = D. Further,
+1 - m² = (1-a²)(1-b²)/D. exp0, log0, exp and log are the maps `expmap0`, `logmap0`, `expmap` and
+`logmap` of `hsac.ball`, under the names that the rows have.
 
 Each map's bound is derived at its function. All go to their value in Euclidean space as c → 0: 1
 for the maps between points and vectors, multiples of r³ for derivatives in c. The latter's bounds
@@ -82,8 +83,8 @@ def log0_bound(argument: str, c: float, r: float) -> Bound:
 
     point: 1/(1 - c|x|²) along x exceeds artanh(a)/a across it. At |x| = R it is 1/(1-t²) = cosh² σ.
 
-    c: radial, (a/(1-a²) - artanh a)/(2 c^{3/2}), which increases in a: (sinh σ cosh σ - σ)/(2
-    c^{3/2}) at |x| = R.
+    c: radial, (a/(1-a²) - artanh a)/(2 c^{3/2}), which increases in a:
+    (sinh σ cosh σ - σ)/(2 c^{3/2}) at |x| = R.
 
     Args:
         argument: The argument whose constant is bounded: "base", "point" or "c".
@@ -146,9 +147,9 @@ def exp_bound(argument: str, c: float, r: float) -> Bound:
     base (x): through the two arguments of ⊕, |∂_x| ≤ sup|∂_x ⊕| + sup|∂_y ⊕ · ∂y/∂x|. The second is
     at most 2as(1-τ²)/(1-aτ)² ≤ 2tσ/(1-t²). Not tight: the two suprema lie at different points.
 
-    c: |∂_c ⊕| + |∂_y ⊕ · ∂y/∂c|. ∂y/∂c is radial, the difference of two terms of one sign (exp0's
-    and λ_x's), so at most the larger. After ∂_y ⊕ these are (sinh σ cosh σ - σ)/2 and σ t²/(1-t²),
-    over c^{3/2}. Not tight.
+    c: |∂_c ⊕| + |∂_y ⊕ · ∂y/∂c|. ∂y/∂c is radial, the difference of two terms of one sign
+    (exp0's and λ_x's), so at most the larger. After ∂_y ⊕ these are (sinh σ cosh σ - σ)/2 and
+    σ t²/(1-t²), over c^{3/2}. Not tight.
 
     Args:
         argument: The argument whose constant is bounded: "base", "point" or "c".
@@ -173,8 +174,8 @@ def log_bound(argument: str, c: float, r: float) -> Bound:
 
     Here m = √c|w| = tanh s, and 2s = √c d(x, y) ≤ 4σ.
 
-    point (y): inverse of exp_x's Jacobi fields, λ_y/λ_x along and less across. (1-a²)/(1-b²) ≤
-    cosh² σ, attained at x = 0, |y| = R.
+    point (y): inverse of exp_x's Jacobi fields, λ_y/λ_x along and less across.
+    (1-a²)/(1-b²) ≤ cosh² σ, attained at x = 0, |y| = R.
 
     base (x): the factor 1-a² adds 2as ≤ 4tσ along w. In the rest, ∂_x w is conformal with factor
     (1-m²)/(1-a²) plus, across w, |w| times the derivative of the gyration's angle, 2√c b/√D. ∂log0
@@ -184,8 +185,8 @@ def log_bound(argument: str, c: float, r: float) -> Bound:
     angle. Not tight.
 
     c: along w it is ∂_c[(1-a²) d/2], with ∂_c d = ∫|γ|²/(1-c|γ|²) ≥ 0 along the geodesic (its
-    length is stationary). Over chords of the ball of radius 2r that is at most max_x (C tanh x -
-    x)/c^{3/2}, C = cosh 2σ. The two terms of the product have opposite signs. Across w:
+    length is stationary). Over chords of the ball of radius 2r that is at most max_x
+    (C tanh x - x)/c^{3/2}, C = cosh 2σ. The two terms of the product have opposite signs. Across w:
     (1-a²)(s/m)|∂_c ⊕| = c^{-3/2} ab s k. Not tight.
 
     Args:
@@ -239,9 +240,9 @@ def mlr_logit_bound(argument: str, c: float, r: float) -> Bound:
     2 along u and 2 sinh(2s)/(2s) across it, s = √c|u|. So the bound is 4 sinh(2σ)/(2σ), attained by
     u in the plane. It holds for any offset, and is 4 at c = 0.
 
-    c: the logit is 2 arsinh(q sinh 2s)/√c, q = cos(u, z). Its derivative in c is S coth(S) tanh w -
-    w over c^{3/2}, S = 2s and w the arsinh. It is greatest over w at cosh² w = S coth S ≤ cosh² S,
-    and increases in S. Attained.
+    c: the logit is 2 arsinh(q sinh 2s)/√c, q = cos(u, z). Its derivative in c is
+    (S coth(S) tanh w - w)/c^{3/2}, S = 2s and w the arsinh. It is greatest over w at
+    cosh² w = S coth S ≤ cosh² S, and increases in S. Attained.
 
     Args:
         argument: The argument whose constant is bounded: "base", "point" or "c".
@@ -401,7 +402,7 @@ def supremum(item: Map, argument: str, c: float, r: float, search: "Lipschitz") 
 
 @dataclass(frozen=True)
 class Lipschitz:
-    """Lipschitz constants of the ball's maps against c, and their bounds.
+    """Lipschitz constants of the ball's maps against c, with bounds.
 
     Curvatures are spread evenly in the logarithm.
 

@@ -1,4 +1,4 @@
-"""Negative curvature: how Neumann's series grows, and what its safeguards make of it."""
+"""Negative curvature: how Neumann's series grows, and how its safeguards stop it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -59,10 +59,10 @@ class NegativeCurvature:
             progress: Called with a line of text as the work goes on.
 
         Returns:
-            Rows by curvature (m), then terms (J), solver, guard. `length` is |x|. `theory` is ((1 +
-            m/ℓ)^(J + 1) - 1)/m·|v_m|, at most neumann's |x|, with v_m the part of v along that
-            direction (NaN for m = 0 and cg). `implicit` is |implicit|/|direct|, and `relative` |g -
-            g*|/|g*|.
+            Rows by curvature (m), then terms (J), solver, guard. `length` is |x|. `theory` is
+            ((1 + m/ℓ)^(J + 1) - 1)/m·|v_m|, at most neumann's |x|, with v_m the part of v along
+            that direction (NaN for m = 0 and cg). `implicit` is |implicit|/|direct|, and `relative`
+            |g - g*|/|g*|.
         """
         found: list[Row] = []
         for m in self.curvatures:
@@ -125,7 +125,7 @@ class _Given:
         Args:
             hessian: The operator H at the point of the solve.
             v: Right-hand side (R, P).
-            state: What the previous call returned as `Solution.state`, {} at first.
+            state: `Solution.state` of the previous call, {} at first.
 
         Returns:
             The solution.
