@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from studies import cell_of, smoke_keys
 
-from hsac import config, tuning
 from hsac.ops import runner
+from hsac.study import resolve, search
 from hsac.study.selection import WORST, run_score, validation_score
 from hsac.train import bundle
 from hsac.train.loop import Outcome
@@ -104,7 +105,7 @@ COST = dict.fromkeys(("gradients", "products", "held_out_batches", "steps", "sec
 
 
 def chosen_of_grid(*records):
-    cell = {"method": "sgd+grid", "config": {"rule": {"rule": "grid"}}, "hash": "0"}
+    _, cell = cell_of(smoke_keys(), "digits", "sgd+grid")
     pairs = [(str(i), one | COST | {"code": "a"}) for i, one in enumerate(records)]
     return runner._best(cell, pairs)["chosen"]
 
@@ -120,20 +121,18 @@ def test_first_of_diverged_candidates_is_chosen():
     assert chosen_of_grid(*(record(a, status="diverged") for a in (0.1, 0.9))) == "0"
 
 
-def test_search_averages_scores(pytestconfig):
+def test_search_averages_scores():
     """A run that diverged takes half of the mean of two, so the steadier point is chosen."""
-    settings = config.load("smoke", folder=pytestconfig.rootpath / "config")
-    settings |= {"search": {"points": 2, "seeds": [100, 101]}}
-    cell = config.cell(settings, "digits", "sgd+hsac")
+    keys = smoke_keys() | {"search": {"points": 2, "seeds": [100, 101]}}
+    study, cell = cell_of(keys, "digits", "sgd+hsac")
     costs = {"gradients": 1, "products": 1, "seconds": 0.1}
     runs = [
         [record(0.9), record(0.9, status="diverged")],
         [record(0.6), record(0.5, None)],
     ]
-    records = {
-        one["hash"]: [r | costs | {"seed": seed} for seed, r in zip((100, 101), pair, strict=True)]
-        for one, pair in zip(config.point_cells(settings, cell), runs, strict=True)
-    }
-    found = tuning.outcome(settings, cell, records)
-    assert [point["score"] for point in found["points"]] == [0.45, 0.55]
-    assert found["chosen"] == 1
+    records = {}
+    for trial, (one, other) in zip(resolve.trials(study, cell), runs, strict=True):
+        records[trial.hash] = [one | costs | {"seed": 100}, other | costs | {"seed": 101}]
+    found = search.outcome(study, cell, records)
+    assert [point.score for point in found.points] == [0.45, 0.55]
+    assert found.chosen == 1
