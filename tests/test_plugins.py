@@ -4,7 +4,6 @@ Mistakes in them are named clearly.
 """
 
 import contextlib
-from pathlib import Path
 
 import pytest
 from studies import CONFIG, smoke, smoke_keys, with_digits
