@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from hsac import config
 from hsac.data import build_variant, fetch, write_variant
 from hsac.files import write_json
+from hsac.study import load, resolve
+from hsac.study.models import Study
 from hsac.train.inputs import load_inputs
 from hsac.train.loop import Trainer
 from hsac.train.seeds import normals
@@ -40,16 +41,16 @@ def folder() -> Path:
 
 
 @cache
-def settings(scale: str) -> dict[str, Any]:
+def study(scale: str) -> Study:
     """Load the study of a scale.
 
     Args:
         scale: name of the scale.
 
     Returns:
-        Resolved settings.
+        The study.
     """
-    return config.load(scale, folder=ROOT / "config")
+    return load.load(scale, folder=ROOT / "config")
 
 
 @cache
@@ -63,10 +64,10 @@ def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
     Returns:
         The variant, and the file that it is in.
     """
-    given = settings(scale)["experiments"][experiment]
-    fetch(given["dataset"], folder() / "data")
-    recipe = {key: value for key, value in given["variant"].items() if key != "name"}
-    made = build_variant(given["dataset"], given["variant"]["name"], recipe, folder() / "data")
+    given = study(scale).experiments[experiment]
+    fetch(given.dataset, folder() / "data")
+    recipe = given.variant.made_by()
+    made = build_variant(given.dataset, given.variant.name, recipe, folder() / "data")
     path = folder() / f"{scale}-{experiment}.json"
     write_variant(made, path)
     return json.loads(path.read_text()), path
@@ -87,9 +88,8 @@ def training(
     Returns:
         The training before its first step.
     """
-    given = settings(scale) | {"device": str(device)}
-    cell = config.cell(given, experiment, method)
-    inputs = load_inputs(given, cell, variant(scale, experiment)[0], folder() / "data")
+    cell = resolve.cell(study(scale), experiment, method)
+    inputs = load_inputs(str(device), cell, variant(scale, experiment)[0], folder() / "data")
     made = prepare(inputs, seeds)
     return Trainer(made, normals(seeds, made.w))
 
@@ -111,7 +111,7 @@ def trained(
     """
     _, stored = variant(scale, experiment)
     place = Path(tempfile.mkdtemp(dir=folder()))
-    write_json(place / "settings.json", settings(scale) | {"device": str(device)})
+    write_json(place / "settings.json", study(scale).dump() | {"device": str(device)})
     command = [
         "job",
         "train",

@@ -21,10 +21,11 @@ import numpy as np
 import orjson
 import psutil
 
-from hsac import config, layout
 from hsac.files import write_bytes, write_json, write_rows
-from hsac.ops.plan import Job, jobs
-from hsac.study import method as methods
+from hsac.study import load, resolve
+from hsac.study.cell import Cell
+from hsac.study.graph import Graph, Job
+from hsac.study.method import Method
 from hsac.study.record import write_index
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +91,7 @@ def snakemake(override: dict[str, Any], *arguments: str) -> list[str]:
     return [*command, "--config", "scale=paper", *given]
 
 
-def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
+def record(cell: Cell, seed: int) -> dict[str, Any]:
     """Generate a finished run.
 
     Args:
@@ -100,7 +101,7 @@ def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
     Returns:
         A record as large as one with 10,000 test items.
     """
-    of, name = cell["config"], methods.split(cell["method"])
+    of, name = cell.config, Method.of(cell.method)
     steps = list(range(0, 4_000, 100))
     series = (np.linspace(0.1, 0.9, len(steps)) + seed / 1e6).tolist()
     column = [[one] for one in series]
@@ -113,21 +114,21 @@ def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
     traced = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
     return {
         "schema": 1,
-        "experiment": cell["experiment"],
-        "method": cell["method"],
+        "experiment": cell.experiment,
+        "method": cell.method,
         "seed": seed,
-        "config": of,
-        "setting": of["setting"],
-        "dataset": of["dataset"],
-        "variant": of["variant"]["name"],
-        "model": of["model"]["name"],
+        "config": of.dump(),
+        "setting": of.setting,
+        "dataset": of.dataset,
+        "variant": of.variant.name,
+        "model": of.model.name,
         "weight_rule": name.weight,
-        "curvature_rule": of["rule"]["rule"],
-        "loss": of["loss"]["rule"],
-        "start": of["curvature"]["start"],
+        "curvature_rule": of.curvature_rule.name,
+        "loss": of.loss.name,
+        "start": of.curvature.start,
         "status": "ok",
         "reason": None,
-        "config_hash": cell["hash"],
+        "config_hash": cell.hash,
         "code": "c" * 16,
         "variant_hash": "v" * 16,
         "weights": "0" * 64,
@@ -159,28 +160,26 @@ def record(cell: dict[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def make(settings: dict[str, Any], some: Iterable[Job]) -> None:
+def make(graph: Graph, some: Iterable[Job]) -> None:
     """Make the files of jobs: records are generated, the rest is empty.
 
     Args:
-        settings: a resolved study.
+        graph: the work of a study.
         some: jobs in their order, so that each file is newer than those it needs.
     """
-    bundles = layout.bundles(settings, RESULTS, config.trained_cells(settings))
     for job in some:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         if job.rule in FOLDERS:
             job.output.mkdir(exist_ok=True)
         elif job.rule == "settings":
-            write_json(job.output, settings)
+            write_json(job.output, graph.study.dump())
         elif job.rule == "train":
-            cell, block = bundles[job.output], int(job.output.stem.removeprefix("block"))
-            all_seeds = config.seeds(settings, cell["experiment"])
-            seeds = layout.blocks(all_seeds, settings["bundle"])[block]
-            paths = {seed: job.output.with_name(f"seed{seed}.json") for seed in seeds}
+            bundle = graph.by_index[job.output]
+            paths = {run.seed: run.record for run in bundle.runs()}
             for seed, path in paths.items():
-                write_bytes(path, orjson.dumps(record(cell, seed), option=orjson.OPT_SORT_KEYS))
-            write_index(job.output, cell, paths)
+                made = record(bundle.of, seed)
+                write_bytes(path, orjson.dumps(made, option=orjson.OPT_SORT_KEYS))
+            write_index(job.output, bundle.of, paths)
         else:
             job.output.write_text("")
             if job.rule == "picture":
@@ -199,18 +198,17 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     """
 
     def row(what: str, override: dict[str, Any], command: list[str]) -> dict[str, Any]:
-        settings = config.load("paper", override)
-        cells = config.trained_cells(settings)
-        count = sum(len(config.cell_seeds(settings, cell)) for cell in cells)
+        study = load.load("paper", override)
+        graph = Graph(study, RESULTS)
         found = {
             "measured": what,
-            "runs": count,
-            "bundle": settings["bundle"],
-            "jobs": len(jobs(settings, RESULTS)),
+            "runs": sum(len(resolve.seeds(study, cell)) for cell in graph.trained),
+            "bundle": study.bundle,
+            "jobs": len(graph.jobs),
         }
         return found | measured(command)
 
-    cells = len(config.cells(config.load("paper")))
+    cells = len(resolve.cells(load.load("paper")))
     each = round(runs / cells)  # runs of a method, 4 of them of its search
     searched = {"seeds": list(range(FIRST, FIRST + max(1, each - 4))), "bundle": 10}
     override = ("--scale", "paper", "--override", json.dumps(searched))
@@ -220,15 +218,15 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
         alone = searched | {"bundle": 1}
         yield row("snakemake -n", alone, snakemake(alone, "--dry-run"))
     plain = {"seeds": list(range(FIRST, FIRST + each)), "bundle": 10, "search": None}
-    settings = config.load("paper", plain)
-    made = jobs(settings, RESULTS)
+    graph = Graph(load.load("paper", plain), RESULTS)
+    made = graph.jobs
     place = [job.rule for job in made].index("gather")
-    make(settings, made[:place])
+    make(graph, made[:place])
     given = ("--settings", str(RESULTS / "settings.json"))
     runs_file, measured_file = str(RESULTS / "runs.parquet"), str(RESULTS / "measured.parquet")
     gather = ("job", "gather", *given, "--results", str(RESULTS), "--processes", "2")
     yield row("gather", plain, hsac(*gather))
-    make(settings, [job for job in made[place:] if job.rule != "gather"])
+    make(graph, [job for job in made[place:] if job.rule != "gather"])
     yield row("snakemake, nothing to do", plain, snakemake(plain))
     if runs <= REPORTED:
         report = (*given, "--runs", runs_file)

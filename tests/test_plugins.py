@@ -1,19 +1,19 @@
-"""Parts from plugin folders are found like the package's and gone with their configuration.
+"""Parts from plugin folders: found like the package's, gone with their configuration.
 
-Mistakes in them are reported clearly.
+Mistakes in them are named clearly.
 """
 
 import contextlib
-from pathlib import Path
 
 import pytest
+from studies import CONFIG, smoke, smoke_keys, with_digits
 
-from hsac import cli, config, parts, plugins
+from hsac import cli, parts, plugins
 from hsac.data import catalogue, store
 from hsac.errors import InputError
-from hsac.study import fingerprint
+from hsac.study import fingerprint, resolve
+from hsac.study.part import Part
 
-CONFIG = Path(__file__).parent.parent / "config"
 RULE = '''"""A rule."""
 
 from dataclasses import dataclass
@@ -100,14 +100,14 @@ def test_configurations_do_not_mix(folder, tmp_path):
     )
     write(other, {"rules/curvature/_s.py": "NOTHING = {}\n"})
     for one, parameter in ((folder, "rate"), (other, "speed"), (folder, "rate")):
-        rules = config.load("smoke", folder=CONFIG)["rules"]
+        rules = smoke_keys("rules")
         rules["curvature"]["mine"] = {parameter: 0.5}
-        config.load("smoke", {"plugins": [str(one)], "rules": rules}, CONFIG)
+        smoke({"plugins": [str(one)], "rules": rules})
         with plugins.using([one]):
             assert (
                 getattr(parts.build("curvature rule", "mine", {parameter: 0.5}), parameter) == 0.5
             )
-    config.load("smoke", folder=CONFIG)
+    smoke()
     assert "mine" not in parts.names("curvature rule")
 
 
@@ -120,22 +120,16 @@ def test_edited_plugin_is_imported_again(folder):
 
 
 def method(folder, **parameters):
-    settings = config.load("smoke", folder=CONFIG)
-    rules = settings["rules"] | {"curvature": settings["rules"]["curvature"] | {"mine": parameters}}
-    experiments = {
-        "digits": settings["experiments"]["digits"] | {"methods": ["sgd+mine", "sgd+fixed@0.3"]}
-    }
-    return config.load(
-        "smoke", {"plugins": [str(folder)], "rules": rules, "experiments": experiments}, CONFIG
-    )
+    """Load the digits with a method of the rule `mine`, and one that needs no plugin."""
+    rules = smoke_keys("rules")
+    rules["curvature"]["mine"] = parameters
+    own = with_digits(methods=["sgd+mine", "sgd+fixed@0.3"])
+    return smoke({"plugins": [str(folder)], "rules": rules} | own)
 
 
 def test_method_has_a_plugins_rule(folder):
-    settings = method(folder, rate=1.0)
-    assert config.cell(settings, "digits", "sgd+mine")["config"]["rule"] == {
-        "rule": "mine",
-        "parameters": {"rate": 1.0},
-    }
+    cell = resolve.cell(method(folder, rate=1.0), "digits", "sgd+mine")
+    assert cell.config.curvature_rule == Part("mine", {"rate": 1.0})
 
 
 @pytest.mark.parametrize("value", ["fast", True])
@@ -148,9 +142,9 @@ def test_fingerprint_covers_a_plugins_imports(folder, tmp_path):
     """It changes with the plugin and with what the plugin imports."""
 
     def seen(where):
-        cell = config.cell(method(where), "digits", "sgd+mine")["config"]
+        config = resolve.cell(method(where), "digits", "sgd+mine").config
         with plugins.using([where]):
-            return fingerprint.of_training(cell), fingerprint.of_plugins(cell)
+            return fingerprint.of_training(config), fingerprint.of_plugins(config)
 
     before, files = seen(folder)
     assert set(files) == {f"{folder}/rules/curvature/{name}.py" for name in ("mine", "_shared")}
@@ -167,13 +161,12 @@ def test_fingerprint_covers_a_plugins_imports(folder, tmp_path):
 
 
 def test_package_fingerprint_ignores_plugins(folder):
-    before = fingerprint.of_training(
-        config.cell(method(folder), "digits", "sgd+fixed@0.3")["config"]
-    )
+    config = resolve.cell(method(folder), "digits", "sgd+fixed@0.3").config
+    before = fingerprint.of_training(config)
     with plugins.using([folder]):
-        cell = config.cell(method(folder), "digits", "sgd+fixed@0.3")["config"]
-        assert fingerprint.of_training(cell) == before
-        assert fingerprint.of_plugins(cell) == {}
+        config = resolve.cell(method(folder), "digits", "sgd+fixed@0.3").config
+        assert fingerprint.of_training(config) == before
+        assert fingerprint.of_plugins(config) == {}
 
 
 def test_dataset_is_fetched_by_its_code(folder, tmp_path):
@@ -343,7 +336,7 @@ def test_two_plugins_of_one_name(folder, tmp_path):
 def test_plugin_folders_are_checked(tmp_path, monkeypatch, given, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"the command line: {said}"):
-        config.load("smoke", {"plugins": given}, CONFIG)
+        smoke({"plugins": given})
 
 
 def test_misplaced_part_is_pointed_at(folder):

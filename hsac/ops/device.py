@@ -15,10 +15,13 @@ MEMORY = ("nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,n
 
 
 def cards() -> list[Card]:
-    """The GPUs that this process may use (`CUDA_VISIBLE_DEVICES`). Their free memory is asked of
-    the driver's own program: asking CUDA takes memory of every card. Where there is no such
-    program, all of it counts as free.
+    """List the GPUs that this process may use (`CUDA_VISIBLE_DEVICES`).
+
+    Returns:
+        The cards, with their free memory. Where the driver's program is missing, all of it counts
+        as free.
     """
+    # The driver's own program is asked, as asking CUDA takes memory of every card.
     try:
         said = subprocess.run(MEMORY, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -54,8 +57,9 @@ def leased(study: Study, method: Path | None = None, together: int = 1) -> Itera
         yield study
         return
 
+    any_card = study.device in ("auto", "cuda")
+
     def wanted() -> list[Card]:
-        any_card = study.device in ("auto", "cuda")
         return [card for card in cards() if any_card or card.number == device.index]
 
     def share(card: Card) -> int:

@@ -30,8 +30,13 @@ SAMPLE = 5  # finished runs that speak for their method
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU: its number as torch counts, the name it has in every process, its bytes of memory,
-    those free now.
+    """A GPU.
+
+    Attributes:
+        number: Its number as torch counts.
+        uuid: The name that it has in every process.
+        memory: Bytes of memory.
+        free: Bytes that are free now.
     """
 
     number: int
@@ -41,8 +46,16 @@ class Card:
 
 
 def folder() -> Path:
-    """Where the locks lie: a folder of this user's own below the machine's temporary one
-    (`TMPDIR`), which is not on a shared file system. Raises InputError when somebody else made it.
+    """Make the folder of the locks.
+
+    It is a folder of this user's own below the machine's temporary one (`TMPDIR`), which is not on
+    a shared file system.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The folder cannot be made, or somebody else made it.
     """
     path = Path(tempfile.gettempdir()) / f"hsac-{os.getuid()}"
     try:
@@ -58,24 +71,36 @@ def folder() -> Path:
 
 
 def slots(needed: int | None, memory: int) -> int:
-    """How many slots of a card of so many bytes a bundle takes that needs `needed` bytes (None: not
-    known).
+    """Compute how many slots of a card a bundle takes.
+
+    Args:
+        needed: Bytes that the bundle needs, None where they are not known.
+        memory: Bytes of the card.
+
+    Returns:
+        Slots, from 1 to all.
     """
     return DEFAULT_SHARE if needed is None else min(SLOTS, max(1, -(-needed * SLOTS // memory)))
 
 
 def needed(method: Path, together: int, device: str) -> int | None:
-    """Bytes that `together` runs of a method take on a GPU of that name, by the largest peak of its
-    finished runs below the folder `method`, in whatever configuration; None when there are none.
+    """Estimate the bytes that runs of a method take on a GPU, by its finished runs.
+
+    Args:
+        method: The folder of the method's runs, in whatever configuration.
+        together: How many runs are trained at once.
+        device: The name of the GPU.
+
+    Returns:
+        Bytes by the largest peak of a few finished runs. None when there are none.
     """
     peaks = []
     for path in sorted(method.glob("*/seed*.json"), key=lambda path: path.parent.name):
         try:
             record = read_json(path)
             if record["device"] == device and record["status"] == "ok":
-                peaks.append(
-                    record["peak_memory_mib"] * 2**20 * max(1.0, together / len(record["together"]))
-                )
+                larger = max(1.0, together / len(record["together"]))
+                peaks.append(record["peak_memory_mib"] * 2**20 * larger)
         except (InputError, KeyError, TypeError):
             continue
         if len(peaks) == SAMPLE:
@@ -91,12 +116,20 @@ def lease(
     poll: float = POLL_S,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> Iterator[Card]:
-    """A card that the block has `share` slots of: of those with room the one with the most free
-    slots.
+    """Lease slots of a card for a block of code.
 
-    Waits, and says so once, while no card has so many slots and the memory they stand for free; a
-    card counts as wholly free when IDLE of its memory is. Who waits is served before who comes
-    later. `poll` in seconds.
+    Waits while no card has so many slots, and the memory that they stand for, free. A card counts
+    as wholly free when IDLE of its memory is. Who waits is served before who comes later.
+
+    Args:
+        cards: Lists the cards to choose from.
+        share: Says how many slots of a card are wanted.
+        locks: The folder of the locks.
+        poll: Seconds between two looks.
+        say: Is told once that there is waiting.
+
+    Yields:
+        Of the cards with room the one with the most free slots.
     """
     told = False
 
@@ -131,11 +164,8 @@ def _claim(
     with ExitStack() as others:
         for card in cards:
             wanted = share(card)
-            free = [
-                lock
-                for slot in range(SLOTS)
-                if _lock(lock := FileLock(locks / f"{card.uuid}-{slot}.lock"))
-            ]
+            every = [FileLock(locks / f"{card.uuid}-{slot}.lock") for slot in range(SLOTS)]
+            free = [lock for lock in every if _lock(lock)]
             for lock in free:
                 others.callback(lock.release)
             room = len(free) >= wanted and card.free >= min(wanted / SLOTS, IDLE) * card.memory
@@ -159,7 +189,14 @@ def _lock(lock: FileLock) -> bool:
 
 
 def leases(locks: Path) -> dict[str, int]:
-    """Slots that are taken now, by the name of their card."""
+    """Count the slots that are taken now.
+
+    Args:
+        locks: The folder of the locks.
+
+    Returns:
+        Taken slots by the name of their card.
+    """
     taken: dict[str, int] = {}
     for path in sorted(locks.glob("*-*.lock")):
         lock = FileLock(path)

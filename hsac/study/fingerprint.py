@@ -1,5 +1,9 @@
-"""Fingerprints of the code behind a stage: what it imports from hsac and from the plugin folders in
-use, without comments, formatting or docstrings.
+"""Fingerprints of the code behind a stage.
+
+A fingerprint is a digest of the modules that a stage starts at and of all they import from hsac and
+from the plugin folders in use, without comments, formatting and docstrings. A training starts at
+`hsac.train.bundle`, which computes and touches neither disk nor clock. So a changed download or GPU
+lease makes no finished run stale, and a changed loss does.
 """
 
 import ast
@@ -20,9 +24,8 @@ ROOT = Path(__file__).parents[1]
 
 def _plugin(module: str) -> parts.Root | None:
     """The plugin folder that a module is of."""
-    return next(
-        (root for root in parts.roots()[1:] if root.module == module.partition(".")[0]), None
-    )
+    name = module.partition(".")[0]
+    return next((root for root in parts.roots()[1:] if root.module == name), None)
 
 
 def _path(module: str) -> Path | None:
@@ -33,9 +36,7 @@ def _path(module: str) -> Path | None:
 
 @cache
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module's meaning, and the modules that it imports from hsac and from its own
-    plugin folder.
-    """
+    """Digest of a module's meaning, and what it imports from hsac and its own plugin folder."""
     path = _path(module)
     if path is None:
         return "", ()
@@ -46,25 +47,32 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
     imported: list[str] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            within = package[: len(package) - node.level + 1] if node.level else []
-            source = ".".join([*within, *([node.module] if node.module else [])])
-            imported += [source, *(f"{source}.{alias.name}" for alias in node.names)]
-        body = getattr(node, "body", None)
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if (
-            documented
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            node.body = body[1:]  # type: ignore[attr-defined]
-    # the package itself only hands on the library's names, on demand: nothing depends on it
+        imported += _imported(node, package)
+        _strip(node)
+    # The package itself only hands on the library's names, on demand: nothing depends on it.
     trees = ("hsac.", f"{package[0]}.")
     own = tuple(sorted({m for m in imported if m.startswith(trees) and _path(m)}))
     return digest(ast.dump(tree)), own
+
+
+def _imported(node: ast.AST, package: list[str]) -> list[str]:
+    """What a statement of a package imports, also what may be a module or a name in one."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    within = package[: len(package) - node.level + 1] if node.level else []
+    source = ".".join([*within, *([node.module] if node.module else [])])
+    return [source, *(f"{source}.{alias.name}" for alias in node.names)]
+
+
+def _strip(node: ast.AST) -> None:
+    """Take a node's docstring away."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not node.body:
+        return
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        node.body = node.body[1:]
 
 
 def _closure(modules: Iterable[str]) -> dict[str, str]:
@@ -80,8 +88,18 @@ def _closure(modules: Iterable[str]) -> dict[str, str]:
 
 
 def of_modules(modules: Iterable[str]) -> str:
-    """Fingerprint of the modules and all they import from hsac and from plugin folders, directly or
-    not; where a plugin folder lies does not count.
+    """Compute the fingerprint of modules and all they import, directly or not.
+
+    Where a plugin folder lies does not count.
+
+    Args:
+        modules: Names of modules of hsac or of plugin folders.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        InputError: A module cannot be parsed.
     """
     seen = _closure(modules)
     plugins = sorted(
@@ -92,7 +110,14 @@ def of_modules(modules: Iterable[str]) -> str:
 
 
 def of_variant(recipe: dict[str, Any]) -> str:
-    """Fingerprint of what builds a variant: its recipe and, under label noise, the kind."""
+    """Compute the fingerprint of what builds a variant.
+
+    Args:
+        recipe: The recipe with its parameters. Under label noise the kind counts, too.
+
+    Returns:
+        The fingerprint.
+    """
     modules = [f"hsac.data.variants.{recipe['recipe']}"]
     if recipe["recipe"] == "label_noise":
         modules.append(parts.module(parts.FAMILIES["noise kind"], recipe["kind"]))
@@ -100,10 +125,10 @@ def of_variant(recipe: dict[str, Any]) -> str:
 
 
 def _modules(config: Configuration) -> list[str]:
-    """The modules that train a cell start at.
+    """Return the modules that the training of a cell starts at.
 
-    They are the training itself, model and head, rules, loss and solver, and its dataset and label
-    noise where these are plugins.
+    These are the core, model and head, rules, loss and solver, and dataset and label noise where
+    they are plugins.
     """
     rule, weights, head = config.curvature_rule, config.weight_rule, config.model.head
     solver = (rule.parameters.get("solver") or {}).get("name", "neumann")
@@ -135,7 +160,7 @@ def of_training(config: Configuration) -> str:
         config: The cell's configuration.
 
     Returns:
-        The fingerprint, 16 hexadecimal digits.
+        The fingerprint.
     """
     return of_modules(_modules(config))
 
@@ -144,8 +169,11 @@ def of_trainings(study: Study, cell: Cell) -> str:
     """Return the fingerprint of what trains a cell, or the trials of its search.
 
     Args:
-        study: the study.
-        cell: one of its cells.
+        study: The study.
+        cell: One of its cells.
+
+    Returns:
+        The fingerprint. Where the trials differ in theirs, a digest of all.
     """
     trained = resolve.trials(study, cell) or [cell]
     codes = {of_training(one.config) for one in trained}
@@ -153,16 +181,28 @@ def of_trainings(study: Study, cell: Cell) -> str:
 
 
 def of_data(dataset: str) -> str:
-    """Fingerprint of what puts a dataset into the data folder, its plugin included."""
-    own = [("data.sources", dataset)]
-    return of_modules(
-        ["hsac.data.store", *(parts.module(*place) for place in own if parts.from_plugin(*place))]
-    )
+    """Compute the fingerprint of what puts a dataset into the data folder.
+
+    Args:
+        dataset: The dataset's name. If it is a plugin's, that file counts, too.
+
+    Returns:
+        The fingerprint.
+    """
+    modules = ["hsac.data.store"]
+    if parts.from_plugin("data.sources", dataset):
+        modules.append(parts.module("data.sources", dataset))
+    return of_modules(modules)
 
 
 def of_plugins(config: Configuration) -> dict[str, str]:
-    """The plugin files that train a cell, by their paths below the folders that the configuration
-    gives: SHA-256.
+    """Compute the digests of the plugin files that train a cell.
+
+    Args:
+        config: The cell's configuration.
+
+    Returns:
+        SHA-256 by path below the folders that the configuration gives.
     """
     found = {module: _path(module) for module in _closure(_modules(config)) if _plugin(module)}
     return {path.as_posix(): file_sha256(path) for path in sorted(filter(None, found.values()))}

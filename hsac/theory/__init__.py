@@ -1,3 +1,4 @@
-"""The theory as code: ground-truth problems, studies of the hypergradient, certificates, the role
-of curvature.
+"""The theory as code.
+
+Ground-truth problems, studies of the hypergradient, certificates, and the role of curvature.
 """

@@ -21,12 +21,12 @@ class Problem(Protocol):
 
     @property
     def start(self) -> Tensor:
-        """θ (R, C) to begin with."""
+        """Hyper-parameters θ (R, C) to begin with."""
         ...
 
     @property
     def initial(self) -> Tensor:
-        """W (R, P) to begin descents on the lower level with."""
+        """Weights w (R, P) to begin descents on the lower level with."""
         ...
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
@@ -150,10 +150,10 @@ def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
-    """Compute dF/dθ by central differences of the re-solved problem, extrapolated once (Richardson).
+    """Compute dF/dθ by central differences of the re-solved problem.
 
-    Nothing of the implicit function theorem is in it: F(θ) = U(w*(θ), θ) is evaluated four times a
-    hyper-parameter.
+    They are extrapolated once (Richardson). Nothing of the implicit function theorem is in it:
+    F(θ) = U(w*(θ), θ) is evaluated four times a hyper-parameter.
 
     Args:
         problem: The problem.

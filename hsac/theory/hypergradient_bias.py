@@ -1,9 +1,9 @@
-"""Bias and noise of the hypergradient that is estimated from mini-batches, against that of the
-whole training part.
+"""Bias and noise of the hypergradient that is estimated from mini-batches.
 
-The hypergradient is a product of random quantities: the upper level's gradient, Hessians, the mixed
-derivative. Where two of them are taken on one sample, the mean of the product is not the product of
-the means (Ghadimi and Wang 2018; Ji, Yang and Liang, stocBiO, ICML 2021). A quantity that enters
+The estimates are compared with the hypergradient of the whole training part. A hypergradient is a
+product of random quantities: the upper level's gradient, Hessians, the mixed derivative. Where two
+of them are taken on one sample, the mean of the product is not the product of the means (Ghadimi
+and Wang 2018; Ji, Yang and Liang, stocBiO, ICML 2021). A quantity that enters
 non-linearly, as the adversary or Neumann's step, biases the estimate even when its sample is its
 own. The study draws each kind of estimate many times at weights of one training, so that what is
 biased, by how much and at which batch size is measured rather than argued.
@@ -169,11 +169,10 @@ def neumann(rule: Hsac) -> Neumann:
 
 
 def neumann_step(solver: Neumann, operator: HessianOperator, v: Tensor, power: Tensor) -> float:
-    """Compute the step that an adaptive Neumann series takes, at most 1: safety / max(|Hu|,
-    |Hv|/|v|).
+    """Compute the step that an adaptive Neumann series takes.
 
-    It is the step of `Neumann`, which keeps it to itself. Here it has to be known, to be held
-    fixed.
+    It is safety / max(|Hu|, |Hv|/|v|), at most 1. It is the step of `Neumann`, which keeps it to
+    itself. Here it has to be known, to be held fixed.
 
     Args:
         solver: The series, with at least one term.

@@ -43,7 +43,7 @@ def kl_bernoulli(q: float, p: float) -> float:
 
 
 def _term(a: float, b: float, difference: float) -> float:
-    """A ln(a/b), b = a + difference."""
+    """One term of kl: a ln(a/b), b = a + difference."""
     if a == 0:
         return 0.0
     if b == 0:

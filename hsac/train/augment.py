@@ -28,7 +28,7 @@ class CropFlip:
         self.generators = [generator(seed, purpose) for seed in seeds]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Augment images (R, B, H, W) or (R, B, 3, H, W) of any dtype, each with draws of its own."""
+        """Augment images (R, B, H, W) or (R, B, 3, H, W), of any dtype, each by its own draws."""
         draws = torch.stack([self._draw(images.shape[1], g) for g in self.generators])
         top, left, mirrored = draws.to(images.device).flatten(0, 1)[..., None].unbind(1)
         rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])

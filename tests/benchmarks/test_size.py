@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 from benchmarks import size
-from hsac import config
 from hsac.report.gather import check_record, run_row
+from hsac.study import load, resolve
 
 
 def test_generated_record_is_a_runs():
     """It is such as a run with ten thousand test items leaves."""
-    settings = config.load("paper", {"search": None})
+    study = load.load("paper", {"search": None})
     for cell in (
-        config.cell(settings, "cifar10", "sgd+hsac"),
-        config.cell(settings, "cub_way5_shot1", "sam+euclidean"),
+        resolve.cell(study, "cifar10", "sgd+hsac"),
+        resolve.cell(study, "cub_way5_shot1", "sam+euclidean"),
     ):
         record = size.record(cell, 3)
         check_record(record, Path("seed3.json"))
-        assert run_row(record, "seed3.json")["method"] == cell["method"]
+        assert run_row(record, "seed3.json")["method"] == cell.method
         assert 25_000 < len(json.dumps(record, separators=(",", ":"))) < 35_000

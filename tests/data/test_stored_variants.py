@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from studies import CONFIG, keys_of
 
-from hsac import config
 from hsac.data import build_variant, catalogue, fetch, store, write_variant
 from hsac.data.variants import inputs
 from hsac.errors import InputError
+from hsac.study import load
 
-CONFIG = Path(__file__).parent.parent.parent / "config"
 EMBEDDED = [
     name
     for name in catalogue.names()
@@ -31,15 +31,13 @@ FIELDS = {
 def shipped(embedded: bool) -> list[Any]:
     """Dataset and variant of every experiment of the shipped scales, each once."""
     found = {}
-    for scale in config.SCALES:
-        for experiment in config.load(scale, folder=CONFIG)["experiments"].values():
-            found[f"{experiment['dataset']}-{config.variant_id(experiment)}"] = experiment
+    for scale in load.SCALES:
+        for experiment in load.load(scale, folder=CONFIG).experiments.values():
+            found[f"{experiment.dataset}-{experiment.variant_id()}"] = experiment
     return [
-        pytest.param(
-            experiment["dataset"], experiment["variant"], id=name, marks=slow(experiment["dataset"])
-        )
-        for name, experiment in sorted(found.items())
-        if (experiment["dataset"] in EMBEDDED) is embedded
+        pytest.param(one.dataset, one.variant.dump(), id=name, marks=slow(one.dataset))
+        for name, one in sorted(found.items())
+        if (one.dataset in EMBEDDED) is embedded
     ]
 
 
@@ -200,7 +198,7 @@ OF_REFERENCE = {
 )
 def test_default_scale_keeps_its_bytes(name: str, folder: Path) -> None:
     """The default scale keeps the bytes that its results were made with."""
-    experiment = config.load("default", folder=CONFIG)["experiments"][name]
+    experiment = keys_of("default", "experiments", name)
     made = stored(experiment["dataset"], experiment["variant"], folder)
     if made["data_sha256"] != catalogue.entry(experiment["dataset"]).sha256:
         pytest.skip(

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from studies import cell_of, keys_of, recipe_of
 from torch import nn
 from torch.nn import functional
 
-from hsac import config
 from hsac.errors import InputError
 from hsac.models.conv4_maml import Conv4Maml
 from hsac.ops.runner import train_seeds
@@ -189,10 +189,6 @@ def test_evaluation_adapts_to_each_episode(episodes, monkeypatch):
     assert episodes.features(ensemble, w, c).shape == (2, 2 * WAY * (SHOT + QUERY), 4)
 
 
-def cell_of(settings, method):
-    return config.cell(settings, "glyphs_few_shot", method)
-
-
 @pytest.fixture(scope="session")
 def glyphs(request, tmp_path_factory):
     """The few-shot experiment of the default scale for MAML, with fewer episodes."""
@@ -200,20 +196,20 @@ def glyphs(request, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("glyphs")
     fetch("glyphs", root)
-    settings = config.load("default", folder=request.config.rootpath / "config") | {"device": "cpu"}
-    experiment = settings["experiments"]["glyphs_few_shot"]
+    keys = keys_of("default") | {"device": "cpu"}
+    experiment = keys["experiments"]["glyphs_few_shot"]
     experiment["model"] = {"name": "conv4_maml", "width": 8}
     experiment["training"] = experiment["training"] | {"evaluations": 1}
     experiment["variant"] = experiment["variant"] | {"train": 150, "validation": 20, "test": 60}
-    recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
-    return settings, build_variant("glyphs", "w", recipe, root), root
+    recipe = recipe_of(experiment)
+    return keys, build_variant("glyphs", "w", recipe, root), root
 
 
 @pytest.mark.slow
 def test_learns_on_glyphs(glyphs):
-    settings, variant, root = glyphs
-    cell = cell_of(settings, "adam+euclidean")
-    ((record, _),) = train_seeds(settings, cell, [0], variant, root)
+    keys, variant, root = glyphs
+    study, cell = cell_of(keys, "glyphs_few_shot", "adam+euclidean")
+    ((record, _),) = train_seeds(study, cell, [0], variant, root)
     assert record["status"] == "ok"
     assert record["curvature"] == {"names": [], "final": []}
     assert record["metrics"]["selected"]["test_accuracy"] > 0.3  # chance is 0.2
@@ -221,8 +217,8 @@ def test_learns_on_glyphs(glyphs):
 
 @pytest.mark.slow
 def test_takes_no_rule_of_curvature(glyphs):
-    settings, variant, root = glyphs
-    with pytest.raises(
-        InputError, match=r"adam\+hsac'; conv4_maml has no curvature, allowed is .* euclidean"
-    ):
-        prepare(load_inputs(settings, cell_of(settings, "adam+hsac"), variant, root), [0])
+    keys, variant, root = glyphs
+    study, cell = cell_of(keys, "glyphs_few_shot", "adam+hsac")
+    said = r"adam\+hsac'; conv4_maml has no curvature, allowed is .* euclidean"
+    with pytest.raises(InputError, match=said):
+        prepare(load_inputs(study.device, cell, variant, root), [0])

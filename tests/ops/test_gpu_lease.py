@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import ExitStack
 
 import pytest
+from studies import cell_of, smoke, smoke_keys
 
 from hsac.errors import InputError
 from hsac.files import write_json
@@ -63,7 +64,7 @@ def started():
         one.communicate()
 
 
-def test_leases_go_to_the_card_with_the_most_room(tmp_path):
+def test_lease_takes_card_with_most_room(tmp_path):
     with ExitStack() as held:
         got = [held.enter_context(take(tmp_path, share)).number for share in (4, 6, 4, 2, 8)]
         assert got == [0, 1, 0, 1, 0]
@@ -71,7 +72,8 @@ def test_leases_go_to_the_card_with_the_most_room(tmp_path):
     assert leases(tmp_path) == {}
 
 
-def test_a_card_whose_memory_others_use_has_no_room(tmp_path):
+def test_used_memory_is_no_room(tmp_path):
+    """A card whose memory others use is not leased."""
     full = [Card(0, "a", 16 * GIB, 3 * GIB), TWO[1]]
     with take(tmp_path, 4, full) as one, take(tmp_path, 3, full) as other:
         assert (one.number, other.number) == (1, 0)
@@ -84,7 +86,8 @@ def test_a_card_whose_memory_others_use_has_no_room(tmp_path):
         assert card.number == 0
 
 
-def test_a_killed_process_leaves_its_share_to_the_one_that_waits(tmp_path, started):
+def test_killed_process_frees_its_share(tmp_path, started):
+    """Who waits gets it."""
     holder = process(tmp_path, SLOTS, cards=1)
     started.append(holder)
     assert holder.stdout.readline() == "0\n"
@@ -99,7 +102,7 @@ def test_a_killed_process_leaves_its_share_to_the_one_that_waits(tmp_path, start
     assert leases(tmp_path) == {}
 
 
-def test_a_killed_waiter_lets_the_next_one_in(tmp_path, started):
+def test_killed_waiter_lets_next_in(tmp_path, started):
     for share in (SLOTS, SLOTS, 1):
         started.append(process(tmp_path, share, cards=1))
         (started[-1].stdout if len(started) == 1 else started[-1].stderr).readline()
@@ -109,7 +112,8 @@ def test_a_killed_waiter_lets_the_next_one_in(tmp_path, started):
     assert last.stdout.readline() == "0\n"
 
 
-def test_many_processes_never_take_more_than_there_is(tmp_path, started):
+def test_processes_never_take_too_much(tmp_path, started):
+    """Many of them together never take more than there is."""
     log = tmp_path / "log"
     for share in [16, 7, 5, 9, 4, 4, 12, 1]:
         write = f"open({str(log)!r}, 'a').write(f'{{card.number}} {{%d}} {{time.time()}}\\n')"
@@ -127,7 +131,8 @@ def test_many_processes_never_take_more_than_there_is(tmp_path, started):
     assert not any(taken.values())
 
 
-def test_a_share_is_what_finished_runs_of_the_method_took(tmp_path):
+def test_share_follows_finished_runs(tmp_path):
+    """A share is what finished runs of the method took."""
     method = tmp_path / "runs/digits/sgd+hsac"
     assert needed(method, 4, "Some GPU") is None
     record = {"status": "ok", "device": "Some GPU", "peak_memory_mib": 1024.0, "together": [0, 1]}
@@ -150,7 +155,7 @@ def test_a_share_is_what_finished_runs_of_the_method_took(tmp_path):
     ]
 
 
-def test_the_locks_are_in_a_folder_of_this_user_alone(tmp_path, monkeypatch):
+def test_locks_are_this_users_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = folder()
     assert found.parent == tmp_path
@@ -162,11 +167,12 @@ def test_the_locks_are_in_a_folder_of_this_user_alone(tmp_path, monkeypatch):
         folder()
 
 
-def test_on_a_cpu_nothing_is_locked_and_settings_are_as_given(tmp_path, monkeypatch):
+def test_cpu_locks_nothing(tmp_path, monkeypatch):
+    """On a CPU the study is as given."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    settings = {"device": "cpu"}
-    with device.leased(settings, tmp_path, 3) as own:
-        assert own is settings
+    study = smoke({"device": "cpu"})
+    with device.leased(study, tmp_path, 3) as own:
+        assert own is study
     assert not list(tmp_path.iterdir())
 
 
@@ -182,36 +188,38 @@ def two_gpus(tmp_path, monkeypatch):
     return chosen
 
 
-def test_auto_takes_a_free_card_and_a_number_that_one(two_gpus, tmp_path):
+def test_auto_takes_any_free_card(two_gpus, tmp_path):
+    """A number takes that one."""
     with (
-        device.leased({"device": "auto"}) as one,
-        device.leased({"device": "cuda"}, tmp_path / "runs", 2) as other,
-        device.leased({"device": "cuda:1"}, tmp_path / "runs", 2) as third,
+        device.leased(smoke({"device": "auto"})) as one,
+        device.leased(smoke({"device": "cuda"}), tmp_path / "runs", 2) as other,
+        device.leased(smoke({"device": "cuda:1"}), tmp_path / "runs", 2) as third,
     ):
-        assert [own["device"] for own in (one, other, third)] == ["cuda:0", "cuda:1", "cuda:1"]
+        assert [own.device for own in (one, other, third)] == ["cuda:0", "cuda:1", "cuda:1"]
         assert two_gpus == [0, 1, 1]
         assert leases(folder()) == {"a": SLOTS, "b": 2 * DEFAULT_SHARE}
 
 
-def test_what_does_not_fit_beside_others_is_tried_on_a_card_of_its_own(
-    two_gpus, tmp_path, monkeypatch
-):
+def test_misfit_gets_its_own_card(two_gpus, tmp_path, monkeypatch):
+    """What does not fit beside others is tried on a card of its own."""
     found = []
 
-    def attempt(settings, cell, seeds, variant, data):
+    def attempt(study, cell, seeds, variant, data):
         found.append(sum(leases(folder()).values()))
         status = "ok" if found[-1] == SLOTS else "out_of_memory"
         return [({"seed": seed, "status": status, "together": seeds}, None) for seed in seeds]
 
     monkeypatch.setattr(runner, "attempt", attempt)
-    made = runner._leased_attempt(
-        {"device": "auto"}, {}, [0, 1], {}, tmp_path, tmp_path / "runs/digits/sgd+hsac/hash"
-    )
+    study, cell = cell_of(smoke_keys() | {"device": "auto"}, "digits", "sgd+hsac")
+    folder_of_cell = tmp_path / "runs/digits/sgd+hsac/hash"
+    made = runner._leased_attempt(study, cell, [0, 1], {}, tmp_path, folder_of_cell)
     assert found == [DEFAULT_SHARE, SLOTS]
     assert [record["status"] for record, _ in made] == ["ok", "ok"]
 
 
-def test_free_memory_is_asked_of_the_driver_by_name(monkeypatch):
+def test_driver_tells_free_memory(monkeypatch):
+    """It is asked by the name of the card."""
+
     class Properties:
         uuid, total_memory = "c0ffee", 8 * GIB
 

@@ -3,13 +3,12 @@
 import copy
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from studies import cell_of, recipe_of, smoke_keys
 
-from hsac import config, layout, tuning
 from hsac.data import build_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
@@ -17,47 +16,51 @@ from hsac.models.mlp import Mlp
 from hsac.ops import runner
 from hsac.report.gather import gather, read_gathered
 from hsac.report.tables import experiment_table, failures_table
+from hsac.study import resolve, search
+from hsac.study.graph import Graph
 from hsac.study.record import write_index
 
-CONFIG = Path(__file__).parent.parent.parent / "config"
+
+@pytest.fixture(scope="module")
+def keys():
+    keys = smoke_keys()
+    keys["experiments"]["digits"]["training"] |= {"epochs": 2, "evaluations": 2}
+    keys["experiments"]["disease"]["training"] |= {"epochs": 12, "evaluations": 2}
+    return keys
 
 
 @pytest.fixture(scope="module")
-def settings():
-    settings = config.load("smoke", folder=CONFIG)
-    settings["experiments"]["digits"]["training"] |= {"epochs": 2, "evaluations": 2}
-    settings["experiments"]["disease"]["training"] |= {"epochs": 12, "evaluations": 2}
-    return settings
-
-
-@pytest.fixture(scope="module")
-def variants(settings, data_folder, tmp_path_factory):
+def variants(keys, data_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("variants")
     out = {}
     for name in ("digits", "disease"):
-        recipe = {k: v for k, v in settings["experiments"][name]["variant"].items() if k != "name"}
-        dataset = settings["experiments"][name]["dataset"]
+        recipe = recipe_of(keys["experiments"][name])
+        dataset = keys["experiments"][name]["dataset"]
         out[name] = folder / f"{name}.json"
         write_variant(build_variant(dataset, name, recipe, data_folder), out[name])
     return out
 
 
-def test_points_in_a_bundle_are_what_each_would_be_alone(
-    settings, variants, data_folder, tmp_path, monkeypatch
-):
-    settings = copy.deepcopy(settings) | {
+def train_points(study, bundle, variant, data_folder):
+    """Train a bundle of trials; returns its index."""
+    cells, seeds = list(bundle.cells), list(bundle.seeds)
+    runner.run_points(study, cells, seeds, variant, data_folder, bundle.index)
+    return bundle.index
+
+
+def test_bundling_points_changes_no_bit(keys, variants, data_folder, tmp_path, monkeypatch):
+    """Points in a bundle are what each would be alone."""
+    keys = copy.deepcopy(keys) | {
         "search": {"points": 3, "seeds": [100, 101]},
         "bundle": 10,
     }
-    settings["experiments"]["digits"]["methods"] = ["sgd+hsac"]
-    cell = config.cell(settings, "digits", "sgd+hsac")
+    keys["experiments"]["digits"]["methods"] = ["sgd+hsac"]
+    study, cell = cell_of(keys, "digits", "sgd+hsac")
 
     def bundles(results, size):
-        for index, bundle in layout.point_bundles(
-            settings | {"bundle": size}, results, cell
-        ).items():
-            runner.run_points(settings, *bundle, variants["digits"], data_folder, index)
-            yield index
+        given = study.model_copy(update={"bundle": size})
+        for bundle in Graph(given, results).trials(cell):
+            yield train_points(study, bundle, variants["digits"], data_folder)
 
     assert len([*bundles(tmp_path / "whole", 10)]) == 1
     halves = [*bundles(tmp_path / "halves", 2)]
@@ -76,68 +79,61 @@ def test_points_in_a_bundle_are_what_each_would_be_alone(
     before = {path: path.read_bytes() for path in tmp_path.rglob("seed*")}
     for results, size in (("whole", 10), ("whole", 4), ("whole", 2), ("halves", 10)):
         again = [*bundles(tmp_path / results, size)]
-        assert tuning.read_points(again).keys() == {
-            one["hash"] for one in config.point_cells(settings, cell)
-        }
+        assert search.read_points(again).keys() == {one.hash for one in resolve.trials(study, cell)}
     assert {path: path.read_bytes() for path in tmp_path.rglob("seed*")} == before
 
 
-def test_a_bundle_of_points_that_dies_half_way_keeps_the_finished_ones(
-    settings, variants, data_folder, tmp_path, monkeypatch
-):
-    settings = copy.deepcopy(settings) | {"search": {"points": 3, "seeds": [100]}}
-    settings["experiments"]["digits"]["methods"] = ["sgd+fixed@0.3"]
-    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
-    ((index, bundle),) = layout.point_bundles(settings, tmp_path, cell).items()
+def test_dying_bundle_keeps_finished_points(keys, variants, data_folder, tmp_path, monkeypatch):
+    keys = copy.deepcopy(keys) | {"search": {"points": 3, "seeds": [100]}}
+    keys["experiments"]["digits"]["methods"] = ["sgd+fixed@0.3"]
+    study, cell = cell_of(keys, "digits", "sgd+fixed@0.3")
+    (bundle,) = Graph(study, tmp_path).trials(cell)
     trained, real = [], runner.attempt
 
     def attempt(*given):
         if len(trained) == 1:
             raise KeyboardInterrupt
-        trained.append(given[1]["point"])
+        trained.append(given[1].point)
         return real(*given)
 
     monkeypatch.setattr(runner, "attempt", attempt)
     with pytest.raises(KeyboardInterrupt):
-        runner.run_points(settings, *bundle, variants["digits"], data_folder, index)
-    assert not index.exists()
+        train_points(study, bundle, variants["digits"], data_folder)
+    assert not bundle.index.exists()
     monkeypatch.setattr(
-        runner, "attempt", lambda *given: trained.append(given[1]["point"]) or real(*given)
+        runner, "attempt", lambda *given: trained.append(given[1].point) or real(*given)
     )
-    runner.run_points(settings, *bundle, variants["digits"], data_folder, index)
+    train_points(study, bundle, variants["digits"], data_folder)
     assert trained == [0, 1, 2]
-    assert len(read_json(index)["runs"]) == 3
+    assert len(read_json(bundle.index)["runs"]) == 3
 
 
-def bundle(settings, variants, data_folder, folder, seeds):
-    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
-    runner.run_bundle(
-        settings, cell, seeds, variants["digits"], data_folder, folder / "block0.json"
-    )
+def bundle(keys, variants, data_folder, folder, seeds):
+    study, cell = cell_of(keys, "digits", "sgd+fixed@0.3")
+    runner.run_bundle(study, cell, seeds, variants["digits"], data_folder, folder / "block0.json")
     return {seed: folder / f"seed{seed}.json" for seed in seeds}
 
 
-def test_a_bundle_keeps_finished_runs(settings, variants, data_folder, tmp_path):
-    first = bundle(settings, variants, data_folder, tmp_path, [0])
+def test_a_bundle_keeps_finished_runs(keys, variants, data_folder, tmp_path):
+    first = bundle(keys, variants, data_folder, tmp_path, [0])
     before = first[0].stat().st_mtime_ns
     (tmp_path / "seed1.json").write_text('{"schema": 1, "config_ha')  # cut short by a crash
     (tmp_path / "block0.json").unlink()
-    both = bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    both = bundle(keys, variants, data_folder, tmp_path, [0, 1])
     assert both[0].stat().st_mtime_ns == before
     assert read_json(both[1])["status"] == "ok"
     assert [r["seed"] for r in read_json(tmp_path / "block0.json")["runs"]] == [0, 1]
 
 
-def test_weights_lie_beside_the_record_and_a_lost_one_is_trained_again(
-    settings, variants, data_folder, tmp_path
-):
-    path = bundle(settings, variants, data_folder, tmp_path, [0])[0]
+def test_lost_weights_are_trained_again(keys, variants, data_folder, tmp_path):
+    """Weights lie beside the record. Lost or damaged ones are trained again."""
+    path = bundle(keys, variants, data_folder, tmp_path, [0])[0]
     weights, record = path.with_suffix(".npy"), path.read_bytes()
     kept = weights.read_bytes()
     assert read_json(path)["weights"] == hashlib.sha256(kept).hexdigest()
     for spoil in (weights.unlink, lambda: weights.write_bytes(kept[:-8])):
         spoil()
-        bundle(settings, variants, data_folder, tmp_path, [0])
+        bundle(keys, variants, data_folder, tmp_path, [0])
         assert weights.read_bytes() == kept
     timing = ("seconds", "peak_memory_mib")
     assert {k: v for k, v in read_json(path).items() if k not in timing} == {
@@ -145,23 +141,25 @@ def test_weights_lie_beside_the_record_and_a_lost_one_is_trained_again(
     }
 
 
-def test_another_configuration_is_trained_again(settings, variants, data_folder, tmp_path):
-    path = bundle(settings, variants, data_folder, tmp_path, [0])[0]
+def test_another_configuration_is_trained_again(keys, variants, data_folder, tmp_path):
+    path = bundle(keys, variants, data_folder, tmp_path, [0])[0]
     record = read_json(path)
     write_json(path, record | {"code": "0" * 16})
-    bundle(settings, variants, data_folder, tmp_path, [0])
+    bundle(keys, variants, data_folder, tmp_path, [0])
     assert read_json(path)["code"] == record["code"]
 
 
-def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
-    cell = config.cell(settings, "digits", "sgd+grid")
-    methods = config.candidates(settings, cell)
+def test_grid_chooses_on_validation(keys, tmp_path):
+    """It counts the cost of all candidates."""
+    study, cell = cell_of(keys, "digits", "sgd+grid")
+    candidates = resolve.candidates(study, cell)
     scores = {
         "sgd+fixed@0.3": (0.6, 0.9),
         "sgd+fixed@1": (0.7, 0.1),
     }  # (validation, test): test must not decide
     indexes = []
-    for method in methods:
+    for candidate in candidates:
+        method = candidate.method
         validation, test = scores[method]
         metrics = {"validation_accuracy": validation, "validation_nll": 1.0, "test_accuracy": test}
         record = {
@@ -181,12 +179,9 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
         }
         folder = tmp_path / method
         write_json(folder / "seed0.json", record)
-        write_index(
-            folder / "block0.json",
-            config.cell(settings, "digits", method),
-            {0: folder / "seed0.json"},
-        )
+        write_index(folder / "block0.json", candidate, {0: folder / "seed0.json"})
         indexes.append(folder / "block0.json")
+    methods = [candidate.method for candidate in candidates]
     runner.select_bundle(cell, methods, indexes, [0], tmp_path / "grid" / "block0.json")
     chosen = read_json(tmp_path / "grid" / "seed0.json")
     assert chosen["chosen"] == "sgd+fixed@1"
@@ -199,27 +194,28 @@ def test_grid_chooses_on_validation_and_counts_its_cost(settings, tmp_path):
     ) == (20, 6, 2, 4.0)
 
 
-def test_a_missing_variant_file_is_named(settings, data_folder, tmp_path):
-    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+def test_a_missing_variant_file_is_named(keys, data_folder, tmp_path):
+    study, cell = cell_of(keys, "digits", "sgd+fixed@0.3")
     with pytest.raises(InputError, match=r"nowhere\.json"):
         runner.run_bundle(
-            settings, cell, [0], tmp_path / "nowhere.json", data_folder, tmp_path / "block0.json"
+            study, cell, [0], tmp_path / "nowhere.json", data_folder, tmp_path / "block0.json"
         )
 
 
 @pytest.fixture
 def trouble(monkeypatch):
-    """Seeds one at a time, and a way to let training raise: `trouble(when, error)` with `when` of
-    the seeds.
+    """Train seeds one at a time, and let training raise.
+
+    `trouble(when, error)` raises for the seeds that `when` says.
     """
     monkeypatch.setattr(Mlp, "vmapped", False)
     train_seeds = runner.train_seeds
 
     def set_up(when, error):
-        def raising(settings, cell, seeds, *rest):
+        def raising(study, cell, seeds, *rest):
             if when(seeds):
                 raise error
-            return train_seeds(settings, cell, seeds, *rest)
+            return train_seeds(study, cell, seeds, *rest)
 
         monkeypatch.setattr(runner, "train_seeds", raising)
 
@@ -232,11 +228,10 @@ def gathered(folder):
     return read_gathered(folder / "runs.parquet")
 
 
-def test_an_exception_is_its_runs_status_and_the_others_go_on(
-    settings, variants, data_folder, tmp_path, trouble
-):
+def test_exception_is_its_runs_status(keys, variants, data_folder, tmp_path, trouble):
+    """The others go on."""
     trouble(lambda seeds: 1 in seeds, ValueError("no\n  such thing"))
-    bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
+    bundle(keys, variants, data_folder, tmp_path, [0, 1, 2])
     runs = gathered(tmp_path)
     assert runs.status.tolist() == ["ok", "error", "ok"]
     assert runs.reason[1] == "ValueError: no such thing"
@@ -250,20 +245,19 @@ def test_an_exception_is_its_runs_status_and_the_others_go_on(
     assert not (tmp_path / "seed1.npy").exists()
 
 
-def test_a_failed_run_is_tried_again_and_a_finished_one_is_not(
-    settings, variants, data_folder, tmp_path, trouble
-):
+def test_only_failed_runs_are_retried(keys, variants, data_folder, tmp_path, trouble):
     trouble(lambda seeds: 1 in seeds, ValueError("no"))
-    paths = bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    paths = bundle(keys, variants, data_folder, tmp_path, [0, 1])
     before = paths[0].stat().st_mtime_ns
     trouble(lambda seeds: False, None)
-    bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    bundle(keys, variants, data_folder, tmp_path, [0, 1])
     assert gathered(tmp_path).status.tolist() == ["ok", "ok"]
     assert paths[0].stat().st_mtime_ns == before
 
 
-def test_a_diverged_run_is_final_and_fits_the_schema(settings, variants, data_folder, tmp_path):
-    wild = copy.deepcopy(settings)
+def test_diverged_run_is_final(keys, variants, data_folder, tmp_path):
+    """Its record fits the schema."""
+    wild = copy.deepcopy(keys)
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
     path = bundle(wild, variants, data_folder, tmp_path, [0])[0]
     before = path.stat().st_mtime_ns
@@ -273,24 +267,24 @@ def test_a_diverged_run_is_final_and_fits_the_schema(settings, variants, data_fo
 
 
 @pytest.mark.parametrize("error", [InputError("data: damaged"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_the_user_mends_or_stops_is_no_status(
-    settings, variants, data_folder, tmp_path, trouble, error
-):
+def test_users_errors_are_no_status(keys, variants, data_folder, tmp_path, trouble, error):
+    """What the user can fix or stops is raised."""
     trouble(lambda seeds: True, error)
     with pytest.raises(type(error)):
-        bundle(settings, variants, data_folder, tmp_path, [0])
+        bundle(keys, variants, data_folder, tmp_path, [0])
     assert [path.name for path in tmp_path.iterdir()] == [".seeds0-0.lock"]
 
 
-def test_seeds_that_do_not_fit_together_are_trained_in_parts(
-    settings, variants, data_folder, tmp_path, trouble, monkeypatch
+def test_out_of_memory_halves_the_seeds(
+    keys, variants, data_folder, tmp_path, trouble, monkeypatch
 ):
+    """Seeds that do not fit together are trained in parts."""
     trouble(
         lambda seeds: len(seeds) > 2 or 4 in seeds,
         torch.OutOfMemoryError("CUDA out of memory. Tried"),
     )
     monkeypatch.setattr(Mlp, "vmapped", True)
-    paths = bundle(settings, variants, data_folder, tmp_path, [0, 1, 2, 3, 4])
+    paths = bundle(keys, variants, data_folder, tmp_path, [0, 1, 2, 3, 4])
     assert gathered(tmp_path).status.tolist() == ["ok"] * 4 + ["out_of_memory"]
     assert [read_json(path)["together"] for path in paths.values()] == [
         [0, 1],
@@ -301,7 +295,7 @@ def test_seeds_that_do_not_fit_together_are_trained_in_parts(
     ]
 
 
-def test_the_allocators_own_errors_are_out_of_memory():
+def test_allocator_errors_are_out_of_memory():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert runner.failure(raised.value)[0] == "out_of_memory"
@@ -309,42 +303,42 @@ def test_the_allocators_own_errors_are_out_of_memory():
     assert runner.failure(RuntimeError("shapes differ")) == ("error", "RuntimeError: shapes differ")
 
 
-def test_a_run_over_its_time_says_the_step_it_reached(settings, variants, data_folder, tmp_path):
-    path = bundle(settings | {"time_limit": 1e-9}, variants, data_folder, tmp_path, [0, 1])[1]
+def test_timeout_says_the_step_reached(keys, variants, data_folder, tmp_path):
+    path = bundle(keys | {"time_limit": 1e-9}, variants, data_folder, tmp_path, [0, 1])[1]
     assert gathered(tmp_path).status.tolist() == ["timeout"] * 2
     assert read_json(path)["reason"] == "stopped after step 0 of 28; allowed are 1e-09 s a run"
-    bundle(settings | {"time_limit": 600}, variants, data_folder, tmp_path, [0, 1])
+    bundle(keys | {"time_limit": 600}, variants, data_folder, tmp_path, [0, 1])
     assert gathered(tmp_path).status.tolist() == ["ok"] * 2
 
 
-def grid_of_two(settings, variants, data_folder, folder):
+def grid_of_two(keys, variants, data_folder, folder):
     """A grid's cell, its candidates' methods and their indexes, trained with seed 0."""
-    cell = config.cell(settings, "digits", "sgd+grid")
-    methods = config.candidates(settings, cell)
+    study, cell = cell_of(keys, "digits", "sgd+grid")
+    candidates = resolve.candidates(study, cell)
+    methods = [candidate.method for candidate in candidates]
     indexes = [folder / method / "block0.json" for method in methods]
-    for method, index in zip(methods, indexes, strict=True):
-        candidate = config.cell(settings, "digits", method)
-        runner.run_bundle(settings, candidate, [0], variants["digits"], data_folder, index)
+    for candidate, index in zip(candidates, indexes, strict=True):
+        runner.run_bundle(study, candidate, [0], variants["digits"], data_folder, index)
     return cell, methods, indexes
 
 
-def test_a_grid_with_an_unfinished_candidate_is_unfinished(
-    settings, variants, data_folder, tmp_path, trouble
+def test_unfinished_candidate_leaves_grid_unfinished(
+    keys, variants, data_folder, tmp_path, trouble
 ):
     trouble(lambda seeds: False, None)
-    given = grid_of_two(settings, variants, data_folder, tmp_path)
+    given = grid_of_two(keys, variants, data_folder, tmp_path)
     index = tmp_path / "grid" / "block0.json"
     runner.select_bundle(*given, [0], index)
     assert gathered(index.parent).status.tolist() == ["ok"]
     (tmp_path / "sgd+fixed@1" / "seed0.json").unlink()
     trouble(lambda seeds: True, ValueError("no"))
-    given = grid_of_two(settings, variants, data_folder, tmp_path)
+    given = grid_of_two(keys, variants, data_folder, tmp_path)
     runner.select_bundle(*given, [0], index)
     assert gathered(index.parent).reason.tolist() == ["candidate sgd+fixed@1: ValueError: no"]
 
 
-def test_a_candidate_edited_by_hand_is_not_chosen_from(settings, variants, data_folder, tmp_path):
-    given = grid_of_two(settings, variants, data_folder, tmp_path)
+def test_edited_candidate_is_refused(keys, variants, data_folder, tmp_path):
+    given = grid_of_two(keys, variants, data_folder, tmp_path)
     path = tmp_path / "sgd+fixed@1" / "seed0.json"
     path.write_text(
         path.read_text().replace('"validation_accuracy":0.', '"validation_accuracy":0.9')
@@ -353,8 +347,8 @@ def test_a_candidate_edited_by_hand_is_not_chosen_from(settings, variants, data_
         runner.select_bundle(*given, [0], tmp_path / "grid" / "block0.json")
 
 
-def test_weights_edited_by_hand_are_detected(settings, variants, data_folder, tmp_path):
-    weights = bundle(settings, variants, data_folder, tmp_path, [0])[0].with_suffix(".npy")
+def test_edited_weights_are_detected(keys, variants, data_folder, tmp_path):
+    weights = bundle(keys, variants, data_folder, tmp_path, [0])[0].with_suffix(".npy")
     changed = np.load(weights)
     changed[0] += 1e-9
     np.save(weights, changed)
@@ -368,10 +362,9 @@ def content(folder):
     }
 
 
-def test_a_bundle_that_was_killed_while_it_moved_its_records_is_finished_without_training(
-    settings, variants, data_folder, tmp_path, trouble
-):
-    bundle(settings, variants, data_folder, tmp_path, [0, 1])
+def test_interrupted_move_finishes_without_training(keys, variants, data_folder, tmp_path, trouble):
+    """A bundle that was killed while it moved its records is finished."""
+    bundle(keys, variants, data_folder, tmp_path, [0, 1])
     before = content(tmp_path)
     (tmp_path / ".seeds0-1.whole").mkdir()
     for name in ("seed1.json", "seed1.npy"):
@@ -380,18 +373,17 @@ def test_a_bundle_that_was_killed_while_it_moved_its_records_is_finished_without
     (tmp_path / ".seeds0-1.staged" / "seed0.json").write_text("half")
     (tmp_path / "block0.json").unlink()
     trouble(lambda seeds: True, AssertionError("nothing is to be trained"))
-    bundle(settings, variants, data_folder, tmp_path, [0, 1])
+    bundle(keys, variants, data_folder, tmp_path, [0, 1])
     assert content(tmp_path) == before
     assert [path.name for path in tmp_path.glob(".*")] == [".seeds0-1.lock"]
 
 
-def test_a_lost_record_is_trained_again_to_the_same_bits_and_its_neighbours_stay(
-    settings, variants, data_folder, tmp_path
-):
-    paths = bundle(settings, variants, data_folder, tmp_path, [0, 1, 2])
+def test_lost_record_comes_back_bitwise(keys, variants, data_folder, tmp_path):
+    """It is trained with the same others again, and these stay."""
+    paths = bundle(keys, variants, data_folder, tmp_path, [0, 1, 2])
     before = content(tmp_path)
     paths[1].write_bytes(before["seed1.json"][:1000])
-    bundle(settings, variants, data_folder, tmp_path, [0, 1, 2, 3])
+    bundle(keys, variants, data_folder, tmp_path, [0, 1, 2, 3])
     after = content(tmp_path)
     assert after["seed1.npy"] == before["seed1.npy"]
     assert all(

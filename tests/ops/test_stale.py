@@ -66,6 +66,25 @@ def test_finished_work_is_not_stale(graph):
     assert list(stale.report(graph)) == NOTHING
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["data/download.py", "data/store.py", "ops/gpu_lease.py", "ops/runner.py", "study/record.py"],
+)
+def test_plumbing_makes_nothing_stale(graph, package, file):
+    """A changed retry of a download, say, or another lease of a GPU."""
+    package(file, "\n\n\n", "\n\nCHANGED = 1\n\n\n")
+    assert list(stale.report(graph)) == NOTHING
+
+
+@pytest.mark.parametrize(
+    "file", ["losses/cross_entropy.py", "train/loop.py", "train/tasks/metrics.py", "ball/maps.py"]
+)
+def test_computing_makes_every_run_stale(graph, package, file):
+    package(file, "\n\n\n", "\n\nCHANGED = 1\n\n\n")
+    trained = [*graph.trained, *graph.derived]
+    assert cells_of(stale.stale_runs(graph)) == {(cell.experiment, cell.method) for cell in trained}
+
+
 def test_comments_and_docstrings_are_no_edits(graph, package):
     package("hypergradient/solvers/cg.py", '"""', '"""In other words. ')
     package("hypergradient/solvers/neumann.py", "\nfrom hsac", "\n# a remark\nfrom hsac")

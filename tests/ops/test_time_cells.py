@@ -4,24 +4,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from studies import CONFIG, cell_of, changed, smoke
 
-from hsac import cli, config, parts
+from hsac import cli, parts
 from hsac.data import load_variant
 from hsac.errors import InputError
 from hsac.ops import time_cells
 from hsac.ops.timings import COLUMNS, Timings, read_rows
-
-CONFIG = Path(__file__).parents[2] / "config"
+from hsac.study import resolve
+from hsac.study.graph import Graph
 
 
 @pytest.fixture
-def settings(data_folder, monkeypatch):
+def study(data_folder, monkeypatch):
     monkeypatch.setenv("HSAC_DATA", str(data_folder))
-    return config.load("smoke", {"device": "cpu"}, folder=CONFIG)
+    return smoke({"device": "cpu"})
 
 
-def test_cells_of_one_shape_are_timed_once(settings):
-    chosen = [(cell["method"], seeds) for cell, seeds in time_cells.chosen(settings, ["digits"])]
+def test_each_shape_is_timed_once(study):
+    graph = Graph(study)
+    chosen = [(cell.method, seeds) for cell, seeds in time_cells.chosen(graph, ["digits"])]
     methods = [
         "sgd+euclidean",
         "sgd+fixed@0.3",
@@ -31,19 +33,20 @@ def test_cells_of_one_shape_are_timed_once(settings):
         "sam+hsac",
     ]
     assert chosen == [(method, [0, 1]) for method in methods]  # fixed@1 is as fixed@0.3
-    named = time_cells.chosen(settings, ["*/sam+*", "disease/adam+hsac"])
-    assert [cell["method"] for cell, _ in named] == ["sam+hsac", "adam+hsac"]
-    assert {len(seeds) for cell, seeds in time_cells.chosen(settings, ["glyphs_few_shot"])} == {
+    named = time_cells.chosen(graph, ["*/sam+*", "disease/adam+hsac"])
+    assert [cell.method for cell, _ in named] == ["sam+hsac", "adam+hsac"]
+    assert {len(seeds) for cell, seeds in time_cells.chosen(graph, ["glyphs_few_shot"])} == {
         1
     }  # one seed at a time
     with pytest.raises(InputError, match="did you mean 'digits'"):
-        time_cells.chosen(settings, ["digit"])
+        time_cells.chosen(graph, ["digit"])
 
 
-def test_rows_are_written_once_and_read_by_the_plan(settings, data_folder, tmp_path, monkeypatch):
+def test_rows_are_written_once(study, data_folder, tmp_path, monkeypatch):
+    """The plan reads them."""
     file = tmp_path / "timings.csv"
-    wanted = time_cells.chosen(settings, ["digits/*hsac"])
-    assert time_cells.time_cells(settings, wanted, data_folder, None, file) == []
+    wanted = time_cells.chosen(Graph(study), ["digits/*hsac"])
+    assert time_cells.time_cells(study, wanted, data_folder, None, file) == []
     rows = read_rows(file)
     assert [(row["experiment"], row["method"]) for row in rows] == [
         ("digits", "sgd+hsac"),
@@ -61,19 +64,18 @@ def test_rows_are_written_once_and_read_by_the_plan(settings, data_folder, tmp_p
     for cell, _ in wanted:
         assert Timings(tmp_path, file).seconds(cell, 2) > 0
     monkeypatch.setattr(time_cells, "train_seeds", None)  # nothing is measured again
-    assert time_cells.time_cells(settings, wanted, data_folder, None, file) == []
+    assert time_cells.time_cells(study, wanted, data_folder, None, file) == []
     assert read_rows(file) == rows
 
 
-def test_outer_steps_count_by_their_share_in_training(settings, data_folder, monkeypatch):
-    """A clock that ticks ten a step and a hundred an outer step, by a rule that moves every fourth
-    of nine tenths.
+def test_outer_steps_count_by_share(study, data_folder, monkeypatch):
+    """By a clock that ticks ten a step and a hundred an outer step.
+
+    The rule moves every fourth step of the last nine tenths.
     """
-    settings["rules"]["curvature"]["hsac"] = {"period": 4, "warm_up": 0.1}
-    cell = config.cell(settings, "digits", "sgd+hsac")
-    variant = load_variant(
-        time_cells._variant(settings["experiments"]["digits"], data_folder, None)
-    )
+    keys = changed(study.dump(), "rules", "curvature", "hsac", value={"period": 4, "warm_up": 0.1})
+    study, cell = cell_of(keys, "digits", "sgd+hsac")
+    variant = load_variant(time_cells._variant(study.experiments["digits"], data_folder, None))
     time = [0.0]
     outer = parts.part("curvature rule", "hsac").outer
 
@@ -88,19 +90,17 @@ def test_outer_steps_count_by_their_share_in_training(settings, data_folder, mon
     monkeypatch.setattr(parts.part("curvature rule", "hsac"), "outer", slow)
     monkeypatch.setattr(time_cells._Clock, "begin", begin)
     monkeypatch.setattr(time_cells._Clock, "now", lambda self: time[0])
-    row = time_cells.measured(settings, cell, [0, 1], variant, data_folder)
+    row = time_cells.measured(study, cell, [0, 1], variant, data_folder)
     assert row["seconds_step"] == pytest.approx(
         (10 + 0.9 / 4 * 90) / torch.get_num_threads(), rel=1e-3
     )
 
 
 @pytest.mark.parametrize(("weights", "gradients"), [("sgd", 1), ("sam", 2)])
-def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, weights, gradients):
+def test_sam_step_takes_two_gradients(study, data_folder, monkeypatch, weights, gradients):
     """A clock that ticks ten a gradient."""
-    cell = config.cell(settings, "digits", f"{weights}+hsac")
-    variant = load_variant(
-        time_cells._variant(settings["experiments"]["digits"], data_folder, None)
-    )
+    cell = resolve.cell(study, "digits", f"{weights}+hsac")
+    variant = load_variant(time_cells._variant(study.experiments["digits"], data_folder, None))
     time = [0.0]
     rule = parts.part("weight rule", weights)
     update = rule.update
@@ -114,21 +114,20 @@ def test_a_step_of_sam_takes_two_gradients(settings, data_folder, monkeypatch, w
 
     monkeypatch.setattr(rule, "update", ticking)
     monkeypatch.setattr(time_cells._Clock, "now", lambda self: time[0])
-    row = time_cells.measured(settings, cell, [0, 1], variant, data_folder)
+    row = time_cells.measured(study, cell, [0, 1], variant, data_folder)
     assert row["seconds_step"] == pytest.approx(10 * gradients / torch.get_num_threads(), rel=1e-3)
 
 
-def test_a_cell_that_cannot_be_timed_is_named_and_the_others_are(
-    settings, data_folder, tmp_path, monkeypatch, capsys
-):
+def test_failing_cell_is_named(study, data_folder, tmp_path, monkeypatch, capsys):
+    """The others are timed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(CONFIG)
     inner = time_cells.train_seeds
 
-    def failing(settings, cell, *rest):
-        if cell["method"] == "sgd+hsac":
+    def failing(study, cell, *rest):
+        if cell.method == "sgd+hsac":
             raise torch.OutOfMemoryError("of 5 GiB")
-        return inner(settings, cell, *rest)
+        return inner(study, cell, *rest)
 
     monkeypatch.setattr(time_cells, "train_seeds", failing)
     assert (

@@ -8,89 +8,84 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from studies import smoke_keys, unchecked
 
-from hsac import cli, config, layout
+from hsac import cli
 from hsac.data import build_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_array, read_json, write_array, write_json
 from hsac.ops import verify
 from hsac.ops.runner import run_bundle
+from hsac.study import resolve
+from hsac.study.graph import Graph, variant_path
+from hsac.study.models import Measure
 from hsac.study.record import write_index
 
 METHODS = {"digits": ["sgd+fixed@0.3", "sgd+hsac"], "disease": ["adam+hsac"]}
 
 
 @pytest.fixture(scope="module")
-def settings(request):
-    settings = config.load("smoke", folder=request.config.rootpath / "config")
-    experiments = {
-        name: (
-            settings["experiments"][name]
-            | {
-                "methods": methods,
-                "reference": methods[0],
-                "informed": methods[:1],
-            }
-        )
-        for name, methods in METHODS.items()
-    }
-    del experiments["disease"]["informed"]
+def study():
+    keys, experiments = smoke_keys(), {}
+    for name, methods in METHODS.items():
+        experiments[name] = keys["experiments"][name]
+        experiments[name] |= {"methods": methods, "reference": methods[0]}
+    experiments["digits"]["informed"] = METHODS["digits"][:1]
     experiments["digits"]["training"] |= {"epochs": 2, "evaluations": 2}
     experiments["disease"]["training"] |= {"epochs": 12, "evaluations": 2}
-    return settings | {"experiments": experiments, "device": "cpu"}
+    return unchecked(keys | {"experiments": experiments, "device": "cpu"})
 
 
 @pytest.fixture(scope="module")
-def finished(settings, data_folder, tmp_path_factory):
+def finished(study, data_folder, tmp_path_factory):
     """A results folder with six finished runs."""
     results = tmp_path_factory.mktemp("verify") / "results"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HSAC_DATA", str(data_folder))
-        for experiment in settings["experiments"].values():
-            recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
-            variant = build_variant(
-                experiment["dataset"], experiment["variant"]["name"], recipe, data_folder
-            )
-            write_variant(variant, layout.variant_path(experiment))
-        for index, cell in layout.bundles(
-            settings, results, config.trained_cells(settings)
-        ).items():
-            variant = layout.variant_path(settings["experiments"][cell["experiment"]])
-            run_bundle(settings, cell, settings["seeds"], variant, data_folder, index)
+        for experiment in study.experiments.values():
+            chosen = experiment.variant
+            recipe = chosen.made_by()
+            variant = build_variant(experiment.dataset, chosen.name, recipe, data_folder)
+            write_variant(variant, variant_path(experiment))
+        graph = Graph(study, results)
+        for bundle in graph.bundles:
+            variant = graph.variant(bundle.of.experiment)
+            seeds = list(bundle.seeds)
+            run_bundle(study, bundle.of, seeds, variant, data_folder, bundle.index)
     return results
 
 
 @pytest.fixture
-def results(finished, data_folder, monkeypatch):
-    """The finished runs, put back as they were after the test."""
+def graph(study, finished, data_folder, monkeypatch):
+    """The study whose runs are finished. They are put back as they were after the test."""
     monkeypatch.setenv("HSAC_DATA", str(data_folder))
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
-    yield finished
+    yield Graph(study, finished)
     for path, content in before.items():
         path.write_bytes(content)
 
 
-def rewrite(settings, results, experiment, method, change, seed=1):
+def rewrite(graph, experiment, method, change, seed=1):
     """Change a record as one who knows of the index would: the index is made to agree."""
-    cell = config.cell(settings, experiment, method)
-    index = layout.index_path(results, cell, 0)
-    path = index.parent / f"seed{seed}.json"
+    cell = resolve.cell(graph.study, experiment, method)
+    (bundle,) = graph.own(cell)
+    path = bundle.record(cell, seed)
     record = read_json(path)
     change(record)
     write_json(path, record)
-    write_index(index, cell, {s: index.parent / f"seed{s}.json" for s in settings["seeds"]})
+    write_index(bundle.index, cell, {s: bundle.record(cell, s) for s in bundle.seeds})
 
 
-def test_runs_repeat_to_the_bit_on_the_same_machine(settings, results, data_folder):
-    again = partial(verify.verify, settings, results, data_folder, "100%", 0)
+def test_runs_repeat_to_the_bit_on_the_same_machine(graph, data_folder):
+    again = partial(verify.verify, graph, data_folder, "100%", 0)
     certificate = again()
     assert certificate["counts"] == {"bitwise": 6, "within": 0, "outside": 0}
     assert all(run["differs"] == {} and run["environment"] == {} for run in certificate["runs"])
     assert json.dumps(certificate) == json.dumps(again())
 
 
-def test_a_sampled_run_is_trained_with_those_it_was_trained_with(settings, results, data_folder):
-    certificate = verify.verify(settings, results, data_folder, "1", 3)
+def test_a_sampled_run_is_trained_with_those_it_was_trained_with(graph, data_folder):
+    certificate = verify.verify(graph, data_folder, "1", 3)
     assert (certificate["sampled"], certificate["checked"], certificate["finished"]) == (1, 2, 6)
     assert len({(run["experiment"], run["method"]) for run in certificate["runs"]}) == 1
 
@@ -99,9 +94,9 @@ def forge_accuracy(record):
     record["metrics"]["last"]["test_accuracy"] += 0.01
 
 
-def test_a_forged_result_is_outside(settings, results, data_folder):
-    rewrite(settings, results, "digits", "sgd+hsac", forge_accuracy)
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+def test_a_forged_result_is_outside(graph, data_folder):
+    rewrite(graph, "digits", "sgd+hsac", forge_accuracy)
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     assert certificate["counts"] == {"bitwise": 5, "within": 0, "outside": 1}
     (found,) = [run for run in certificate["runs"] if run["verdict"] == "outside"]
     assert (found["method"], found["seed"]) == ("sgd+hsac", 1)
@@ -109,23 +104,19 @@ def test_a_forged_result_is_outside(settings, results, data_folder):
     assert found["differs"]["metrics.last.test_accuracy"]["deviation"] == pytest.approx(0.01)
 
 
-def test_a_forged_status_is_outside(settings, results, data_folder):
-    rewrite(
-        settings, results, "disease", "adam+hsac", lambda record: record.update(status="diverged")
-    )
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+def test_a_forged_status_is_outside(graph, data_folder):
+    rewrite(graph, "disease", "adam+hsac", lambda record: record.update(status="diverged"))
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     (found,) = [run for run in certificate["runs"] if run["verdict"] == "outside"]
     assert found["differs"] == {"status": {"deviation": None, "tolerance": 0.0}}
 
 
-def test_what_rounding_does_is_within_and_a_thousand_times_that_is_outside(
-    settings, results, data_folder
-):
+def test_what_rounding_does_is_within_and_a_thousand_times_that_is_outside(graph, data_folder):
     """The record says that the seed was trained alone: sums in its repetition are taken in another
     order.
     """
-    rewrite(settings, results, "digits", "sgd+hsac", lambda record: record.update(together=[1]))
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+    rewrite(graph, "digits", "sgd+hsac", lambda record: record.update(together=[1]))
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     assert certificate["counts"]["outside"] == 0
     (found,) = [run for run in certificate["runs"] if run["differs"]]
     assert found["verdict"] == "within"
@@ -136,60 +127,58 @@ def test_what_rounding_does_is_within_and_a_thousand_times_that_is_outside(
         < 1e-9
     )
 
-    path = (
-        layout.index_path(results, config.cell(settings, "digits", "sgd+hsac"), 0).parent
-        / "seed1.npy"
-    )
+    path = graph.folder(resolve.cell(graph.study, "digits", "sgd+hsac")) / "seed1.npy"
     write_array(path, read_array(path) + 1000 * found["differs"]["weights"]["tolerance"])
 
     def shift(record):
         record["weights"] = file_sha256(path)
 
-    rewrite(settings, results, "digits", "sgd+hsac", shift)
-    assert verify.verify(settings, results, data_folder, "100%", 0)["counts"]["outside"] == 1
+    rewrite(graph, "digits", "sgd+hsac", shift)
+    assert verify.verify(graph, data_folder, "100%", 0)["counts"]["outside"] == 1
 
 
-def test_another_environment_is_named(settings, results, data_folder):
+def test_another_environment_is_named(graph, data_folder):
     def older(record):
         record["versions"]["torch"] = "1.0"
 
-    rewrite(settings, results, "disease", "adam+hsac", older)
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+    rewrite(graph, "disease", "adam+hsac", older)
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     assert certificate["counts"]["bitwise"] == 6
     (found,) = [run["environment"] for run in certificate["runs"] if run["environment"]]
     assert found["torch"][0] == "1.0"
     assert any("torch 1.0 then" in line for line in verify.lines(certificate))
 
 
-def test_a_record_edited_by_hand_is_refused(settings, results, data_folder):
-    path = next(results.rglob("seed0.json"))
+def test_a_record_edited_by_hand_is_refused(graph, data_folder):
+    path = next(graph.results.rglob("seed0.json"))
     path.write_text(path.read_text().replace("0.", "0.1", 1))
     with pytest.raises(InputError, match=r"seed0\.json: edited or damaged"):
-        verify.verify(settings, results, data_folder, "100%", 0)
+        verify.verify(graph, data_folder, "100%", 0)
 
 
-def test_stale_runs_are_left_out_and_counted(settings, results, data_folder):
-    rewrite(settings, results, "digits", "sgd+hsac", lambda record: record.update(code="another"))
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+def test_stale_runs_are_left_out_and_counted(graph, data_folder):
+    rewrite(graph, "digits", "sgd+hsac", lambda record: record.update(code="another"))
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     assert (certificate["stale"], certificate["sampled"]) == (1, 5)
-    other = settings | {"measure": {"radius": 0.1, "ascent_steps": 3}}
+    measure = Measure(radius=0.1, ascent_steps=3)
+    other = Graph(graph.study.model_copy(update={"measure": measure}), graph.results)
     with pytest.raises(InputError, match="found 0 finished runs"):
-        verify.verify(other, results, data_folder, "100%", 0)
+        verify.verify(other, data_folder, "100%", 0)
 
 
 def test_the_command_writes_the_certificate_and_says_by_its_status(
-    settings, results, data_folder, tmp_path, monkeypatch, request, capsys
+    graph, data_folder, tmp_path, monkeypatch, request, capsys
 ):
     (tmp_path / "config").symlink_to(request.config.rootpath / "config")
     (tmp_path / "results").mkdir()
-    (tmp_path / "results/smoke").symlink_to(results)
+    (tmp_path / "results/smoke").symlink_to(graph.results)
     monkeypatch.chdir(tmp_path)
-    override = {"experiments": settings["experiments"], "device": "cpu"}
+    override = {"experiments": graph.study.dump()["experiments"], "device": "cpu"}
     command = ["verify", "--scale", "smoke", "--override", json.dumps(override), "--sample"]
     assert cli.main([*command, "2"]) == 0
-    assert read_json(results / "verification.json")["counts"]["outside"] == 0
+    assert read_json(graph.results / "verification.json")["counts"]["outside"] == 0
     assert "bitwise" in capsys.readouterr().out
-    rewrite(settings, results, "disease", "adam+hsac", forge_accuracy)
+    rewrite(graph, "disease", "adam+hsac", forge_accuracy)
     assert cli.main([*command, "100%"]) == 1
     assert "metrics.last.test_accuracy: differs by 0.01" in capsys.readouterr().out
     assert cli.main([*command, "many"]) == 2

@@ -1,14 +1,18 @@
-"""A results folder of the smoke scale with synthetic records, laid out as by the workflow."""
+"""A results folder of the smoke scale with synthetic records, laid out as the workflow does it."""
 
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from studies import smoke_keys
 from synthetic_records import EXPERIMENTS, diverged, synthetic_record
 
-from hsac import cli, config, layout
+from hsac import cli
 from hsac.files import digest, read_json, write_json, write_rows
+from hsac.study import load, resolve
 from hsac.study.fingerprint import of_training
+from hsac.study.graph import POINTS, Bundle, Graph, variant_path
 from hsac.study.record import write_index
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,93 +41,78 @@ COVERAGE |= {"mean_bound": 0.7, "mean_risk": 0.4, "margin_q50": 0.3}
 
 
 def small(**more: Any) -> dict[str, Any]:
-    """Return overrides of the smoke scale: two experiments, one with a grid."""
-    experiments = config.load("smoke", folder=ROOT / "config")["experiments"]
+    """Return keys to override the smoke scale's by.
+
+    There are two experiments, one of them with three curvatures and a grid.
+    """
+    experiments = smoke_keys("experiments")
     digits = experiments["digits"] | {"rules": {"curvature": {"grid": {"curvatures": [0.1, 0.3]}}}}
     digits |= {"hypergradient": {"method": "sgd+fixed@0.3"}}
     digits["methods"] = [
         f"sgd+{c}" for c in ("fixed@0.3", "fixed@1", "fixed@3", "grid", "learned", "hsac")
     ]
-    return {
-        "experiments": {"digits": digits, "disease": experiments["disease"]},
-        "seeds": [0, 1, 2],
-    } | more
+    kept = {"digits": digits, "disease": experiments["disease"]}
+    return {"experiments": kept, "seeds": [0, 1, 2]} | more
 
 
 def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") -> Path:
-    """Fill the working directory with a configuration and results/<scale> up to its tables."""
+    """Fill the working directory, `folder`, up to the tables; return the results folder.
+
+    It gets a configuration and results/<scale>.
+    """
     shutil.copytree(ROOT / "config", folder / "config")
-    settings, results = config.load(scale, override), layout.results_root(scale)
-    write_json(results / "settings.json", settings)
-    for experiment in settings["experiments"].values():
-        content = {
-            "dataset": experiment["dataset"],
-            "name": experiment["variant"]["name"],
-            "data_sha256": "f" * 64,
-        }
-        write_json(layout.variant_path(experiment), content | {"hash": digest(content)})
-    made = {
-        (c["experiment"], c["method"]): c
-        for c in config.trained_cells(settings) + config.cells(settings)
-    }
-    for cell in made.values():
-        write_cell(settings, results, cell)
-    for name in settings["experiments"]:
-        measured(settings, results, name)
-        rows = [
-            {
-                "experiment": name,
-                "method": method,
-                "seed": seed,
-                "posterior": posterior,
-                "test_error": 0.1 * seed,
-            }
-            | CERTIFICATE
-            | {"bound": 0.3 + 0.01 * seed}
-            for method in settings["experiments"][name].get("informed", [])
-            for seed in config.seeds(settings, name)
-            for posterior in ("prior", "trained on")
-        ]
-        if rows:
-            write_rows(layout.informed_path(results, name), rows)
-    for name in settings["experiments"]:
-        if "hypergradient" in settings["experiments"][name]:
-            write_rows(layout.hypergradient_path(results, name), hypergradients(settings, name))
+    graph = Graph(load.load(scale, override))
+    write_json(graph.results / "settings.json", graph.study.dump())
+    for experiment in graph.study.experiments.values():
+        content = {"dataset": experiment.dataset, "name": experiment.variant.name}
+        content |= {"data_sha256": "f" * 64}
+        write_json(variant_path(experiment), content | {"hash": digest(content)})
+    for bundle in graph.bundles:
+        if bundle.rule != POINTS:
+            write_runs(graph, bundle)
+    for name, experiment in graph.study.experiments.items():
+        measured(graph, name)
+        if experiment.informed:
+            write_rows(graph.theory_file("informed", name), informed(graph, name))
+        if experiment.hypergradient:
+            rows = hypergradients(name, experiment.hypergradient.method)
+            write_rows(graph.theory_file("hypergradient", name), rows)
     bounds = [
         {"n": 50, "delta": 0.05, "bound": bound} | COVERAGE
         for bound in ("certificate", "without complexity")
     ]
-    write_rows(layout.study_path(results, "coverage"), bounds)
-    tables(results)
-    return results
+    write_rows(graph.theory_file("", "coverage"), bounds)
+    tables(graph.results)
+    return graph.results
 
 
-def hypergradients(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
-    """Return rows of a hypergradient study: two points, a bias where levels share a batch."""
-    method = settings["experiments"][experiment]["hypergradient"]["method"]
-    return [
-        {
-            "experiment": experiment,
-            "method": method,
-            "seed": 0,
-            "step": step,
-            "share": 0.1,
-            "curvature": "head",
-        }
-        | {"objective": objective, "shared": shared, "size": size, "draws": 10, "truth": 0.1 * sign}
-        | {
-            "truth_direct": 0.3,
-            "truth_implicit": 0.3 - 0.1 * sign,
-            "mean": 0.1 * sign + bias,
-            "bias": bias,
-        }
-        | {"bias_se": 0.01, "sd": 0.01 * 10**0.5, "wrong_sign": 0.25, "gradients": 16 * size / 64}
-        for step, sign in ((10, 1), (20, -1))
-        for objective in ("loss", "worst")
-        for shared in ("none", "levels")
-        for size in (16, 64)
-        for bias in [-3.2 / size if shared == "levels" else 0.005 * sign]
-    ]
+def informed(graph: Graph, experiment: str) -> list[dict[str, Any]]:
+    """Return synthetic certificates with an informed prior."""
+    rows = []
+    for cell in resolve.informed(graph.study, experiment):
+        for seed in graph.study.seeds_of(experiment):
+            row = {"experiment": experiment, "method": cell.method, "seed": seed}
+            more = {"test_error": 0.1 * seed} | CERTIFICATE | {"bound": 0.3 + 0.01 * seed}
+            rows += [row | {"posterior": name} | more for name in ("prior", "trained on")]
+    return rows
+
+
+def hypergradients(experiment: str, method: str) -> list[dict[str, Any]]:
+    """Return synthetic rows of an experiment's study of the hypergradient.
+
+    There are two points, and a bias where levels share a batch.
+    """
+    rows = []
+    places = product(((10, 1), (20, -1)), ("loss", "worst"), ("none", "levels"), (16, 64))
+    for (step, sign), objective, shared, size in places:
+        bias = -3.2 / size if shared == "levels" else 0.005 * sign
+        row = {"experiment": experiment, "method": method, "seed": 0, "step": step, "share": 0.1}
+        row |= {"curvature": "head", "objective": objective, "shared": shared, "size": size}
+        row |= {"draws": 10, "truth": 0.1 * sign, "truth_direct": 0.3}
+        row |= {"truth_implicit": 0.3 - 0.1 * sign, "mean": 0.1 * sign + bias, "bias": bias}
+        row |= {"bias_se": 0.01, "sd": 0.01 * 10**0.5, "wrong_sign": 0.25}
+        rows.append(row | {"gradients": 16 * size / 64})
+    return rows
 
 
 def tables(results: Path) -> None:
@@ -137,56 +126,37 @@ def tables(results: Path) -> None:
     assert cli.main(["job", "provenance", *settings, *runs]) == 0
 
 
-def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> None:
-    """Write the runs of a cell; seed 1 of digits' sgd+learned did not finish."""
-    experiment, method = cell["experiment"], cell["method"]
-    variant = read_json(layout.variant_path(settings["experiments"][experiment]))["hash"]
-    config_and_code = {
-        "config": cell["config"],
-        "config_hash": cell["hash"],
-        "variant_hash": variant,
-    }
-    config_and_code["code"] = "0" * 16 if config.derived(cell) else of_training(cell["config"])
-    seeds, setting = config.cell_seeds(settings, cell), cell["config"]["setting"]
-    like = (
-        experiment
-        if experiment in EXPERIMENTS
-        else next(e for e in EXPERIMENTS if EXPERIMENTS[e][0] == setting)
-    )
-    for block, members in layout.blocks(seeds, settings["bundle"]).items():
-        index = layout.index_path(results, cell, block)
-        paths = {seed: index.parent / f"seed{seed}.json" for seed in members}
-        for seed, path in paths.items():
-            fails = (experiment, method, seed) == ("digits", "sgd+learned", 1)
-            record = (diverged if fails else synthetic_record)(like, method, seed) | config_and_code
-            record |= {"experiment": experiment, "variant": cell["config"]["variant"]["name"]}
-            record |= {
-                "model": cell["config"]["model"]["name"],
-                "dataset": cell["config"]["dataset"],
-            }
-            write_json(path, record)
-        write_index(index, cell, paths)
+def write_runs(graph: Graph, bundle: Bundle) -> None:
+    """Write synthetic records, weights and the index of a bundle.
+
+    Seed 1 of digits' sgd+learned did not finish.
+    """
+    cell, config = bundle.of, bundle.of.config
+    like = cell.experiment
+    if like not in EXPERIMENTS:
+        like = next(name for name in EXPERIMENTS if EXPERIMENTS[name][0] == config.setting)
+    same = {"config": config.dump(), "config_hash": cell.hash}
+    same["variant_hash"] = read_json(graph.variant(cell.experiment))["hash"]
+    same["code"] = "0" * 16 if cell.derived else of_training(config)
+    same |= {"experiment": cell.experiment, "variant": config.variant.name}
+    same |= {"model": config.model.name, "dataset": config.dataset}
+    for run in bundle.runs():
+        fails = (cell.experiment, cell.method, run.seed) == ("digits", "sgd+learned", 1)
+        made = diverged if fails else synthetic_record
+        write_json(run.record, made(like, cell.method, run.seed) | same)
+    write_index(bundle.index, cell, {run.seed: run.record for run in bundle.runs()})
 
 
-def measured(settings: dict[str, Any], results: Path, experiment: str) -> None:
-    """Synthetic measurements of the experiment's networks, and the rows kept beside them."""
-    path, rows = layout.landscape_path(results, experiment), []
-    for number, cell in enumerate(config.measured_cells(settings, experiment)):
-        for seed in config.seeds(settings, experiment):
-            row = (
-                {"experiment": experiment, "method": cell["method"], "seed": seed}
-                | ROW
-                | CERTIFICATE
-            )
-            row |= {
-                "held_out_error": 0.1,
-                "trace": 9.0 + number + 0.1 * seed,
-                "bound": 0.4 + 0.01 * seed,
-            }
+def measured(graph: Graph, experiment: str) -> None:
+    """Write synthetic measurements of an experiment's networks, and the rows kept beside them."""
+    path, rows = graph.theory_file("landscape", experiment), []
+    for number, cell in enumerate(resolve.measured(graph.study, experiment)):
+        for seed in graph.study.seeds_of(experiment):
+            row = {"experiment": experiment, "method": cell.method, "seed": seed}
+            row |= ROW | CERTIFICATE | {"held_out_error": 0.1}
+            row |= {"trace": 9.0 + number + 0.1 * seed, "bound": 0.4 + 0.01 * seed}
             rows.append(row)
-            write_json(path.with_suffix("") / f"{digest([cell['method'], seed])}.json", row)
-            write_json(
-                path.with_suffix("") / f"{digest([cell['method'], seed, 'old'])}.json",
-                row | {"trace": 1.0},
-            )
+            kept, old = digest([cell.method, seed]), digest([cell.method, seed, "old"])
+            write_json(path.with_suffix("") / f"{kept}.json", row)
+            write_json(path.with_suffix("") / f"{old}.json", row | {"trace": 1.0})
     write_rows(path, rows)

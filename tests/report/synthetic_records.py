@@ -9,7 +9,7 @@ import numpy as np
 
 from hsac.files import file_sha256, write_json
 from hsac.report.gather import gather
-from hsac.study.method import split
+from hsac.study.method import Method
 
 CURVATURES = (
     "euclidean",
@@ -48,7 +48,7 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
     ``changes`` replace top-level keys, ``accuracy`` the selected test accuracy.
     """
     setting, dataset, variant, model, _ = EXPERIMENTS[experiment]
-    parts = split(method)
+    parts = Method.of(method)
     weight, rule, at = parts.weight, parts.curvature, parts.start
     start = float(at) if at else {"euclidean": 0.0, "grid": 1.0}.get(rule, 0.3)
     rng = np.random.default_rng([seed, *map(ord, experiment + method)])

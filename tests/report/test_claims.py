@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from hsac import config
 from hsac.cli import main
 from hsac.errors import InputError
 from hsac.report.claims import (
@@ -24,6 +23,7 @@ from hsac.report.claims import (
     write_claims,
 )
 from hsac.report.statistics import UNDEFINED, more_seeds
+from hsac.study import load
 
 CLAIM = Claim("c", "classification", "control", "A beats b.", "e", "a", "b", 0.5, 0.05)
 CLAIMS_FILE = Path(__file__).parents[2] / "config" / "claims.yaml"
@@ -144,11 +144,11 @@ def test_claims_cover_settings_and_control():
     for scale in ("default", "verdict", "robustness", "confirmation", "breadth"):
         few = scale in ("confirmation", "breadth")
         drifts = {"drift_slow"} if few else {"drift_up", "drift_down"}
-        for name, experiment in config.load(scale)["experiments"].items():
-            run = of_scale(claims, name, experiment["methods"])
+        for name, experiment in load.load(scale).experiments.items():
+            run = of_scale(claims, name, experiment.methods)
             rivals = {claim.than.split("+")[1].split("@")[0] for claim in run}
             assert name == "digits_plane" or rivals >= {"learned", "fixed"} | drifts
-            assert {claim.setting for claim in run} <= {experiment["setting"]}
+            assert {claim.setting for claim in run} <= {experiment.setting}
             judged |= {claim.id for claim in run}
     assert judged == {claim.id for claim in claims}
 

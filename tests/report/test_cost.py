@@ -1,6 +1,5 @@
-"""What is measured of the machine is in its own files; all others depend on the runs alone."""
+"""What is measured of the machine is in own files; all others are functions of the runs alone."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -8,11 +7,12 @@ import pytest
 from smoke_results import small, smoke_results, tables
 from synthetic_records import synthetic_record, write_bundle
 
-from hsac import config, layout
 from hsac.files import read_json, write_json
 from hsac.report.cost import cost_table, displayed, write_cost
 from hsac.report.gather import gather
 from hsac.report.why import explain
+from hsac.study import load
+from hsac.study.graph import Graph
 from hsac.study.record import write_index
 
 MEASURED = {"host": "another", "seconds": 99.0, "peak_memory_mib": 1.0, "together": [0]}
@@ -38,16 +38,12 @@ def results(tmp_path, monkeypatch):
 def test_timing_only_in_its_own_files(results):
     """Only its own files hold what is measured."""
     before, cost = content(results), (results / "cost/cost.csv").read_bytes()
-    settings = read_json(results / "settings.json")
-    for index, cell in layout.bundles(
-        settings, results, config.trained_cells(settings) + config.cells(settings)
-    ).items():
-        paths = {
-            run["seed"]: index.parent / run["path"] for run in json.loads(index.read_text())["runs"]
-        }
+    graph = Graph(load.read(results / "settings.json"), results)
+    for bundle in graph.bundles:
+        paths = {run.seed: run.record for run in bundle.runs()}
         for path in paths.values():
             write_json(path, read_json(path) | MEASURED)
-        write_index(index, cell, paths)
+        write_index(bundle.index, bundle.of, paths)
     tables(results)
     assert content(results) == before
     assert (results / "cost/cost.csv").read_bytes() != cost

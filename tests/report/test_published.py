@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW, ttost_ind
 
-from hsac import config
 from hsac.cli import main
 from hsac.errors import InputError
 from hsac.report.published import (
@@ -30,6 +29,7 @@ from hsac.report.published import (
     write_published,
 )
 from hsac.report.statistics import Mean
+from hsac.study import load, resolve
 
 LEDGER = Path(__file__).parents[2] / "config" / "published.yaml"
 CONFIG = {
@@ -181,9 +181,9 @@ def test_unused_curvature_settings_are_no_tags():
 
 
 def test_every_cell_has_tags():
-    for scale in config.SCALES:
-        for cell in config.cells(config.load(scale)):
-            tags = tags_of(cell["config"])
+    for scale in load.SCALES:
+        for cell in resolve.cells(load.load(scale)):
+            tags = tags_of(cell.config.dump())
             assert set(tags) >= set(TAGS)
             assert not differing(tags, tags)
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from studies import keys_of, unchecked
 
-from hsac import config
 from hsac.errors import InputError
 from hsac.parts import build
 from hsac.rules.weights.adam import Adam
 from hsac.rules.weights.sam import Sam
 from hsac.rules.weights.sgd import Sgd
 from hsac.sharpness import scope
+from hsac.study import resolve
 
 RATES = [1.0 - 0.03 * i for i in range(20)]
 
@@ -112,22 +113,22 @@ def test_asam_without_floor_is_the_librarys(w, valley, make_gradient, monkeypatc
     )
 
 
-def test_default_asam_is_adaptive_scope(request) -> None:
+def test_default_asam_is_adaptive_scope() -> None:
     """ASAM of the default scale is the adaptive scope."""
-    settings = config.load("default", folder=request.config.rootpath / "config")
+    study = unchecked(keys_of("default"))
     for name, base in (
         ("digits", "sgd"),
         ("disease", "adam"),
         ("glyphs_noisy", "sgd"),
         ("glyphs_few_shot", "adam"),
     ):
-        cell, plain = (
-            config.cell(settings, name, f"{rule}+fixed")["config"]["weights"]
+        own, plain = (
+            resolve.cell(study, name, f"{rule}+fixed").config.weight_rule
             for rule in ("asam", "sam")
         )
-        rule = build("weight rule", cell["rule"], cell["parameters"])
+        rule = build("weight rule", own.name, own.parameters)
         assert (rule.scope, rule.rho, rule.base) == ("adaptive", 0.5, base)
-        assert rule.base_parameters == plain["parameters"]["base_parameters"]
+        assert rule.base_parameters == plain.parameters["base_parameters"]
 
 
 @pytest.mark.parametrize(("rule", "calls"), [(Sgd(), 1), (Adam(), 1), (Sam(), 2)])

@@ -32,9 +32,7 @@ CHANGED = [
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A package of three modules in place of the real one; returns a writer that forgets what was
-    read.
-    """
+    """Put a package of three modules in place of the real one, and return a writer of modules."""
     monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
 
     def write(name, text):
@@ -64,7 +62,7 @@ def test_code_counts(tree, text):
     assert fingerprint.of_modules(["hsac.main"]) != before
 
 
-def test_what_is_imported_counts_and_what_is_not_does_not(tree):
+def test_only_imported_modules_count(tree):
     before = fingerprint.of_modules(["hsac.main"])
     tree("another", "def helper(x):\n    return -x\n")
     assert fingerprint.of_modules(["hsac.main"]) == before
@@ -93,72 +91,134 @@ def cell(model="mlp", weights="sgd", curvature="fixed", loss="cross_entropy", **
     }
 
 
-def test_a_variant_depends_on_its_recipe_and_its_kind_of_noise(tmp_path, monkeypatch):
+@pytest.fixture
+def touched(tmp_path, monkeypatch):
+    """Return a function: which fingerprints an edit of a file of the package changes."""
     copy = tmp_path / "hsac"
     shutil.copytree(fingerprint.ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(fingerprint, "ROOT", copy)
-    fingerprint._read.cache_clear()
-    recipes = {
-        "plain": {"recipe": "plain"},
-        "pair": {"recipe": "label_noise", "kind": "pair"},
-        "human": {"recipe": "label_noise", "kind": "human"},
-    }
-    changes = {
-        "data/noise/pair.py": {"pair"},
-        "data/noise/__init__.py": {"pair", "human"},
-        "data/variants/label_noise.py": {"pair", "human"},
-        "data/variants/_parts.py": set(recipes),
-        "train/loop.py": set(),
-    }
-    try:
-        before = {k: fingerprint.of_variant(r) for k, r in recipes.items()}
-        for file, touched in changes.items():
-            original = (copy / file).read_text()
-            (copy / file).write_text(original + "\nCHANGED = 1\n")
-            fingerprint._read.cache_clear()
-            after = {k: fingerprint.of_variant(r) for k, r in recipes.items()}
-            assert {k for k in recipes if after[k] != before[k]} == touched, file
-            (copy / file).write_text(original)
-    finally:
+
+    def taken(fingerprint_of, given):
         fingerprint._read.cache_clear()
+        return {name: fingerprint_of(one) for name, one in given.items()}
+
+    def touched(file, fingerprint_of, given):
+        before = taken(fingerprint_of, given)
+        original = (copy / file).read_text()
+        (copy / file).write_text(original + "\nCHANGED = 1\n")
+        after = taken(fingerprint_of, given)
+        (copy / file).write_text(original)
+        return {name for name in given if after[name] != before[name]}
+
+    yield touched
+    fingerprint._read.cache_clear()
 
 
-def test_a_cell_depends_on_its_own_parts_only(tmp_path, monkeypatch):
-    copy = tmp_path / "hsac"
-    shutil.copytree(fingerprint.ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(fingerprint, "ROOT", copy)
-    fingerprint._read.cache_clear()
-    cells = {
-        "fixed": cell(),
-        "hsac": cell(curvature="hsac"),
-        "cg": cell(curvature="hsac", solver={"name": "cg"}),
-        "hgcn": cell("hgcn"),
-        "sam": cell(weights="sam"),
-        "focal": cell(loss="focal"),
-    }
-    changes = {
-        "hypergradient/solvers/cg.py": {"cg"},
-        "hypergradient/solvers/neumann.py": {"hsac"},
-        "rules/curvature/hsac.py": {"hsac", "cg"},
-        "models/hgcn.py": {"hgcn"},
-        "models/mlp.py": {"fixed", "hsac", "cg", "sam", "focal"},
-        "losses/focal.py": {"focal"},
-        "losses/types.py": set(cells),
-        "rules/weights/sam.py": {"sam"},
-        "ball/series.py": set(cells),
-        "train/loop.py": set(cells),
-        "report/tables.py": set(),
-        "cli/user.py": set(),
-    }
-    try:
-        before = {k: fingerprint.of_training(c) for k, c in cells.items()}
-        assert len(set(before.values())) == len(cells)
-        for file, touched in changes.items():
-            original = (copy / file).read_text()
-            (copy / file).write_text(original + "\nCHANGED = 1\n")
-            fingerprint._read.cache_clear()
-            after = {k: fingerprint.of_training(c) for k, c in cells.items()}
-            assert {k for k in cells if after[k] != before[k]} == touched, file
-            (copy / file).write_text(original)
-    finally:
-        fingerprint._read.cache_clear()
+RECIPES = {
+    "plain": {"recipe": "plain"},
+    "pair": {"recipe": "label_noise", "kind": "pair"},
+    "human": {"recipe": "label_noise", "kind": "human"},
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "variants"),
+    [
+        ("data/noise/pair.py", {"pair"}),
+        ("data/noise/__init__.py", {"pair", "human"}),
+        ("data/variants/label_noise.py", {"pair", "human"}),
+        ("data/variants/_parts.py", set(RECIPES)),
+        ("train/loop.py", set()),
+    ],
+)
+def test_variant_depends_on_its_recipe(touched, file, variants):
+    """And on its kind of noise."""
+    assert touched(file, fingerprint.of_variant, RECIPES) == variants
+
+
+CELLS = {
+    "fixed": cell(),
+    "hsac": cell(curvature="hsac"),
+    "cg": cell(curvature="hsac", solver={"name": "cg"}),
+    "hgcn": cell("hgcn"),
+    "sam": cell(weights="sam"),
+    "focal": cell(loss="focal"),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "cells"),
+    [
+        ("hypergradient/solvers/cg.py", {"cg"}),
+        ("hypergradient/solvers/neumann.py", {"hsac"}),
+        ("rules/curvature/hsac.py", {"hsac", "cg"}),
+        ("models/hgcn.py", {"hgcn"}),
+        ("models/mlp.py", {"fixed", "hsac", "cg", "sam", "focal"}),
+        ("losses/focal.py", {"focal"}),
+        ("rules/weights/sam.py", {"sam"}),
+    ],
+)
+def test_cell_depends_on_its_parts(touched, file, cells):
+    """On its own parts, and on no others."""
+    assert touched(file, fingerprint.of_training, CELLS) == cells
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "ball/maps.py",
+        "ball/series.py",
+        "losses/cross_entropy.py",
+        "losses/types.py",
+        "study/selection.py",
+        "train/bundle.py",
+        "train/ensemble.py",
+        "train/loop.py",
+        "train/restarts.py",
+        "train/results.py",
+        "train/seeds.py",
+        "train/setup.py",
+        "train/tasks/episodes.py",
+        "train/tasks/graphs.py",
+        "train/tasks/images.py",
+        "train/tasks/metrics.py",
+        "train/tasks/types.py",
+    ],
+)
+def test_cell_depends_on_what_computes(touched, file):
+    assert touched(file, fingerprint.of_training, CELLS) == set(CELLS)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "data/catalogue.py",
+        "data/download.py",
+        "data/obtain.py",
+        "data/store.py",
+        "files.py",
+        "ops/device.py",
+        "ops/gpu_lease.py",
+        "ops/runner.py",
+        "plugins.py",
+        "report/tables.py",
+        "study/fingerprint.py",
+        "study/record.py",
+        "train/inputs.py",
+    ],
+)
+def test_cell_ignores_plumbing(touched, file):
+    """What fetches, reads, leases, times and writes computes nothing that is recorded."""
+    assert touched(file, fingerprint.of_training, CELLS) == set()
+
+
+def test_cells_have_fingerprints_apart():
+    assert len({fingerprint.of_training(one) for one in CELLS.values()}) == len(CELLS)
+
+
+@pytest.mark.parametrize("start", ["setup", "results", "bundle"])
+def test_core_reaches_no_floor_above(start):
+    """Nothing that computes imports what touches disk, clock or machine."""
+    reached = fingerprint._closure([f"hsac.train.{start}"])
+    above = ("hsac.data", "hsac.ops", "hsac.report", "hsac.cli", "hsac.files", "hsac.plugins")
+    assert not [module for module in reached if module.startswith(above)]

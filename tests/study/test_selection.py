@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from studies import cell_of, smoke_keys
 
-from hsac import config, tuning
 from hsac.ops import runner
+from hsac.study import resolve, search
 from hsac.study.selection import WORST, run_score, validation_score
+from hsac.train import bundle
 from hsac.train.loop import Outcome
 from hsac.train.results import results
 
@@ -65,10 +67,9 @@ def outcome(accuracies, nlls, tests):
         }
         for a, b, t in zip(accuracies, nlls, tests, strict=True)
     ]
-    return Outcome(
-        one, one, one, steps=[1, 2, 3], curvature=[one[:, 0]] * 3, sharpness=[one[:, 0]] * 3,
-        metrics=metrics, total=3,
-    )  # fmt: skip
+    found = Outcome(one, one, one, steps=[1, 2, 3], metrics=metrics, total=3)
+    found.curvature = found.sharpness = [one[:, 0]] * 3
+    return found
 
 
 @pytest.mark.parametrize(
@@ -90,11 +91,21 @@ def test_epoch_is_chosen_by_score(accuracies, nlls, chosen):
     assert found["oracle"]["step"] == found["last"]["step"] == 3
 
 
+def test_trial_carries_the_score():
+    """What a searching rule is told of a training."""
+    logits = torch.zeros(2, 3, 2), torch.zeros(3, dtype=torch.long), torch.ones(3)
+    task = SimpleNamespace(held_out_logits=lambda *given: logits)
+    made, out = SimpleNamespace(task=task, ensemble=None), SimpleNamespace(w=None, c=None)
+    runs = [(record(0.5), None), (record(0.9, status="diverged"), None)]
+    tried = bundle._tried(bundle._Training(runs, made, out), torch.zeros(2, 1))
+    assert [one.trial.validation for one in tried] == [(0.5, -1.0), WORST]
+
+
 COST = dict.fromkeys(("gradients", "products", "held_out_batches", "steps", "seconds"), 1)
 
 
 def chosen_of_grid(*records):
-    cell = {"method": "sgd+grid", "config": {"rule": {"rule": "grid"}}, "hash": "0"}
+    _, cell = cell_of(smoke_keys(), "digits", "sgd+grid")
     pairs = [(str(i), one | COST | {"code": "a"}) for i, one in enumerate(records)]
     return runner._best(cell, pairs)["chosen"]
 
@@ -110,20 +121,18 @@ def test_first_of_diverged_candidates_is_chosen():
     assert chosen_of_grid(*(record(a, status="diverged") for a in (0.1, 0.9))) == "0"
 
 
-def test_search_averages_scores(pytestconfig):
+def test_search_averages_scores():
     """A run that diverged takes half of the mean of two, so the steadier point is chosen."""
-    settings = config.load("smoke", folder=pytestconfig.rootpath / "config")
-    settings |= {"search": {"points": 2, "seeds": [100, 101]}}
-    cell = config.cell(settings, "digits", "sgd+hsac")
+    keys = smoke_keys() | {"search": {"points": 2, "seeds": [100, 101]}}
+    study, cell = cell_of(keys, "digits", "sgd+hsac")
     costs = {"gradients": 1, "products": 1, "seconds": 0.1}
     runs = [
         [record(0.9), record(0.9, status="diverged")],
         [record(0.6), record(0.5, None)],
     ]
-    records = {
-        one["hash"]: [r | costs | {"seed": seed} for seed, r in zip((100, 101), pair, strict=True)]
-        for one, pair in zip(config.point_cells(settings, cell), runs, strict=True)
-    }
-    found = tuning.outcome(settings, cell, records)
-    assert [point["score"] for point in found["points"]] == [0.45, 0.55]
-    assert found["chosen"] == 1
+    records = {}
+    for trial, (one, other) in zip(resolve.trials(study, cell), runs, strict=True):
+        records[trial.hash] = [one | costs | {"seed": 100}, other | costs | {"seed": 101}]
+    found = search.outcome(study, cell, records)
+    assert [point.score for point in found.points] == [0.45, 0.55]
+    assert found.chosen == 1

@@ -1,16 +1,13 @@
-"""Trained networks measured, and certificates with an informed prior, on a short training of the
-digits.
-"""
+"""Trained networks measured, and certificates with an informed prior, on the digits."""
 
 import copy
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from studies import cell_of, recipe_of, smoke_keys, unchecked
 
-from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.files import read_array, read_json, write_rows
@@ -21,51 +18,46 @@ from hsac.train.inputs import load_inputs
 from hsac.train.setup import prepare
 from hsac.train.tasks.types import plain_loss
 
-CONFIG = Path(__file__).parent.parent.parent / "config"
+
+@pytest.fixture(scope="module")
+def keys():
+    keys = smoke_keys()
+    keys["experiments"]["digits"]["training"] |= {"epochs": 3, "evaluations": 1}
+    keys["experiments"]["digits"]["model"] |= {"hidden": 8, "dim": 3}
+    return keys
 
 
 @pytest.fixture(scope="module")
-def settings():
-    settings = config.load("smoke", folder=CONFIG)
-    settings["experiments"]["digits"]["training"] |= {"epochs": 3, "evaluations": 1}
-    settings["experiments"]["digits"]["model"] |= {"hidden": 8, "dim": 3}
-    return settings
-
-
-@pytest.fixture(scope="module")
-def variant(settings, data_folder, tmp_path_factory):
-    recipe = {k: v for k, v in settings["experiments"]["digits"]["variant"].items() if k != "name"}
+def variant(keys, data_folder, tmp_path_factory):
+    recipe = recipe_of(keys["experiments"]["digits"])
     path = tmp_path_factory.mktemp("variants") / "digits.json"
     write_variant(build_variant("digits", "digits", recipe, data_folder), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def bundles(settings, variant, data_folder, tmp_path_factory):
+def bundles(keys, variant, data_folder, tmp_path_factory):
     """Index and cell of two trained bundles of two seeds."""
     found = {}
     for method in ("sgd+fixed@0.3", "sgd+hsac"):
-        cell = config.cell(settings, "digits", method)
+        study, cell = cell_of(keys, "digits", method)
         index = tmp_path_factory.mktemp("runs") / "block0.json"
-        run_bundle(settings, cell, [0, 1], variant, data_folder, index)
+        run_bundle(study, cell, [0, 1], variant, data_folder, index)
         found[index] = cell
     return found
 
 
 @pytest.fixture(scope="module")
-def rows(settings, bundles, variant, data_folder, tmp_path_factory):
+def rows(keys, bundles, variant, data_folder, tmp_path_factory):
     kept = landscape.Kept(tmp_path_factory.mktemp("kept"), "code")
-    options = config.measured_options(settings)
     return landscape.measure(
-        settings, options, bundles, variant, data_folder, kept, lambda text: None
+        unchecked(keys), bundles, variant, data_folder, kept, lambda text: None
     )
 
 
-def test_measured_numbers_are_those_of_the_trained_network(
-    settings, bundles, variant, data_folder, rows
-):
+def test_measures_the_trained_network(bundles, variant, data_folder, rows):
     index, cell = next(iter(bundles.items()))
-    made = prepare(load_inputs(settings, cell, load_variant(variant), data_folder), [1])
+    made = prepare(load_inputs("cpu", cell, load_variant(variant), data_folder), [1])
     w = torch.from_numpy(read_array(index.parent / "seed1.npy"))[None].requires_grad_()
     c = torch.tensor([[0.3]], dtype=torch.float64, requires_grad=True)
     batch = made.task.probe()
@@ -82,7 +74,7 @@ def test_measured_numbers_are_those_of_the_trained_network(
     assert row["held_out_error"] == pytest.approx(1 - last["validation_accuracy"], abs=0.01)
 
 
-def test_a_certificate_pays_for_a_curvature_that_was_learned(rows):
+def test_certificate_pays_for_learned_curvature(rows):
     fixed, learned = rows[0], rows[2]
     assert learned["method"] == "sgd+hsac"
     assert fixed["examples"] == learned["examples"] > 900
@@ -93,15 +85,13 @@ def test_a_certificate_pays_for_a_curvature_that_was_learned(rows):
     assert paid[1] - paid[0] == pytest.approx(np.log(50))
 
 
-def test_what_was_measured_is_kept_until_something_changes(
-    settings, bundles, variant, data_folder, tmp_path, rows
-):
-    measured, options = [], config.measured_options(settings)
+def test_rows_are_kept_until_changes(keys, bundles, variant, data_folder, tmp_path, rows):
+    """What was measured is taken from there until something changes."""
+    study, measured = unchecked(keys), []
     for code in ("a", "a", "b"):
         said: list[str] = []
         found = landscape.measure(
-            settings,
-            options,
+            study,
             bundles,
             variant,
             data_folder,
@@ -113,21 +103,20 @@ def test_what_was_measured_is_kept_until_something_changes(
     assert measured == [4, 0, 4]
 
 
-def test_a_diverged_run_has_no_row(settings, variant, data_folder, tmp_path):
-    wild = copy.deepcopy(settings)
+def test_a_diverged_run_has_no_row(keys, variant, data_folder, tmp_path):
+    wild = copy.deepcopy(keys)
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
-    cell = config.cell(wild, "digits", "sgd+fixed@0.3")
-    run_bundle(wild, cell, [0], variant, data_folder, tmp_path / "block0.json")
+    study, cell = cell_of(wild, "digits", "sgd+fixed@0.3")
+    run_bundle(study, cell, [0], variant, data_folder, tmp_path / "block0.json")
     bundles = {tmp_path / "block0.json": cell}
-    options = config.measured_options(wild)
     kept = landscape.Kept(tmp_path, "code")
-    found = landscape.measure(wild, options, bundles, variant, data_folder, kept, lambda text: None)
+    found = landscape.measure(study, bundles, variant, data_folder, kept, lambda text: None)
     assert found == []
     write_rows(tmp_path / "rows.csv", [])
     assert list(csv.DictReader((tmp_path / "rows.csv").open())) == []
 
 
-def test_the_prior_and_the_certified_examples_do_not_meet(variant):
+def test_prior_and_certified_examples_are_disjoint(variant):
     chosen = load_variant(variant)
     rows = np.asarray(chosen["indices"]["train"])
     group = np.arange(rows.max() + 1) // 3
@@ -141,25 +130,25 @@ def test_the_prior_and_the_certified_examples_do_not_meet(variant):
         assert part["labels"]["validation"] == [0]
 
 
-def test_an_informed_prior_beats_the_start_weights(settings, variant, data_folder, rows):
-    longer = copy.deepcopy(settings)
+def test_informed_prior_beats_start_weights(keys, variant, data_folder, rows):
+    longer = copy.deepcopy(keys)
     longer["experiments"]["digits"]["training"] |= {"epochs": 25}
-    cell = config.cell(longer, "digits", "sgd+hsac")
-    found = informed.informed(longer, cell, [0], variant, data_folder)
+    study, cell = cell_of(longer, "digits", "sgd+hsac")
+    found = informed.informed(study, cell, [0], variant, data_folder)
     prior, trained = found
     assert [row["posterior"] for row in found] == ["prior", "trained on"]
     assert prior["kl"] == 0 < trained["kl"]
     assert prior["examples"] == trained["examples"] < rows[0]["examples"]
     assert prior["bound"] < rows[2]["bound"]
     assert not prior["vacuous"]
-    assert found == informed.informed(longer, cell, [0], variant, data_folder)
+    assert found == informed.informed(study, cell, [0], variant, data_folder)
 
 
-def test_graphs_have_no_informed_prior(settings, data_folder, tmp_path):
-    recipe = {k: v for k, v in settings["experiments"]["disease"]["variant"].items() if k != "name"}
+def test_graphs_have_no_informed_prior(keys, data_folder, tmp_path):
+    recipe = recipe_of(keys["experiments"]["disease"])
     write_variant(
         build_variant("disease", "disease", recipe, data_folder), tmp_path / "disease.json"
     )
-    cell = config.cell(settings, "disease", "adam+hsac")
+    study, cell = cell_of(keys, "disease", "adam+hsac")
     with pytest.raises(InputError, match=r"experiments.disease.informed: found 'adam\+hsac'"):
-        informed.informed(settings, cell, [0], tmp_path / "disease.json", data_folder)
+        informed.informed(study, cell, [0], tmp_path / "disease.json", data_folder)

@@ -37,7 +37,7 @@ def test_edges_of_the_inverse(q: float) -> None:
 
 
 @given(share, nats)
-def test_kl_at_the_inverse_is_the_bound(q: float, bound: float) -> None:
+def test_kl_at_inverse_is_bound(q: float, bound: float) -> None:
     """To 1e-14 in p: near p = 1 kl itself differs by much between neighbouring floats."""
     p = kl_inverse(q, bound)
     assert q <= p <= 1
@@ -60,7 +60,8 @@ def test_kl_is_the_textbook_formula(q: float, p: float) -> None:
     assert kl_bernoulli(q, p) >= 2 * (q - p) ** 2 * (1 - 1e-9)  # Pinsker
 
 
-def test_kl_of_close_arguments_is_not_lost_in_rounding() -> None:
+def test_kl_of_close_arguments_is_exact() -> None:
+    """It is not lost in rounding."""
     q, h = 0.3, 1e-9
     assert kl_bernoulli(q, q + h) == pytest.approx(h * h / (2 * q * (1 - q)), rel=1e-5)
 
@@ -73,7 +74,8 @@ def test_kl_at_the_ends() -> None:
 @pytest.mark.parametrize(
     ("q", "bound"), [(math.nan, 0.1), (-0.1, 0.1), (1.1, 0.1), (0.1, -1.0), (0.1, math.nan)]
 )
-def test_what_is_no_probability_or_bound_is_refused(q: float, bound: float) -> None:
+def test_improbable_arguments_are_refused(q: float, bound: float) -> None:
+    """What is no probability or bound."""
     with pytest.raises(InputError, match="allowed is"):
         kl_inverse(q, bound)
 
@@ -122,7 +124,8 @@ def test_the_certificate_is_its_formula() -> None:
     assert exact < found.empirical_upper
 
 
-def test_the_best_sigma_and_alpha_are_chosen() -> None:
+def test_best_posterior_is_chosen() -> None:
+    """The best σ and α."""
     bounds = {
         (s, a): example(sigmas=[s], alphas=[a]).bound for s in (0.1, 0.3, 1.0) for a in (0.3, 1.0)
     }
@@ -131,16 +134,15 @@ def test_the_best_sigma_and_alpha_are_chosen() -> None:
     assert found.bound > min(bounds.values())  # the union over σ has a price
 
 
-def test_one_alpha_has_no_price_and_more_sigmas_have() -> None:
+def test_only_sigmas_have_a_price() -> None:
+    """More α have none."""
     one = example(sigmas=[0.3])
     assert example(sigmas=[0.3], alphas=(1.0, 1.0)).bound == one.bound
     assert example(sigmas=[0.3, 0.3]).slack == pytest.approx(one.slack + math.log(2) / 300)
 
 
-def test_the_choice_uses_draws_of_its_own() -> None:
-    """A risk that is 0 for the pilot's draws and 1 afterwards must not leave a trace of the pilot
-    in the result.
-    """
+def test_choice_has_its_own_draws() -> None:
+    """A risk that is 0 for the pilot's draws and 1 afterwards leaves no trace of the pilot."""
     seen = 0
 
     def risk(w: Tensor) -> Tensor:
@@ -154,7 +156,8 @@ def test_the_choice_uses_draws_of_its_own() -> None:
     assert found.vacuous
 
 
-def test_same_generator_same_certificate_and_chunks_are_bounded() -> None:
+def test_same_generator_gives_same_certificate() -> None:
+    """Chunks are bounded."""
     sizes = []
 
     def risk(w: Tensor) -> Tensor:
@@ -168,7 +171,8 @@ def test_same_generator_same_certificate_and_chunks_are_bounded() -> None:
     assert sum(sizes) == 2 * (3 * 4 + 10)
 
 
-def test_vacuous_is_no_better_than_one_class() -> None:
+def test_vacuous_is_chance_or_worse() -> None:
+    """No better than predicting one class."""
     found = example()
     assert example(chance=found.bound + 1e-9).vacuous is False
     assert example(chance=found.bound).vacuous is True
@@ -196,9 +200,7 @@ def test_bad_input_is_named(changes: dict[str, object], named: str) -> None:
 
 @settings(deadline=None)  # the first call into torch is slow
 @given(st.lists(st.floats(0.005, 5.0), min_size=1, max_size=4), st.integers(2, 60))
-def test_rounded_curvatures_lie_on_the_grid_and_are_nearest(
-    values: list[float], points: int
-) -> None:
+def test_rounding_takes_nearest_grid_point(values: list[float], points: int) -> None:
     c = torch.tensor(values, dtype=F64)
     rounded, log_choices = round_curvature(c, (0.005, 5.0), points)
     grid = torch.logspace(math.log10(0.005), math.log10(5.0), points, dtype=F64)

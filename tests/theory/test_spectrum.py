@@ -1,5 +1,6 @@
-"""Lanczos and Hutchinson against dense Hessians, on quadratics with chosen spectra and on a model
-of the suite.
+"""Lanczos and Hutchinson against dense Hessians.
+
+On quadratics with chosen spectra, and on a model of the suite.
 """
 
 import pytest
@@ -78,7 +79,8 @@ def test_ends_of_a_network() -> None:
     assert (extreme_eigenvalues(hessian)[1] < 0).all()
 
 
-def test_the_answer_is_the_same_every_time_and_products_are_counted() -> None:
+def test_answer_is_reproducible() -> None:
+    """Products are counted."""
     hessian = quadratic(symmetric(2, 50))
     first = extreme_eigenvalues(hessian)
     assert 4 * DENSE <= hessian.products <= 2000
@@ -96,7 +98,8 @@ def test_float32() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 30])
-def test_what_cannot_be_found_is_nan_for_that_run_alone(size: int) -> None:
+def test_failed_run_alone_is_nan(size: int) -> None:
+    """What cannot be found is NaN for that run alone."""
     h = symmetric(3, size)
     h[1] = torch.nan
     h[2] = 0
@@ -110,7 +113,7 @@ def test_what_cannot_be_found_is_nan_for_that_run_alone(size: int) -> None:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("zeros", [1, 10, 370])
-def test_a_singular_hessian_has_an_eigenvalue_of_zero(sign: float, zeros: int) -> None:
+def test_singular_hessian_has_eigenvalue_zero(sign: float, zeros: int) -> None:
     """As with dead units: Lanczos alone starts in the range of H and does not see its kernel."""
     spectrum = sign * torch.cat(
         (torch.linspace(0.5, 1.5, 400 - zeros, dtype=F64), torch.zeros(zeros, dtype=F64))
@@ -120,7 +123,7 @@ def test_a_singular_hessian_has_an_eigenvalue_of_zero(sign: float, zeros: int) -
     assert ends == (pytest.approx(0.0, abs=2e-4), pytest.approx(1.5 * sign, rel=1e-3))
 
 
-def test_an_end_that_does_not_converge_is_nan() -> None:
+def test_unconverged_end_is_nan() -> None:
     # the upper end stands alone, the lower one is crowded to a part in 10¹⁰
     spectrum = torch.cat(
         (torch.linspace(1, 1 + 1e-7, 999, dtype=F64), torch.tensor([50.0], dtype=F64))
@@ -132,7 +135,7 @@ def test_an_end_that_does_not_converge_is_nan() -> None:
     assert smallest.isnan()
 
 
-def test_trace_is_exact_for_a_diagonal_hessian() -> None:
+def test_trace_of_diagonal_is_exact() -> None:
     diagonal = torch.randn(3, 7, generator=generator(), dtype=F64)
     estimate, error = trace(quadratic(torch.diag_embed(diagonal)), 2, generator())
     torch.testing.assert_close(estimate, diagonal.sum(-1))

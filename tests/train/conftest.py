@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from studies import keys_of, recipe_of
 
-from hsac import config
 from hsac.data import build_variant, load_images
 from hsac.train import inputs
 
@@ -19,35 +19,36 @@ EPOCHS = {"digits": 1, "disease": 20, "glyphs_few_shot": 1}  # 20 steps each
 
 @pytest.fixture(scope="session")
 def small(request, data_folder):
-    """Settings of 20 steps a run, and variants by experiment: images, a graph, episodes (digits,
-    twice as large).
+    """Settings of 20 steps a run, and variants by experiment.
+
+    These are of images, of a graph and of episodes (digits, twice as large).
     """
-    settings = config.load("default", folder=request.config.rootpath / "config") | {"device": "cpu"}
+    keys = keys_of("default") | {"device": "cpu"}
     variants = {}
     for name, changes in SMALL.items():
-        experiment = settings["experiments"][name] | changes
+        experiment = keys["experiments"][name] | changes
         batch = min(32, experiment["training"]["batch"])
         experiment["training"] = experiment["training"] | {
             "epochs": EPOCHS[name],
             "evaluations": 1,
             "batch": batch,
         }
-        if (
-            name == "glyphs_few_shot"
-        ):  # sgd is not this experiment's rule, and needs a rate of its own
+        if name == "glyphs_few_shot":
+            # sgd is not this experiment's rule, and needs a rate of its own.
             experiment["rules"]["weights"]["sgd"] = {"lr": 1e-4}
-        settings["experiments"][name] = experiment
-        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+        keys["experiments"][name] = experiment
+        recipe = recipe_of(experiment)
         if name != "glyphs_few_shot":
             variants[name] = build_variant(experiment["dataset"], "plain", recipe, data_folder)
     variants["digits"]["indices"]["train"] = variants["digits"]["indices"]["train"][: 20 * 32]
     variants["glyphs_few_shot"] = _episodes(load_images("digits", data_folder))
-    return SimpleNamespace(settings=settings, variants=variants, data=data_folder)
+    return SimpleNamespace(keys=keys, variants=variants, data=data_folder)
 
 
 def _episodes(images):
-    """20 training episodes of the classes 0 to 5, 5 of validation and test: 2-way 1-shot with 2
-    queries.
+    """20 training episodes of the classes 0 to 5, 5 of validation and test.
+
+    They are 2-way 1-shot with 2 queries.
     """
     stream = np.random.default_rng(0)
 
@@ -66,14 +67,13 @@ def _episodes(images):
         "validation": draw([6, 7], 5),
         "test": draw([8, 9], 5),
     }
-    return {"name": "tiny", "data_sha256": images.sha256, "episodes": episodes, "shot": 1, "query": 2,
-            "recipe": {"recipe": "episodes"}}  # fmt: skip
+    made = {"name": "tiny", "data_sha256": images.sha256, "recipe": {"recipe": "episodes"}}
+    return made | {"episodes": episodes, "shot": 1, "query": 2}
 
 
 @pytest.fixture
 def doubled(monkeypatch, data_folder):
-    """The few-shot dataset's images are digits of 16 × 16, which four poolings leave something of."""
-
+    """The few-shot dataset's images are digits of 16 × 16, so that four poolings leave something."""
     inner = inputs.load_arrays
 
     def load(name, root, kind=None):

@@ -14,7 +14,8 @@ def images(*shape):
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
-def test_every_image_is_a_crop_of_itself_padded_or_its_mirror(channels):
+def test_image_becomes_crop_or_mirror(channels):
+    """Every image is a crop of itself, padded, or its mirror."""
     x = images(2, 300, *channels, 6, 5)
     found = CropFlip([0, 1], "augment batches")(x)
     assert found.shape == x.shape
@@ -43,7 +44,8 @@ def test_every_image_is_a_crop_of_itself_padded_or_its_mirror(channels):
     assert len(seen) > 140  # of 162, by 600 draws
 
 
-def test_a_run_draws_the_same_alone_and_in_company():
+def test_draws_ignore_company():
+    """A run draws the same alone and in company."""
     x = images(1, 20, 6, 6)
     together = CropFlip([3, 4], "augment batches")
     alone = CropFlip([4], "augment batches")

@@ -2,13 +2,12 @@
 
 import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from studies import cell_of, recipe_of, smoke_keys
 
-from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.errors import InputError
 from hsac.ops.device import choose_device
@@ -16,32 +15,30 @@ from hsac.ops.runner import train_seeds
 from hsac.train.inputs import load_inputs
 from hsac.train.setup import prepare
 
-CONFIG = Path(__file__).parent.parent.parent / "config"
+
+@pytest.fixture(scope="module")
+def keys():
+    keys = smoke_keys()
+    keys["experiments"]["digits"]["training"] |= {"epochs": 2, "evaluations": 2}
+    keys["experiments"]["disease"]["training"] |= {"epochs": 12, "evaluations": 2}
+    return keys
 
 
 @pytest.fixture(scope="module")
-def settings():
-    settings = config.load("smoke", folder=CONFIG)
-    settings["experiments"]["digits"]["training"] |= {"epochs": 2, "evaluations": 2}
-    settings["experiments"]["disease"]["training"] |= {"epochs": 12, "evaluations": 2}
-    return settings
-
-
-@pytest.fixture(scope="module")
-def variants(settings, data_folder, tmp_path_factory):
+def variants(keys, data_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("variants")
     out = {}
     for name in ("digits", "disease"):
-        recipe = {k: v for k, v in settings["experiments"][name]["variant"].items() if k != "name"}
-        dataset = settings["experiments"][name]["dataset"]
+        recipe = recipe_of(keys["experiments"][name])
+        dataset = keys["experiments"][name]["dataset"]
         out[name] = folder / f"{name}.json"
         write_variant(build_variant(dataset, name, recipe, data_folder), out[name])
     return out
 
 
-def records(settings, experiment, method, seeds, variants, data_folder):
-    cell = config.cell(settings, experiment, method)
-    trained = train_seeds(settings, cell, seeds, load_variant(variants[experiment]), data_folder)
+def records(keys, experiment, method, seeds, variants, data_folder):
+    study, cell = cell_of(keys, experiment, method)
+    trained = train_seeds(study, cell, seeds, load_variant(variants[experiment]), data_folder)
     return [record for record, _ in trained]
 
 
@@ -49,11 +46,9 @@ def records(settings, experiment, method, seeds, variants, data_folder):
     ("experiment", "method"),
     [("digits", "sgd+hsac"), ("digits", "sam+hsac"), ("disease", "adam+hsac")],
 )
-def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experiment, method):
-    together = records(settings, experiment, method, [3, 4], variants, data_folder)
-    alone = [
-        records(settings, experiment, method, [seed], variants, data_folder)[0] for seed in (3, 4)
-    ]
+def test_bundled_and_looped_seeds_agree(keys, variants, data_folder, experiment, method):
+    together = records(keys, experiment, method, [3, 4], variants, data_folder)
+    alone = [records(keys, experiment, method, [seed], variants, data_folder)[0] for seed in (3, 4)]
     for a, b in zip(together, alone, strict=True):
         assert a["seed"] == b["seed"]
         for key in ("curvature", "sharpness"):
@@ -66,10 +61,9 @@ def test_bundled_and_looped_seeds_agree(settings, variants, data_folder, experim
 @pytest.mark.parametrize(
     ("experiment", "method"), [("digits", "sgd+fixed@0.3"), ("disease", "adam+fixed@0.3")]
 )
-def test_the_answer_to_every_test_item_is_kept_at_the_selected_epoch(
-    settings, variants, data_folder, experiment, method
-):
-    for record in records(settings, experiment, method, [0, 1], variants, data_folder):
+def test_selected_epoch_keeps_every_answer(keys, variants, data_folder, experiment, method):
+    """The answer to every test item."""
+    for record in records(keys, experiment, method, [0, 1], variants, data_folder):
         selected = record["metrics"]["selected"]
         assert len(selected["test_right"]) == load_variant(variants[experiment])["counts"]["test"]
         assert set(selected["test_right"]) == {0, 1}
@@ -88,9 +82,9 @@ def numbers(value):
     return [value] if isinstance(value, int | float) else []
 
 
-def test_same_seed_same_bytes(settings, variants, data_folder):
+def test_same_seed_same_bytes(keys, variants, data_folder):
     first, second = (
-        records(settings, "digits", "sgd+hsac", [0, 1], variants, data_folder) for _ in range(2)
+        records(keys, "digits", "sgd+hsac", [0, 1], variants, data_folder) for _ in range(2)
     )
     for a, b in zip(first, second, strict=True):
         for record in (a, b):
@@ -98,10 +92,10 @@ def test_same_seed_same_bytes(settings, variants, data_folder):
         assert json.dumps(a) == json.dumps(b)
 
 
-def test_methods_share_start_and_batches(settings, variants, data_folder):
+def test_methods_share_start_and_batches(keys, variants, data_folder):
     # fixed and learned at one start value differ only by what learning does to c: with a rate of
     # almost 0, nothing.
-    still = copy.deepcopy(settings)
+    still = copy.deepcopy(keys)
     still["rules"]["curvature"]["learned"] = {"lr": 1e-12}
     fixed = records(still, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
     learned = records(still, "digits", "sgd+learned", [0], variants, data_folder)[0]
@@ -110,17 +104,18 @@ def test_methods_share_start_and_batches(settings, variants, data_folder):
     )
 
 
-def test_the_drift_control_moves_as_often_as_hsac(settings, variants, data_folder):
-    hsac = records(settings, "disease", "adam+hsac", [0], variants, data_folder)[0]
-    up = copy.deepcopy(settings)
+def test_drift_moves_as_often_as_hsac(keys, variants, data_folder):
+    hsac = records(keys, "disease", "adam+hsac", [0], variants, data_folder)[0]
+    up = copy.deepcopy(keys)
     up["experiments"]["disease"]["methods"].append("adam+drift_up")
     drift = records(up, "disease", "adam+drift_up", [0], variants, data_folder)[0]
     moved = np.log(drift["curvature"]["final"][0] / 0.3) / 0.25
     assert round(moved) == len(hsac["outer"]["step"])
 
 
-def test_divergence_is_a_result_with_a_reason(settings, variants, data_folder):
-    wild = copy.deepcopy(settings)
+def test_divergence_has_a_reason(keys, variants, data_folder):
+    """It is a result."""
+    wild = copy.deepcopy(keys)
     wild["rules"]["weights"]["sgd"]["lr"] = 1e6
     record = records(wild, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
     assert record["status"] == "diverged"
@@ -131,16 +126,16 @@ def test_divergence_is_a_result_with_a_reason(settings, variants, data_folder):
     json.dumps(record, allow_nan=False)
 
 
-def prepared(settings, variants, data_folder):
+def prepared(keys, variants, data_folder):
     """A fixed curvature's training of the digits."""
-    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+    study, cell = cell_of(keys, "digits", "sgd+fixed@0.3")
     return prepare(
-        load_inputs(settings, cell, load_variant(variants["digits"]), data_folder), [0, 1]
+        load_inputs(study.device, cell, load_variant(variants["digits"]), data_folder), [0, 1]
     )
 
 
-def test_training_error_counts_near_copies_once(settings, variants, data_folder):
-    made = prepared(settings, variants, data_folder)
+def test_risk_counts_near_copies_once(keys, variants, data_folder):
+    made = prepared(keys, variants, data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
     logits = made.ensemble.call("forward", made.w, c, task.pixels(task.rows["train"]), shared=True)
     wrong = (logits.argmax(-1) != task.y["train"]).double()
@@ -150,8 +145,8 @@ def test_training_error_counts_near_copies_once(settings, variants, data_folder)
     torch.testing.assert_close(task.risk(made.ensemble, made.w, c), wrong[:, :900:3].mean(-1))
 
 
-def test_held_out_error_is_of_the_training_distribution(settings, variants, data_folder):
-    made = prepared(settings, variants, data_folder)
+def test_held_out_risk_has_training_distribution(keys, variants, data_folder):
+    made = prepared(keys, variants, data_folder)
     task, c = made.task, torch.full((2, 1), 0.3, dtype=torch.float64)
     logits = made.ensemble.call(
         "forward", made.w, c, task.pixels(task.rows["validation"]), shared=True

@@ -54,7 +54,7 @@ def loss_and_gradients(ensemble, w, c, x):
 
 
 @pytest.mark.parametrize("name", ["mlp", "hgcn", "conv4_protonet"])
-def test_bundle_agrees_with_one_seed_at_a_time(name):
+def test_ensemble_agrees_with_single_seeds(name):
     model, x = case(name)
     ensemble, w = Ensemble.start(model, SEEDS, CPU)
     w = w.double()
@@ -93,7 +93,7 @@ def test_unflatten_round_trip(name):
         assert torch.equal(torch.cat([p.flatten() for p in found.values()]), row)
 
 
-def test_start_does_not_depend_on_the_company():
+def test_start_ignores_company():
     model, _ = case("mlp")
     _, together = Ensemble.start(model, SEEDS, CPU)
     _, alone = Ensemble.start(model, [SEEDS[1]], CPU)
@@ -113,7 +113,7 @@ def test_generators_are_apart():
     assert torch.equal(draws[(1, "weights")], torch.rand(3, generator=generator(1, "weights")))
 
 
-def test_a_nan_run_does_not_touch_the_others():
+def test_nan_run_leaves_others_alone():
     model, x = case("mlp")
     ensemble, w = Ensemble.start(model, SEEDS, CPU)
     c = torch.full((len(SEEDS), 1), 0.4, dtype=F64)

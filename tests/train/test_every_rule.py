@@ -7,24 +7,29 @@ from typing import Any
 
 import pytest
 import torch
+from studies import cell_of, keys_of, unchecked
 
-from hsac import config, parts
+from hsac import parts
 from hsac.ops.runner import train_seeds
 from hsac.report.gather import check_record
+from hsac.study import resolve
 
 EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
 SEARCHES = {"random_search": {"points": 2}, "temperature_search": {"steps": [1.2]}}
-DEFAULT = config.load("default", folder=Path(__file__).parents[2] / "config")
+DEFAULT = unchecked(keys_of("default"))
 DERIVED = {
     name
     for name in parts.names("curvature rule")
     if parts.marked("curvature rule", name, "derived")
 }
-RULES = [
-    name
-    for name in sorted(DEFAULT["rules"]["curvature"])
-    if config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] not in DERIVED
-]
+
+
+def rule_of(name):
+    """The curvature rule that a name of the default scale stands for."""
+    return resolve.rule_of(DEFAULT, DEFAULT.experiments["digits"], "curvature", name, "").name
+
+
+RULES = [name for name in sorted(DEFAULT.rules.curvature) if rule_of(name) not in DERIVED]
 IDENTITY = {"config_hash": "0", "code": "0", "variant_hash": "0", "weights": "0" * 64}
 
 
@@ -34,9 +39,7 @@ class Stop(Exception):
 
 @dataclass(frozen=True)
 class First:
-    """A weight rule that keeps what the first gradient of training was given and gave, and ends the
-    training there.
-    """
+    """A weight rule that keeps what the first gradient was given and gave, and ends there."""
 
     rule: Any
     seen: list[Any]
@@ -53,32 +56,31 @@ class First:
 
 
 def settings_of(small):
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"] |= SEARCHES
-    settings["rules"]["curvature"]["hsac_exact"]["period"] = (
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"] |= SEARCHES
+    keys["rules"]["curvature"]["hsac_exact"]["period"] = (
         20  # one outer step: it takes a product a weight
     )
-    settings["rules"]["curvature"]["hsac_steady"] = {
+    keys["rules"]["curvature"]["hsac_steady"] = {
         "threshold": 0.0
     }  # two outer steps are too few to know a sign
-    settings["rules"]["curvature"]["random_walk"] = {"period": 20}  # one step, as two may cancel
-    return settings
+    keys["rules"]["curvature"]["random_walk"] = {"period": 20}  # one step, as two may cancel
+    return keys
 
 
-def test_every_rule_has_a_name_in_the_default_scale() -> None:
-    assert {config.rule_of(DEFAULT, {}, "curvature", name, "")["rule"] for name in RULES} == {
-        *parts.names("curvature rule")
-    } - DERIVED
+def test_default_scale_names_every_rule() -> None:
+    found = {rule_of(name) for name in RULES}
+    assert found == {*parts.names("curvature rule")} - DERIVED
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("weights", ["sgd", "adam", "sam"])
 @pytest.mark.parametrize("rule", RULES)
 def test_twenty_steps(small, doubled, name, weights, rule) -> None:
-    settings = settings_of(small)
-    cell = config.cell(settings, name, f"{weights}+{rule}@0.3")
+    keys = settings_of(small)
+    study, cell = cell_of(keys, name, f"{weights}+{rule}@0.3")
     trainings = {"random_search": 2, "temperature_search": 3}.get(rule, 1)
-    for record, _ in train_seeds(settings, cell, [0], small.variants[name], small.data):
+    for record, _ in train_seeds(study, cell, [0], small.variants[name], small.data):
         check_record(record | IDENTITY, Path("seed.json"))
         assert (record["status"], record["steps"], record["tried"]) == (
             "ok",
@@ -88,7 +90,7 @@ def test_twenty_steps(small, doubled, name, weights, rule) -> None:
         assert record["gradients"] >= 20 * trainings * (2 if weights == "sam" else 1)
         assert (record["held_out_batches"] > 0) == ("held_out" in rule)
         still = [c == pytest.approx(0.3) for c in record["curvature"]["final"]]
-        made = config.rule_of(settings, {}, "curvature", rule, "")["rule"]
+        made = cell.config.curvature_rule.name
         assert (
             not any(still)
             if made not in ("fixed", "euclidean")
@@ -97,9 +99,11 @@ def test_twenty_steps(small, doubled, name, weights, rule) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_all_methods_start_alike_and_see_the_same_first_batch(small, doubled, name) -> None:
-    """Start weights, and the loss on the first batch; in flat space, and where a search starts, it
-    is another loss, so there the batch itself is looked at.
+def test_all_methods_start_alike(small, doubled, name) -> None:
+    """With the same weights, and the same loss on the first batch.
+
+    In flat space, and where a search starts, it is another loss, so there the batch itself is
+    looked at.
     """
     for weights in ("sgd", "adam", "sam", "asam"):
         for rule in RULES:
@@ -131,10 +135,10 @@ def first_step(small, name, method):
         made.task.batch = batch
         return replace(made, weight_rule=First(made.weight_rule, seen))
 
-    settings = settings_of(small)
-    cell = config.cell(settings, name, method)
+    keys = settings_of(small)
+    study, cell = cell_of(keys, name, method)
     with pytest.raises(Stop):
-        train_seeds(settings, cell, [0, 1], small.variants[name], small.data, watch)
+        train_seeds(study, cell, [0, 1], small.variants[name], small.data, watch)
     return *seen[0], batches[0]
 
 
@@ -147,7 +151,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("rule", SEARCHES)
-def test_every_training_of_a_search_sees_the_same_batches(small, rule) -> None:
+def test_search_repeats_the_same_batches(small, rule) -> None:
     """Whole trainings, by the rows that their streams drew."""
     drawn = []
 
@@ -158,9 +162,9 @@ def test_every_training_of_a_search_sees_the_same_batches(small, rule) -> None:
         drawn.append(rows)
         return made
 
-    settings = settings_of(small)
-    cell = config.cell(settings, "digits", f"sgd+{rule}@0.3")
-    train_seeds(settings, cell, [0, 1], small.variants["digits"], small.data, watch)
+    keys = settings_of(small)
+    study, cell = cell_of(keys, "digits", f"sgd+{rule}@0.3")
+    train_seeds(study, cell, [0, 1], small.variants["digits"], small.data, watch)
     assert len(drawn) == {"random_search": 2, "temperature_search": 3}[rule]
     for rows in drawn:
         assert torch.equal(torch.stack(rows), torch.stack(drawn[0]))

@@ -1,6 +1,4 @@
-"""Batches of the validation part: which rows they are, what the loss on them is, and what they
-leave alone.
-"""
+"""Batches of the validation part: their rows, the loss on them, and what they leave alone."""
 
 import copy
 from dataclasses import replace
@@ -8,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from studies import cell_of
 
-from hsac import config
 from hsac.data.store import load_arrays
 from hsac.ops.runner import train_seeds
 from hsac.train.inputs import load_inputs
@@ -23,16 +21,17 @@ EXPERIMENTS = ("digits", "disease", "glyphs_few_shot")
 
 
 def made_of(small, name, method="sgd+fixed@0.3", seeds=(0, 1), variant=None):
-    cell = config.cell(small.settings, name, method)
+    study, cell = cell_of(small.keys, name, method)
     chosen = variant or small.variants[name]
-    return prepare(load_inputs(small.settings, cell, chosen, small.data), seeds)
+    return prepare(load_inputs(study.device, cell, chosen, small.data), seeds)
 
 
 def c_of(made):
     return made.transform(made.theta).expand(-1, len(made.model.curvature_names))
 
 
-def test_held_out_images_are_shuffled_validation_rows_of_a_stream_of_their_own(small) -> None:
+def test_held_out_images_have_own_stream(small) -> None:
+    """They are shuffled validation rows."""
     task = made_of(small, "digits").task
     x, y, weights = task.held_out()
     for i, seed in enumerate((0, 1)):
@@ -56,9 +55,8 @@ def test_held_out_episodes_are_validation_episodes(small, doubled) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_asking_for_held_out_batches_and_features_leaves_the_other_streams_alone(
-    small, doubled, name
-) -> None:
+def test_held_out_draws_disturb_no_stream(small, doubled, name) -> None:
+    """Nor do draws of features."""
     quiet, asked = made_of(small, name), made_of(small, name)
     for _ in range(3):
         asked.task.held_out()
@@ -78,7 +76,8 @@ def test_asking_for_held_out_batches_and_features_leaves_the_other_streams_alone
         ("digits", "sgd+fixed@0.3+logit_adjusted_post_hoc"),
     ],
 )
-def test_the_whole_part_agrees_with_what_is_evaluated(small, doubled, name, method) -> None:
+def test_held_out_logits_agree_with_evaluation(small, doubled, name, method) -> None:
+    """On the whole part."""
     made = made_of(small, name, method)
     c = c_of(made)
     logits, labels, weights = made.task.held_out_logits(made.ensemble, made.w, c)
@@ -92,7 +91,7 @@ def test_the_whole_part_agrees_with_what_is_evaluated(small, doubled, name, meth
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_features_are_the_embedding_of_training_rows(small, doubled, name) -> None:
+def test_features_embed_training_rows(small, doubled, name) -> None:
     made = made_of(small, name)
     u = made.task.features(made.ensemble, made.w, c_of(made))
     assert u.dim() == 3
@@ -117,9 +116,10 @@ def test_balanced_weights() -> None:
 
 
 @pytest.mark.parametrize(("recipe", "weighed"), [("long_tail", True), ("plain", False)])
-def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
-    """Over one epoch of held-out batches the mean loss is the mean over the classes' means, or that
-    over the rows.
+def test_long_tail_weighs_classes_alike(small, recipe, weighed) -> None:
+    """Over one epoch of held-out batches the mean loss is the mean over the classes' means.
+
+    Elsewhere it is the mean over the rows.
     """
     variant = copy.deepcopy(small.variants["digits"])
     variant["recipe"] = variant["recipe"] | {"recipe": recipe}
@@ -145,13 +145,15 @@ def test_classes_weigh_alike_under_a_long_tail(small, recipe, weighed) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_direct_held_out_gradient_is_autograds(small, doubled, name) -> None:
-    """The first outer step of held_out_direct: dU/dθ of the mean cross-entropy on the first
-    held-out batch, by autograd through the whole network, nothing of the training loss in it.
+def test_direct_held_out_gradient_is_autograds(small, doubled, name) -> None:
+    """In the first outer step of held_out_direct.
+
+    It is dU/dθ of the mean cross-entropy on the first held-out batch, by autograd through the whole
+    network. Nothing of the training loss is in it.
     """
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"]["held_out_direct"] |= {"period": 1, "warm_up": 0.0}
-    cell = config.cell(settings, name, "sgd+held_out_direct@0.3")
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"]["held_out_direct"] |= {"period": 1, "warm_up": 0.0}
+    study, cell = cell_of(keys, name, "sgd+held_out_direct@0.3")
 
     class Still:
         """Weights that stay, so that the point of the first outer step is known."""
@@ -165,7 +167,7 @@ def test_the_direct_held_out_gradient_is_autograds(small, doubled, name) -> None
     def watch(made):
         return replace(made, weight_rule=Still(), schedule=replace(made.schedule, epochs=1))
 
-    (record, _), _ = train_seeds(settings, cell, [0, 1], small.variants[name], small.data, watch)
+    (record, _), _ = train_seeds(study, cell, [0, 1], small.variants[name], small.data, watch)
     made = made_of(small, name)
     theta = made.theta.clone().requires_grad_()
     c = made.transform(theta).expand(-1, len(made.model.curvature_names))

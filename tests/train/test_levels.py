@@ -1,5 +1,6 @@
-"""What the two levels of the bi-level problem see in the training loop: batches of their own, once
-a step, counted.
+"""What the two levels of the bi-level problem see in the training loop.
+
+Batches of their own, once a step, counted.
 """
 
 import copy
@@ -8,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from studies import cell_of
 
-from hsac import config
 from hsac.ops.runner import train_seeds
 from hsac.rules.curvature.hsac import Hsac
 from hsac.rules.curvature.pac_bayes import PacBayes
@@ -82,8 +83,8 @@ class Watched:
 
 def training(small: Any, name: str = "digits", rule: Any = None) -> Trainer:
     """A training of two runs on a watched task."""
-    cell = config.cell(small.settings, name, "sgd+hsac")
-    inputs = load_inputs(small.settings, cell, small.variants[name], small.data)
+    study, cell = cell_of(small.keys, name, "sgd+hsac")
+    inputs = load_inputs(study.device, cell, small.variants[name], small.data)
     made = prepare(inputs, SEEDS)
     watched = replace(made, task=Watched(made.task), curvature_rule=rule or made.curvature_rule)
     streams = {"upper": torch.Generator().manual_seed(0)}
@@ -171,7 +172,10 @@ def test_shared_level_sees_the_same_object(small) -> None:
 
 
 def test_levels_draw_once_a_step(small) -> None:
-    """However often a rule asks, and nothing where it does not. The next step draws another batch."""
+    """However often a rule asks, and nothing where it does not.
+
+    The next step draws another batch.
+    """
     going, fresh_, task = fresh(small)
     assert task.drawn == []
     for _ in range(3):
@@ -195,17 +199,18 @@ def test_gradients_count_as_often(small, times: int) -> None:
 
 def cost(small: Any, **parameters: Any) -> tuple[int, int]:
     """Gradients beyond those of the weights, and products, of one run of the rule."""
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"]["hsac"] = {"period": 5, **parameters}
-    cell = config.cell(settings, "digits", "sgd+hsac")
-    ((record, _),) = train_seeds(settings, cell, [0], small.variants["digits"], small.data)
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"]["hsac"] = {"period": 5, **parameters}
+    study, cell = cell_of(keys, "digits", "sgd+hsac")
+    ((record, _),) = train_seeds(study, cell, [0], small.variants["digits"], small.data)
     return record["gradients"] - record["steps"], record["products"]
 
 
 @pytest.mark.parametrize("solver", ["neumann", "amortised"])
 def test_rule_counts_larger_batches(small, solver: str) -> None:
-    """Gradients and products grow by `batch_factor`, up to the twenty batches of the part. Sharing
-    costs as much.
+    """Gradients and products grow by `batch_factor`, up to the twenty batches of the part.
+
+    Sharing costs as much.
     """
     given = {"solver": {"name": solver}}
     gradients, products = cost(small, **given)
@@ -242,7 +247,7 @@ def test_rule_draws_a_batch_a_level(
 
 @pytest.mark.parametrize("batch", ["training", "held_out"])
 def test_each_draw_goes_to_its_part(small, batch: str) -> None:
-    """The objective, the implicit term and the ascent are each on the sample that was drawn for it."""
+    """Objective, implicit term and ascent are each on the sample that was drawn for it."""
     going = training(small)
     task, seen = going.losses.task, []
 
@@ -284,8 +289,9 @@ def test_pac_bayes_levels_are_independent(small) -> None:
 
 
 def test_batch_levels_of_graphs_are_whole(small) -> None:
-    """On a graph both levels are all training nodes, so that neither the sharing nor the factor
-    changes anything.
+    """On a graph both levels are all training nodes.
+
+    So neither the sharing nor the factor changes anything.
     """
     going = training(small, "disease")
     at = going.w, going.theta

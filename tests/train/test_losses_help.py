@@ -1,16 +1,14 @@
-"""What the losses are for, on rendered characters: shorter than the default scale, the same
-otherwise.
+"""What the losses are for, on rendered characters.
+
+Trainings are shorter than those of the default scale, and the same otherwise.
 """
 
-from pathlib import Path
-
 import pytest
+from studies import cell_of, keys_of, recipe_of
 
-from hsac import config
 from hsac.data import build_variant, fetch, load_variant, write_variant
 from hsac.ops.runner import train_seeds
 
-CONFIG = Path(__file__).parents[2] / "config"
 SEEDS = [0, 1]
 pytestmark = pytest.mark.slow
 
@@ -24,26 +22,27 @@ def glyphs(tmp_path_factory):
 
 @pytest.fixture
 def last(glyphs, tmp_path):
-    """The metrics at the last epoch of the seeds trained with a loss on an experiment of the
-    default scale.
+    """The metrics at the last epoch, by seed.
+
+    The seeds are trained with a loss on an experiment of the default scale.
     """
 
     def trained(experiment, epochs, loss):
-        settings = config.load("default", folder=CONFIG)
-        given = settings["experiments"][experiment]
+        keys = keys_of("default")
+        given = keys["experiments"][experiment]
         given["training"] |= {"epochs": epochs, "evaluations": 1}
-        recipe = {k: v for k, v in given["variant"].items() if k != "name"}
+        recipe = recipe_of(given)
         path = tmp_path / "variant.json"
         if not path.is_file():
             write_variant(build_variant(given["dataset"], "v", recipe, glyphs), path)
-        cell = config.cell(settings, experiment, f"sgd+fixed@0.3+{loss}")
-        records = train_seeds(settings, cell, SEEDS, load_variant(path), glyphs)
+        study, cell = cell_of(keys, experiment, f"sgd+fixed@0.3+{loss}")
+        records = train_seeds(study, cell, SEEDS, load_variant(path), glyphs)
         return [record["metrics"]["last"] for record, _ in records]
 
     return trained
 
 
-def test_losses_for_long_tails_raise_the_tail(last):
+def test_long_tail_losses_raise_tail(last):
     plain = last("glyphs_long_tailed", 10, "cross_entropy")
     for loss in ("balanced_softmax", "logit_adjusted_post_hoc", "ldam_drw"):
         for before, after in zip(plain, last("glyphs_long_tailed", 10, loss), strict=True):

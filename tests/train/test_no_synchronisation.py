@@ -5,20 +5,26 @@ from dataclasses import replace
 
 import pytest
 import torch
+from studies import cell_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hsac import config
 from hsac.train.inputs import load_inputs
 from hsac.train.loop import train
 from hsac.train.seeds import normals
 from hsac.train.setup import prepare
 
-# what .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's
-# size depends on data
+# What .item(), .tolist(), bool() and float() of a tensor come to, and operations whose result's
+# size depends on data.
 WAITS = {
-    "_local_scalar_dense", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "unique_consecutive",
+    "_local_scalar_dense",
+    "equal",
+    "nonzero",
+    "masked_select",
+    "unique_dim",
+    "_unique2",
+    "unique_consecutive",
     "bincount",
-}  # fmt: skip
+}
 
 
 class Waits(TorchDispatchMode):
@@ -39,9 +45,9 @@ class Waits(TorchDispatchMode):
 
 def waits(small, name, method, steps, changes, seeds):
     """Those of a training of so many steps, its one evaluation included."""
-    settings = small.settings
-    cell = config.cell(settings, name, method)
-    made = prepare(load_inputs(settings, cell, small.variants[name], small.data), seeds)
+    keys = small.keys
+    study, cell = cell_of(keys, name, method)
+    made = prepare(load_inputs(study.device, cell, small.variants[name], small.data), seeds)
     made.task.steps_per_epoch = steps
     made = replace(
         made,
@@ -79,7 +85,7 @@ def test_more_steps_wait_no_more_often(small, monkeypatch, name, method, changes
     seeds = [0, 1]
     if name == "resnet":
         seeds = [0]
-        name, experiments = "digits", small.settings["experiments"]
+        name, experiments = "digits", small.keys["experiments"]
         network = experiments["digits"] | {"model": {"name": "resnet", "depth": 20}}
         network["training"] = network["training"] | {"batch": 4}
         monkeypatch.setitem(experiments, "digits", network)

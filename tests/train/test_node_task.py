@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from studies import cell_of, smoke_keys
 
 from hsac.data import build_variant, load_graph, load_variant, write_variant
 from hsac.data.store import load_arrays
 from hsac.train.setup import Inputs, build_task
 from hsac.train.tasks.graphs import NodeTask
-from hsac.train.tasks.types import CROSS_ENTROPY
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -35,7 +35,7 @@ def test_graph_is_undirected(variant, arrays, data_folder):
     assert torch.equal(torch.stack([source, target]), torch.cat([edge, loops], 1))
 
 
-def test_columns_that_are_left_out_do_not_reach_the_model(variant, arrays):
+def test_left_out_columns_never_reach_model(variant, arrays):
     task = NodeTask(arrays, variant, [0], LIKE)
     x = torch.from_numpy(arrays["x"]).double()
     assert task.inputs == 10
@@ -46,11 +46,12 @@ def test_columns_that_are_left_out_do_not_reach_the_model(variant, arrays):
 
 
 @pytest.mark.parametrize("recipe", ["node_split", "public_split"])
-def test_a_graph_trains_by_nodes_whatever_the_recipe(variant, arrays, recipe):
+def test_graph_trains_by_nodes(variant, arrays, recipe):
+    """Whatever the recipe."""
     some = {part: rows[:20] for part, rows in variant["indices"].items()}  # others are in no part
     chosen = variant | {"recipe": {"recipe": recipe}, "indices": some}
-    config = {"dataset": "disease", "training": {"batch": 1}, "loss": CROSS_ENTROPY}
-    inputs = Inputs({"config": config}, chosen, arrays, torch.device("cpu"))
+    _, cell = cell_of(smoke_keys(), "disease", "adam+fixed@0.3")
+    inputs = Inputs(cell, chosen, arrays, torch.device("cpu"))
     task, sizes = build_task(inputs, [0], LIKE)
     assert isinstance(task, NodeTask)
     assert sizes["classes"] == 2

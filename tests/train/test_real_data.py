@@ -1,12 +1,13 @@
-"""Every mirrored dataset trains for a few steps: fetched, cut into the variant of a shipped scale,
-with hsac.
+"""Every mirrored dataset trains for a few steps with hsac.
+
+It is fetched, and cut into the variant of a shipped scale.
 """
 
 import math
 
 import pytest
+from studies import cell_of, keys_of, recipe_of
 
-from hsac import config
 from hsac.data import build_variant
 from hsac.ops.runner import train_seeds
 
@@ -45,11 +46,11 @@ def cut(variant):
 
 @pytest.mark.parametrize(("scale", "name", "changes"), [case(*given) for given in CASES])
 def test_trains_for_three_steps(scale, name, changes, real_data, request):
-    settings = config.load(scale, folder=request.config.rootpath / "config") | {
+    keys = keys_of(scale) | {
         "device": "cpu",
         "time_limit": None,
     }
-    experiment = settings["experiments"][name] | changes
+    experiment = keys["experiments"][name] | changes
     images = experiment["dataset"].startswith(IMAGES)
     few_shot = experiment["setting"] == "few_shot"
     experiment["training"] |= {"epochs": 1 if images else 3, "evaluations": 1}
@@ -57,17 +58,18 @@ def test_trains_for_three_steps(scale, name, changes, real_data, request):
         experiment["variant"] = experiment["variant"] | {"train": 3, "validation": 2, "test": 2}
     elif images:
         experiment["training"] |= {"batch": 16}
-    settings["experiments"][name] = experiment
-    settings["rules"]["curvature"]["hsac"] = {"period": 3, "warm_up": 0.0}
+    keys["experiments"][name] = experiment
+    keys["rules"]["curvature"]["hsac"] = {"period": 3, "warm_up": 0.0}
 
-    recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+    recipe = recipe_of(experiment)
     for needed in filter(None, (recipe.get("labels"), experiment["dataset"])):
         root = real_data(needed)
     variant = build_variant(experiment["dataset"], experiment["variant"]["name"], recipe, root)
     if images and not few_shot:
         variant = cut(variant)
     method = next(m for m in experiment["methods"] if m.endswith("+hsac"))
-    ((record, _),) = train_seeds(settings, config.cell(settings, name, method), [0], variant, root)
+    study, cell = cell_of(keys, name, method)
+    ((record, _),) = train_seeds(study, cell, [0], variant, root)
 
     assert record["status"] == "ok"
     assert record["steps"] == 3

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from studies import cell_of
 
-from hsac import config
 from hsac.ball import Transform
 from hsac.ops import time_cells
 from hsac.ops.runner import train_seeds
@@ -21,7 +21,7 @@ F64 = torch.float64
 TRANSFORM = Transform("exp", (0.005, 5.0))
 
 
-def test_the_best_temperature_is_scipys() -> None:
+def test_best_temperature_is_scipys() -> None:
     stream = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(4, 30, 5, generator=stream, dtype=F64)
     labels = torch.randint(5, (30,), generator=stream)
@@ -42,7 +42,8 @@ def test_the_best_temperature_is_scipys() -> None:
         assert want < loss(0.0, i)
 
 
-def test_the_best_temperature_does_not_see_the_scale_of_logits() -> None:
+def test_best_temperature_ignores_scale() -> None:
+    """The scale of the logits."""
     stream = torch.Generator().manual_seed(1)
     logits, labels = (
         torch.randn(1, 40, 3, generator=stream, dtype=F64),
@@ -108,7 +109,8 @@ def target(seed, theta):
     return float((theta - np.log(1.8 if seed % 2 == 0 else 0.05)).abs().sum())
 
 
-def test_random_search_picks_the_best_of_its_candidates_and_counts_them() -> None:
+def test_random_search_picks_best_candidate() -> None:
+    """It counts them all."""
     calls, seeds = [], [0, 1, 2]
     found = search(RandomSearch(5), seeds, starts(seeds), TRANSFORM, planted(target, calls))
     assert [seeds for seeds, _ in calls] == [seeds] * 5
@@ -130,9 +132,10 @@ def test_random_search_picks_the_best_of_its_candidates_and_counts_them() -> Non
     )  # a run's draws do not depend on its company
 
 
-def test_temperature_search_finds_each_runs_planted_c_and_a_finished_run_rests() -> None:
-    """Seed 3's loss is flat: it ends at its start. The others need one new training in the second
-    round as well.
+def test_temperature_search_finds_planted_c() -> None:
+    """Seed 3's loss is flat: it ends at its start, and rests.
+
+    The others need one new training in the second round as well.
     """
     calls, seeds = [], [0, 1, 3]
     loss = lambda seed, theta: 1.0 if seed == 3 else target(seed, theta)  # noqa: E731
@@ -153,7 +156,7 @@ def test_temperature_search_finds_each_runs_planted_c_and_a_finished_run_rests()
     assert [record["tried"] for record, _ in found] == [3, 3, 3]
 
 
-def test_a_run_whose_search_is_over_is_trained_no_more() -> None:
+def test_finished_search_trains_no_more() -> None:
     class Short(RandomSearch):
         def propose(self, start, tried, transform, stream):
             return (
@@ -170,13 +173,13 @@ def test_a_run_whose_search_is_over_is_trained_no_more() -> None:
 
 
 def trained(small, method, seeds=(0, 1), change=lambda made: made, **rules):
-    settings = copy.deepcopy(small.settings)
-    settings["rules"]["curvature"] |= rules
-    cell = config.cell(settings, "disease", method)
-    return train_seeds(settings, cell, list(seeds), small.variants["disease"], small.data, change)
+    keys = copy.deepcopy(small.keys)
+    keys["rules"]["curvature"] |= rules
+    study, cell = cell_of(keys, "disease", method)
+    return train_seeds(study, cell, list(seeds), small.variants["disease"], small.data, change)
 
 
-def test_the_chosen_training_is_the_run_and_the_cost_is_that_of_all(small) -> None:
+def test_chosen_training_is_the_run(small) -> None:
     """The weights are those of `fixed` at the curvatures that were found."""
     (record, weights), (other, _) = trained(
         small, "adam+random_search@0.3", random_search={"points": 2}
@@ -198,7 +201,7 @@ def test_the_chosen_training_is_the_run_and_the_cost_is_that_of_all(small) -> No
     assert best == chosen
 
 
-def test_searched_seeds_do_not_depend_on_their_company(small) -> None:
+def test_searched_seeds_ignore_company(small) -> None:
     together = trained(small, "adam+temperature_search@0.3")
     alone = [trained(small, "adam+temperature_search@0.3", [seed])[0] for seed in (0, 1)]
     for (a, _), (b, _) in zip(together, alone, strict=True):
@@ -211,17 +214,19 @@ def test_searched_seeds_do_not_depend_on_their_company(small) -> None:
         )
 
 
-def test_a_search_whose_trainings_diverge_is_a_diverged_run(small) -> None:
-    settings = copy.deepcopy(small.settings)
-    settings["experiments"]["disease"]["rules"]["weights"]["sgd"] = {"lr": 1e300}
-    cell = config.cell(settings, "disease", "sgd+temperature_search@0.3")
-    ((record, _),) = train_seeds(settings, cell, [0], small.variants["disease"], small.data)
+def test_search_of_divergence_diverges(small) -> None:
+    """A search whose trainings all diverge is a diverged run."""
+    keys = copy.deepcopy(small.keys)
+    keys["experiments"]["disease"]["rules"]["weights"]["sgd"] = {"lr": 1e300}
+    study, cell = cell_of(keys, "disease", "sgd+temperature_search@0.3")
+    ((record, _),) = train_seeds(study, cell, [0], small.variants["disease"], small.data)
     assert record["status"] == "diverged"
     assert all(one["tempered_nll"] is None for one in record["search"]["tried"])
 
 
-def test_the_clock_counts_every_training_of_a_search(small) -> None:
-    cell = config.cell(small.settings, "disease", "adam+temperature_search@0.3")
-    row = time_cells.measured(small.settings, cell, [0], small.variants["disease"], small.data)
+def test_clock_counts_every_training(small) -> None:
+    """Of a search."""
+    study, cell = cell_of(small.keys, "disease", "adam+temperature_search@0.3")
+    row = time_cells.measured(study, cell, [0], small.variants["disease"], small.data)
     assert row["steps_per_epoch"] == 3
     assert row["seconds_once"] < 20 * row["seconds_evaluation"]

@@ -57,7 +57,7 @@ def test_batches_are_floats_channels_first(colour):
 
 
 @pytest.mark.parametrize(("model", "small"), [(Mlp, {"pool": 2}), (Cnn, {"width": 4})])
-def test_evaluation_does_not_depend_on_the_rows_taken_at_once(colour, monkeypatch, model, small):
+def test_evaluation_ignores_chunk_size(colour, monkeypatch, model, small):
     task = image_task(colour, model.dtype)
     given = network(model, task.inputs, classes=10, **small)
     whole = [
@@ -77,9 +77,11 @@ def test_evaluation_does_not_depend_on_the_rows_taken_at_once(colour, monkeypatc
     assert task.statistics(*given, "train") is None
 
 
-def test_batch_statistics_at_evaluation_are_of_rows_whose_labels_play_no_part(colour, monkeypatch):
-    """Of spread training rows for what is reported, of validation rows for what a certificate is
-    about.
+def test_batch_statistics_see_no_labels(colour, monkeypatch):
+    """In evaluation they are of rows whose labels play no part.
+
+    These are spread training rows for what is reported, and validation rows for what a certificate
+    is about.
     """
     monkeypatch.setattr(images, "CHUNK", 45)  # train in halves, every other row in each
     task = image_task(colour)
@@ -141,8 +143,9 @@ def episode_task(arrays, way, shot, query, dtype=torch.float32):
     return EpisodeTask(arrays, variant, (0, 1), 2, torch.zeros((), dtype=dtype))
 
 
-def test_episodes_in_colour_are_evaluated_in_parts(colour, monkeypatch):
+def test_episodes_are_evaluated_in_parts(colour, monkeypatch):
     # Another number of episodes at once is another order of its sums.
+    """Of images in colour."""
     task = episode_task(colour, 3, 2, 4, torch.float64)
     x = task.batch("batches")
     assert x.shape == (2, 2, 3, 6, 3, 16, 16)
@@ -163,11 +166,12 @@ def test_episodes_in_colour_are_evaluated_in_parts(colour, monkeypatch):
     ("way", "shot", "query", "count"),
     [(3, 2, 4, 4), (5, 5, 15, 4), (10, 5, 15, 2), (20, 5, 15, 1), (20, 5, 16, 1)],
 )
-def test_the_probe_of_episodes_is_bounded(colour, way, shot, query, count):
+def test_probe_of_episodes_is_bounded(colour, way, shot, query, count):
     assert episode_task(colour, way, shot, query).probe().shape[:3] == (2, count, way)
 
 
-def test_warmup_steps_are_those_of_two_hundred_epochs():
+def test_warmup_scales_with_training():
+    """The shares are those of two hundred epochs."""
     plan = Schedule(200, 0.0, "warmup_steps", 1, 0.3, 1)
     assert [plan.factor(epoch, 200) for epoch in (0, 1, 4, 5, 159)] == pytest.approx(
         [0.2, 0.4, 1, 1, 1]

@@ -1,5 +1,6 @@
-"""Training losses inside training: shared by every gradient, product and run; what they predict
-with is evaluated.
+"""Training losses inside training: shared by every gradient, product and run.
+
+What they predict with is evaluated.
 """
 
 import copy
@@ -8,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from studies import cell_of, recipe_of, smoke_keys, with_training
 
-from hsac import config
 from hsac.data import build_variant, load_variant, write_variant
 from hsac.losses.elr import Elr
 from hsac.losses.focal import Focal
@@ -25,25 +26,20 @@ LOSSES = [name for name in names("loss") if name != "cross_entropy"]
 
 
 @pytest.fixture(scope="module")
-def settings(shipped):
-    settings = copy.deepcopy(shipped)
+def keys():
+    keys = smoke_keys()
     for name, epochs in (("digits", 1), ("disease", 12)):
-        settings["experiments"][name]["training"] |= {"epochs": epochs, "evaluations": 1}
-    settings["rules"]["curvature"]["hsac"] = {"period": 3, "solver": {"name": "cg", "terms": 2}}
-    return settings
+        keys["experiments"][name]["training"] |= {"epochs": epochs, "evaluations": 1}
+    keys["rules"]["curvature"]["hsac"] = {"period": 3, "solver": {"name": "cg", "terms": 2}}
+    return keys
 
 
 @pytest.fixture(scope="module")
-def shipped(pytestconfig):
-    return config.load("smoke", folder=pytestconfig.rootpath / "config")
-
-
-@pytest.fixture(scope="module")
-def variants(settings, data_folder, tmp_path_factory):
+def variants(keys, data_folder, tmp_path_factory):
     folder, out = tmp_path_factory.mktemp("variants"), {}
     for name in ("digits", "disease"):
-        experiment = settings["experiments"][name]
-        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
+        experiment = keys["experiments"][name]
+        recipe = recipe_of(experiment)
         write_variant(
             build_variant(experiment["dataset"], name, recipe, data_folder), folder / f"{name}.json"
         )
@@ -51,19 +47,20 @@ def variants(settings, data_folder, tmp_path_factory):
     return out
 
 
-def trained(settings, experiment, method, seeds, variants, data_folder):
-    cell = config.cell(settings, experiment, method)
-    runs = train_seeds(settings, cell, seeds, variants[experiment], data_folder)
+def trained(keys, experiment, method, seeds, variants, data_folder):
+    study, cell = cell_of(keys, experiment, method)
+    runs = train_seeds(study, cell, seeds, variants[experiment], data_folder)
     return [record for record, _ in runs]
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_bundled_and_looped_seeds_agree_under_sam_and_hsac(settings, variants, data_folder, name):
+def test_bundled_and_looped_seeds_agree(keys, variants, data_folder, name):
+    """Under sam and hsac."""
     method = f"sam+hsac+{name}"
-    together = trained(settings, "digits", method, [3, 4], variants, data_folder)
-    plain = trained(settings, "digits", "sam+hsac", [3, 4], variants, data_folder)
+    together = trained(keys, "digits", method, [3, 4], variants, data_folder)
+    plain = trained(keys, "digits", "sam+hsac", [3, 4], variants, data_folder)
     for a, seed, other in zip(together, (3, 4), plain, strict=True):
-        (b,) = trained(settings, "digits", method, [seed], variants, data_folder)
+        (b,) = trained(keys, "digits", method, [seed], variants, data_folder)
         assert a["status"] == "ok"
         assert a["loss"] == name
         assert a["products"] > 0
@@ -75,19 +72,21 @@ def test_bundled_and_looped_seeds_agree_under_sam_and_hsac(settings, variants, d
 
 
 @pytest.mark.parametrize("name", ["elr", "ldam_drw", "gce"])
-def test_graphs_take_the_losses_of_labelled_rows(settings, variants, data_folder, name):
-    (record,) = trained(settings, "disease", f"adam+hsac+{name}", [0], variants, data_folder)
+def test_graphs_take_row_losses(keys, variants, data_folder, name):
+    """Losses that need labelled training rows."""
+    (record,) = trained(keys, "disease", f"adam+hsac+{name}", [0], variants, data_folder)
     assert record["status"] == "ok"
 
 
-def prepared(settings, variants, data_folder, method="sgd+hsac+elr"):
-    cell = config.cell(settings, "digits", method)
-    made = prepare(load_inputs(settings, cell, variants["digits"], data_folder), [0, 1])
+def prepared(keys, variants, data_folder, method="sgd+hsac+elr"):
+    study, cell = cell_of(keys, "digits", method)
+    made = prepare(load_inputs(study.device, cell, variants["digits"], data_folder), [0, 1])
     return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, 2)
 
 
-def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, data_folder):
-    made, problem = prepared(settings, variants, data_folder)
+def test_only_first_gradient_is_remembered(keys, variants, data_folder):
+    """Of each training step."""
+    made, problem = prepared(keys, variants, data_folder)
     assert isinstance(made.task.trained, Elr)
     batch = made.task.batch("batches")
     rows = batch[2]
@@ -107,8 +106,8 @@ def test_only_the_first_gradient_of_a_step_is_remembered(settings, variants, dat
     )
 
 
-def test_hessian_products_are_those_of_the_training_loss(settings, variants, data_folder):
-    made, problem = prepared(settings, variants, data_folder, "sgd+hsac+focal")
+def test_hessian_products_use_training_loss(keys, variants, data_folder):
+    made, problem = prepared(keys, variants, data_folder, "sgd+hsac+focal")
     batch = made.task.batch("upper")
     logits = made.ensemble.call("forward", made.w, made.theta.exp(), batch[0])
     want = Focal()(logits, batch[1], {}, 0.0)
@@ -118,17 +117,18 @@ def test_hessian_products_are_those_of_the_training_loss(settings, variants, dat
     )
 
 
-def test_progress_reaches_the_loss(settings, variants, data_folder, monkeypatch):
+def test_progress_reaches_the_loss(keys, variants, data_folder, monkeypatch):
     seen = []
     monkeypatch.setattr(
         Focal, "__call__", lambda self, z, y, state, at: seen.append(at) or z.square().mean((1, 2))
     )
-    trained(settings, "digits", "sgd+fixed@0.3+focal", [0], variants, data_folder)
+    trained(keys, "digits", "sgd+fixed@0.3+focal", [0], variants, data_folder)
     assert seen == [k / 14 for k in range(14)]
 
 
-def test_post_hoc_adjustment_is_evaluated_and_certified(settings, variants, data_folder):
-    made, _ = prepared(settings, variants, data_folder, "sgd+fixed@0.3+logit_adjusted_post_hoc")
+def test_adjusted_logits_are_evaluated(keys, variants, data_folder):
+    """And certified."""
+    made, _ = prepared(keys, variants, data_folder, "sgd+fixed@0.3+logit_adjusted_post_hoc")
     task = made.task
     skewed = replace(task.trained, tau=200.0)  # digits are nearly balanced: exaggerate what is left
     c = torch.full((2, 1), 0.3, dtype=torch.float64)
@@ -191,30 +191,29 @@ def long_tailed(variants, validation):
     return variant
 
 
-def task_of(settings, cell, variant, data_folder):
-    return prepare(load_inputs(settings, cell, variant, data_folder), [0]).task
+def task_of(cell, variant, data_folder):
+    return prepare(load_inputs("cpu", cell, variant, data_folder), [0]).task
 
 
-def test_an_uneven_validation_part_of_a_long_tail_selects_by_balanced_accuracy(
-    settings, variants, data_folder
-):
-    cell = config.cell(settings, "digits", "sgd+fixed@0.3")
+def test_uneven_validation_selects_by_balance(keys, variants, data_folder):
+    """Of a long tail."""
+    study, cell = cell_of(keys, "digits", "sgd+fixed@0.3")
     rows = variants["digits"]["indices"]["validation"]
-    plain = task_of(settings, cell, variants["digits"], data_folder)
+    plain = task_of(cell, variants["digits"], data_folder)
     by_class = [
         [r for r, y in zip(rows, plain.y["validation"].tolist(), strict=True) if y == k]
         for k in range(10)
     ]
     even = [r for members in by_class for r in members[:10]]
     chosen = {
-        name: task_of(settings, cell, long_tailed(variants, part), data_folder).selected_by
+        name: task_of(cell, long_tailed(variants, part), data_folder).selected_by
         for name, part in {"even": even, "uneven": even[:-5]}.items()
     }
     assert plain.selected_by == "validation_accuracy"
     assert chosen == {"even": "validation_accuracy", "uneven": "validation_balanced_accuracy"}
-    cell["config"]["training"] = {**cell["config"]["training"], "evaluations": 14}
+    cell = with_training(cell, evaluations=14)
     uneven = long_tailed(variants, even[:-5])
-    ((record, _),) = train_seeds(settings, cell, [0], uneven, data_folder)
+    ((record, _),) = train_seeds(study, cell, [0], uneven, data_folder)
     assert record["selected_by"] == "validation_balanced_accuracy"
     by = {kind: found["validation_balanced_accuracy"] for kind, found in record["metrics"].items()}
     assert by["selected"] >= max(by["last"], by["oracle"])

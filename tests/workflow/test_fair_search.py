@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,14 @@ import pytest
 import torch
 from copied import TINY, copy_workflow, smoke_scale, snakemake
 
-from hsac import cli, config, layout
+from hsac import cli
 from hsac.data import load_variant
 from hsac.files import file_sha256
 from hsac.ops import stale
 from hsac.report.answer import find
 from hsac.report.recompute import beside_commands
+from hsac.study import load, resolve
+from hsac.study.graph import Graph, data_root
 from hsac.train.inputs import load_inputs
 from hsac.train.setup import prepare
 
@@ -44,9 +47,9 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def inside(project, monkeypatch):
-    """Settings and results of the project, which is the working directory."""
+    """The work of the project, which is the working directory."""
     monkeypatch.chdir(project)
-    return config.load("tiny"), Path("results/tiny")
+    return Graph(load.load("tiny"))
 
 
 def read(paths):
@@ -71,7 +74,7 @@ def stored(results):
 
 def test_every_method_tried_equally_much(inside):
     """As many points each, on seeds that it is not judged by."""
-    for points, own in stored(inside[1]).values():
+    for points, own in stored(inside.results).values():
         assert {record["tried"] for record in own} == {3}
         assert len({record["config_hash"] for record in points}) == 3
         assert sorted(record["seed"] for record in points) == [100] * 3 + [101] * 3
@@ -82,7 +85,7 @@ def test_weight_parameters_tried_are_shared(inside):
     """Methods of one weight rule tried the same ones."""
     tried = [
         sorted({json.dumps(record["config"]["weights"]) for record in points})
-        for points, _ in stored(inside[1]).values()
+        for points, _ in stored(inside.results).values()
     ]
     assert len(tried[0]) == 3
     assert tried[0] == tried[1] == tried[2]
@@ -90,7 +93,7 @@ def test_weight_parameters_tried_are_shared(inside):
 
 def test_selection_ignores_test_accuracy(inside, tmp_path):
     """Validation alone chose: the choice stays when test accuracies are tampered with."""
-    settings, results = inside
+    results = inside.results
     for method, (points, own) in stored(results).items():
         scores = {}
         for record in points:
@@ -99,10 +102,10 @@ def test_selection_ignores_test_accuracy(inside, tmp_path):
         best = max(sum(values) / len(values) for values in scores.values())
         (chosen,) = {record["config_hash"] for record in own}
         assert sum(scores[chosen]) / len(scores[chosen]) == best
-        cell = config.cell(settings, "digits", method)
+        cell = resolve.cell(inside.study, "digits", method)
         indexes = []
         shutil.copytree(results / "runs/digits" / method, tmp_path / "runs/digits" / method)
-        for index in layout.point_bundles(settings, results, cell):
+        for index in [bundle.index for bundle in inside.trials(cell)]:
             copy = tmp_path / index.parent.relative_to(results)
             for path in [copy / run["path"] for run in json.loads(index.read_text())["runs"]]:
                 record = json.loads(path.read_text())
@@ -117,19 +120,16 @@ def test_selection_ignores_test_accuracy(inside, tmp_path):
         output = tmp_path / f"{method}.json"
         command = ["job", "tune", *asked(results, method), "--output", str(output)]
         assert cli.main([*command, "--candidates", *indexes]) == 0
-        assert output.read_bytes() == layout.point_path(results, cell).read_bytes()
+        assert output.read_bytes() == inside.point(cell).read_bytes()
 
 
 def test_weights_and_batches_are_shared(inside):
     """All methods start from the same weights and see the same batches."""
-    settings, _ = inside
-    variant = load_variant(layout.variant_path(settings["experiments"]["digits"]))
-    cells = [
-        config.cell(settings, "digits", method, point) for method in METHODS for point in (0, 1)
-    ]
-    made = [
-        prepare(load_inputs(settings, cell, variant, layout.data_root()), [0, 1]) for cell in cells
-    ]
+    study, variant = inside.study, load_variant(inside.variant("digits"))
+    made = []
+    for method, point in product(METHODS, (0, 1)):
+        cell = resolve.cell(study, "digits", method, point)
+        made.append(prepare(load_inputs(study.device, cell, variant, data_root()), [0, 1]))
     for other in made[1:]:
         assert torch.equal(other.w, made[0].w)
     batches = [[one.task.batch("batches") for _ in range(3)] for one in made]
@@ -141,23 +141,23 @@ def test_weights_and_batches_are_shared(inside):
 
 def test_table_shows_the_search(inside):
     """It says what was tried, chosen and paid."""
-    table = pd.read_csv(inside[1] / "tables/digits.csv").set_index("method")
+    table = pd.read_csv(inside.results / "tables/digits.csv").set_index("method")
     assert (table["points_tried"] == 3).all()
-    for method, (points, own) in stored(inside[1]).items():
+    for method, (points, own) in stored(inside.results).items():
         assert table.loc[method, "chosen"] == own[0]["chosen"]
         assert table.loc[method, "search_gradients"] == sum(
             record["gradients"] for record in points
         )
         assert table.loc[method, "gradients"] == own[0]["gradients"]
-    shown = (inside[1] / "tables/digits.md").read_text()
+    shown = (inside.results / "tables/digits.md").read_text()
     assert all(heading in shown for heading in ("Points tried", "Chosen", "Search gradients"))
-    assert "Peak memory (MiB)" in (inside[1] / "cost/cost.md").read_text()
+    assert "Peak memory (MiB)" in (inside.results / "cost/cost.md").read_text()
 
 
 def test_second_run_does_nothing(inside):
     done = snakemake(Path(), "results/tiny/tables", "--dry-run")
     assert "Nothing to be done" in done.stdout
-    assert list(stale.report(*inside)) == ["nothing to recompute"]
+    assert list(stale.report(inside)) == ["nothing to recompute"]
 
 
 def test_why_and_plan_know_the_search(inside, tmp_path, capsys):
@@ -186,16 +186,17 @@ def test_runs_at_chosen_points_are_verified(inside, capsys):
 
 
 def test_edited_choice_is_refused(inside, tmp_path, capsys):
-    settings, results = inside
+    results = inside.results
     shutil.copytree(results, tmp_path / "results")
-    cell = config.cell(settings, "digits", "sgd+hsac")
-    path = layout.point_path(tmp_path / "results", cell)
+    copy = Graph(inside.study, tmp_path / "results")
+    cell = resolve.cell(inside.study, "digits", "sgd+hsac")
+    path = copy.point(cell)
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"chosen": (content["chosen"] + 1) % 3}))
-    index = layout.index_path(tmp_path / "results", cell, 0)
+    (bundle,) = copy.own(cell)
     given = asked(results, "sgd+hsac")
-    variant = str(layout.variant_path(settings["experiments"]["digits"]))
-    command = ["job", "train", *given, "--variant", variant, "--index", str(index)]
+    variant = str(inside.variant("digits"))
+    command = ["job", "train", *given, "--variant", variant, "--index", str(bundle.index)]
     assert cli.main([*command, "--seeds", "0", "1", "--point", str(path)]) == 0
     capsys.readouterr()
     assert cli.main(["job", "gather", *given[:2], "--results", str(tmp_path / "results")]) == 2

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.report.figures import style
 from hsac.report.statistics import Replicates, mean_interval
-from hsac.study.method import split
+from hsac.study.method import Method
 
 TITLE = "Test accuracy against compute (selected on validation, 95 % intervals over seeds)"
 # Gradient evaluations that a Hessian product counts as: it differentiates a gradient.
@@ -135,7 +135,7 @@ def _legend(figure: Figure, methods: Sequence[str]) -> None:
     """Colours are curvature rules, shapes weight rules."""
     rules: dict[str, str] = {}
     for method in methods:
-        rules.setdefault(split(method).curvature, style.colour(method))
+        rules.setdefault(Method.of(method).curvature, style.colour(method))
     shared = [name for name, shade in rules.items() if shade == style.OTHER]
     entries = {name: shade for name, shade in rules.items() if shade != style.OTHER}
     if shared:

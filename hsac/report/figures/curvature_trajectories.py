@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hsac.report.figures import style
-from hsac.study.method import plain, split
+from hsac.study.method import Method, plain
 
 TITLE = "Curvature c during training, by layer (geometric mean over seeds ± 1 sd of log c)"
 MOVING = ("learned", "drift_up", "drift_down", "hsac")
@@ -58,7 +58,7 @@ def draw(
         The figure.
     """
     rows = finished(runs, trajectories)
-    moving = [m for m in plain(rows["method"].unique()) if split(m).curvature in MOVING]
+    moving = [m for m in plain(rows["method"].unique()) if Method.of(m).curvature in MOVING]
     # Euclidean layers are left out: a log axis has no 0.
     rows = rows[rows["method"].isin(moving) & (rows["curvature"] > 0)]
     names = [n for n in style.experiments(runs, order) if n in set(rows["experiment"])]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from hsac.files import read_json
 from hsac.report.figures import style
-from hsac.study.method import Name, split
+from hsac.study.method import Method
 
 TITLE = "Cross-entropy on training data around the end of training (mean ± 1 sd over seeds)"
 DIRECTIONS = {"random": "random direction", "worst": "worst-case direction"}
@@ -25,13 +25,13 @@ def compared(methods: Sequence[str], reference: str) -> list[str]:
     Returns:
         The reference, and learned and hsac under the reference's weight rule, loss and head.
     """
-    own = split(reference)
+    own = Method.of(reference)
 
-    def like(name: Name) -> bool:
+    def like(name: Method) -> bool:
         same = (name.weight, name.further) == (own.weight, own.further)
         return same and name.curvature in ("learned", "hsac")
 
-    return [m for m in methods if m == reference or like(split(m))]
+    return [m for m in methods if m == reference or like(Method.of(m))]
 
 
 def draw(

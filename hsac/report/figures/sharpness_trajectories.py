@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hsac.report.figures import style
 from hsac.report.figures.curvature_trajectories import MOVING, finished, series
-from hsac.study.method import plain, split
+from hsac.study.method import Method, plain
 
 TITLE = (
     "Sharpness during training (worst-case loss increase; geometric mean over seeds ± 1 sd of its"
@@ -48,9 +48,9 @@ def draw(
     titles = style.titles(runs)
     for panel, name in zip(axes.flat, names, strict=False):
         block = rows[rows["experiment"] == name]
-        kept = split(references.get(name, ""))
+        kept = Method.of(references.get(name, ""))
         for method in style.ordered(plain(block["method"]), order.get(name, ())):
-            own = split(method)
+            own = Method.of(method)
             is_reference = (own.curvature, own.start) == (kept.curvature, kept.start)
             if own.curvature in (*MOVING, "euclidean") or is_reference:
                 steps, values = series(block[block["method"] == method], "sharpness")

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.files import write_bytes
-from hsac.study.method import split
+from hsac.study.method import Method
 
 # Okabe and Ito's colour-blind-safe palette, by curvature rule.
 COLOURS = {
@@ -71,7 +71,7 @@ def colour(method: str) -> str:
     Returns:
         The colour, `OTHER` for a rule without one of its own.
     """
-    return COLOURS.get(split(method).curvature, OTHER)
+    return COLOURS.get(Method.of(method).curvature, OTHER)
 
 
 def line(method: str) -> Literal["-", "--"]:
@@ -83,7 +83,7 @@ def line(method: str) -> Literal["-", "--"]:
     Returns:
         Dashed for sam, solid for the plain rules.
     """
-    return "--" if split(method).weight == "sam" else "-"
+    return "--" if Method.of(method).weight == "sam" else "-"
 
 
 def marker(method: str) -> str:
@@ -95,7 +95,7 @@ def marker(method: str) -> str:
     Returns:
         A square for sam, a disc for the plain rules.
     """
-    return "s" if split(method).weight == "sam" else "o"
+    return "s" if Method.of(method).weight == "sam" else "o"
 
 
 def grid(
