@@ -43,6 +43,7 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
     imported: list[str] = []
+    # Imports inside functions count as well, as what they import computes all the same.
     for node in ast.walk(tree):
         imported += _imported(node, package)
         _strip(node)
