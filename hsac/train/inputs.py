@@ -56,7 +56,7 @@ def load_inputs(
             than the variant, or other than the one that the variant was cut from.
     """
     dataset = cell["config"]["dataset"]
-    # Rows may be of images or of a graph. Episodes are of images only, and nothing trains on labels.
+    # Rows may be of images or of a graph. Episodes are of images only.
     graph = "episodes" not in variant and entry(dataset).kind == "graph"
     arrays, sha256 = load_arrays(dataset, root, "graph" if graph else "images")
     if variant["data_sha256"] != sha256:
