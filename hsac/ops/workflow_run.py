@@ -82,7 +82,7 @@ class WorkflowRun:
         self.graph = Graph(self.study)
         self.stopped = False
         self._quiet = False
-        self._dry: Callable[[], bool] = lambda: False
+        self._is_dry: Callable[[], bool] = bool
         self._started = False
         self._bar: subprocess.Popen[bytes] | None = None
         self._results = self.graph.results
@@ -111,17 +111,17 @@ class WorkflowRun:
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
         }
 
-    def prepare(self, quiet: bool, dry: Callable[[], bool]) -> None:
+    def prepare(self, quiet: bool, is_dry: Callable[[], bool]) -> None:
         """Remove locks of a dead run, and watch Snakemake's messages and Ctrl-C from now on.
 
         Args:
             quiet: Whether to show only errors and warnings. Snakemake's own `--quiet all` drops
                 these, too.
-            dry: Tells whether this is a dry run, which says what Snakemake says. Snakemake itself
-                knows it only after the rules are read.
+            is_dry: Tells whether this is a dry run, in which Snakemake speaks for itself. It is
+                asked late: Snakemake does not know while it reads the rules.
         """
         workflow_lock.clear()
-        self._quiet, self._dry = quiet, dry
+        self._quiet, self._is_dry = quiet, is_dry
         logging.getLogger(LOGGER).addFilter(self._let_through)
         # a run in the background may have to ignore the signal
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -205,12 +205,12 @@ class WorkflowRun:
 
     def _let_through(self, record: logging.LogRecord) -> bool:
         """Decide whether a message of Snakemake's is shown."""
-        if self._dry():
+        if self._is_dry():
             return True
         if self.stopped:
             # the jobs were interrupted, too, and their failures are no news
             return False
-        if record.levelno >= logging.WARNING:
+        if record.levelno >= logging.WARNING or self._is_dry():
             return True
         if record.getMessage().startswith(NOTHING_TO_DO):
             record.msg, record.args = f"hsac: nothing to do: {self._runs_done()}", None

@@ -1,3 +1,4 @@
-"""The report floor: run records in; gathered table, statistics, claims, tables, figures and page
-out. No torch here.
+"""The report: from run records to gathered tables, statistics, claims, tables, figures and page.
+
+Nothing here imports torch.
 """

@@ -15,7 +15,7 @@ import pyarrow as pa
 from hsac.errors import InputError
 from hsac.files import digest, file_sha256, read_json
 from hsac.report import provenance, table_sources
-from hsac.report.columns import Origin
+from hsac.report.columns import Origin, Record
 from hsac.report.gather import MEASURED_SCHEMA, measured_row, run_row, run_schema
 from hsac.report.provenance import RecordFile, Sidecar
 from hsac.report.table_sources import Results, Table
@@ -98,7 +98,7 @@ def same(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def gathered(rows: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
+def gathered(rows: Iterable[tuple[str, Record]]) -> pd.DataFrame:
     """Gather records as `hsac.report.gather` does, with what was measured of the machine.
 
     Args:
@@ -261,7 +261,7 @@ class Answer:
                 yield self.root / cell.choice.file, cell.choice.sha256
         yield self.csv, self.sidecar.sha256
 
-    def variant(self, cell: str) -> tuple[Path, dict[str, Any] | None]:
+    def variant(self, cell: str) -> tuple[Path, Mapping[str, Any] | None]:
         """Find the variant of a cell.
 
         Args:
@@ -283,7 +283,7 @@ class Answer:
         return found
 
     @cached_property
-    def records(self) -> dict[Path, dict[str, Any]]:
+    def records(self) -> dict[Path, Record]:
         """The records that are there and can be read, by path."""
         found = {}
         for cell, runs in self.cells.items():

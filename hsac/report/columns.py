@@ -1,9 +1,9 @@
 """Declare every column of the results' tables once.
 
-A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``), typed as a field
-of `hsac.study.record.Metrics`, and declared here as a `Column` of the tables where it stands. The headings,
-formats and CSV names of the tables, their LaTeX, ``runs.parquet``, the provenance, ``hsac compare``
-and the sort keys of the page follow from that. A metric of a plug-in folder
+A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``), typed as a
+field of `hsac.study.record.Metrics`, and declared here as a `Column` of the tables where it stands.
+The headings, formats and CSV names of the tables, their LaTeX, ``runs.parquet``, the provenance,
+``hsac compare`` and the sort keys of the page follow from that. A metric of a plug-in folder
 (``metrics/<name>.py``) becomes a column while that folder is in use.
 """
 
@@ -20,10 +20,11 @@ from hsac.errors import InputError
 from hsac.study.record import Metrics
 
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
-# Of `evaluate`, each a column of runs.parquet for every selection. Answers are a column of their own.
+# Of `evaluate`: each is a column of runs.parquet for every selection. Answers have their own.
 METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number
+Record = Mapping[str, Any]  # of a run, as its JSON file holds it
 
 STATISTICS = "hsac.report.statistics"
 MEAN = f"{STATISTICS}.mean_interval"
@@ -322,8 +323,9 @@ def _finished_text(row: Row) -> str:
 
 
 def _chosen(cell: MethodRuns) -> str | None:
-    """Return the point of a method's search, or the methods whose runs the seeds took, most frequent
-    first.
+    """Return the trial that a search chose, or the methods whose runs the seeds took.
+
+    The most frequent method comes first.
     """
     counts = cell.runs["chosen"].dropna().value_counts()
     if len(counts) <= 1:
@@ -627,7 +629,7 @@ class PluginMetric(Protocol):
     heading: str
     format: str
 
-    def measure(self, record: dict[str, Any]) -> float | None:
+    def measure(self, record: Record) -> float | None:
         """Compute the metric of one run, in the unit of the heading.
 
         Args:
@@ -659,7 +661,7 @@ def plugin_metrics() -> dict[str, PluginMetric]:
     return found
 
 
-def measure(record: dict[str, Any]) -> dict[str, float | None]:
+def measure(record: Record) -> dict[str, float | None]:
     """Compute the plugins' metrics of one run.
 
     Args:
@@ -677,7 +679,7 @@ def measure(record: dict[str, Any]) -> dict[str, float | None]:
     return found
 
 
-def _measured(name: str, metric: PluginMetric, record: dict[str, Any]) -> float | None:
+def _measured(name: str, metric: PluginMetric, record: Record) -> float | None:
     root, path = parts.find(parts.FAMILIES["metric"], name)
     try:
         value = metric.measure(record)

@@ -1,4 +1,4 @@
-"""Two results folders side by side: two commits, two machines. What moved beyond noise."""
+"""Compare two results folders, of two commits or two machines: what moved beyond noise."""
 
 import math
 from collections.abc import Mapping
@@ -30,16 +30,8 @@ METRICS = {
     )
 }
 KEYS = ["experiment", "method", "seed"]
-IDENTITY = [
-    "config_hash",
-    "variant_hash",
-    "start",
-]  # runs that agree in these and in the seed are pairs
-UNCOMPARED = {
-    "record",
-    "code",
-    *TIMING,
-}  # of a run: where it lies, what made it, how long it took (older folders)
+IDENTITY = ["config_hash", "variant_hash", "start"]  # runs that agree in these and in the seed pair
+UNCOMPARED = {"record", "code", *TIMING}  # where a run lies, what made it, its time (older folders)
 NOTE = (
     "Means with 95 % t intervals over seeds. Differences are B − A with 95 % intervals: paired by"
     " seed where two or more seeds, the configuration, the data's variant and the start agree, else"
@@ -53,10 +45,13 @@ NOTE = (
 class Comparison:
     """What two results folders have in common and what not.
 
-    ``numbers``: one row a cell and metric of both. ``only_a``, ``only_b``: cells of one.
-    ``shared``: runs with the same seed, configuration, variant and start in both; ``identical``:
-    those whose every result is bitwise the same. ``environment``: what they ran with where it
-    differs. ``moved``: whether a row of ``numbers`` moved.
+    Attributes:
+        numbers: One row a cell and metric of both.
+        only_a: Cells of the first alone.
+        only_b: Cells of the second alone.
+        shared: Number of runs with the same seed, configuration, variant and start in both.
+        identical: Number of those whose every result is the same bit for bit.
+        environment: What the runs ran with, where it differs.
     """
 
     numbers: pd.DataFrame
@@ -68,13 +63,75 @@ class Comparison:
 
     @property
     def moved(self) -> bool:
-        """Whether anything moved beyond noise."""
+        """Something moved beyond noise."""
         return bool(self.numbers["verdict"].str.startswith("moved").any())
 
 
+@dataclass(frozen=True)
+class Side:
+    """A metric in one of the two folders.
+
+    Attributes:
+        n: Number of finished runs; of the metric finished, of all runs.
+        mean: Mean over seeds; of the metric finished, the number of runs that are ok.
+        low: Lower end of the 95 % t interval.
+        high: Upper end.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A metric of one cell in both folders.
+
+    Attributes:
+        metric: Its name.
+        a: In the one folder.
+        b: In the other.
+        how: Paired, Welch or Fisher.
+        pairs: Number of pairs.
+        difference: B − A with its interval and p.
+        verdict: Same or moved where that is known without Holm's correction, else empty.
+    """
+
+    metric: str
+    a: Side
+    b: Side
+    how: str
+    pairs: int
+    difference: Paired
+    verdict: str
+
+    def numbers(self) -> dict[str, object]:
+        """Return the row of the table.
+
+        Returns:
+            Column -> entry, as of `compare_runs`.
+        """
+        row: dict[str, object] = {"metric": self.metric}
+        for name, side in (("a", self.a), ("b", self.b)):
+            row |= {f"n_{name}": side.n, f"mean_{name}": side.mean}
+            row |= {f"low_{name}": side.low, f"high_{name}": side.high}
+        d = self.difference
+        row |= {"how": self.how, "pairs": self.pairs, "difference": d.difference}
+        return row | {"low": d.low, "high": d.high, "p": d.p, "verdict": self.verdict}
+
+
 def read_runs(folder: Path) -> pd.DataFrame:
-    """The gathered runs of a results folder. Raises InputError naming what is missing, damaged or
-    there twice.
+    """Read the gathered runs of a results folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        One row a run.
+
+    Raises:
+        InputError: The file or a column is missing, or a run is there twice.
     """
     path = Path(folder) / "runs.parquet"
     if not path.is_file():
@@ -98,18 +155,25 @@ def read_runs(folder: Path) -> pd.DataFrame:
 
 
 def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell (experiment × method) of both gathered tables and metric.
+    """Compare the cells (experiment and method) that two gathered tables have in common.
 
-    Columns: experiment, method, metric, n_a, mean_a, low_a, high_a, the same of b, how (paired,
-    Welch, Fisher), pairs, difference (B − A), low, high, p, p_holm, verdict: ``same`` (bitwise in
-    every pair), ``within noise``, ``moved``, or ``too few runs``. Of the metric finished, n counts
-    the runs and mean those that are ok. Accuracies and shares in %, curvature as it is, the rest in
-    nats; undefined entries are NaN.
+    Args:
+        a: The one table.
+        b: The other.
+
+    Returns:
+        One row a cell and metric: experiment, method, metric, n_a, mean_a, low_a, high_a, the same
+        of b, how (paired, Welch, Fisher), pairs, difference (B − A), low, high, p, p_holm, and
+        verdict. The verdict is ``same`` (bit for bit in every pair), ``within noise``, ``moved``,
+        or ``too few runs``. Of the metric finished, n counts the runs and mean those that are ok.
+        Accuracies and shares are in %, curvature as it is, the rest in nats; undefined entries are
+        NaN.
     """
     rows = []
     cells_a, cells_b = _cells(a), _cells(b)
     for key in (key for key in cells_a if key in cells_b):
-        rows += _cell(key, cells_a[key], cells_b[key])
+        named = {"experiment": key[0], "method": key[1]}
+        rows += [named | row.numbers() for row in _cell(key, cells_a[key], cells_b[key])]
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].where(table["verdict"] == ""))
     moved = (table["p_holm"] < ALPHA) & (table["verdict"] == "")
@@ -129,13 +193,11 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     }
 
 
-def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
-    name = dict(zip(("experiment", "method"), key, strict=True))
-    rows, seeds = [name | _finished(a, b)], _pairs(a, b)["seed"]
+def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[Compared]:
+    rows, seeds = [_finished(a, b)], _pairs(a, b)["seed"]
     for metric in (metric for metric in [*METRICS, *_others(a)] if metric in a and metric in b):
         if not (a[metric].isna().all() and b[metric].isna().all()):
-            scale = METRICS[metric].scale if metric in METRICS else 1
-            rows.append(name | {"metric": metric} | _metric(key, metric, scale, a, b, seeds))
+            rows.append(_metric(key, metric, a, b, seeds))
     return rows
 
 
@@ -145,62 +207,51 @@ def _others(runs: pd.DataFrame) -> list[str]:
     return [name for name in runs.select_dtypes("number").columns if name not in known]
 
 
-def _finished(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any]:
+def _finished(a: pd.DataFrame, b: pd.DataFrame) -> Compared:
+    """Compare how many runs finished, by Fisher's exact test."""
     ok = [int((runs["status"] == "ok").sum()) for runs in (a, b)]
     of = [len(a), len(b)]
-    row: dict[str, Any] = {
-        "metric": FINISHED,
-        "n_a": of[0],
-        "mean_a": ok[0],
-        "n_b": of[1],
-        "mean_b": ok[1],
-    }
-    row |= {"how": "Fisher", "pairs": 0, "difference": ok[1] - ok[0]}
-    row["p"] = float(stats.fisher_exact([[ok[0], of[0] - ok[0]], [ok[1], of[1] - ok[1]]]).pvalue)
     if ok == of:  # nothing to test
-        return row | {"verdict": "same", "p": math.nan}
-    # Holm over a large table leaves a test of few runs no power, so this is not left to it
-    return row | {"verdict": "moved" if 0 in ok and max(ok) > 1 and min(of) > 1 else ""}
+        verdict, p = "same", math.nan
+    else:
+        counts = [[ok[0], of[0] - ok[0]], [ok[1], of[1] - ok[1]]]
+        p = float(stats.fisher_exact(counts).pvalue)
+        # Holm over a large table leaves a test of few runs no power, so this is not left to it
+        verdict = "moved" if 0 in ok and max(ok) > 1 and min(of) > 1 else ""
+    sides = Side(of[0], ok[0], math.nan, math.nan), Side(of[1], ok[1], math.nan, math.nan)
+    difference = Paired(0, ok[1] - ok[0], math.nan, math.nan, math.nan, p)
+    return Compared(FINISHED, *sides, "Fisher", 0, difference, verdict)
 
 
 def _metric(
-    key: tuple[str, str],
-    metric: str,
-    scale: float,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    seeds: pd.Series,
-) -> dict[str, Any]:
+    key: tuple[str, str], metric: str, a: pd.DataFrame, b: pd.DataFrame, seeds: pd.Series
+) -> Compared:
+    """Compare a metric, paired where two or more seeds of both are pairs."""
+    scale = METRICS[metric].scale if metric in METRICS else 1
     ours, theirs = (Replicates(runs, *key, metric, scale) for runs in (a, b))
-    m, k = mean_interval(ours), mean_interval(theirs)
-    row: dict[str, Any] = {"n_a": m.n, "mean_a": m.mean, "low_a": m.low, "high_a": m.high}
-    row |= {"n_b": k.n, "mean_b": k.mean, "low_b": k.low, "high_b": k.high}
     common = ours.values.index.intersection(theirs.values.index)
     agree = common[common.isin(seeds)]
+    verdict = ""
     if len(agree) >= 2:
         # the seeds that are in both and no pairs, should there be any, are left out of one side
         kept = a if len(agree) == len(common) else a[a["seed"].isin(agree)]
         base = ours if kept is a else Replicates(kept, *key, metric, scale)
-        d, how = paired_difference(theirs, base), "paired"
+        found, how = paired_difference(theirs, base), "paired"
+        pairs = found.n
+        if (ours.values[agree] == theirs.values[agree]).all():
+            verdict = "same"
     else:
-        d, how = welch(ours, theirs), "Welch"
-    pairs = d.n if how == "paired" else 0
-    same = how == "paired" and bool((ours.values[agree] == theirs.values[agree]).all())
-    row |= {
-        "how": how,
-        "pairs": pairs,
-        "difference": d.difference,
-        "low": d.low,
-        "high": d.high,
-        "p": d.p,
-    }
-    return row | {"verdict": "same" if same else ""}
+        found, how, pairs = welch(ours, theirs), "Welch", 0
+    return Compared(metric, _side(ours), _side(theirs), how, pairs, found, verdict)
+
+
+def _side(runs: Replicates) -> Side:
+    found = mean_interval(runs)
+    return Side(found.n, found.mean, found.low, found.high)
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """The runs of both tables that agree in seed, configuration, variant and start, columns of each
-    with _a and _b.
-    """
+    """Return the runs of both tables that agree in seed and `IDENTITY`, columns with _a and _b."""
     both = a.merge(b, on=KEYS, suffixes=("_a", "_b"))
     agree = pd.Series(True, index=both.index)
     for name in IDENTITY:
@@ -209,12 +260,9 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _equal(a: pd.Series, b: pd.Series) -> pd.Series:
-    """Whether the entries are the same, missing ones being the same as each other; lists are
-    compared whole.
-    """
-    same = [
-        (_missing(x) and _missing(y)) or _whole(x) == _whole(y) for x, y in zip(a, b, strict=True)
-    ]
+    """Tell which entries are the same; missing ones are, and lists are compared whole."""
+    pairs = zip(a, b, strict=True)
+    same = [(_missing(x) and _missing(y)) or _whole(x) == _whole(y) for x, y in pairs]
     return pd.Series(same, index=a.index, dtype=bool)
 
 
@@ -227,15 +275,21 @@ def _whole(value: Any) -> Any:
 
 
 def welch(a: Replicates, b: Replicates) -> Paired:
-    """Difference ``b`` − ``a`` of the means of unpaired runs, with its 95 % interval and p by
-    Welch's t test; NaN where either has fewer than two. Where nothing varies the exact permutation
-    test stands in: p = 1 for equal values, else 2 over the number of ways to split the runs.
+    """Compare the means of unpaired runs by Welch's t test.
+
+    Where nothing varies the exact permutation test stands in: p = 1 for equal values, else 2 over
+    the number of ways to split the runs.
+
+    Args:
+        a: The one set of runs.
+        b: The other.
+
+    Returns:
+        Difference `b` − `a`, its 95 % interval and p, NaN where either has fewer than two runs.
     """
     x, y = a.values.to_numpy(), b.values.to_numpy()
-    n, difference = (
-        min(len(x), len(y)),
-        (float(y.mean() - x.mean()) if len(x) and len(y) else math.nan),
-    )
+    n = min(len(x), len(y))
+    difference = float(y.mean() - x.mean()) if n else math.nan
     if n < 2:
         return Paired(n, difference, math.nan, math.nan, math.nan, math.nan)
     if max(np.ptp(x), np.ptp(y)) <= SAME:
@@ -249,16 +303,19 @@ def welch(a: Replicates, b: Replicates) -> Paired:
 
 
 def identical_runs(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int]:
-    """How many runs the tables share (same seed, configuration, variant and start), and how many of
-    those agree bit for bit in every column that both have but the record's path, the code and the
-    times.
+    """Count the runs that two tables share, and those that agree bit for bit.
+
+    Args:
+        a: The one table.
+        b: The other.
+
+    Returns:
+        Number of runs with the same seed, configuration, variant and start. Number of those that
+        agree in every column of both but the record's path, the code and the times.
     """
     both = _pairs(a, b)
-    known = [
-        n
-        for n in RUN_SCHEMA.names
-        if n in a and n in b and n not in {*KEYS, *IDENTITY, *UNCOMPARED}
-    ]
+    left_out = {*KEYS, *IDENTITY, *UNCOMPARED}
+    known = [n for n in RUN_SCHEMA.names if n in a and n in b and n not in left_out]
     same = pd.Series(True, index=both.index)
     for name in known:
         same &= _equal(both[f"{name}_a"], both[f"{name}_b"])
@@ -266,21 +323,25 @@ def identical_runs(a: pd.DataFrame, b: pd.DataFrame) -> tuple[int, int]:
 
 
 def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
-    """What the runs' records say they ran with: host, device, dtype and each package's version,
-    every value once.
+    """Collect what the runs of a folder ran with.
 
-    Records that are not there are passed over; without any, empty. Raises InputError for one that
-    cannot be read.
+    Args:
+        folder: The results folder.
+        runs: Its gathered runs. Records that are not there are passed over.
+
+    Returns:
+        Host, device, dtype, threads and each package -> every value once. Empty without records.
+
+    Raises:
+        InputError: A record cannot be read.
     """
     found: dict[str, set[str]] = {}
     paths = [Path(folder) / name for name in runs.get("record", pd.Series(dtype=str)).dropna()]
-    for path in tqdm(
-        [path for path in paths if path.is_file()], desc=str(folder), unit="record", disable=None
-    ):
+    present = [path for path in paths if path.is_file()]
+    for path in tqdm(present, desc=str(folder), unit="record", disable=None):
         record = read_json(path)
-        said = {
-            key: record.get(key) for key in ("host", "device", "dtype", "threads")
-        } | record.get("versions", {})
+        said = {key: record.get(key) for key in ("host", "device", "dtype", "threads")}
+        said |= record.get("versions", {})
         for key, value in said.items():
             if value is not None:
                 found.setdefault(key, set()).add(str(value))
@@ -288,19 +349,25 @@ def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
 
 
 def differences(a: Mapping[str, set[str]], b: Mapping[str, set[str]]) -> pd.DataFrame:
-    """What two environments do not share: columns what, a, b."""
+    """Compare two environments.
+
+    Args:
+        a: The one, as of `environment`.
+        b: The other.
+
+    Returns:
+        What they do not share: columns what, a, b.
+    """
     names = [name for name in [*a, *(n for n in b if n not in a)] if a.get(name) != b.get(name)]
-    sides = [
-        [", ".join(sorted(side.get(name, set()))) or "not recorded" for name in names]
-        for side in (a, b)
-    ]
-    return pd.DataFrame({"what": names, "a": sides[0], "b": sides[1]}, dtype=object)
+
+    def values(side: Mapping[str, set[str]]) -> list[str]:
+        return [", ".join(sorted(side.get(name, set()))) or "not recorded" for name in names]
+
+    return pd.DataFrame({"what": names, "a": values(a), "b": values(b)}, dtype=object)
 
 
 def _fingerprints(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """For how many of the cells of both tables code, configuration and variant differ: columns
-    what, a, b.
-    """
+    """Count the cells of both tables whose code, configuration or variant differ."""
     cells_a, cells_b = _cells(a), _cells(b)
     common = [key for key in cells_a if key in cells_b]
     rows = []
@@ -325,9 +392,19 @@ def _short(text: str) -> str:
 
 
 def compare_folders(a: Path, b: Path) -> Comparison:
-    """Compare two results folders, which need nothing but ``runs.parquet``; records, where they
-    are, tell hosts and versions. Raises InputError for a folder without gathered runs, or when the
-    two have no cell in common.
+    """Compare two results folders.
+
+    They need nothing but ``runs.parquet``. Records, where they are, tell hosts and versions.
+
+    Args:
+        a: The one folder.
+        b: The other.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: A folder has no gathered runs, or the two have no cell in common.
     """
     runs = [read_runs(folder) for folder in (a, b)]
     cells = [_cells(some) for some in runs]
@@ -348,21 +425,25 @@ def compare_folders(a: Path, b: Path) -> Comparison:
 
 
 def shown(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``compare_runs`` as text to print."""
+    """Print a comparison.
+
+    Args:
+        numbers: As of `compare_runs`.
+
+    Returns:
+        The text of each entry under headings.
+    """
     out = []
     for row in numbers.to_dict("records"):
         counts = row["metric"] == FINISHED
-        sides = {
-            side: f"{row[f'mean_{side}']:.0f} / {row[f'n_{side}']}" if counts else _mean(row, side)
-            for side in "ab"
-        }
+        side = _finished_text if counts else _mean
         out.append(
             {
                 "Experiment": row["experiment"],
                 "Method": row["method"],
                 "Metric": "Finished runs" if counts else _heading(row["metric"]),
-                "A": sides["a"],
-                "B": sides["b"],
+                "A": side(row, "a"),
+                "B": side(row, "b"),
                 "B − A": _difference(row, counts),
                 "p Holm": p_text(row["p_holm"]),
                 "By": f"{row['pairs']} pairs" if row["how"] == "paired" else row["how"],
@@ -375,6 +456,10 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
 def _heading(metric: str) -> str:
     found = METRICS.get(metric)
     return found.compared or metric if found else metric
+
+
+def _finished_text(row: Mapping[Any, Any], side: str) -> str:
+    return f"{row[f'mean_{side}']:.0f} / {row[f'n_{side}']}"
 
 
 def _mean(row: Mapping[Any, Any], side: str) -> str:
@@ -403,8 +488,15 @@ def _difference(row: Mapping[Any, Any], counts: bool) -> str:
 
 
 def report(found: Comparison, a: Path, b: Path) -> str:
-    """The comparison as Markdown: what moved, environments, cells of one only, then every cell and
-    metric.
+    """Write a comparison as Markdown.
+
+    Args:
+        found: The comparison.
+        a: The one folder.
+        b: The other.
+
+    Returns:
+        What moved, the environments, cells of one folder alone, then every cell and metric.
     """
     verdicts = found.numbers["verdict"]
     counts = ", ".join(f"{n} {words}" for words, n in verdicts.value_counts().items())
@@ -447,6 +539,17 @@ def _padded(table: pd.DataFrame) -> str:
 
 
 def compare(a: Path, b: Path) -> tuple[str, bool]:
-    """The comparison of two results folders as Markdown, and whether anything moved beyond noise."""
+    """Compare two results folders and write what was found as Markdown.
+
+    Args:
+        a: The one folder.
+        b: The other.
+
+    Returns:
+        The text, and whether anything moved beyond noise.
+
+    Raises:
+        InputError: A folder has no gathered runs, or the two have no cell in common.
+    """
     found = compare_folders(a, b)
     return report(found, a, b), found.moved

@@ -1,5 +1,6 @@
-"""The table of what the runs cost the machine: the one table that another execution of the same
-runs changes.
+"""The table of what the runs cost the machine.
+
+It is the one table that another execution of the same runs changes.
 """
 
 from collections.abc import Mapping, Sequence

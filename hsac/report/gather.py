@@ -1,5 +1,4 @@
-"""Bundle indexes and their run records, checked, into one table a run, one a trajectory point and
-one of what was measured of the machine.
+"""Gather run records into tables: of runs, of trajectory points, and of what runs cost the machine.
 
 Records are read, checked and written a chunk at a time, so memory does not grow with their number.
 """
@@ -26,7 +25,7 @@ import pyarrow.parquet as pq
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import atomic
-from hsac.report.columns import METRICS, SELECTIONS, measure, plugin_metrics
+from hsac.report.columns import METRICS, SELECTIONS, Record, measure, plugin_metrics
 from hsac.study.record import check_record, read_index, read_record, read_records
 
 LOGGED = ("sharpness", "train_nll", "validation_accuracy", "test_accuracy")
@@ -38,25 +37,17 @@ CHUNK = 500  # records that are one row group of a table
 T = TypeVar("T")
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
+_TYPES = {"step": _WHOLE}  # of metrics that are not real numbers
 RUN_SCHEMA = pa.schema(
     [(name, _TEXT) for name in ("experiment", "setting", "dataset", "variant", "model", "method")]
-    + [
-        ("weight_rule", _TEXT),
-        ("curvature_rule", _TEXT),
-        ("loss", _TEXT),
-        ("start", _REAL),
-        ("seed", _WHOLE),
-    ]
+    + [(name, _TEXT) for name in ("weight_rule", "curvature_rule", "loss")]
+    + [("start", _REAL), ("seed", _WHOLE)]
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
     + [(f"search_{name}", _WHOLE) for name in SEARCHED]
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
     + [("held_out_batches", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
-    + [
-        (f"{kind}_{name}", _WHOLE if name == "step" else _REAL)
-        for kind in SELECTIONS
-        for name in METRICS
-    ]
+    + [(f"{kind}_{name}", _TYPES.get(name, _REAL)) for kind in SELECTIONS for name in METRICS]
     + [("test_right", _TEXT), ("test_answers", _WHOLE)]
     + [(name, _TEXT) for name in ("config_hash", "code", "variant_hash", "record")]
 )
@@ -70,8 +61,6 @@ TRAJECTORY_SCHEMA = pa.schema(
     + [(name, _REAL) for name in LOGGED]
     + [("layer", _TEXT), ("curvature", _REAL)]
 )
-
-
 TABLES = {
     "runs.parquet": RUN_SCHEMA,
     "trajectories.parquet": TRAJECTORY_SCHEMA,
@@ -100,8 +89,13 @@ def run_schema() -> pa.Schema:
 
 
 def geometric_mean(values: Sequence[float | None]) -> float | None:
-    """Geometric mean of curvatures (>= 0): 0 when any is 0 (Euclidean), None when any is missing or
-    there is none.
+    """Compute the geometric mean of curvatures.
+
+    Args:
+        values: Curvatures c >= 0.
+
+    Returns:
+        The mean: 0 when any is 0 (Euclidean), None when any is missing or there is none.
     """
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
@@ -109,12 +103,21 @@ def geometric_mean(values: Sequence[float | None]) -> float | None:
     return 0.0 if min(known) == 0 else math.exp(math.fsum(map(math.log, known)) / len(known))
 
 
-def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
-    """The row of ``runs.parquet`` for one record; ``path`` is where the record lies under the
-    results folder.
+def run_row(record: Record, path: str) -> dict[str, object]:
+    """Make the row of ``runs.parquet`` of one record.
+
+    Args:
+        record: The run's record.
+        path: Where it lies, relative to the results folder.
+
+    Returns:
+        Column -> value.
+
+    Raises:
+        InputError: A plugin's metric failed.
     """
     final = record["curvature"]["final"]
-    row = {name: record[name] for name in RUN_SCHEMA.names if name in record}
+    row: dict[str, object] = {n: record[n] for n in RUN_SCHEMA.names if n in record}
     row |= {"curvature": geometric_mean(final), "record": path}
     row["curvatures"] = json.dumps(dict(zip(record["curvature"]["names"], final, strict=True)))
     dropped = (record["outer"] or {}).get("fallback")  # outer steps that left the implicit term out
@@ -124,41 +127,57 @@ def run_row(record: dict[str, Any], path: str) -> dict[str, Any]:
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
     row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in SEARCHED}
     selected = (record["metrics"] or {}).get("selected") or {}
-    row["test_right"] = (
-        orjson.dumps(selected["test_right"]).decode() if "test_right" in selected else None
-    )
+    right = selected.get("test_right")
+    row["test_right"] = None if right is None else orjson.dumps(right).decode()
     row["test_answers"] = selected.get("test_answers")
     return row | measure(record)
 
 
-def measured_row(record: dict[str, Any]) -> dict[str, Any]:
-    """The row of ``measured.parquet`` for one record: what another execution of the same run
-    measures otherwise.
+def measured_row(record: Record) -> dict[str, object]:
+    """Make the row of ``measured.parquet`` of one record.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        Column -> value, which another execution of the same run measures otherwise.
     """
-    row = {name: record[name] for name in MEASURED_SCHEMA.names if name in record}
+    row: dict[str, object] = {n: record[n] for n in MEASURED_SCHEMA.names if n in record}
     return row | {"search_seconds": (record.get("tuning") or {}).get("seconds")}
 
 
-def trajectory_columns(record: dict[str, Any]) -> dict[str, list[Any]]:
-    """The columns of ``trajectories.parquet`` for one record: one row a logged step and layer, one
-    a step with layer "" for a model that has no curvature.
+def trajectory_columns(record: Record) -> dict[str, list[Any]]:
+    """Make the rows of ``trajectories.parquet`` of one record.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        Column -> values, one a logged step and layer. A model without curvature has one a step,
+        with layer "".
     """
     trajectory, names = record["trajectory"], record["curvature"]["names"]
     layers, steps = names or [""], len(trajectory["step"])
     columns = {name: [record[name]] * (steps * len(layers)) for name in KEYS}
-    columns |= {
-        name: [value for value in trajectory[name] for _ in layers] for name in ("step", *LOGGED)
-    }
+    for name in ("step", *LOGGED):
+        columns[name] = [value for value in trajectory[name] for _ in layers]
     found = [c for at in trajectory["curvature"] for c in (at if names else [None])]
     return columns | {"layer": layers * steps, "curvature": found}
 
 
 def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The checked records that one bundle index names, with their paths.
+    """Read the records that one bundle index names, and check them.
 
-    Raises InputError naming the record when it is missing, differs from the index's SHA-256, does
-    not obey the schema, or belongs to another cell than the index says, and naming the weights
-    beside it when they are not its own.
+    Args:
+        index: The bundle index.
+
+    Yields:
+        Path and content of each record.
+
+    Raises:
+        InputError: A record is missing, differs from the index's SHA-256, does not obey the schema,
+            or belongs to another cell than the index says, or the weights beside it are not its
+            own.
     """
     for path, record in read_records(index):
         check_record(record, path)
@@ -167,8 +186,14 @@ def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as a bundle's index lists it: experiment and method, seed, path and SHA-256 of its
-    record.
+    """A run as a bundle's index lists it.
+
+    Attributes:
+        index: The bundle index.
+        cell: Experiment and method.
+        seed: Its seed.
+        path: Its record.
+        sha256: Digest of the record.
     """
 
     index: Path
@@ -178,34 +203,38 @@ class Run:
     sha256: str
 
     def record(self) -> dict[str, Any]:
-        """The record, checked; raises InputError as `read_bundle` does."""
+        """Read the record and check it.
+
+        Returns:
+            Its content.
+
+        Raises:
+            InputError: As of `read_bundle`.
+        """
         record = read_record(self.index, self.cell, self.seed, self.path, self.sha256)
         check_record(record, self.path)
         return record
 
 
 def _listed(indexes: Sequence[Path]) -> list[Run]:
-    """The runs of the bundles, sorted by experiment, method, seed; no record is read."""
+    """List the runs of bundles by experiment, method and seed; no record is read."""
     runs: dict[tuple[str, str, int], Run] = {}
     for index in map(Path, indexes):
         cell, members = read_index(index)
         for seed, path, sha256 in members:
             key = (*cell, seed)
             if key in runs:
-                raise InputError(
-                    f"{path}: the run {key} is listed a second time, first as {runs[key].path}"
-                )
+                first = runs[key].path
+                raise InputError(f"{path}: the run {key} is listed a second time, first as {first}")
             runs[key] = Run(index, cell, seed, path, sha256)
     return [runs[key] for key in sorted(runs)]
 
 
 def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
-    """The rows of the runs in runs.parquet, trajectories.parquet and measured.parquet, in the runs'
-    order.
-    """
-    ran: list[dict[str, Any]] = []
+    """Make the rows of runs in the order of `TABLES`, each in the runs' order."""
+    ran: list[dict[str, object]] = []
     logged: dict[str, list[Any]] = {name: [] for name in TRAJECTORY_SCHEMA.names}
-    timed: list[dict[str, Any]] = []
+    timed: list[dict[str, object]] = []
     place = cache(lambda folder: Path(os.path.relpath(folder.resolve(), root)).as_posix())
     for run in runs:
         record = run.record()
@@ -228,8 +257,9 @@ def _check(runs: Sequence[Run]) -> None:
 def _each(
     function: Callable[[Sequence[Run]], T], runs: Sequence[Run], processes: int
 ) -> Iterator[T]:
-    """``function`` of each chunk of the runs, in order; a few chunks are worked on or waiting at a
-    time.
+    """Yield the function's result for each chunk of the runs, in order.
+
+    A few chunks at a time are worked on or waiting.
     """
     chunks = [runs[start : start + CHUNK] for start in range(0, len(runs), CHUNK)]
     if processes == 1 or len(chunks) < 2:
@@ -255,35 +285,52 @@ def _packed(
 
 
 def read_gathered(path: Path) -> pd.DataFrame:
-    """A gathered table. Raises InputError naming the file when it is missing or damaged."""
+    """Read a gathered table.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
     if not Path(path).is_file():
         raise InputError(f"{path}: missing; run `snakemake` to gather the runs")
     try:
         return pd.read_parquet(path)
     except pa.ArrowInvalid as error:
-        raise InputError(
-            f"{path}: damaged ({str(error).splitlines()[0]}); delete it and run `snakemake` again"
-        ) from None
+        said = f"{path}: damaged ({str(error).splitlines()[0]})"
+        raise InputError(f"{said}; delete it and run `snakemake` again") from None
 
 
 def gather(
     indexes: Sequence[Path], results: Path, candidates: Sequence[Path] = (), processes: int = 1
 ) -> None:
-    """Check every record that the bundle ``indexes`` name; write ``runs.parquet``,
-    ``trajectories.parquet`` and ``measured.parquet`` into the folder ``results``.
+    """Check run records and write the gathered tables.
 
-    ``candidates``: indexes of runs that only `grid` or `best_of` chooses from; they are checked
-    too, and not written. ``processes``: how many read; the tables do not depend on it.
+    ``runs.parquet`` has one row a run, sorted by experiment, method and seed. Its column ``record``
+    is relative to the results folder. ``trajectories.parquet`` has one row a run, logged step and
+    layer. Both are functions of configuration, code, seeds and data alone: the same runs trained
+    again on the same machine give the same bytes. ``measured.parquet`` says how long each run took
+    and how much memory.
 
-    ``runs``: one row a run sorted by experiment, method, seed; its ``record`` column is relative to
-    ``results``. ``trajectories``: one row a run, logged step and layer. Both are functions of
-    configuration, code, seeds and data alone: the same runs trained again on the same machine give
-    the same bytes. ``measured``: one row a run, how long it took and how much memory. Raises
-    InputError naming the record that is missing, edited, malformed or listed twice.
+    Args:
+        indexes: Indexes of the bundles whose records are gathered.
+        results: The results folder, where the tables are written.
+        candidates: Indexes of runs that only `grid` or `best_of` chooses from. They are checked and
+            not written.
+        processes: How many processes read records. The tables do not depend on it.
+
+    Raises:
+        InputError: A record is missing, edited, malformed or listed twice, or a plugin's metric
+            failed.
     """
     root = Path(results).resolve()
     runs = _listed(indexes)
-    for _ in _each(_check, [run for index in candidates for run in _listed([index])], processes):
+    checked = [run for index in candidates for run in _listed([index])]
+    for _ in _each(_check, checked, processes):
         pass
     with ExitStack() as stack:
         writers = []

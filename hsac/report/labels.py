@@ -1,19 +1,18 @@
 """The true classes of the test items of a run, for metrics that a plugin computes of them."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hsac.data.store import load_arrays
 from hsac.data.variants import load_variant
 from hsac.errors import InputError
+from hsac.report.columns import Record
 from hsac.study.graph import data_root, recorded_variant
 
 
-def true_labels(record: Mapping[str, Any]) -> np.ndarray:
+def true_labels(record: Record) -> np.ndarray:
     """Read the true class of each test item of a run.
 
     Args:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,86 @@ QUANTITIES = {
     "validation accuracy": "validation_accuracy",
     "test accuracy": "test_accuracy",
 }
+Interval = tuple[float, float, float]
 COUNT_WORDS = ("train", "validation", "test")
 
 
-def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict[str, Any]:
-    """Headings and rows of the printed table `name`; each cell is (text, sort key, interval).
+@dataclass(frozen=True)
+class SortableTable:
+    """A table of the page.
 
-    The key is a number where there is one. The interval of an accuracy is (low, mean, high), from 0
-    to 100 over the span of its column; None elsewhere.
+    Attributes:
+        name: Of the table.
+        headings: Of its columns.
+        rows: For each row its cells, whether it is the reference, and its name in the provenance.
+            A cell is (text, sort key, interval). The key is a number where there is one. The
+            interval of an accuracy is (low, mean, high), from 0 to 100 over the span of its column,
+            and None elsewhere.
+    """
+
+    name: str
+    headings: list[str]
+    rows: list[tuple[list[tuple[str, Any, Interval | None]], bool, str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure or the picture of a dataset: name, caption, data URI and width of the image."""
+
+    name: str
+    caption: str
+    image: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class ShownExperiment:
+    """An experiment: name, what it ran on, its table and reference."""
+
+    name: str
+    cell: dict[str, str]
+    table: SortableTable
+    reference: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A setting: its experiments and the claims about them."""
+
+    id: str
+    title: str
+    experiments: list[ShownExperiment]
+    claims: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ShownVariant:
+    """A variant: its recipe in words, how many items its parts have, digest of its data."""
+
+    words: str
+    counts: str
+    data_sha256: str
+
+
+@dataclass(frozen=True)
+class ShownDataset:
+    """A dataset: what the catalogue says of it, with its picture."""
+
+    name: str
+    about: str
+    facts: dict[str, str]
+    picture: Picture
+
+
+def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> SortableTable:
+    """Prepare a printed table for the page.
+
+    Args:
+        numbers: Its full numbers, which rows are sorted by where there are some.
+        shown: What is printed.
+        name: Of the table.
+
+    Returns:
+        The table.
     """
     headings = list(shown.columns)
     sources = _sources(numbers, headings)
@@ -62,19 +135,15 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> dict
             plot = plots[heading][position] if heading in plots and len(numbers) else None
             row.append((text, "" if pd.isna(key) else key, plot))
         rows.append(row)
-    reference = (
-        [bool(r) for r in numbers["reference"]] if "reference" in numbers else [False] * len(rows)
-    )
+    reference = [False] * len(rows)
+    if "reference" in numbers:
+        reference = [bool(r) for r in numbers["reference"]]
     labels = _labels(numbers, name) if len(numbers) else [""] * len(rows)
-    return {
-        "name": name,
-        "headings": headings,
-        "rows": list(zip(rows, reference, labels, strict=True)),
-    }
+    return SortableTable(name, headings, list(zip(rows, reference, labels, strict=True)))
 
 
 def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
-    """The names that provenance gives the rows; empty for a table without provenance."""
+    """Return the names that provenance gives the rows; empty for a table without provenance."""
     made = table_sources.table(name, [name])
     if made is None or not set(made.key) <= set(numbers.columns):
         return [""] * len(numbers)
@@ -108,10 +177,8 @@ def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
     return {h: known[h] for h in headings if h in known}
 
 
-def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, float] | None]:
-    """(low, mean, high) of a column's means and half widths, as percentages of the span of them
-    all.
-    """
+def _intervals(numbers: pd.DataFrame, name: str) -> list[Interval | None]:
+    """Return (low, mean, high) of a column, in per cent of the span of all its intervals."""
     half = name.replace("_percent", "_half_width_percent")
     if half == name or half not in numbers:
         return [None] * len(numbers)
@@ -126,11 +193,15 @@ def _intervals(numbers: pd.DataFrame, name: str) -> list[tuple[float, float, flo
 
 
 def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What the page draws of ``trajectories.parquet``: experiment → method → seed → steps and
-    series, four digits each.
+    """Prepare what the page draws of ``trajectories.parquet``.
 
-    Series are the curvature of each layer (``c: <layer>``) and the logged quantities of
-    ``QUANTITIES``.
+    Args:
+        rows: The gathered trajectories.
+        order: The methods of each experiment.
+
+    Returns:
+        Experiment -> method -> seed -> steps and series, of four digits each. Series are the
+        curvature of each layer (``c: <layer>``) and the logged quantities of `QUANTITIES`.
     """
     found: dict[str, Any] = {}
     for name, methods in order.items():
@@ -157,8 +228,16 @@ def _digits(values: pd.Series) -> list[float | None]:
 
 
 def image(path: Path) -> tuple[str, int]:
-    """A PNG file as a data URI, and the width in CSS pixels to show it at. Raises InputError when
-    it is missing.
+    """Read a PNG file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        It as a data URI, and the width in CSS pixels to show it at.
+
+    Raises:
+        InputError: The file is missing.
     """
     try:
         data = path.read_bytes()
@@ -175,7 +254,14 @@ def image(path: Path) -> tuple[str, int]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as ``1 h 2 min 3 s``, without leading zero parts."""
+    """Print a duration.
+
+    Args:
+        seconds: The duration.
+
+    Returns:
+        ``1 h 2 min 3 s``, without leading zero parts.
+    """
     whole = round(seconds)
     parts = [(whole // 3600, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     return " ".join(f"{n} {unit}" for n, unit in parts if n) or "under 1 s"
@@ -189,9 +275,8 @@ def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             text = f"{entry['difference']:+.2f}"
             if entry["interval"]:
                 text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
-        second = (
-            entry["verdict"] == "contradicted" or (entry["minimum_effect"] or 0) < 0
-        )  # which test decided
+        # which of the two tests decided
+        second = entry["verdict"] == "contradicted" or (entry["minimum_effect"] or 0) < 0
         found = entry.get("p_minimum_holm") if second else entry["p_holm"]
         p = float("nan") if found is None else found
         style = entry["verdict"].split(" (")[0].replace(" ", "-")
@@ -216,18 +301,16 @@ def _read_table(path: Path) -> pd.DataFrame:
         ) from None
 
 
-def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> dict[str, Any]:
+def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> ShownExperiment:
     cell = runs[runs["experiment"] == name].iloc[0]
-    return {
-        "name": name,
-        "cell": {key: str(cell[key]) for key in ("dataset", "variant", "model", "variant_hash")},
-        "table": sortable(numbers, tables.displayed(numbers), name),
-        "reference": next(iter(numbers.loc[numbers["reference"], "method"]), ""),
-    }
+    ran_on = {key: str(cell[key]) for key in ("dataset", "variant", "model", "variant_hash")}
+    reference = next(iter(numbers.loc[numbers["reference"], "method"]), "")
+    table = sortable(numbers, tables.displayed(numbers), name)
+    return ShownExperiment(name, ran_on, table, reference)
 
 
 def _environment(runs: pd.DataFrame, root: Path) -> dict[str, list[str]]:
-    """What the records say they ran with, each entry once."""
+    """Collect what the records say they ran with, each entry once."""
     found: dict[str, dict[str, None]] = {}
     for path in runs["record"]:
         record = read_json(root / path)
@@ -238,56 +321,44 @@ def _environment(runs: pd.DataFrame, root: Path) -> dict[str, list[str]]:
     return {key: sorted(values) for key, values in sorted(found.items())}
 
 
-def _variants(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+def _variants(paths: Mapping[str, Path]) -> dict[str, ShownVariant]:
+    """Read the variants: hash -> what is shown of it."""
     shown = {}
     for path in paths.values():
         variant = read_json(Path(path))
         counts = variant.get("counts", {})
-        plain = {
-            key: value for key, value in counts.items() if isinstance(value, int | float | str)
-        }
-        ordered = [k for k in COUNT_WORDS if k in plain] + [
-            k for k in plain if k not in COUNT_WORDS
-        ]
-        shown[variant["hash"]] = {
-            "words": (variant["words"][:1].upper() + variant["words"][1:]).rstrip(".") + ".",
-            "counts": ", ".join(f"{key.replace('_', ' ')} {plain[key]}" for key in ordered),
-            "data_sha256": variant["data_sha256"],
-        }
+        plain = [key for key, value in counts.items() if isinstance(value, int | float | str)]
+        ordered = [key for key in COUNT_WORDS if key in plain]
+        ordered += [key for key in plain if key not in COUNT_WORDS]
+        words = variant["words"]
+        shown[variant["hash"]] = ShownVariant(
+            (words[:1].upper() + words[1:]).rstrip(".") + ".",
+            ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in ordered),
+            variant["data_sha256"],
+        )
     return shown
 
 
-def _figure(root: Path, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "caption": captions()[name],
-        "image": image(root / "figures" / f"{name}.png"),
-    }
+def _figure(root: Path, name: str) -> Picture:
+    return Picture(name, captions()[name], image(root / "figures" / f"{name}.png"))
 
 
-def _dataset(root: Path, name: str) -> dict[str, Any]:
-    """What the catalogue says of a dataset, with its picture."""
+def _dataset(root: Path, name: str) -> ShownDataset:
+    """Return what the catalogue says of a dataset, with its picture."""
     entry, drawn = catalogue.entry(name), read_json(root / "data" / f"{name}.json")
-    return {
-        "name": name,
-        "about": entry.about,
-        "facts": {
-            "size": size(entry),
-            "source": entry.source,
-            "licence": entry.licence,
-            "citation": entry.citation,
-            "content": f"SHA-256 {drawn['sha256']}; as the catalogue says: {drawn['verified']}",
-        },
-        "picture": {
-            "name": f"data-{name}",
-            "caption": drawn["caption"],
-            "image": image(root / "data" / f"{name}.png"),
-        },
+    facts = {
+        "size": size(entry),
+        "source": entry.source,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "content": f"SHA-256 {drawn['sha256']}; as the catalogue says: {drawn['verified']}",
     }
+    picture = Picture(f"data-{name}", drawn["caption"], image(root / "data" / f"{name}.png"))
+    return ShownDataset(name, entry.about, facts, picture)
 
 
 def _verification(path: Path) -> str:
-    """What `hsac verify` found, in a sentence; empty when it was not asked."""
+    """Say what `hsac verify` found; empty when it was not asked."""
     if not path.is_file():
         return ""
     certificate = read_json(path)
@@ -302,15 +373,21 @@ def write_page(
     behind: Mapping[str, Any],
     out: Path,
 ) -> None:
-    """Write the page of ``results_dir`` to ``out``: everything inlined, nothing fetched when it is
-    opened.
+    """Write the page of a results folder: everything inlined, nothing fetched when it is opened.
 
-    Reads ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``,
-    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records and of the ``datasets`` the
-    pictures ``data/<name>.png`` with ``.json`` under ``results_dir``, and for the words of their
-    recipes the ``variants`` files, one an experiment; ``behind`` is what a click on a cell opens
-    (``hsac.report.provenance.page_data``), ``verification.json`` is shown where it is there. Raises
-    InputError naming the file that is missing.
+    It shows ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``,
+    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records, the pictures of the
+    datasets (``data/<name>.png`` and ``.json``), and ``verification.json`` where it is there.
+
+    Args:
+        results_dir: The results folder.
+        datasets: Names of the datasets whose pictures are shown.
+        variants: The variant file of each experiment, for the words of its recipe.
+        behind: What a click on a cell opens, as of `hsac.report.provenance.page_data`.
+        out: The file to write.
+
+    Raises:
+        InputError: A file is missing.
     """
     root = Path(results_dir)
     runs = read_gathered(root / "runs.parquet")
@@ -331,19 +408,12 @@ def write_page(
     for setting in SETTINGS:
         members = [e for e in present if setting_of[e] == setting]
         if members:
-            sections.append(
-                {
-                    "id": setting,
-                    "title": SETTING_TITLES[setting],
-                    "experiments": [_experiment(runs, e, numbers[e]) for e in members],
-                    "claims": [claim for claim in claims if claim["setting"] == setting],
-                }
-            )
+            shown = [_experiment(runs, name, numbers[name]) for name in members]
+            about = [claim for claim in claims if claim["setting"] == setting]
+            sections.append(Section(setting, SETTING_TITLES[setting], shown, about))
     failures = _read_table(root / "tables" / "failures.csv")
-    measured, costs = (
-        read_gathered(root / "measured.parquet"),
-        _read_table(root / "cost" / "cost.csv"),
-    )
+    measured = read_gathered(root / "measured.parquet")
+    costs = _read_table(root / "cost" / "cost.csv")
     certificates, coverage, ranks, biases, ledger = (
         _read_table(root / "tables" / f"{name}.csv")
         for name in (

@@ -200,7 +200,8 @@ def command_lines(answer: Answer) -> list[str]:
     )
     lines += _indented(in_place_commands(answer))
     lines.append(
-        "  (the last makes the tables and all else that is not up to date, which `hsac stale` lists)"
+        "  (the last makes the tables and all else that is not up to date, which `hsac stale`"
+        " lists)"
     )
     return lines
 

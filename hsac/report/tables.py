@@ -1,6 +1,4 @@
-"""Tables of an experiment, the overview and the failures, as CSV (full numbers), Markdown and LaTeX
-(booktabs).
-"""
+"""Tables of an experiment, the overview and the failures: CSV (full numbers), Markdown, LaTeX."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -105,16 +103,22 @@ def with_half_width(means: pd.Series, half_widths: pd.Series) -> list[str]:
 def overview_labels(
     runs: pd.DataFrame, order: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, str], str]:
-    """Row label in the overview for each (experiment, method).
+    """Name the rows of the overview.
 
-    Experiments differ in their plain weight rule (sgd or adam); where none uses both, the two share
+    Experiments differ in their plain weight rule (sgd or adam). Where none uses both, the two share
     one row ``base+…``.
+
+    Args:
+        runs: Gathered runs.
+        order: The methods of each experiment.
+
+    Returns:
+        (experiment, method) -> label of its row.
     """
     pairs = {(experiment, method) for experiment, methods in order.items() for method in methods}
     pairs |= set(zip(runs["experiment"], runs["method"], strict=True))
-    plain = {(experiment, method.split("+")[0]) for experiment, method in pairs} & {
-        (experiment, rule) for experiment, _ in pairs for rule in PLAIN
-    }
+    used = {(experiment, method.split("+")[0]) for experiment, method in pairs}
+    plain = {(experiment, rule) for experiment, rule in used if rule in PLAIN}
     one_each = len({e for e, _ in plain}) == len(plain) and len({rule for _, rule in plain}) > 1
     labels = {}
     for experiment, method in pairs:
@@ -124,8 +128,15 @@ def overview_labels(
 
 
 def overview_table(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Method × experiment: validation-selected test accuracy (%) and 95 % half width, columns
-    ``<experiment>_percent`` and ``<experiment>_half_width_percent``.
+    """Compute the overview: the validation-selected test accuracy of methods in experiments.
+
+    Args:
+        runs: Gathered runs.
+        order: The methods of each experiment. Its keys order the columns.
+
+    Returns:
+        One row a method, with the columns ``<experiment>_percent`` and
+        ``<experiment>_half_width_percent`` (of the 95 % interval).
     """
     labels = overview_labels(runs, order)
     sequence = [
@@ -144,7 +155,14 @@ def overview_table(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd
 
 
 def overview_displayed(table: pd.DataFrame) -> pd.DataFrame:
-    """The overview as text to print."""
+    """Print the overview.
+
+    Args:
+        table: As `overview_table` computes it.
+
+    Returns:
+        The text of each entry under headings.
+    """
     shown = {"Method": table["method"]}
     for column in table.columns[1::2]:
         experiment = column.removesuffix("_percent")
@@ -154,22 +172,36 @@ def overview_displayed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def overview_note(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> str:
-    """The line under the overview, which says what ``base`` stands for where it is used."""
+    """Compose the note under the overview.
+
+    Args:
+        runs: Gathered runs.
+        order: The methods of each experiment.
+
+    Returns:
+        The note, which says what ``base`` stands for where it is used.
+    """
     used: dict[str, list[str]] = {}
     for (experiment, method), label in sorted(overview_labels(runs, order).items()):
-        if label.startswith("base+") and experiment not in used.setdefault(
-            method.split("+")[0], []
-        ):
-            used[method.split("+")[0]].append(experiment)
-    base = "; ".join(f"{rule} on {', '.join(experiments)}" for rule, experiments in used.items())
-    return "Test accuracy (%), validation-selected, mean ± 95 % half width over seeds. " + (
-        f"The weight rule base is {base}. " * bool(base) + RECONSTRUCTED + held_out_note(runs)
-    )
+        if label.startswith("base+"):
+            experiments = used.setdefault(method.split("+")[0], [])
+            if experiment not in experiments:
+                experiments.append(experiment)
+    note = "Test accuracy (%), validation-selected, mean ± 95 % half width over seeds. "
+    if used:
+        places = [f"{rule} on {', '.join(names)}" for rule, names in used.items()]
+        note += f"The weight rule base is {'; '.join(places)}. "
+    return note + RECONSTRUCTED + held_out_note(runs)
 
 
 def held_out_note(runs: pd.DataFrame) -> str:
-    """A sentence naming the methods whose curvature was trained on batches of the validation part,
-    with a space before it; empty when none was.
+    """Name the methods whose curvature was trained on batches of the validation part.
+
+    Args:
+        runs: Gathered runs.
+
+    Returns:
+        A sentence with a space before it, empty when there is no such method.
     """
     if "held_out_batches" not in runs:  # gathered before it was recorded
         return ""
@@ -210,7 +242,15 @@ def failures_displayed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(shown: pd.DataFrame, note: str) -> str:
-    """A printed table as Markdown with a note under it."""
+    """Write a printed table as Markdown.
+
+    Args:
+        shown: Its text.
+        note: Put under it.
+
+    Returns:
+        The Markdown.
+    """
     lines = [
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
         for row in shown.to_numpy()
@@ -223,7 +263,15 @@ def markdown(shown: pd.DataFrame, note: str) -> str:
 
 
 def latex(shown: pd.DataFrame, note: str) -> str:
-    """A printed table as LaTeX (packages booktabs and graphicx) with a note under it."""
+    """Write a printed table as LaTeX, which needs the packages booktabs and graphicx.
+
+    Args:
+        shown: Its text.
+        note: Put under it.
+
+    Returns:
+        The LaTeX.
+    """
     body = shown.to_latex(
         index=False, escape=True, column_format="l" + "r" * (len(shown.columns) - 1)
     )
@@ -244,8 +292,14 @@ def latex(shown: pd.DataFrame, note: str) -> str:
 
 
 def write(out_dir: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
-    """Write a table under ``out_dir``: full numbers as .csv, what is printed with its note as .md
-    and .tex.
+    """Write a table: full numbers as .csv, what is printed with its note as .md and .tex.
+
+    Args:
+        out_dir: The folder.
+        name: Name of the files.
+        numbers: Full numbers.
+        shown: What is printed.
+        note: Put under it.
     """
     write_bytes(out_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n").encode())
     write_bytes(out_dir / f"{name}.md", markdown(shown, note).encode())
@@ -258,11 +312,14 @@ def write_tables(
     references: Mapping[str, str],
     out_dir: Path,
 ) -> None:
-    """Write ``<experiment>``, ``overview`` and ``failures`` as .csv, .md and .tex under
-    ``out_dir``.
+    """Write ``<experiment>``, ``overview`` and ``failures`` as .csv, .md and .tex.
 
-    ``order``: the methods of each experiment in the order of the rows (its keys order the
-    overview's columns); ``references``: the method each experiment compares with.
+    Args:
+        runs_parquet: The gathered runs.
+        order: The methods of each experiment in the order of the rows. Its keys order the
+            overview's columns.
+        references: The method that each experiment compares with.
+        out_dir: The folder.
     """
     runs, out = read_gathered(runs_parquet), Path(out_dir)
     for experiment in [*order, *sorted(set(runs["experiment"]) - set(order))]:

@@ -13,6 +13,7 @@ from hsac import plugins
 from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.report.answer import Answer, find, same, sha256_of
+from hsac.report.columns import Record
 from hsac.report.provenance import CellFiles, Environment, RecordFile
 from hsac.report.recompute import command_lines
 from hsac.study import load, resolve
@@ -20,7 +21,6 @@ from hsac.study.fingerprint import of_training
 
 NOT_KEPT = "not kept with these rows"
 BESIDE = ("reference", "family")  # roles whose cells are told in short
-Record = Mapping[str, Any]
 
 
 def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:

@@ -192,10 +192,7 @@ DRY_RUN = ["snakemake", "--dry-run", "--quiet", "rules", "--config", "scale=smok
         dict,
         lambda: {"bundle": 1, "seeds": [0, 1, 5]},
         searched,
-        pytest.param(
-            lambda: {"theory": None, "experiments": without_theory()},
-            marks=pytest.mark.xfail(reason="the workflow's own loader still asks for a theory"),
-        ),
+        lambda: {"theory": None, "experiments": without_theory()},
     ],
 )
 def test_jobs_are_a_dry_runs(workflow, override):

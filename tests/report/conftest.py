@@ -21,9 +21,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def variant_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic variant file that the synthetic records' variant_hash names."""
-    content = {"schema": 1, "dataset": "digits", "name": "plain", "recipe": {}, "words": "All rows, split once.",
-               "counts": {"train": 7, "validation": 2, "test": 2}, "data_sha256": "f" * 64, "indices": {},
-               "hash": "e" * 16}  # fmt: skip
+    content = {
+        "schema": 1,
+        "dataset": "digits",
+        "name": "plain",
+        "recipe": {},
+        "words": "All rows, split once.",
+        "counts": {"train": 7, "validation": 2, "test": 2},
+        "data_sha256": "f" * 64,
+        "indices": {},
+        "hash": "e" * 16,
+    }
     path = tmp_path_factory.mktemp("variants") / "plain.json"
     path.write_text(json.dumps(content))
     return path

@@ -12,8 +12,16 @@ from hsac.report.gather import gather
 from hsac.study.method import Method
 
 CURVATURES = (
-    "euclidean", "fixed@0.1", "fixed@0.3", "fixed@1", "grid", "learned", "drift_up", "drift_down", "hsac",
-)  # fmt: skip
+    "euclidean",
+    "fixed@0.1",
+    "fixed@0.3",
+    "fixed@1",
+    "grid",
+    "learned",
+    "drift_up",
+    "drift_down",
+    "hsac",
+)
 EXPERIMENTS = {
     "digits": ("classification", "digits", "plain", "mlp2", "sgd"),
     "disease": ("classification", "disease", "plain", "hgcn", "adam"),
@@ -24,7 +32,7 @@ EXPERIMENTS = {
 
 
 def methods(plain: str) -> list[str]:
-    """The methods of an experiment whose plain weight rule is ``plain``, in the order of its table."""
+    """Return the methods of an experiment with the weight rule ``plain`` in the table's order."""
     return [f"{plain}+{c}" for c in CURVATURES] + [
         f"sam+{c}" for c in ("fixed@0.3", "learned", "hsac")
     ]
@@ -35,8 +43,9 @@ REFERENCES = {experiment: f"{cell[-1]}+fixed@0.3" for experiment, cell in EXPERI
 
 
 def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) -> dict[str, Any]:
-    """A record that obeys the schema; ``changes`` replace top-level keys, ``accuracy`` the selected
-    test accuracy.
+    """Return a record that obeys the schema.
+
+    ``changes`` replace top-level keys, ``accuracy`` the selected test accuracy.
     """
     setting, dataset, variant, model, _ = EXPERIMENTS[experiment]
     parts = Method.of(method)
@@ -50,8 +59,13 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
         if model == "mlp2"
         else ["layer0", "aggregation", "head"][: 3 if model == "hgcn" else 1]
     )
-    path = [[start * math.exp(speed * (1 + 0.4 * k) * s / 600 + 0.1 * seed * s / 600 * bool(speed))
-             for k in range(len(layers))] for s in steps]  # fmt: skip
+    path = [
+        [
+            start * math.exp(speed * (1 + 0.4 * k) * s / 600 + 0.1 * seed * s / 600 * bool(speed))
+            for k in range(len(layers))
+        ]
+        for s in steps
+    ]
     final = path[-1]
     base = (
         0.8
@@ -90,31 +104,62 @@ def synthetic_record(experiment: str, method: str, seed: int, **changes: Any) ->
     turn = label * 2 * math.pi / (label.max() + 1) + 0.3 * np.sin(angle)
     points = np.stack([radius * np.cos(turn), radius * np.sin(turn)], 1) / math.sqrt(final[0] or 1)
     record: dict[str, Any] = {
-        "schema": 1, "experiment": experiment, "setting": setting, "dataset": dataset, "variant": variant,
-        "model": model, "method": method, "weight_rule": weight, "start": start, "seed": seed,
-        "curvature_rule": rule.split("_")[0], "loss": parts.further[0] if parts.further else "cross_entropy",
+        "schema": 1,
+        "experiment": experiment,
+        "setting": setting,
+        "dataset": dataset,
+        "variant": variant,
+        "model": model,
+        "method": method,
+        "weight_rule": weight,
+        "start": start,
+        "seed": seed,
+        "curvature_rule": rule.split("_")[0],
+        "loss": parts.further[0] if parts.further else "cross_entropy",
         "selected_by": "validation_accuracy",
-        "status": "ok", "reason": None, "config": {"synthetic": True}, "config_hash": "c" * 16, "code": "d" * 16,
-        "variant_hash": "e" * 16, "weights": "f" * 64, "versions": {"python": "3.11.0", "numpy": "2.0"},
+        "status": "ok",
+        "reason": None,
+        "config": {"synthetic": True},
+        "config_hash": "c" * 16,
+        "code": "d" * 16,
+        "variant_hash": "e" * 16,
+        "weights": "f" * 64,
+        "versions": {"python": "3.11.0", "numpy": "2.0"},
         "host": "synthetic",
-        "device": "cpu", "dtype": "float32", "steps": 600, "gradients": 600 * (2 if weight == "sam" else 1),
-        "products": 180 if rule == "hsac" else 0, "tried": 3 if rule == "grid" else 1,
+        "device": "cpu",
+        "dtype": "float32",
+        "steps": 600,
+        "gradients": 600 * (2 if weight == "sam" else 1),
+        "products": 180 if rule == "hsac" else 0,
+        "tried": 3 if rule == "grid" else 1,
         "chosen": f"{weight}+fixed@1" if rule == "grid" else None,
-        "metrics": {"selected": metrics(9, 0.0), "last": metrics(10, -0.002), "oracle": metrics(8, 0.005)},
-        "curvature": {"names": layers, "final": final}, "sharpness": sharpness[-1],
+        "metrics": {
+            "selected": metrics(9, 0.0),
+            "last": metrics(10, -0.002),
+            "oracle": metrics(8, 0.005),
+        },
+        "curvature": {"names": layers, "final": final},
+        "sharpness": sharpness[-1],
         "trajectory": {
-            "step": steps, "curvature": path, "sharpness": sharpness,
+            "step": steps,
+            "curvature": path,
+            "sharpness": sharpness,
             "train_nll": [2 * math.exp(-s / 200) + 0.2 for s in steps],
             "validation_accuracy": [accuracy * (1 - math.exp(-(s + 30) / 100)) for s in steps],
             "test_accuracy": [accuracy * (1 - math.exp(-(s + 30) / 100)) for s in steps],
         },
         "outer": None,
-        "landscape": {"alpha": alpha, "random": [0.3 + (0.5 + 0.5 * final[0]) * a * a + 0.02 * seed for a in alpha],
-                      "worst": [0.3 + (1 + final[0]) * a * a + 0.02 * seed for a in alpha]},
+        "landscape": {
+            "alpha": alpha,
+            "random": [0.3 + (0.5 + 0.5 * final[0]) * a * a + 0.02 * seed for a in alpha],
+            "worst": [0.3 + (1 + final[0]) * a * a + 0.02 * seed for a in alpha],
+        },
         "embedding": {"x": points.tolist(), "label": label.tolist(), "c": final[0]}
-        if model == "mlp2" and final[0] > 0 else None,
-        "seconds": 1.5 + 0.1 * seed, "peak_memory_mib": 300.0,
-    }  # fmt: skip
+        if model == "mlp2" and final[0] > 0
+        else None,
+        "seconds": 1.5 + 0.1 * seed,
+        "peak_memory_mib": 300.0,
+    }
     return record | changes
 
 

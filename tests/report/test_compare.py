@@ -68,7 +68,8 @@ def test_other_seeds_are_not_paired():
     assert identical_runs(a, b) == (0, 0)
 
 
-def test_a_euclidean_cell_has_no_start_and_is_paired():
+def test_euclidean_cell_without_start_is_paired():
+    """A euclidean cell has no start and is paired."""
     a = runs([0.5, 0.6, 0.7], start=None)
     assert row(a, a)["how"] == "paired"
     assert row(a, runs([0.5, 0.6, 0.7], start=0.3))["how"] == "Welch"
@@ -78,7 +79,8 @@ def test_nothing_is_concluded_from_one_run():
     assert row(runs([0.5]), runs([0.9]))["verdict"] == "too few runs"
 
 
-def test_a_method_that_no_longer_finishes_has_moved():
+def test_method_that_stops_finishing_moved():
+    """A method that no longer finishes has moved."""
     a = runs([0.5, 0.6])
     b = runs([np.nan, np.nan], status="diverged")
     table = compare_runs(a, b).set_index("metric")
@@ -88,7 +90,8 @@ def test_a_method_that_no_longer_finishes_has_moved():
     assert row(a, partly, "finished")["verdict"] == "within noise"
 
 
-def test_holm_is_over_all_rows_that_are_not_the_same():
+def test_holm_leaves_same_rows_out():
+    """Holm is over all rows that are not the same."""
     rng = np.random.default_rng(0)
     a = [runs(rng.normal(0.5, 0.01, 5).tolist(), method=f"sgd+fixed@{i}") for i in range(6)]
     b = [frame.assign(selected_test_accuracy=rng.normal(0.5, 0.01, 5)) for frame in a[:4]]
@@ -102,8 +105,8 @@ def test_holm_is_over_all_rows_that_are_not_the_same():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
-def test_false_alarms_are_as_rare_as_stated(paired):
-    """Two sets of the same truth: at most 5 % of comparisons of a whole table find something moved."""
+def test_false_alarms_are_rare(paired):
+    """Two sets of the same truth: at most 5 % of comparisons of a table find something moved."""
     rng = np.random.default_rng(1)
     alarms = 0
     for _ in range(60):
@@ -128,7 +131,8 @@ def test_runs_without_spread_are_compared_exactly():
     assert welch(side(0.5), side(0.6)).p == pytest.approx(2 / 20)
 
 
-def test_a_bitwise_difference_is_seen_in_any_column():
+def test_bitwise_difference_seen_in_any_column():
+    """A bitwise difference is seen in any column."""
     a = runs([0.5, 0.6]).assign(curvature=[0.3, np.nan], seconds=1.0)
     b = a.assign(curvature=[np.nextafter(0.3, 1), np.nan], seconds=2.0, code="other")
     assert identical_runs(a, b) == (2, 1)
@@ -136,8 +140,9 @@ def test_a_bitwise_difference_is_seen_in_any_column():
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders of records: B from another host, with other numpy and code, one method less and
-    one that moved.
+    """Return two folders of records.
+
+    B is from another host, with other numpy and code, one method less and one that moved.
     """
     for name in "ab":
         records = []
@@ -193,7 +198,8 @@ def test_only_the_gathered_runs_are_needed(folders, tmp_path):
     assert "no records here" in compare(a, bare)[0]
 
 
-def test_bad_folders_are_named_in_one_line(folders, tmp_path, capsys):
+def test_bad_folders_are_one_line(folders, tmp_path, capsys):
+    """Bad folders are named in one line."""
     a, b = folders
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "runs.parquet").write_bytes(b"PAR1")

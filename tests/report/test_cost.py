@@ -1,4 +1,4 @@
-"""What is measured of the machine is in own files; all others are functions of the runs alone."""
+"""What is measured of the machine is in its own files; all others depend on the runs alone."""
 
 from pathlib import Path
 
@@ -35,7 +35,8 @@ def results(tmp_path, monkeypatch):
     return smoke_results(tmp_path, small())
 
 
-def test_only_its_own_files_hold_what_is_measured(results):
+def test_timing_only_in_its_own_files(results):
+    """Only its own files hold what is measured."""
     before, cost = content(results), (results / "cost/cost.csv").read_bytes()
     graph = Graph(load.read(results / "settings.json"), results)
     for bundle in graph.bundles:
@@ -51,13 +52,15 @@ def test_only_its_own_files_hold_what_is_measured(results):
     assert set(measured["seconds"]) == {99.0}
 
 
-def test_a_cell_of_the_cost_is_explained(results):
+def test_cell_of_cost_is_explained(results):
+    """A cell of the cost is explained."""
     text, sound = explain(results, "cost", "digits sgd+hsac", "seconds")
     assert sound
     assert "mean over seeds" in text
 
 
-def test_the_cost_of_a_search_is_beside_that_of_its_runs(tmp_path):
+def test_search_costs_beside_its_runs(tmp_path):
+    """The cost of a search is beside that of its runs."""
     search = {
         "point": 0,
         "different": 2,

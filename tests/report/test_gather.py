@@ -32,7 +32,8 @@ def run_gather(root: Path, indexes: list[Path]) -> pd.DataFrame:
     return pd.read_parquet(root / "runs.parquet")
 
 
-def test_one_row_a_run_in_order_with_paths_from_the_results_folder(tmp_path):
+def test_one_row_a_run_in_order(tmp_path):
+    """One row a run in order with paths from the results folder."""
     cells = [
         ("digits", "sgd+hsac", 1),
         ("digits", "sgd+hsac", 0),
@@ -54,7 +55,8 @@ def test_one_row_a_run_in_order_with_paths_from_the_results_folder(tmp_path):
     assert layers == {"digits": {"layer0", "head"}, "disease": {"layer0", "aggregation", "head"}}
 
 
-def test_the_same_records_give_the_same_bytes_whatever_the_order_of_indexes(tmp_path):
+def test_bytes_ignore_order_of_indexes(tmp_path):
+    """The same records give the same bytes whatever the order of indexes."""
     indexes = write_bundle(
         tmp_path,
         [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (0, 1)],
@@ -67,7 +69,8 @@ def test_the_same_records_give_the_same_bytes_whatever_the_order_of_indexes(tmp_
     ]
 
 
-def test_neither_chunks_nor_processes_change_a_value(tmp_path, monkeypatch):
+def test_chunks_and_processes_change_nothing(tmp_path, monkeypatch):
+    """Neither chunks nor processes change a value."""
     indexes = write_bundle(
         tmp_path,
         [synthetic_record("digits", m, s) for m in ("sgd+hsac", "sgd+grid") for s in (1, 0)],
@@ -82,7 +85,8 @@ def test_neither_chunks_nor_processes_change_a_value(tmp_path, monkeypatch):
     assert pq.ParquetFile(tmp_path / "runs.parquet").num_row_groups == 4
 
 
-def test_an_error_in_a_process_is_the_line_that_names_the_record(tmp_path, monkeypatch):
+def test_error_in_process_names_record(tmp_path, monkeypatch):
+    """An error in a process is the line that names the record."""
     monkeypatch.setattr(module, "CHUNK", 1)
     (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", s) for s in range(3)])
     (index.parent / "1.json").write_text("{}")
@@ -91,7 +95,8 @@ def test_an_error_in_a_process_is_the_line_that_names_the_record(tmp_path, monke
     assert not (tmp_path / "runs.parquet").exists()
 
 
-def test_memory_does_not_grow_with_the_number_of_records(tmp_path, monkeypatch):
+def test_memory_ignores_number_of_records(tmp_path, monkeypatch):
+    """Memory does not grow with the number of records."""
     monkeypatch.setattr(module, "CHUNK", 5)
 
     def peak(runs: int) -> int:
@@ -108,7 +113,8 @@ def test_memory_does_not_grow_with_the_number_of_records(tmp_path, monkeypatch):
     assert peak(80) < 1.3 * peak(20)
 
 
-def test_a_column_without_values_keeps_its_type(tmp_path):
+def test_empty_column_keeps_its_type(tmp_path):
+    """A column without values keeps its type."""
     runs = run_gather(tmp_path, write_bundle(tmp_path, [diverged("digits", "sgd+hsac", 0)]))
     assert str(runs.selected_test_accuracy.dtype) == "float64"
     assert runs.reason.tolist() == ["loss not finite at step 12"]
@@ -121,14 +127,16 @@ def with_items(right: list[int], answers: int) -> dict:
     return record
 
 
-def test_the_answers_to_test_items_reach_the_statistics(tmp_path):
+def test_test_answers_reach_the_statistics(tmp_path):
+    """The answers to test items reach the statistics."""
     runs = run_gather(tmp_path, write_bundle(tmp_path, [with_items([5, 2, 3, 5], 5)]))
     assert Replicates(runs, "digits", "sgd+hsac").items == pytest.approx(
         np.array([[1, 0.4, 0.6, 1]])
     )
 
 
-def test_answers_that_are_not_the_accuracy_are_refused(tmp_path):
+def test_answers_must_match_the_accuracy(tmp_path):
+    """Answers that are not the accuracy are refused."""
     with pytest.raises(
         InputError,
         match=r"0\.json: metrics\.selected\.test_right: 0\.5 of the answers, while .* 0\.75",
@@ -152,7 +160,8 @@ def test_a_missing_record_is_named(tmp_path):
         run_gather(tmp_path, [index])
 
 
-def test_a_record_of_another_cell_is_refused(tmp_path):
+def test_record_of_another_cell_refused(tmp_path):
+    """A record of another cell is refused."""
     (index,) = write_bundle(tmp_path, [synthetic_record("digits", "sgd+hsac", 0)])
     path = index.parent / "0.json"
     write_json(path, synthetic_record("digits", "sgd+learned", 0))
@@ -183,7 +192,8 @@ def test_a_run_listed_twice_is_refused(tmp_path):
         ({"gradients": None}, "gradients"),
     ],
 )
-def test_a_record_that_does_not_fit_the_schema_names_its_key(changes, key):
+def test_unfit_record_names_its_key(changes, key):
+    """A record that does not fit the schema names its key."""
     with pytest.raises(InputError, match=f"r.json: {key}"):
         check_record(synthetic_record("digits", "sgd+hsac", 0) | changes, Path("r.json"))
 
@@ -191,7 +201,8 @@ def test_a_record_that_does_not_fit_the_schema_names_its_key(changes, key):
 @pytest.mark.parametrize(
     "block", ["", "metrics", "metrics.last", "curvature", "trajectory", "landscape", "embedding"]
 )
-def test_a_misspelt_key_is_refused_at_every_level(block):
+def test_misspelt_key_refused_at_every_level(block):
+    """A misspelt key is refused at every level."""
     record = json.loads(json.dumps(synthetic_record("digits", "sgd+hsac", 0)))
     inner = record
     for part in filter(None, block.split(".")):
@@ -202,7 +213,8 @@ def test_a_misspelt_key_is_refused_at_every_level(block):
         check_record(record, Path("r.json"))
 
 
-def test_a_run_that_did_not_finish_fits_the_schema_and_has_a_row():
+def test_unfinished_run_has_a_row():
+    """A run that did not finish fits the schema and has a row."""
     record = synthetic_record(
         "digits", "sgd+hsac", 0, status="out_of_memory", reason="too large", weights=None
     )
@@ -222,7 +234,8 @@ def test_a_run_that_did_not_finish_fits_the_schema_and_has_a_row():
     )
 
 
-def test_a_model_without_curvature_has_its_rows():
+def test_model_without_curvature_has_rows():
+    """A model without curvature has its rows."""
     record = synthetic_record("digits", "sgd+euclidean", 0)
     points = len(record["trajectory"]["step"])
     record |= {"curvature": {"names": [], "final": []}}
@@ -235,7 +248,8 @@ def test_a_model_without_curvature_has_its_rows():
     assert {*zip(columns["layer"], columns["curvature"], strict=True)} == {("", None)}
 
 
-def test_an_edited_candidate_of_a_grid_is_detected(tmp_path):
+def test_edited_candidate_of_grid_detected(tmp_path):
+    """An edited candidate of a grid is detected."""
     shown, candidate = write_bundle(
         tmp_path, [synthetic_record("digits", method, 0) for method in ("sgd+grid", "sgd+fixed@3")]
     )
@@ -254,7 +268,8 @@ def test_a_missing_key_is_named():
         check_record(record, Path("r.json"))
 
 
-def test_a_trajectory_of_unequal_lengths_is_refused():
+def test_trajectory_of_unequal_lengths_refused():
+    """A trajectory of unequal lengths is refused."""
     record = json.loads(json.dumps(synthetic_record("digits", "sgd+hsac", 0)))
     record["trajectory"]["sharpness"].pop()
     with pytest.raises(InputError, match=r"trajectory\.sharpness"):
@@ -267,7 +282,8 @@ def test_geometric_mean_of_curvatures():
     assert geometric_mean([1.0, None]) is None
 
 
-def test_a_missing_or_damaged_table_is_named(tmp_path):
+def test_missing_or_damaged_table_named(tmp_path):
+    """A missing or damaged table is named."""
     with pytest.raises(InputError, match=r"runs\.parquet: missing"):
         read_gathered(tmp_path / "runs.parquet")
     (tmp_path / "runs.parquet").write_bytes(b"PAR1 cut short")
@@ -275,7 +291,8 @@ def test_a_missing_or_damaged_table_is_named(tmp_path):
         read_gathered(tmp_path / "runs.parquet")
 
 
-def test_the_share_of_outer_steps_without_implicit_term():
+def test_share_of_outer_steps_dropped():
+    """The share of outer steps without implicit term."""
     outer = {"step": [10, 20, 30, 40], "fallback": [True, False, False, False]}
     assert (
         run_row(synthetic_record("digits", "sgd+hsac", 0, outer=outer), "r")["dropped_solves"]

@@ -75,9 +75,7 @@ def html(
 
 @pytest.mark.parametrize("headings", printed_headings())
 def test_headings_lead_to_their_column(headings):
-    """Each heading of a table stands for a column of that table, though other tables have the same
-    names.
-    """
+    """Each heading stands for a column of its table, though other tables have the same names."""
     numbers = pd.DataFrame(columns=list(headings))
     assert len(set(headings.values())) == len(headings)
     assert _sources(numbers, list(headings.values())) == {
@@ -123,7 +121,8 @@ def test_page_shows_the_results(html):
     assert "prefers-color-scheme: dark" in html
 
 
-def test_claims_about_experiments_or_methods_of_other_scales_are_counted_not_shown(html):
+def test_claims_of_other_scales_only_counted(html):
+    """Claims about experiments or methods of other scales are counted not shown."""
     claims = [claim for claim in read_claims(CLAIMS_FILE) if isinstance(claim, Claim)]
     here = {e: {*ORDER[e]} for e in ("digits", "glyphs_long_tailed")}
     elsewhere = [
@@ -139,7 +138,8 @@ def test_claims_about_experiments_or_methods_of_other_scales_are_counted_not_sho
         assert (claim.claim in unescape(html)) == (claim not in elsewhere)
 
 
-def test_data_are_shown_with_picture_licence_and_citation(html):
+def test_data_shown_with_licence_and_citation(html):
+    """Data are shown with picture licence and citation."""
     text = unescape(html)
     for name, words in (("digits", "1,797 images, 8 x 8"), ("disease", "1,044 nodes, 1,043 edges")):
         entry = catalogue.entry(name)
@@ -157,7 +157,8 @@ def test_data_are_shown_with_picture_licence_and_citation(html):
     assert "Gromov's δ = 0" in text
 
 
-def test_a_missing_picture_of_data_is_named(results, variant_file, tmp_path):
+def test_missing_picture_of_data_named(results, variant_file, tmp_path):
+    """A missing picture of data is named."""
     root = tmp_path / "default"
     shutil.copytree(results, root)
     write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
@@ -220,7 +221,8 @@ def test_duration():
         ("not run", 0.5, 0.01),
     ],
 )
-def test_the_p_of_a_claim_is_that_of_the_test_that_decided(verdict, minimum_effect, shown):
+def test_claim_shows_the_deciding_p(verdict, minimum_effect, shown):
+    """The p of a claim is that of the test that decided."""
     entry = {"difference": None, "verdict": verdict, "minimum_effect": minimum_effect}
     (row,) = _claims([entry | {"p_holm": 0.01, "p_minimum_holm": 0.02}])
     assert row["p_key"] == shown

@@ -35,9 +35,7 @@ def answers(results: Path, name: str, sidecar: provenance.Sidecar):
 def wrong(
     results: Path, name: str, sidecar: provenance.Sidecar, column: str | None = None
 ) -> list[str]:
-    """The cells of a table, or of one column, that are not what comes out of the records and files
-    listed for them.
-    """
+    """Return the cells that are not what comes out of the records and files listed for them."""
     made, out = {}, []
     for answer, value in answers(results, name, sidecar):
         if column not in (None, answer.column):
@@ -66,7 +64,8 @@ def test_every_table_has_a_sidecar(results):
     assert set(read_sidecars(results)) == tables
 
 
-def test_every_cell_is_computed_again_from_what_its_sidecar_lists(results):
+def test_every_cell_recomputes_from_its_sidecar(results):
+    """Every cell is computed again from what its sidecar lists."""
     for name, sidecar in read_sidecars(results).items():
         numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
         assert set(numbers.columns) <= set(sidecar.columns), name
@@ -108,7 +107,8 @@ def test_functions_and_fields_are_real(results):
         assert head in record or head == "tuning", column.name
 
 
-def test_a_sidecar_lists_records_with_their_digests(results):
+def test_sidecar_lists_records_with_digests(results):
+    """A sidecar lists records with their digests."""
     sidecar = read_sidecars(results)["digits"]
     cell = sidecar.cells["digits/sgd+hsac"]
     folder = results / cell.folder
@@ -123,13 +123,15 @@ def test_a_sidecar_lists_records_with_their_digests(results):
     assert sidecar.environments[cell.runs[0].environment]["versions"]["python"] == "3.11.0"
 
 
-def test_a_grid_brings_the_cells_it_chose_from(results):
+def test_grid_brings_its_candidates(results):
+    """A grid brings the cells it chose from."""
     cells = read_sidecars(results)["digits"].cells
     assert cells["digits/sgd+grid"].made_from == ["digits/sgd+fixed@0.1", "digits/sgd+fixed@0.3"]
     assert len(cells["digits/sgd+fixed@0.1"].runs) == 3  # which is in no row of the table
 
 
-def test_only_the_rows_behind_the_measurements_are_listed(results):
+def test_only_rows_behind_measurements_listed(results):
+    """Only the rows behind the measurements are listed."""
     sidecar = read_sidecars(results)["certificates"]
     measured = sidecar.cells["digits/sgd+hsac"].measured
     assert [seed for seed, _, _ in measured] == [0, 1, 2]
@@ -137,7 +139,8 @@ def test_only_the_rows_behind_the_measurements_are_listed(results):
     assert read_sidecars(results)["digits"].cells["digits/sgd+hsac"].measured == []
 
 
-def test_page_data_holds_what_a_click_opens(results):
+def test_page_data_holds_clicked_cells(results):
+    """Page data holds what a click opens."""
     data = page_data(results)
     for name, sidecar in read_sidecars(results).items():
         table = data["tables"][name]
@@ -160,7 +163,8 @@ def test_page_data_holds_what_a_click_opens(results):
 
 
 @pytest.mark.slow
-def test_page_data_of_the_default_scale_is_small(tmp_path, monkeypatch):
+def test_page_data_of_default_is_small(tmp_path, monkeypatch):
+    """Page data of the default scale is small."""
     monkeypatch.chdir(tmp_path)
     results = smoke_results(tmp_path, {}, "default")
     assert len(json.dumps(page_data(results), separators=(",", ":"))) < 300_000

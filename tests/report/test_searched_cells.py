@@ -72,7 +72,8 @@ def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
     assert table.loc[METHOD, "gradients"] == 3 * table.loc["adam+fixed@0.3", "gradients"]
 
 
-def test_stale_has_nothing_to_say_and_knows_how_long_a_search_takes(settings, results) -> None:
+def test_stale_knows_how_long_search_takes(settings, results) -> None:
+    """Stale has nothing to say and knows how long a search takes."""
     assert [r for r in stale.stale_runs(settings, results) if r.method == METHOD] == []
     cell = config.cell(settings, "disease", METHOD)
     records = [

@@ -29,7 +29,8 @@ def test_every_table_comes_in_three_formats(folder):
     }
 
 
-def test_tables_hold_every_method_in_the_order_given(folder):
+def test_tables_keep_the_order_given(folder):
+    """Tables hold every method in the order given."""
     table = pd.read_csv(folder / "digits.csv")
     assert table["method"].tolist() == ORDER["digits"]
     assert table.loc[table["reference"], "method"].tolist() == [REFERENCES["digits"]]
@@ -65,7 +66,8 @@ def test_diverged_runs_are_counted_and_listed(folder):
     ]
 
 
-def test_extra_columns_only_where_they_are_measured(folder):
+def test_extra_columns_only_where_measured(folder):
+    """Extra columns only where they are measured."""
     assert "tail_accuracy_percent" in pd.read_csv(folder / "glyphs_long_tailed.csv")
     assert not {"tail_accuracy_percent", "memorisation_percent"} & set(
         pd.read_csv(folder / "digits.csv")
@@ -79,7 +81,8 @@ def test_no_failures_is_said(results, tmp_path):
     assert "| none |" in (tmp_path / "tables" / "failures.md").read_text()
 
 
-def test_a_method_without_runs_keeps_its_row(results):
+def test_method_without_runs_keeps_row(results):
+    """A method without runs keeps its row."""
     runs = pd.read_parquet(results / "runs.parquet")
     row = (
         experiment_table(runs, "digits", [*ORDER["digits"], "sgd+new"], REFERENCES["digits"])
@@ -89,7 +92,8 @@ def test_a_method_without_runs_keeps_its_row(results):
     assert (row.name, row["n"]) == ("sgd+new", 0)
 
 
-def test_one_seed_prints_no_interval_and_no_p(results):
+def test_one_seed_prints_no_interval(results):
+    """One seed prints no interval and no p."""
     runs = pd.read_parquet(results / "runs.parquet").query("seed == 0")
     table = experiment_table(runs, "digits", ORDER["digits"], REFERENCES["digits"])
     assert (
@@ -114,7 +118,8 @@ def test_overview_joins_the_plain_weight_rules(tmp_path):
     assert "sgd on digits" in note
 
 
-def test_methods_that_train_on_validation_labels_are_named_under_their_tables(results, tmp_path):
+def test_note_names_training_on_validation(results, tmp_path):
+    """Methods that train on validation labels are named under their tables."""
     runs = pd.read_parquet(results / "runs.parquet")
     runs["held_out_batches"] = (
         (runs["experiment"] == "digits") & (runs["method"] == "sgd+hsac")
@@ -137,13 +142,15 @@ def numbers(**columns):
     return row.assign(test_accuracy_percent=50.0, **columns)
 
 
-def test_balanced_accuracy_is_printed_where_it_is_not_the_accuracy():
+def test_balanced_accuracy_printed_where_different():
+    """Balanced accuracy is printed where it is not the accuracy."""
     heading = HEADINGS["balanced_accuracy_percent"]
     assert heading not in displayed(numbers(balanced_accuracy_percent=50.0))
     assert displayed(numbers(balanced_accuracy_percent=40.0))[heading].tolist() == ["40.0"]
 
 
-def test_a_long_tail_prints_shots_where_all_three_groups_have_classes_and_thirds_elsewhere():
+def test_long_tail_prints_shots_or_thirds():
+    """A long tail prints shots where all three groups have classes and thirds elsewhere."""
     thirds = dict.fromkeys(THIRDS, 10.0)
     assert {HEADINGS[name] for name in THIRDS} <= set(
         displayed(numbers(**thirds, few_accuracy_percent=5.0)).columns
@@ -156,13 +163,15 @@ def test_a_long_tail_prints_shots_where_all_three_groups_have_classes_and_thirds
     assert not {HEADINGS[name] for name in THIRDS} & set(both.columns)
 
 
-def test_a_loss_keeps_its_row_in_the_overview():
+def test_overview_keeps_row_of_a_loss():
+    """A loss keeps its row in the overview."""
     runs = pd.DataFrame(columns=RUN_SCHEMA.names)
     order = {"a": ["sgd+hsac", "sgd+fixed@1+focal"], "b": ["adam+hsac", "adam+fixed@1+focal"]}
     assert set(overview_labels(runs, order).values()) == {"base+hsac", "base+fixed@1+focal"}
 
 
-def test_a_sweep_of_curvatures_is_under_one_loss():
+def test_curvature_sweep_has_one_loss():
+    """A sweep of curvatures is under one loss."""
     methods = ["sgd+fixed@1", "sgd+fixed@1+focal", "sgd+euclidean", "sgd+euclidean+linear"]
     rows = pd.DataFrame(
         {"method": methods, "curvature_rule": ["fixed", "fixed", "euclidean", "euclidean"]}

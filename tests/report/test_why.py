@@ -54,7 +54,8 @@ def edit(path: Path, **changes) -> None:
     write_json(path, read_json(path) | changes)
 
 
-def test_a_cell_says_all_that_lies_behind_it(results):
+def test_cell_says_what_lies_behind(results):
+    """A cell says all that lies behind it."""
     text, sound = explain(results, *CELL)
     assert sound
     run, variant = (
@@ -67,11 +68,22 @@ def test_a_cell_says_all_that_lies_behind_it(results):
         .loc["sgd+hsac", "test_accuracy_percent"]
     )
     for word in (
-        str(stated), "the same, from what is listed", "mean_interval", "metrics.selected.test_accuracy",
-        *(str(record(results, seed=seed)) for seed in (0, 1, 2)), run["config_hash"], run["variant_hash"],
-        f"{run['code']}, the present code", str(variant), '"hidden": 32', "content SHA-256", "python 3.11.0",
-        "host synthetic", "hsac job train", "snakemake",
-    ):  # fmt: skip
+        str(stated),
+        "the same, from what is listed",
+        "mean_interval",
+        "metrics.selected.test_accuracy",
+        *(str(record(results, seed=seed)) for seed in (0, 1, 2)),
+        run["config_hash"],
+        run["variant_hash"],
+        f"{run['code']}, the present code",
+        str(variant),
+        '"hidden": 32',
+        "content SHA-256",
+        "python 3.11.0",
+        "host synthetic",
+        "hsac job train",
+        "snakemake",
+    ):
         assert word in text, word
 
 
@@ -83,19 +95,31 @@ def test_a_cell_says_all_that_lies_behind_it(results):
         (("digi", "hsac", "validation-selected"), CELL),
         (("digits", "sgd+fixed@0.3 (reference)", "n ok"), ("digits", "sgd+fixed@0.3", "n_ok")),
         (("overview", "base+hsac", "disease"), ("overview", "base+hsac", "disease_percent")),
-        (("overview", "base+hsac", "disease_half"), ("overview", "base+hsac", "disease_half_width_percent")),
+        (
+            ("overview", "base+hsac", "disease_half"),
+            ("overview", "base+hsac", "disease_half_width_percent"),
+        ),
         (("failures", "learned", "reason"), ("failures", "digits / sgd+learned / 1", "reason")),
-        (("cert", "digits hsac start", "risk"), ("certificates", "digits / sgd+hsac / start weights", "bound_percent")),
-        (("coverage", "without", "held (%)"), ("coverage", "50 / 0.05 / without complexity", "coverage")),
-        (("hyperg", "digits / loss / 16 / levels", "wrong"),
-         ("hypergradient_bias", "digits / loss / 16 / levels", "wrong_sign_percent")),
+        (
+            ("cert", "digits hsac start", "risk"),
+            ("certificates", "digits / sgd+hsac / start weights", "bound_percent"),
+        ),
+        (
+            ("coverage", "without", "held (%)"),
+            ("coverage", "50 / 0.05 / without complexity", "coverage"),
+        ),
+        (
+            ("hyperg", "digits / loss / 16 / levels", "wrong"),
+            ("hypergradient_bias", "digits / loss / 16 / levels", "wrong_sign_percent"),
+        ),
         (
             ("rank", "digits/sgd/curvature/trace", "Spearman"),
             ("rank_correlations", "digits / sgd / curvature / trace", "rho"),
         ),
     ],
-)  # fmt: skip
-def test_names_and_parts_of_them_are_found(results, asked, found):
+)
+def test_parts_of_names_are_found(results, asked, found):
+    """Names and parts of them are found."""
     answer = find(results, *asked)
     assert (answer.table, answer.row, answer.column) == found
 
@@ -112,7 +136,8 @@ def test_names_and_parts_of_them_are_found(results, asked, found):
         ),
     ],
 )
-def test_a_wrong_name_is_one_line_with_the_nearest(results, asked, words, capsys):
+def test_wrong_name_says_the_nearest(results, asked, words, capsys):
+    """A wrong name is one line with the nearest."""
     assert cli.main(["why", *asked, "--scale", "smoke"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("hsac: ")
@@ -126,13 +151,15 @@ def test_a_scale_without_results_is_named(results, capsys):
     assert "results/paper/tables is missing" in capsys.readouterr().err
 
 
-def test_a_table_without_a_sidecar_is_named(project, capsys):
+def test_table_without_sidecar_is_named(project, capsys):
+    """A table without a sidecar is named."""
     (project / "provenance/digits.json").unlink()
     assert cli.main(["why", *CELL, "--scale", "smoke"]) == 2
     assert "provenance/digits.json is missing" in capsys.readouterr().err
 
 
-def test_a_record_edited_by_hand_is_detected(project, capsys):
+def test_edited_record_is_detected(project, capsys):
+    """A record edited by hand is detected."""
     assert cli.main(["why", *CELL, "--scale", "smoke"]) == 0
     capsys.readouterr()
     edit(record(project), gradients=7)  # not even a field of the cell's column
@@ -142,7 +169,8 @@ def test_a_record_edited_by_hand_is_detected(project, capsys):
     assert cli.main(["why", "digits", "sgd+learned", "curvature", "--scale", "smoke"]) == 0
 
 
-def test_an_edit_shows_in_every_cell_that_takes_the_record(project):
+def test_edit_shows_in_every_cell(project):
+    """An edit shows in every cell that takes the record."""
     reference = record(project, "sgd+fixed@0.3")
     metrics = read_json(reference)["metrics"]
     edit(reference, metrics=metrics | {"selected": metrics["selected"] | {"test_accuracy": 0.1}})
@@ -157,7 +185,8 @@ def test_an_edit_shows_in_every_cell_that_takes_the_record(project):
         assert explain(project, "digits", row, column)[1] == expected
 
 
-def test_a_run_made_again_is_told_from_an_edit(project):
+def test_rerun_is_told_from_edit(project):
+    """A run made again is told from an edit."""
     path = record(project)
     edit(path, seconds=99.0)
     runs = {
@@ -196,7 +225,8 @@ def test_a_missing_record_is_said(project):
         (("published", "glyphs", "verdict"), "../../config/published.yaml"),
     ],
 )
-def test_an_edited_table_or_study_is_detected(project, asked, path):
+def test_edited_table_or_study_detected(project, asked, path):
+    """An edited table or study is detected."""
     if asked[0] == "published":
         ids = pd.read_csv(project / "tables/published.csv")["id"]
         asked = ("published", ids[0], "verdict")
@@ -207,7 +237,8 @@ def test_an_edited_table_or_study_is_detected(project, asked, path):
     assert "CHANGED since the table was written" in text
 
 
-def test_an_edited_cell_of_the_table_differs_from_its_records(project):
+def test_edited_number_differs_from_records(project):
+    """An edited cell of the table differs from its records."""
     path = project / "tables/digits.csv"
     numbers = pd.read_csv(path)
     numbers.loc[numbers["method"] == "sgd+hsac", "test_accuracy_percent"] = 99.9
@@ -225,7 +256,8 @@ def test_an_edited_variant_is_detected(project):
     assert "EDITED or made again since the runs" in text
 
 
-def test_an_empty_cell_says_that_nothing_is_behind_it(results):
+def test_empty_cell_has_nothing_behind(results):
+    """An empty cell says that nothing is behind it."""
     text, sound = explain(results, "overview", "base+learned", "disease")
     assert sound
     assert "there is no such run" in text
@@ -248,7 +280,8 @@ def named(lines: list[str]) -> set[str]:
         ("p_holm", ["fixed@0.1", "fixed@0.3", "fixed@1", "fixed@3", "grid", "learned", "hsac"]),
     ],
 )
-def test_commands_name_the_runs_of_the_cell_and_no_others(results, column, methods):
+def test_commands_name_only_the_cells_runs(results, column, methods):
+    """Commands name the runs of the cell and no others."""
     answer = find(results, "digits", "sgd+hsac", column)
     place, beside = in_place_commands(answer), beside_commands(answer)
     assert named(place) == {f"digits/sgd+{method}" for method in methods}
@@ -264,7 +297,8 @@ def test_commands_name_the_runs_of_the_cell_and_no_others(results, column, metho
     assert not any("results" in line.split("--index")[1] for line in beside if "--index" in line)
 
 
-def test_commands_give_the_settings_that_the_tables_were_made_with(results):
+def test_commands_give_the_tables_settings(results):
+    """Commands give the settings that the tables were made with."""
     force = in_place_commands(find(results, *CELL))[1]
     assert "--config scale=smoke" in force
     assert "'seeds=[0,1,2]'" in force
@@ -307,7 +341,8 @@ def test_every_name_is_found_by_itself(names, data):
 
 
 @given(st.text(min_size=1, max_size=4), st.lists(st.text("xyz/ ", min_size=1), unique=True))
-def test_what_is_picked_fits_or_is_refused(found, names):
+def test_picked_name_fits_or_is_refused(found, names):
+    """What is picked fits or is refused."""
     try:
         picked = pick("ROW", found, {name: [] for name in names})
     except InputError:
@@ -326,16 +361,25 @@ def test_a_record_cut_short_is_said(project):
 @pytest.mark.parametrize(
     ("value", "other", "expected"),
     [
-        (1.0, 1.0 + 1e-12, True), (1.0, 1.001, False), (float("nan"), None, True), (float("nan"), 0.0, False),
-        (True, True, True), (True, False, False), ("ok", "ok", True), ("ok", "no", False), (2, 2.0, True),
-        ("1", 1, False), ("", float("nan"), True),
+        (1.0, 1.0 + 1e-12, True),
+        (1.0, 1.001, False),
+        (float("nan"), None, True),
+        (float("nan"), 0.0, False),
+        (True, True, True),
+        (True, False, False),
+        ("ok", "ok", True),
+        ("ok", "no", False),
+        (2, 2.0, True),
+        ("1", 1, False),
+        ("", float("nan"), True),
     ],
-)  # fmt: skip
+)
 def test_same(value, other, expected):
     assert same(value, other) == expected
 
 
-def test_sidecars_are_the_same_on_every_writing(project):
+def test_sidecars_same_on_every_writing(project):
+    """Sidecars are the same on every writing."""
     before = {path: path.read_bytes() for path in (project / "provenance").glob("*.json")}
     tables(project)
     assert before == {path: path.read_bytes() for path in (project / "provenance").glob("*.json")}

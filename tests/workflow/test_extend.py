@@ -1,6 +1,4 @@
-"""docs/extend.md as a reader uses it: its files in a folder, its configuration, the workflow, the
-tables.
-"""
+"""docs/extend.md as a reader uses it: its files in a folder, its configuration, the tables."""
 
 import json
 import os
@@ -75,7 +73,8 @@ def project(tmp_path_factory):
     return folder
 
 
-def test_the_page_has_a_part_of_each_kind_in_under_25_lines():
+def test_each_kind_in_under_25_lines():
+    """The page has a part of each kind in under 25 lines."""
     assert {str(Path(*Path(name).parts[1:-1])) for name in SOURCES} == set(FOLDERS)
     for name, text in SOURCES.items():
         lines = [
@@ -94,7 +93,8 @@ def test_the_page_has_a_part_of_each_kind_in_under_25_lines():
         ("digits_mirrored", ["lion+signed+smoothed"]),
     ],
 )
-def test_methods_are_in_the_tables_and_learned_something(project, experiment, methods):
+def test_methods_learned_something(project, experiment, methods):
+    """Methods are in the tables and learned something."""
     table = pd.read_csv(project / f"results/mine/tables/{experiment}.csv").set_index("method")
     assert {"sgd+fixed@0.3", *methods} == set(table.index)
     assert table["n_ok"].eq(2).all()
@@ -116,7 +116,8 @@ def records(project):
     ]
 
 
-def test_records_name_exactly_the_files_of_their_parts(project):
+def test_records_name_files_of_their_parts(project):
+    """Records name exactly the files of their parts."""
     uses = {
         "my_parts/rules/curvature/signed.py": lambda r: r["curvature_rule"] == "signed",
         "my_parts/rules/weights/lion.py": lambda r: r["weight_rule"] == "lion",
@@ -178,7 +179,8 @@ def test_edited_metric_gathers_again(project):
     assert "train" not in said
 
 
-def test_labels_were_corrupted_by_the_kind(project):
+def test_labels_corrupted_by_the_kind(project):
+    """Labels were corrupted by the kind."""
     variant = json.loads(
         next((project / "data/variants/digits").glob("mirrored-*.json")).read_text()
     )
@@ -251,7 +253,8 @@ def test_why_names_the_plugin(project):
     assert f"my_parts/rules/curvature/signed.py, SHA-256 {sha256}, unchanged" in done.stdout
 
 
-def test_a_broken_plugin_stops_the_workflow_with_one_line(project):
+def test_broken_plugin_stops_with_one_line(project):
+    """A broken plugin stops the workflow with one line."""
     path = project / "my_parts/rules/curvature/signed.py"
     text = path.read_text()
     path.write_text(text.replace("class Signed", "class Sign"))
