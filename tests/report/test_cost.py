@@ -1,4 +1,4 @@
-"""What is measured of the machine is in own files; all others are functions of the runs alone."""
+"""What is measured of the machine is in its own files; all others depend on the runs alone."""
 
 from pathlib import Path
 
