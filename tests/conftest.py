@@ -29,8 +29,10 @@ def mirror() -> Path:
 
 @pytest.fixture(scope="session")
 def real_data(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Fetches a mirrored dataset; the data folder that it then is in. All workers share one, and
-    fetching holds a lock, so that what takes long to decode is decoded once.
+    """Return what fetches a mirrored dataset and returns the data folder that it then is in.
+
+    All workers share one folder, and fetching holds a lock, so that what takes long to decode is
+    decoded once.
     """
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real"

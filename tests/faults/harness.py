@@ -7,6 +7,7 @@ writes the table.
 import argparse
 import contextlib
 import hashlib
+import itertools
 import os
 import random
 import re
@@ -389,22 +390,25 @@ def everything(
         raise RuntimeError(said)
     undisturbed, made = whole.content(), 0
 
-    def new() -> Project:
+    def place() -> Path:
         nonlocal made
         made += 1
         shutil.rmtree(scratch / str(made), ignore_errors=True)
-        return Project.copy(scratch / str(made) / "project", scale, settings)
+        return scratch / str(made) / "project"
+
+    def new() -> Project:
+        return Project.copy(place(), scale, settings)
 
     def finished() -> Project:
-        nonlocal made
-        made += 1
-        shutil.rmtree(scratch / str(made), ignore_errors=True)
-        shutil.copytree(whole.folder, scratch / str(made) / "project")
-        return Project(scratch / str(made) / "project", scale)
+        folder = place()
+        shutil.copytree(whole.folder, folder)
+        return Project(folder, scale)
 
-    def rows() -> Iterator[Row]:
+    def killed() -> Iterator[Row]:
         for how, n in (("group", count), ("worker", count), ("main", max(1, count // 5))):
             yield kills(new, undisturbed, how, n, mean, seed)
+
+    def others() -> Iterator[Row]:
         yield two_at_once(new(), undisturbed)
         for days in (400, -400):
             yield clock(finished(), undisturbed, days)
@@ -414,7 +418,7 @@ def everything(
             yield full_disk(new(), undisturbed)
             yield read_only(new(), undisturbed)
 
-    for row in rows():
+    for row in itertools.chain(killed(), others()):
         print(row, file=sys.stderr, flush=True)
         yield row
 

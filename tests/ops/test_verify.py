@@ -1,4 +1,4 @@
-"""`hsac verify`: the same bits here, a learned tolerance elsewhere, and a forged result found out."""
+"""`hsac verify`: the same bits here, a learned tolerance elsewhere, a forged result found out."""
 
 import json
 import math
@@ -111,8 +111,10 @@ def test_a_forged_status_is_outside(graph, data_folder):
     assert found["differs"] == {"status": {"deviation": None, "tolerance": 0.0}}
 
 
-def test_what_rounding_does_is_within_and_a_thousand_times_that_is_outside(graph, data_folder):
-    """The record says that the seed was trained alone: sums in its repetition are taken in another
+def test_rounding_is_within_more_is_outside(graph, data_folder):
+    """What rounding does is within, and a thousand times that is outside.
+
+    The record says that the seed was trained alone: sums in its repetition are taken in another
     order.
     """
     rewrite(graph, "digits", "sgd+hsac", lambda record: record.update(together=[1]))

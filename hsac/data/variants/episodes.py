@@ -11,7 +11,7 @@ from hsac.errors import InputError
 from hsac.parts import nearest, require
 
 
-def build(
+def build(  # noqa: PLR0913 - each parameter is a key of a configuration
     arrays: Arrays,
     *,
     way: int,
