@@ -374,7 +374,7 @@ leaves old files or whole ones; it was not tried.
 """
 
 
-def everything(
+def everything(  # noqa: C901 - a list of faults, each one line
     scale: str, settings: str | None, count: int, mean: float, seed: int, scratch: Path
 ) -> Iterator[Row]:
     """Try every fault on a scale, and print each row on standard error as it comes.

@@ -1,10 +1,14 @@
 """Fingerprints change with what code does, and with nothing else."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
+from studies import smoke
 
-from hsac.study import fingerprint
+from hsac.study import fingerprint, resolve
+from hsac.study.cell import ModelPart
+from hsac.study.part import Part
 
 SOURCE = '''"""A module."""
 
@@ -94,12 +98,14 @@ def test_importing_in_a_circle_ends(tree):
 
 
 def cell(model="mlp", weights="sgd", curvature="fixed", loss="cross_entropy", **parameters):
-    return {
-        "model": {"name": model},
-        "weights": {"rule": weights, "parameters": {}},
-        "rule": {"rule": curvature, "parameters": parameters},
-        "loss": {"rule": loss, "parameters": {}},
-    }
+    """Return the configuration of a cell of digits with other parts."""
+    return replace(
+        resolve.cell(smoke(), "digits", "sgd+fixed@0.3").config,
+        model=ModelPart(model, {}),
+        loss=Part(loss),
+        weight_rule=Part(weights),
+        curvature_rule=Part(curvature, parameters),
+    )
 
 
 @pytest.fixture

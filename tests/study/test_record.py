@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,8 +154,9 @@ def test_index_leads_to_its_records(tmp_path):
         path.parent.mkdir(parents=True)
         write_json(path, RECORD)
     index, points = tmp_path / "runs" / "block0.json", tmp_path / "trials" / "points.json"
-    write_index(index, CELL, {0: own})
-    write_point_index(points, CELL, [(0, other)])
+    cell = SimpleNamespace(**CELL)
+    write_index(index, cell, {0: own})
+    write_point_index(points, cell, [(0, other)])
     assert [path for path, _ in read_records(index)] == [own]
     assert list(read_records(points)) == [(other, RECORD)]
     assert read_index(points)[0] == ("digits", "sgd+hsac")
