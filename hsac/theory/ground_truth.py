@@ -26,11 +26,7 @@ class Problem(Protocol):
 
     @property
     def initial(self) -> Tensor:
-<<<<<<< HEAD
         """Weights w (R, P) to begin descents on the lower level with."""
-=======
-        """W (R, P) to begin descents on the lower level with."""
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
         ...
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:

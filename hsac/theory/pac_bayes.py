@@ -43,11 +43,7 @@ def kl_bernoulli(q: float, p: float) -> float:
 
 
 def _term(a: float, b: float, difference: float) -> float:
-<<<<<<< HEAD
     """One term of kl: a ln(a/b), b = a + difference."""
-=======
-    """A ln(a/b), b = a + difference."""
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
     if a == 0:
         return 0.0
     if b == 0:

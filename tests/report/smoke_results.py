@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """A results folder of the smoke scale with synthetic records, laid out as the workflow does it."""
-=======
-"""A results folder of the smoke scale with synthetic records, laid out as by the workflow."""
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
 
 import shutil
 from itertools import product
@@ -45,16 +41,11 @@ COVERAGE |= {"mean_bound": 0.7, "mean_risk": 0.4, "margin_q50": 0.3}
 
 
 def small(**more: Any) -> dict[str, Any]:
-<<<<<<< HEAD
     """Return keys to override the smoke scale's by.
 
     There are two experiments, one of them with three curvatures and a grid.
     """
     experiments = smoke_keys("experiments")
-=======
-    """Return overrides of the smoke scale: two experiments, one with a grid."""
-    experiments = config.load("smoke", folder=ROOT / "config")["experiments"]
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
     digits = experiments["digits"] | {"rules": {"curvature": {"grid": {"curvatures": [0.1, 0.3]}}}}
     digits |= {"hypergradient": {"method": "sgd+fixed@0.3"}}
     digits["methods"] = [
@@ -65,14 +56,10 @@ def small(**more: Any) -> dict[str, Any]:
 
 
 def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") -> Path:
-<<<<<<< HEAD
     """Fill the working directory, `folder`, up to the tables; return the results folder.
 
     It gets a configuration and results/<scale>.
     """
-=======
-    """Fill the working directory with a configuration and results/<scale> up to its tables."""
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
     shutil.copytree(ROOT / "config", folder / "config")
     graph = Graph(load.load(scale, override))
     write_json(graph.results / "settings.json", graph.study.dump())
@@ -99,7 +86,6 @@ def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") 
     return graph.results
 
 
-<<<<<<< HEAD
 def informed(graph: Graph, experiment: str) -> list[dict[str, Any]]:
     """Return synthetic certificates with an informed prior."""
     rows = []
@@ -127,34 +113,6 @@ def hypergradients(experiment: str, method: str) -> list[dict[str, Any]]:
         row |= {"bias_se": 0.01, "sd": 0.01 * 10**0.5, "wrong_sign": 0.25}
         rows.append(row | {"gradients": 16 * size / 64})
     return rows
-=======
-def hypergradients(settings: dict[str, Any], experiment: str) -> list[dict[str, Any]]:
-    """Return rows of a hypergradient study: two points, a bias where levels share a batch."""
-    method = settings["experiments"][experiment]["hypergradient"]["method"]
-    return [
-        {
-            "experiment": experiment,
-            "method": method,
-            "seed": 0,
-            "step": step,
-            "share": 0.1,
-            "curvature": "head",
-        }
-        | {"objective": objective, "shared": shared, "size": size, "draws": 10, "truth": 0.1 * sign}
-        | {
-            "truth_direct": 0.3,
-            "truth_implicit": 0.3 - 0.1 * sign,
-            "mean": 0.1 * sign + bias,
-            "bias": bias,
-        }
-        | {"bias_se": 0.01, "sd": 0.01 * 10**0.5, "wrong_sign": 0.25, "gradients": 16 * size / 64}
-        for step, sign in ((10, 1), (20, -1))
-        for objective in ("loss", "worst")
-        for shared in ("none", "levels")
-        for size in (16, 64)
-        for bias in [-3.2 / size if shared == "levels" else 0.005 * sign]
-    ]
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
 
 
 def tables(results: Path) -> None:
@@ -168,7 +126,6 @@ def tables(results: Path) -> None:
     assert cli.main(["job", "provenance", *settings, *runs]) == 0
 
 
-<<<<<<< HEAD
 def write_runs(graph: Graph, bundle: Bundle) -> None:
     """Write synthetic records, weights and the index of a bundle.
 
@@ -188,37 +145,6 @@ def write_runs(graph: Graph, bundle: Bundle) -> None:
         made = diverged if fails else synthetic_record
         write_json(run.record, made(like, cell.method, run.seed) | same)
     write_index(bundle.index, cell, {run.seed: run.record for run in bundle.runs()})
-=======
-def write_cell(settings: dict[str, Any], results: Path, cell: dict[str, Any]) -> None:
-    """Write the runs of a cell; seed 1 of digits' sgd+learned did not finish."""
-    experiment, method = cell["experiment"], cell["method"]
-    variant = read_json(layout.variant_path(settings["experiments"][experiment]))["hash"]
-    config_and_code = {
-        "config": cell["config"],
-        "config_hash": cell["hash"],
-        "variant_hash": variant,
-    }
-    config_and_code["code"] = "0" * 16 if config.derived(cell) else of_training(cell["config"])
-    seeds, setting = config.cell_seeds(settings, cell), cell["config"]["setting"]
-    like = (
-        experiment
-        if experiment in EXPERIMENTS
-        else next(e for e in EXPERIMENTS if EXPERIMENTS[e][0] == setting)
-    )
-    for block, members in layout.blocks(seeds, settings["bundle"]).items():
-        index = layout.index_path(results, cell, block)
-        paths = {seed: index.parent / f"seed{seed}.json" for seed in members}
-        for seed, path in paths.items():
-            fails = (experiment, method, seed) == ("digits", "sgd+learned", 1)
-            record = (diverged if fails else synthetic_record)(like, method, seed) | config_and_code
-            record |= {"experiment": experiment, "variant": cell["config"]["variant"]["name"]}
-            record |= {
-                "model": cell["config"]["model"]["name"],
-                "dataset": cell["config"]["dataset"],
-            }
-            write_json(path, record)
-        write_index(index, cell, paths)
->>>>>>> b657206f6e09482f9de2479dd93d07939b988af2
 
 
 def measured(graph: Graph, experiment: str) -> None:
