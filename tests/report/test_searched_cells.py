@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from smoke_results import small, smoke_results, tables
+from studies import smoke_keys, unchecked
 
-from hsac import config, layout
 from hsac.data import build_variant, write_variant
 from hsac.files import read_json, write_json
 from hsac.ops import stale, verify
@@ -16,53 +16,44 @@ from hsac.ops.timings import Timings
 from hsac.report.gather import gather
 from hsac.report.tables import experiment_table
 from hsac.report.why import explain
+from hsac.study import load, resolve
+from hsac.study.graph import Graph
 from hsac.study.record import read_records, write_index
 
 METHOD = "adam+temperature_search"
 
 
 @pytest.fixture(scope="module")
-def settings(request):
-    settings = config.load("smoke", folder=request.config.rootpath / "config")
-    experiment = settings["experiments"]["disease"] | {
-        "methods": [METHOD, "adam+fixed@0.3"],
-        "seeds": [0, 1],
-    }
-    experiment["training"] = experiment["training"] | {"epochs": 4, "evaluations": 2}
-    return settings | {"experiments": {"disease": experiment}, "device": "cpu"}
+def study():
+    keys, methods = smoke_keys(), [METHOD, "adam+fixed@0.3"]
+    disease = keys["experiments"]["disease"] | {"methods": methods, "seeds": [0, 1]}
+    disease["training"] |= {"epochs": 4, "evaluations": 2}
+    return unchecked(keys | {"experiments": {"disease": disease}, "device": "cpu"})
 
 
 @pytest.fixture(scope="module")
-def finished(settings, data_folder, tmp_path_factory):
+def finished(study, data_folder, tmp_path_factory):
     """A results folder with two finished runs of each method."""
-    results = tmp_path_factory.mktemp("searched") / "results" / "smoke"
-    experiment = settings["experiments"]["disease"]
+    graph = Graph(study, tmp_path_factory.mktemp("searched") / "results" / "smoke")
+    chosen = study.experiments["disease"].variant
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HSAC_DATA", str(data_folder))
-        recipe = {k: v for k, v in experiment["variant"].items() if k != "name"}
-        variant = layout.variant_path(experiment)
-        write_variant(
-            build_variant("disease", experiment["variant"]["name"], recipe, data_folder), variant
-        )
-        for index, cell in layout.bundles(
-            settings, results, config.trained_cells(settings)
-        ).items():
-            run_bundle(settings, cell, [0, 1], variant, data_folder, index)
-    return results
+        variant = graph.variant("disease")
+        made = build_variant("disease", chosen.name, chosen.made_by(), data_folder)
+        write_variant(made, variant)
+        for bundle in graph.bundles:
+            run_bundle(study, bundle.of, [0, 1], variant, data_folder, bundle.index)
+    return graph
 
 
 @pytest.fixture
-def results(finished, data_folder, monkeypatch):
+def graph(finished, data_folder, monkeypatch):
     monkeypatch.setenv("HSAC_DATA", str(data_folder))
     return finished
 
 
-def indexes(settings, results):
-    return [*layout.bundles(settings, results, config.trained_cells(settings))]
-
-
-def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
-    gather(indexes(settings, results), tmp_path)
+def test_the_table_counts_every_training(graph, tmp_path) -> None:
+    gather([*graph.by_index], tmp_path)
     runs = pd.read_parquet(tmp_path / "runs.parquet")
     table = experiment_table(
         runs, "disease", [METHOD, "adam+fixed@0.3"], "adam+fixed@0.3"
@@ -72,36 +63,33 @@ def test_the_table_counts_every_training(settings, results, tmp_path) -> None:
     assert table.loc[METHOD, "gradients"] == 3 * table.loc["adam+fixed@0.3", "gradients"]
 
 
-def test_stale_knows_how_long_search_takes(settings, results) -> None:
+def test_stale_knows_how_long_search_takes(graph) -> None:
     """Stale has nothing to say and knows how long a search takes."""
-    assert [r for r in stale.stale_runs(settings, results) if r.method == METHOD] == []
-    cell = config.cell(settings, "disease", METHOD)
+    assert [r for r in stale.stale_runs(graph) if r.method == METHOD] == []
+    cell = resolve.cell(graph.study, "disease", METHOD)
     records = [
-        r
-        for index in indexes(settings, results)
-        for _, r in read_records(index)
-        if r["method"] == METHOD
+        r for index in graph.by_index for _, r in read_records(index) if r["method"] == METHOD
     ]
-    assert Timings(results.parent).seconds(cell, 2) == pytest.approx(
+    assert Timings(graph.results.parent).seconds(cell, 2) == pytest.approx(
         sum(r["seconds"] for r in records) / 2
     )
 
 
-def test_verify_searches_again(settings, results, data_folder) -> None:
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+def test_verify_searches_again(graph, data_folder) -> None:
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     assert certificate["counts"] == {"bitwise": 4, "within": 0, "outside": 0}
 
 
-def test_verify_finds_a_forged_search(settings, results, data_folder) -> None:
-    cell = config.cell(settings, "disease", METHOD)
-    index = layout.index_path(results, cell, 0)
-    path = index.parent / "seed1.json"
+def test_verify_finds_a_forged_search(graph, data_folder) -> None:
+    cell = resolve.cell(graph.study, "disease", METHOD)
+    (bundle,) = graph.own(cell)
+    index, path = bundle.index, bundle.record(cell, 1)
     before = path.read_bytes(), index.read_bytes()
     record = json.loads(before[0])
     record["search"]["tried"][0]["tempered_nll"] += 0.01
     write_json(path, record)
-    write_index(index, cell, {seed: index.parent / f"seed{seed}.json" for seed in (0, 1)})
-    certificate = verify.verify(settings, results, data_folder, "100%", 0)
+    write_index(index, cell, {seed: bundle.record(cell, seed) for seed in (0, 1)})
+    certificate = verify.verify(graph, data_folder, "100%", 0)
     path.write_bytes(before[0])
     index.write_bytes(before[1])
     assert certificate["counts"] == {"bitwise": 3, "within": 0, "outside": 1}
@@ -117,13 +105,13 @@ def test_why_tells_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     results = smoke_results(tmp_path, override)
     one = {"status": "ok", "validation_accuracy": 0.9, "validation_nll": 0.3, "tempered_nll": 0.2}
     search = {"chosen": 1, "tried": [one | {"curvature": [c]} for c in (0.123, 4.5)]}
-    settings = read_json(results / "settings.json")
-    cell = config.cell(settings, "digits", "sgd+random_search")
-    index = layout.index_path(results, cell, 0)
-    paths = {seed: index.parent / f"seed{seed}.json" for seed in (0, 1, 2)}
+    study = load.read(results / "settings.json")
+    cell = resolve.cell(study, "digits", "sgd+random_search")
+    (bundle,) = Graph(study, results).own(cell)
+    paths = {seed: bundle.record(cell, seed) for seed in (0, 1, 2)}
     for path in paths.values():
         write_json(path, read_json(path) | {"search": search, "tried": 2})
-    write_index(index, cell, paths)
+    write_index(bundle.index, cell, paths)
     tables(results)
     text, sound = explain(results, "digits", "sgd+random_search", "points_tried")
     assert sound

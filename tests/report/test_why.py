@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smoke_results import small, smoke_results, tables
 
-from hsac import cli, layout
+from hsac import cli
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
 from hsac.report.answer import Answer, find, pick, same
 from hsac.report.recompute import beside_commands, in_place_commands
 from hsac.report.why import explain
+from hsac.study import load
+from hsac.study.graph import results_root, variant_path
 from hsac.study.record import write_index
 
 CELL = ("digits", "sgd+hsac", "test_accuracy_percent")
@@ -36,18 +38,23 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A copy that a test may change, as the working directory; its results folder."""
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return layout.results_root("smoke")
+    return results_root("smoke")
 
 
 @pytest.fixture
 def results(whole: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The unchanged results, to read."""
     monkeypatch.chdir(whole)
-    return layout.results_root("smoke")
+    return results_root("smoke")
 
 
 def record(results: Path, method: str = "sgd+hsac", seed: int = 0) -> Path:
     return next((results / "runs/digits" / method).rglob(f"seed{seed}.json"))
+
+
+def variant_of(results: Path) -> Path:
+    """Return the variant file of digits."""
+    return variant_path(load.read(results / "settings.json").experiments["digits"])
 
 
 def edit(path: Path, **changes) -> None:
@@ -58,10 +65,7 @@ def test_cell_says_what_lies_behind(results):
     """A cell says all that lies behind it."""
     text, sound = explain(results, *CELL)
     assert sound
-    run, variant = (
-        read_json(record(results)),
-        layout.variant_path(read_json(results / "settings.json")["experiments"]["digits"]),
-    )
+    run, variant = read_json(record(results)), variant_of(results)
     stated = (
         pd.read_csv(results / "tables/digits.csv")
         .set_index("method")
@@ -247,10 +251,7 @@ def test_edited_number_differs_from_records(project):
 
 
 def test_an_edited_variant_is_detected(project):
-    edit(
-        layout.variant_path(read_json(project / "settings.json")["experiments"]["digits"]),
-        counts={"train": 1},
-    )
+    edit(variant_of(project), counts={"train": 1})
     text, sound = explain(project, *CELL)
     assert not sound
     assert "EDITED or made again since the runs" in text
