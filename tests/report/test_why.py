@@ -16,7 +16,7 @@ from hsac.files import read_json, write_json
 from hsac.report.answer import Answer, find, pick, same
 from hsac.report.recompute import beside_commands, in_place_commands
 from hsac.report.why import explain
-from hsac.study import load
+from hsac.study import load, resolve
 from hsac.study.graph import results_root, variant_path
 from hsac.study.record import write_index
 
@@ -197,7 +197,8 @@ def test_rerun_is_told_from_edit(project):
         run["seed"]: path.parent / run["path"]
         for run in read_json(path.parent / "block0.json")["runs"]
     }
-    write_index(path.parent / "block0.json", {"experiment": "digits", "method": "sgd+hsac"}, runs)
+    cell = resolve.cell(load.read(project / "settings.json"), "digits", "sgd+hsac")
+    write_index(path.parent / "block0.json", cell, runs)
     text, sound = explain(project, *CELL)
     assert not sound
     assert "RUN AGAIN since the table was written" in text
