@@ -60,18 +60,6 @@ class Method:
         return f"{self.weight}+{curvature}{self.suffix}"
 
 
-def split(name: str) -> Method:
-    """Split a method's name.
-
-    Args:
-        name: as `Method.of` takes it.
-    """
-    return Method.of(name)
-
-
-Name = Method
-
-
 def plain(methods: Iterable[str]) -> list[str]:
     """Return the methods without further segments, or all of them where each has one.
 
