@@ -364,7 +364,7 @@ def test_what_has_no_bias_to_measure(
 
 
 @pytest.mark.parametrize(
-    ("command", "override", "experiment", "said"),
+    ("command", "override", "place", "said"),
     [
         (
             "hypergradient",
@@ -386,20 +386,15 @@ def test_what_has_no_bias_to_measure(
         ),
     ],
 )
-def test_the_command_says_what_misses(
-    keys, variant, tmp_path, capsys, command, override, experiment, said
-):
-    studied = keys["experiments"]["digits"] | {
-        "hypergradient": {"method": METHOD},
-        "informed": [METHOD],
-    }
-    given = keys | override | {"experiments": keys["experiments"] | {"digits": studied}}
-    write_json(tmp_path / "keys.json", given)
-    options = ["--keys", str(tmp_path / "keys.json"), "--variant", str(variant)]
-    output = tmp_path / "rows.csv"
-    assert (
-        cli.main(["job", command, *options, "--experiment", experiment, "--output", str(output)])
-        == 2
+def test_the_command_says_what_misses(keys, tmp_path, capsys, command, override, place, said):
+    own = keys["experiments"]["digits"] | {"hypergradient": {"method": METHOD}}
+    own |= {"informed": [METHOD]}
+    given = keys | override | {"experiments": keys["experiments"] | {"digits": own}}
+    settings, variant, output = (
+        tmp_path / name for name in ("settings.json", "variant.json", "rows.csv")
     )
+    write_json(settings, given)
+    options = ["--settings", str(settings), "--variant", str(variant), "--output", str(output)]
+    assert cli.main(["job", command, *options, "--experiment", place]) == 2
     assert capsys.readouterr().err.startswith(f"hsac: {said}")
     assert not output.exists()
