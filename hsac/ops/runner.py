@@ -267,7 +267,7 @@ def attempt(
     started = time.perf_counter()
     try:
         return [*train_seeds(study, cell, seeds, variant, data)]
-    except InputError:
+    except InputError:  # no result of the method: the user fixes it and runs again
         raise
     except Exception as error:
         traceback.print_exc()
@@ -277,6 +277,7 @@ def attempt(
     gc.collect()  # what the traceback held, before the next attempt
     torch.cuda.empty_cache()
     if status == "out_of_memory" and len(seeds) > 1:
+        # The bits then differ from those of all together, so records say who was trained with whom.
         half = len(seeds) // 2
         first = attempt(study, cell, seeds[:half], variant, data)
         return first + attempt(study, cell, seeds[half:], variant, data)

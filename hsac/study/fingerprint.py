@@ -46,6 +46,8 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
     imported: list[str] = []
+    _strip_types(tree)
+    # Imports inside functions count as well, as what they import computes all the same.
     for node in ast.walk(tree):
         imported += _imported(node, package)
         _strip(node)
@@ -53,6 +55,17 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     trees = ("hsac.", f"{package[0]}.")
     own = tuple(sorted({m for m in imported if m.startswith(trees) and _path(m)}))
     return digest(ast.dump(tree)), own
+
+
+def _strip_types(tree: ast.Module) -> None:
+    """Take away what stands under `if TYPE_CHECKING:`, which never runs."""
+    kept: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            kept += node.orelse
+        else:
+            kept.append(node)
+    tree.body = kept
 
 
 def _imported(node: ast.AST, package: list[str]) -> list[str]:

@@ -33,6 +33,7 @@ def validation_score(
     """
     if status != "ok" or evaluation is None or selected_by is None:
         return WORST
+    # Missing in records where it was not finite, and NaN would rank as nothing in particular.
     nll = evaluation["validation_nll"]
     known = nll is not None and isfinite(nll)
     return float(evaluation[selected_by]), -float(nll) if known else -inf

@@ -44,6 +44,7 @@ def split(variant: Variant, group: np.ndarray, share: float) -> tuple[Variant, V
     """
     rows = np.asarray(variant["indices"]["train"])
     groups = np.unique(group[rows])
+    # The same split for all runs and methods, so that their certificates are comparable.
     order = torch.randperm(len(groups), generator=generator(0, "prior")).numpy()
     chosen = np.isin(group[rows], groups[order[: round(share * len(groups))]])
     return _cut(variant, chosen), _cut(variant, ~chosen)
@@ -153,6 +154,7 @@ def _train(inputs: Inputs, seeds: Sequence[int], options: InformedOptions) -> _N
         theta=prior.theta,
     )
     trained = train(onward, normals(seeds, made.w))
+    # Only the examples matter here, which no training of the prior has seen.
     certified = prepare(replace(inputs, variant=second), seeds).task
     return _Networks(whole, prior, trained, certified)
 

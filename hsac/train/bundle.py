@@ -105,6 +105,7 @@ def train_seeds(
             train_once(some, lambda made: replace(change(made), theta=theta.to(made.theta))), theta
         )
 
+    # Each training prepares anew, so that all of a search see the same batches.
     made = prepare(inputs, seeds)
     assert made.transform is not None  # the configuration refuses a search without a curvature
     rule: Any = made.curvature_rule
@@ -115,7 +116,7 @@ def _trained(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter)
     made = change(prepare(inputs, seeds))
     outcome = train(made, normals(seeds, made.w), meter.deadline)
     embedded = embeddings(made, outcome)
-    common = meter.facts()
+    common = meter.facts()  # here, so that the time of laying out records is not counted
     runs = []
     for i, seed in enumerate(seeds):
         own = {"seed": seed} | results(made, outcome, i) | {"embedding": embedded[i]}

@@ -46,6 +46,7 @@ class Ensemble:
         Returns:
             The ensemble and the start weights (R, P).
         """
+        # Each seed draws for itself, so that a run starts alike alone and in company.
         drawn = [model.init(generator(seed, "weights")) for seed in seeds]
         flat = torch.stack([torch.cat([p.flatten() for p in params.values()]) for params in drawn])
         shapes = {name: p.shape for name, p in drawn[0].items()}
@@ -63,6 +64,7 @@ class Ensemble:
         Of each: start, end, dimension, and the column of their ball's curvature.
         """
         head = getattr(self.model, "classifier", None)
+        # The head is the last to use a curvature, so its ball has the last one.
         names = () if head is None else head.points
         column = len(self.model.curvature_names) - 1
         ends = list(accumulate(self.sizes))
@@ -120,6 +122,7 @@ class Ensemble:
             return getattr(self.model, method)(self.unflatten(w), c, x, *given)
 
         if self.vmapped:
+            # What all runs share has no axis to map over.
             dims = (0, 0, None if shared else 0, None if state is None else 0)
             return torch.func.vmap(one, in_dims=dims)(w, c, x, state)
         runs = []
@@ -143,6 +146,7 @@ class Ensemble:
         """
         if not hasattr(self.model, "statistics"):
             return None
+        # Evaluation only: training differentiates through the statistics of its own batch.
         with torch.no_grad():
             found = [self.call("statistics", w, c, x, shared=True) for x in batches]
         return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}

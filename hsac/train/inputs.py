@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hsac.data.catalogue import entry
 from hsac.data.store import load_arrays
 from hsac.errors import InputError
 from hsac.study.cell import Cell
@@ -54,8 +55,9 @@ def load_inputs(device: str, cell: Cell, variant: dict[str, Any], root: Path) ->
             than the variant, or other than the one that the variant was cut from.
     """
     dataset = cell.config.dataset
-    kind = "images" if "episodes" in variant else None
-    arrays, sha256 = load_arrays(dataset, root, kind)
+    # Rows may be of images or of a graph. Episodes are of images only.
+    graph = "episodes" not in variant and entry(dataset).kind == "graph"
+    arrays, sha256 = load_arrays(dataset, root, "graph" if graph else "images")
     if variant["data_sha256"] != sha256:
         name, cut_from = variant["name"], variant["data_sha256"]
         raise InputError(

@@ -192,6 +192,7 @@ class BilevelLosses:
         """
         unseen = first and bool(self.memory)
 
+        # SAM takes a second gradient in the same step. Only the first is remembered.
         def loss(w: Tensor, theta: Tensor) -> Tensor:
             nonlocal unseen
             self._count(times)
@@ -277,6 +278,7 @@ class BilevelLosses:
 
         def gradient(w: Tensor) -> Gradient:
             w = w.detach().requires_grad_()
+            # Without θ the graph is smaller: most rules take no gradient in it.
             at = theta.detach().requires_grad_(with_theta)
             value = objective(w, at)
             found = torch.autograd.grad(value.sum(), (w, at) if with_theta else (w,))
@@ -305,6 +307,7 @@ class BilevelLosses:
             value = plain_loss(self.task, self.ensemble, point, self.tau(theta), batch)
             return value.detach(), torch.autograd.grad(value.sum(), point)[0]
 
+        # The scope is adaptive, so that a rescaled network is as sharp as before.
         scale = scope_scale(w, "adaptive")
         e = ascend(loss_and_gradient, w, scale, schedule.radius, schedule.ascent_steps)
         with torch.no_grad():
@@ -335,6 +338,7 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
     trainer = Trainer(made, normal)
     losses, total = trainer.losses, trainer.total
     evaluated = made.schedule.evaluated(total)
+    # -1 stands for a quantity that was finite at every step so far.
     never = torch.full((len(made.w),), -1, device=made.w.device)
     bad = {name: never.clone() for name in QUANTITIES}
     out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=total)
@@ -346,6 +350,7 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
         at, log = trainer.step(index)
         moved = (at.loss[:, None], trainer.w, trainer.theta)
         for name, value in zip(QUANTITIES, moved, strict=True):
+            # Noted on the device, as reading it each step would make the host wait for a GPU.
             fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
             out.bad[name] = torch.where(fault, index + 1, out.bad[name])
         if log:
@@ -394,6 +399,7 @@ class Trainer:
     def _tau(self, theta: Tensor) -> Tensor:
         """The model's curvatures: a column a name, where all share one it is repeated."""
         transform, names = self.made.transform, self.made.ensemble.model.curvature_names
+        # Flat space is a ball of curvature 0.
         c = torch.zeros_like(theta) if transform is None else transform(theta)
         return c.expand(-1, len(names))
 
@@ -422,6 +428,7 @@ class Trainer:
         theta, self.curvature_state, log = made.curvature_rule.update(
             self.theta, self.curvature_state, self._seen(index, at)
         )
+        # Curvatures stay within their bounds, whatever the rule says.
         self.theta = theta if made.transform is None else made.transform.clamp(theta)
         return at, log
 
@@ -461,6 +468,7 @@ class StepBatches:
             theta: θ (R, C) at which features are taken.
         """
         self.losses, self.w, self.theta = losses, w, theta
+        # Cached, so that however often a rule asks in a step it sees one batch a purpose.
         self.batch = cache(lambda purpose, times: losses.task.batch(purpose, times))
         self.held_out_batch = cache(losses.draw_held_out)
 

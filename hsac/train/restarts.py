@@ -86,6 +86,7 @@ def search(
     records: dict[int, list[Record]] = {seed: [] for seed in seeds}
     # Only the best training's weights are kept, as models can be large.
     best: dict[int, tuple[int, np.ndarray]] = {}
+    # Seeds are trained together, so each round trains those whose search still goes on.
     waiting = list(seeds)
     while waiting:
         proposed = {s: rule.propose(place[s], tried[s], transform, streams[s]) for s in waiting}

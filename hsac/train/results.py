@@ -37,6 +37,7 @@ def results(made: Prepared, outcome: Outcome, i: int) -> Record:
     """
     faults = {name: int(step[i]) for name, step in outcome.bad.items() if step[i] >= 0}
     first = min(faults, key=lambda name: faults[name], default=None)
+    # What is evaluated after a divergence is of weights that mean nothing.
     end = faults[first] if first else outcome.total + 1
     kept = [k for k, step in enumerate(outcome.steps) if step < end]
     metrics = [_evaluation(outcome, k, i) for k in kept]

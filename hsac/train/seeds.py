@@ -20,6 +20,7 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     Returns:
         A generator in its initial state.
     """
+    # A hash, so that neighbouring seeds have streams as unlike as any others.
     number = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(number[:8], "big") >> 1)
 
@@ -38,6 +39,7 @@ def normals(seeds: Sequence[int], w: Tensor) -> Callable[[str], Tensor]:
 
     def normal(purpose: str) -> Tensor:
         streams.setdefault(purpose, [generator(seed, f"normal {purpose}") for seed in seeds])
+        # Drawn in float64 on the CPU, so that every device and dtype sees the same numbers.
         drawn = [
             torch.randn(w.shape[1], generator=g, dtype=torch.float64) for g in streams[purpose]
         ]

@@ -165,7 +165,7 @@ def test_stale_runs_are_left_out(graph, data_folder):
         verify.verify(other, data_folder, "100%", 0)
 
 
-def test_command_writes_the_certificate(graph, data_folder, tmp_path, monkeypatch, request, capsys):
+def test_command_writes_the_certificate(graph, tmp_path, monkeypatch, capsys):
     """Its exit status says whether a run is outside."""
     (tmp_path / "config").symlink_to(CONFIG)
     (tmp_path / "results").mkdir()

@@ -77,6 +77,17 @@ def test_imports_inside_functions_count(tree):
     assert fingerprint.of_modules(["hsac.main"]) != before
 
 
+def test_imports_for_types_do_not_count(tree):
+    """What stands under `if TYPE_CHECKING:` never runs."""
+    tree("main", "def f(x):\n    return x\n")
+    before = fingerprint.of_modules(["hsac.main"])
+    tree(
+        "main",
+        "if TYPE_CHECKING:\n    from hsac.other import helper\n\n\ndef f(x):\n    return x\n",
+    )
+    assert fingerprint.of_modules(["hsac.main"]) == before
+
+
 def test_importing_in_a_circle_ends(tree):
     tree("other", "import hsac.main\n\n\ndef helper(x):\n    return x\n")
     assert len(fingerprint.of_modules(["hsac.main"])) == 16

@@ -363,38 +363,28 @@ def test_what_has_no_bias_to_measure(
         bias.hypergradient_bias(study, cell, OPTIONS, path, data_folder)
 
 
+NO_POINT = "--points: found none of sgd+fixed@0.3; allowed is what `hsac job tune`"
+
+
 @pytest.mark.parametrize(
-    ("command", "override", "place", "said"),
+    ("command", "override", "said"),
     [
         (
-            "hypergradient",
+            "hypergradient --experiment disease",
             {},
-            "disease",
             "--experiment: found 'disease'; allowed is one with the key hypergradient",
         ),
-        (
-            "hypergradient",
-            SEARCH,
-            "digits",
-            "--points: found none of sgd+fixed@0.3; allowed is what `hsac job tune`",
-        ),
-        (
-            "certify",
-            SEARCH,
-            "digits",
-            "--points: found none of sgd+fixed@0.3; allowed is what `hsac job tune`",
-        ),
+        ("hypergradient --experiment digits", SEARCH, NO_POINT),
+        ("certify --experiment digits", SEARCH, NO_POINT),
     ],
 )
-def test_the_command_says_what_misses(keys, tmp_path, capsys, command, override, place, said):
+def test_command_says_what_misses(keys, variant, tmp_path, capsys, command, override, said):
     own = keys["experiments"]["digits"] | {"hypergradient": {"method": METHOD}}
     own |= {"informed": [METHOD]}
     given = keys | override | {"experiments": keys["experiments"] | {"digits": own}}
-    settings, variant, output = (
-        tmp_path / name for name in ("settings.json", "variant.json", "rows.csv")
-    )
-    write_json(settings, given)
-    options = ["--settings", str(settings), "--variant", str(variant), "--output", str(output)]
-    assert cli.main(["job", command, *options, "--experiment", place]) == 2
+    write_json(tmp_path / "settings.json", given)
+    files = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]
+    output = tmp_path / "rows.csv"
+    assert cli.main(["job", *command.split(), *files, "--output", str(output)]) == 2
     assert capsys.readouterr().err.startswith(f"hsac: {said}")
     assert not output.exists()

@@ -73,7 +73,7 @@ def _episodes(images):
 
 @pytest.fixture
 def doubled(monkeypatch, data_folder):
-    """The few-shot dataset's images are digits of 16 × 16, so that four poolings leave some."""
+    """Make the few-shot images digits of 16 × 16, so that four poolings leave something."""
     inner = inputs.load_arrays
 
     def load(name, root, kind=None):

@@ -98,6 +98,7 @@ class EpisodeTask:
         Returns:
             Nats (R,).
         """
+        # An episode asks for every class as often, so its queries weigh alike.
         logits, labels, _ = self.outputs(ensemble, w, c, batch)
         return cross_entropy(self.trained.adjust(logits), labels, torch.ones_like(logits[..., 0]))
 
@@ -150,6 +151,7 @@ class EpisodeTask:
 
         These are four, or as many as `PROBE` images give, at least one.
         """
+        # Sharpness differentiates the whole probe at once, so its images bound memory.
         count = max(1, min(4, self.PROBE // self.episodes["train"][0].numel()))
         images = self.pixels(self.episodes["train"][:count])
         return images.expand(self.runs, *images.shape)
@@ -220,6 +222,7 @@ class EpisodeTask:
         for some in rows.split(CHUNK):
             chunks.append(ensemble.call("embed", w, c, self.pixels(some), shared=True))
         u = torch.cat(chunks, 1)
+        # Every query of an episode is compared with every prototype, in every dimension.
         size = max(1, DISTANCES // (len(w) * self.asked * self.way * u.shape[-1]))
         for some in place.split(size):
             yield self.trained.adjust(ensemble.call("classify", w, c, u[:, some]))

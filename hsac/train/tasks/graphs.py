@@ -58,6 +58,7 @@ class NodeTask:
         x = x.to(like)
         if "columns" in variant:
             x = x[:, variant["columns"]]
+        # A product with mostly zeros is many times faster without them.
         features = SparseFeatures.of(x) if (x != 0).double().mean() <= SPARSE else x
         self.graph = (features, *(e.to(like.device) for e in edge_index), weight.to(like))
         self.y = y.long().to(like.device)
@@ -81,6 +82,7 @@ class NodeTask:
             hidden: Number of hidden features of a node.
         """
         self.rate = rate
+        # A zero stays one whatever is dropped, so only the other entries need a mask.
         x = self.graph[0]
         entries = len(x.values) if isinstance(x, SparseFeatures) else int(x.count_nonzero())
         self.masked = ((entries,), (len(self.y), hidden))
@@ -97,6 +99,7 @@ class NodeTask:
         """
         if not self.rate:
             return None
+        # A stream begins when it is first asked for: most methods ask for few of them.
         streams = self.streams.setdefault(
             stream, [generator(seed, f"dropout {stream}") for seed in self.seeds]
         )
@@ -125,6 +128,7 @@ class NodeTask:
         """
         logits = self._logits(ensemble, w, c, batch)[:, self.rows["train"]]
         labels = self.y[self.rows["train"]]
+        # A loss with a memory counts training rows from 0, not nodes.
         rows = torch.arange(len(labels)).to(labels)
         return Outputs(logits, labels.expand(len(w), -1), rows.expand(len(w), -1))
 

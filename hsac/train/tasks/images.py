@@ -88,6 +88,7 @@ class Shuffled:
             Rows (R, size).
         """
         for i, g in enumerate(self.generators):
+            # What is left is too few for a batch of distinct rows: a new epoch begins.
             if len(self.waiting[i]) < size:
                 self.waiting[i] = torch.randperm(self.n, generator=g)
         taken = torch.stack([rows[:size] for rows in self.waiting])
@@ -145,6 +146,7 @@ class ImageTask:
         self.groups = groups(self.y["train"], self.classes) if tail else {}
         held_out = self.y["validation"]
         uneven = len(torch.bincount(held_out, minlength=self.classes).unique()) > 1
+        # An even validation part weighs the classes alike by itself.
         by_class = tail and uneven
         self.selected_by = "validation_balanced_accuracy" if by_class else "validation_accuracy"
         self.trained = training_loss(trained, self.y["train"], self.classes, like)
@@ -162,6 +164,7 @@ class ImageTask:
             self.y[part] = torch.as_tensor(given[part]).to(like.device) if part in given else own
         self.clean = labels[self.rows["train"]]
         group = arrays["group"][self.rows["train"].cpu()]
+        # Near copies are no independent examples, so one of each group counts.
         self.single = torch.as_tensor(np.unique(group, return_index=True)[1]).to(like.device)
         self.examples = len(self.single)
         self.chance = chance(self.y["train"][self.single])
@@ -253,6 +256,7 @@ class ImageTask:
         """
         size = min(times * self.size, len(self.clean))
         index = self.streams[stream].next(size).to(self.clean.device)
+        # Bytes are augmented, as moving them costs less than moving floats.
         pixels = self.pixels.bytes[self.rows["train"][index]]
         if self.augment:
             pixels = self.augment[stream](pixels)
@@ -261,6 +265,7 @@ class ImageTask:
     def probe(self) -> Batch:
         """Make one fixed batch of training rows, spread over the set, the same for every run."""
         index = self.spread[:: -(-len(self.spread) // self.PROBE)]
+        # All runs share the rows, so that their sharpness is measured on the same batch.
         x, y = self.pixels(self.rows["train"][index]), self.y["train"][index]
         return x.expand(self.runs, *x.shape), y.expand(self.runs, -1), index.expand(self.runs, -1)
 
@@ -301,6 +306,7 @@ class ImageTask:
         state = self.statistics(ensemble, w, c, "train")
         for part, rows in self.rows.items():
             labels = self.y[part]
+            # The whole training part would make an evaluation as dear as an epoch.
             if part == "train":
                 rows, labels = rows[self.spread], labels[self.spread]
             logits = self._chunks("forward", ensemble, (w, c), rows, state)
@@ -312,6 +318,7 @@ class ImageTask:
         out["test_right"] = right["test"].int()
         for name, classes in self.groups.items():
             out[f"{name}_accuracy"] = mean(right["test"][:, torch.isin(self.y["test"], classes)])
+        # Without label noise no label differs, and memorisation means nothing.
         flipped = self.clean[self.spread] != self.y["train"][self.spread]
         if flipped.any():
             out["memorisation"] = mean(right["train"][:, flipped])
@@ -351,6 +358,7 @@ class ImageTask:
         """
         given = (self.y["train"][self.single], self.y["validation"])
         classes = [torch.bincount(labels, minlength=self.classes) for labels in given]
+        # A class that validation lacks cannot be reweighted, and must not divide by 0.
         share = (classes[0] / classes[1].clamp(min=1))[self.y["validation"]]
         wrong = self._wrong(ensemble, (w, c), self.rows["validation"], self.y["validation"])
         return (wrong * share / share.sum()).sum(-1)
@@ -404,6 +412,7 @@ class ImageTask:
         self, ensemble: Ensemble, at: tuple[Tensor, Tensor], rows: Tensor, labels: Tensor
     ) -> Tensor:
         """Errors (R, N) as 0 and 1."""
+        # See `risk`: what is certified must not depend on the training rows in this way.
         state = self.statistics(ensemble, *at, "validation")
         chunks = self._chunks("forward", ensemble, at, rows, state)
         predicted = [self.trained.adjust(logits).argmax(-1) for logits in chunks]

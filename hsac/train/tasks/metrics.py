@@ -66,7 +66,7 @@ def balanced_accuracy(right: Tensor, labels: Tensor) -> Tensor:
         The balanced accuracy (R,) in [0, 1].
     """
     own = one_hot(labels).double()
-    own = own[:, own.any(0)]
+    own = own[:, own.any(0)]  # a class without rows has no accuracy
     return (right.double() @ own / own.sum(0)).mean(-1)
 
 
@@ -84,6 +84,7 @@ def calibration_error(right: Tensor, confidence: Tensor) -> Tensor:
         The error (R,) in [0, 1].
     """
     confidence = confidence.double()
+    # Each bin includes its upper end, so that a confidence of 1 is in the last.
     place = ((confidence * BINS).ceil() - 1).clamp(0, BINS - 1)
     inside = (place[..., None] == torch.arange(BINS).to(place)).double()
     gap = right.double() - confidence
@@ -147,6 +148,7 @@ def groups(labels: Tensor, classes: int) -> dict[str, Tensor]:
         group without classes is absent.
     """
     counts = torch.bincount(labels, minlength=classes)
+    # Stable, so that classes of equal counts keep their order and the thirds are reproducible.
     order = counts.argsort(descending=True, stable=True)
     thirds = zip(("head", "middle", "tail"), order.tensor_split(3), strict=True)
     many, few = counts > MANY, counts < FEW
