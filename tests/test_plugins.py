@@ -54,8 +54,8 @@ def build():
     rows = np.arange(10)
     image = np.random.Generator(np.random.PCG64(0)).integers(256, size=(10, 3, 3), dtype=np.uint8)
     split = np.where(rows < 6, 0, 2).astype(np.int8)
-    classes = np.array(["a", "b"])
-    return {"image": image, "label": rows % 2, "split": split, "group": rows, "classes": classes}
+    arrays = {"image": image, "label": rows % 2, "split": split, "group": rows}
+    return arrays | {"classes": np.array(["a", "b"])}
 '''
 
 

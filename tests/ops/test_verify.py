@@ -1,4 +1,4 @@
-"""`hsac verify`: the same bits here, a learned tolerance elsewhere, a forged result found out."""
+"""`hsac verify`: the same bits here, a learned tolerance elsewhere, forged results found out."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from studies import smoke_keys, unchecked
+from studies import CONFIG, smoke_keys, unchecked
 
 from hsac import cli
 from hsac.data import build_variant, write_variant
@@ -76,7 +76,7 @@ def rewrite(graph, experiment, method, change, seed=1):
     write_index(bundle.index, cell, {s: bundle.record(cell, s) for s in bundle.seeds})
 
 
-def test_runs_repeat_to_the_bit_on_the_same_machine(graph, data_folder):
+def test_same_machine_repeats_every_bit(graph, data_folder):
     again = partial(verify.verify, graph, data_folder, "100%", 0)
     certificate = again()
     assert certificate["counts"] == {"bitwise": 6, "within": 0, "outside": 0}
@@ -84,7 +84,8 @@ def test_runs_repeat_to_the_bit_on_the_same_machine(graph, data_folder):
     assert json.dumps(certificate) == json.dumps(again())
 
 
-def test_a_sampled_run_is_trained_with_those_it_was_trained_with(graph, data_folder):
+def test_sampled_run_keeps_its_company(graph, data_folder):
+    """It is trained again with those that it was trained with."""
     certificate = verify.verify(graph, data_folder, "1", 3)
     assert (certificate["sampled"], certificate["checked"], certificate["finished"]) == (1, 2, 6)
     assert len({(run["experiment"], run["method"]) for run in certificate["runs"]}) == 1
@@ -111,26 +112,21 @@ def test_a_forged_status_is_outside(graph, data_folder):
     assert found["differs"] == {"status": {"deviation": None, "tolerance": 0.0}}
 
 
-def test_rounding_is_within_more_is_outside(graph, data_folder):
+def test_rounding_is_within_the_tolerance(graph, data_folder):
     """What rounding does is within, and a thousand times that is outside.
 
-    The record says that the seed was trained alone: sums in its repetition are taken in another
-    order.
+    The record says that the seed was trained alone, so its repetition sums in another order.
     """
     rewrite(graph, "digits", "sgd+hsac", lambda record: record.update(together=[1]))
     certificate = verify.verify(graph, data_folder, "100%", 0)
     assert certificate["counts"]["outside"] == 0
     (found,) = [run for run in certificate["runs"] if run["differs"]]
     assert found["verdict"] == "within"
-    assert (
-        0
-        < found["differs"]["weights"]["deviation"]
-        <= found["differs"]["weights"]["tolerance"]
-        < 1e-9
-    )
+    weights = found["differs"]["weights"]
+    assert 0 < weights["deviation"] <= weights["tolerance"] < 1e-9
 
     path = graph.folder(resolve.cell(graph.study, "digits", "sgd+hsac")) / "seed1.npy"
-    write_array(path, read_array(path) + 1000 * found["differs"]["weights"]["tolerance"])
+    write_array(path, read_array(path) + 1000 * weights["tolerance"])
 
     def shift(record):
         record["weights"] = file_sha256(path)
@@ -151,14 +147,15 @@ def test_another_environment_is_named(graph, data_folder):
     assert any("torch 1.0 then" in line for line in verify.lines(certificate))
 
 
-def test_a_record_edited_by_hand_is_refused(graph, data_folder):
+def test_edited_record_is_refused(graph, data_folder):
     path = next(graph.results.rglob("seed0.json"))
     path.write_text(path.read_text().replace("0.", "0.1", 1))
     with pytest.raises(InputError, match=r"seed0\.json: edited or damaged"):
         verify.verify(graph, data_folder, "100%", 0)
 
 
-def test_stale_runs_are_left_out_and_counted(graph, data_folder):
+def test_stale_runs_are_left_out(graph, data_folder):
+    """They are counted."""
     rewrite(graph, "digits", "sgd+hsac", lambda record: record.update(code="another"))
     certificate = verify.verify(graph, data_folder, "100%", 0)
     assert (certificate["stale"], certificate["sampled"]) == (1, 5)
@@ -168,10 +165,9 @@ def test_stale_runs_are_left_out_and_counted(graph, data_folder):
         verify.verify(other, data_folder, "100%", 0)
 
 
-def test_the_command_writes_the_certificate_and_says_by_its_status(
-    graph, data_folder, tmp_path, monkeypatch, request, capsys
-):
-    (tmp_path / "config").symlink_to(request.config.rootpath / "config")
+def test_command_writes_the_certificate(graph, tmp_path, monkeypatch, capsys):
+    """Its exit status says whether a run is outside."""
+    (tmp_path / "config").symlink_to(CONFIG)
     (tmp_path / "results").mkdir()
     (tmp_path / "results/smoke").symlink_to(graph.results)
     monkeypatch.chdir(tmp_path)
@@ -188,7 +184,8 @@ def test_the_command_writes_the_certificate_and_says_by_its_status(
 
 
 @given(st.integers(1, 10_000), st.floats(0.01, 100))
-def test_a_share_is_rounded_up_and_never_more_than_all(runs, share):
+def test_share_is_rounded_up(runs, share):
+    """It is never more than all runs."""
     size = verify.sample_size(f"{share}%", runs)
     assert 1 <= size <= runs
     assert size - 1 < share / 100 * runs <= size + 1e-6

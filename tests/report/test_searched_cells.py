@@ -24,21 +24,25 @@ METHOD = "adam+temperature_search"
 
 
 @pytest.fixture(scope="module")
-def finished(data_folder, tmp_path_factory):
-    """The work of two methods with two finished runs each."""
-    keys = smoke_keys() | {"device": "cpu"}
-    experiment = keys["experiments"]["disease"]
-    experiment |= {"methods": [METHOD, "adam+fixed@0.3"], "seeds": [0, 1]}
-    experiment["training"] |= {"epochs": 4, "evaluations": 2}
-    study = unchecked(keys | {"experiments": {"disease": experiment}})
+def study():
+    keys, methods = smoke_keys(), [METHOD, "adam+fixed@0.3"]
+    disease = keys["experiments"]["disease"] | {"methods": methods, "seeds": [0, 1]}
+    disease["training"] |= {"epochs": 4, "evaluations": 2}
+    return unchecked(keys | {"experiments": {"disease": disease}, "device": "cpu"})
+
+
+@pytest.fixture(scope="module")
+def finished(study, data_folder, tmp_path_factory):
+    """A results folder with two finished runs of each method."""
     graph = Graph(study, tmp_path_factory.mktemp("searched") / "results" / "smoke")
-    variant = study.experiments["disease"].variant
-    made = build_variant("disease", variant.name, variant.made_by(), data_folder)
+    chosen = study.experiments["disease"].variant
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HSAC_DATA", str(data_folder))
-        path = write_variant(made, graph.variant("disease"))
+        variant = graph.variant("disease")
+        made = build_variant("disease", chosen.name, chosen.made_by(), data_folder)
+        write_variant(made, variant)
         for bundle in graph.bundles:
-            run_bundle(study, bundle.of, [0, 1], path, data_folder, bundle.index)
+            run_bundle(study, bundle.of, [0, 1], variant, data_folder, bundle.index)
     return graph
 
 
@@ -48,12 +52,8 @@ def graph(finished, data_folder, monkeypatch):
     return finished
 
 
-def indexes(graph):
-    return [bundle.index for bundle in graph.bundles]
-
-
 def test_the_table_counts_every_training(graph, tmp_path) -> None:
-    gather(indexes(graph), tmp_path)
+    gather([*graph.by_index], tmp_path)
     runs = pd.read_parquet(tmp_path / "runs.parquet")
     table = experiment_table(
         runs, "disease", [METHOD, "adam+fixed@0.3"], "adam+fixed@0.3"
@@ -67,9 +67,12 @@ def test_stale_knows_how_long_search_takes(graph) -> None:
     """Stale has nothing to say and knows how long a search takes."""
     assert [r for r in stale.stale_runs(graph) if r.method == METHOD] == []
     cell = resolve.cell(graph.study, "disease", METHOD)
-    records = [record for index in graph.indexes([cell]) for _, record in read_records(index)]
-    seconds = sum(record["seconds"] for record in records)
-    assert Timings(graph.results.parent).seconds(cell, 2) == pytest.approx(seconds / 2)
+    records = [
+        r for index in graph.by_index for _, r in read_records(index) if r["method"] == METHOD
+    ]
+    assert Timings(graph.results.parent).seconds(cell, 2) == pytest.approx(
+        sum(r["seconds"] for r in records) / 2
+    )
 
 
 def test_verify_searches_again(graph, data_folder) -> None:
@@ -79,13 +82,13 @@ def test_verify_searches_again(graph, data_folder) -> None:
 
 def test_verify_finds_a_forged_search(graph, data_folder) -> None:
     cell = resolve.cell(graph.study, "disease", METHOD)
-    (index,) = graph.indexes([cell])
-    path = index.parent / "seed1.json"
+    (bundle,) = graph.own(cell)
+    index, path = bundle.index, bundle.record(cell, 1)
     before = path.read_bytes(), index.read_bytes()
     record = json.loads(before[0])
     record["search"]["tried"][0]["tempered_nll"] += 0.01
     write_json(path, record)
-    write_index(index, cell, {seed: index.parent / f"seed{seed}.json" for seed in (0, 1)})
+    write_index(index, cell, {seed: bundle.record(cell, seed) for seed in (0, 1)})
     certificate = verify.verify(graph, data_folder, "100%", 0)
     path.write_bytes(before[0])
     index.write_bytes(before[1])
@@ -102,13 +105,13 @@ def test_why_tells_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     results = smoke_results(tmp_path, override)
     one = {"status": "ok", "validation_accuracy": 0.9, "validation_nll": 0.3, "tempered_nll": 0.2}
     search = {"chosen": 1, "tried": [one | {"curvature": [c]} for c in (0.123, 4.5)]}
-    graph = Graph(load.read(results / "settings.json"), results)
-    cell = resolve.cell(graph.study, "digits", "sgd+random_search")
-    (index,) = graph.indexes([cell])
-    paths = {seed: index.parent / f"seed{seed}.json" for seed in (0, 1, 2)}
+    study = load.read(results / "settings.json")
+    cell = resolve.cell(study, "digits", "sgd+random_search")
+    (bundle,) = Graph(study, results).own(cell)
+    paths = {seed: bundle.record(cell, seed) for seed in (0, 1, 2)}
     for path in paths.values():
         write_json(path, read_json(path) | {"search": search, "tried": 2})
-    write_index(index, cell, paths)
+    write_index(bundle.index, cell, paths)
     tables(results)
     text, sound = explain(results, "digits", "sgd+random_search", "points_tried")
     assert sound

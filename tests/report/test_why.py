@@ -16,7 +16,7 @@ from hsac.files import read_json, write_json
 from hsac.report.answer import Answer, find, pick, same
 from hsac.report.recompute import beside_commands, in_place_commands
 from hsac.report.why import explain
-from hsac.study import load
+from hsac.study import load, resolve
 from hsac.study.graph import results_root, variant_path
 from hsac.study.record import write_index
 
@@ -48,13 +48,13 @@ def results(whole: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return results_root("smoke")
 
 
-def variant_of(settings: Path) -> Path:
-    """Return the variant file of digits."""
-    return variant_path(load.read(settings).experiments["digits"])
-
-
 def record(results: Path, method: str = "sgd+hsac", seed: int = 0) -> Path:
     return next((results / "runs/digits" / method).rglob(f"seed{seed}.json"))
+
+
+def variant_of(results: Path) -> Path:
+    """Return the variant file of digits."""
+    return variant_path(load.read(results / "settings.json").experiments["digits"])
 
 
 def edit(path: Path, **changes) -> None:
@@ -65,7 +65,7 @@ def test_cell_says_what_lies_behind(results):
     """A cell says all that lies behind it."""
     text, sound = explain(results, *CELL)
     assert sound
-    run, variant = read_json(record(results)), variant_of(results / "settings.json")
+    run, variant = read_json(record(results)), variant_of(results)
     stated = (
         pd.read_csv(results / "tables/digits.csv")
         .set_index("method")
@@ -197,7 +197,8 @@ def test_rerun_is_told_from_edit(project):
         run["seed"]: path.parent / run["path"]
         for run in read_json(path.parent / "block0.json")["runs"]
     }
-    write_index(path.parent / "block0.json", {"experiment": "digits", "method": "sgd+hsac"}, runs)
+    cell = resolve.cell(load.read(project / "settings.json"), "digits", "sgd+hsac")
+    write_index(path.parent / "block0.json", cell, runs)
     text, sound = explain(project, *CELL)
     assert not sound
     assert "RUN AGAIN since the table was written" in text
@@ -251,7 +252,7 @@ def test_edited_number_differs_from_records(project):
 
 
 def test_an_edited_variant_is_detected(project):
-    edit(variant_of(project / "settings.json"), counts={"train": 1})
+    edit(variant_of(project), counts={"train": 1})
     text, sound = explain(project, *CELL)
     assert not sound
     assert "EDITED or made again since the runs" in text

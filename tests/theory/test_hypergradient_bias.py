@@ -379,11 +379,9 @@ NO_POINT = "--points: found none of sgd+fixed@0.3; allowed is what `hsac job tun
     ],
 )
 def test_command_says_what_misses(keys, variant, tmp_path, capsys, command, override, said):
-    studied = keys["experiments"]["digits"] | {
-        "hypergradient": {"method": METHOD},
-        "informed": [METHOD],
-    }
-    given = keys | override | {"experiments": keys["experiments"] | {"digits": studied}}
+    own = keys["experiments"]["digits"] | {"hypergradient": {"method": METHOD}}
+    own |= {"informed": [METHOD]}
+    given = keys | override | {"experiments": keys["experiments"] | {"digits": own}}
     write_json(tmp_path / "settings.json", given)
     files = ["--settings", str(tmp_path / "settings.json"), "--variant", str(variant)]
     output = tmp_path / "rows.csv"
