@@ -4,7 +4,7 @@ import re
 import shlex
 
 from hsac import config as configuration
-from hsac import layout
+from hsac import layout, plugins
 from hsac.files import digest
 from hsac.study import fingerprint
 
