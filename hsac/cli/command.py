@@ -167,7 +167,6 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
-    group_class = type
 
 
 class JsonObject(click.ParamType):

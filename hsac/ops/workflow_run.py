@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -79,6 +79,7 @@ class WorkflowRun:
         self.settings = configuration.load(self.scale, self.override)
         self.stopped = False
         self._quiet = False
+        self._is_dry: Callable[[], bool] = bool
         self._started = False
         self._bar: subprocess.Popen[bytes] | None = None
         self._results = layout.results_root(self.scale)
@@ -108,18 +109,17 @@ class WorkflowRun:
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
         }
 
-    def prepare(self, quiet: bool, dry: bool) -> None:
+    def prepare(self, quiet: bool, is_dry: Callable[[], bool]) -> None:
         """Remove locks of a dead run, and watch Snakemake's messages and Ctrl-C from now on.
 
         Args:
             quiet: Whether to show only errors and warnings. Snakemake's own `--quiet all` drops
                 these, too.
-            dry: Whether this is a dry run, which says what Snakemake says.
+            is_dry: Tells whether this is a dry run, in which Snakemake speaks for itself. It is
+                asked late: Snakemake does not know while it reads the rules.
         """
         workflow_lock.clear()
-        if dry:
-            return
-        self._quiet = quiet
+        self._quiet, self._is_dry = quiet, is_dry
         logging.getLogger(LOGGER).addFilter(self._let_through)
         # a run in the background may have to ignore the signal
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -206,7 +206,7 @@ class WorkflowRun:
         if self.stopped:
             # the jobs were interrupted, too, and their failures are no news
             return False
-        if record.levelno >= logging.WARNING:
+        if record.levelno >= logging.WARNING or self._is_dry():
             return True
         if record.getMessage().startswith(NOTHING_TO_DO):
             record.msg, record.args = f"hsac: nothing to do: {self._runs_done()}", None

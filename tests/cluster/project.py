@@ -14,7 +14,7 @@ UNSET = ("HSAC_DATA", "HSAC_GPU", "HSAC_PLUGINS")
 
 
 def few(methods: list[str]) -> dict[str, Any]:
-    """A scale with two runs of each method, each of them a job."""
+    """Make a scale with two runs of each method, each of them a job."""
     smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     digits = smoke["experiments"]["digits"] | {"methods": methods, "reference": methods[0]}
     digits["training"] |= {"epochs": 2, "evaluations": 1}
@@ -38,32 +38,33 @@ class Project:
     def start(
         self, *arguments: str, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        """Snakemake, running; standard error goes with standard output."""
+        """Start Snakemake; standard error goes with standard output."""
         command = [sys.executable, "-m", "snakemake", "--config", f"scale={self.scale}", *arguments]
-        kept = {
-            key: value
-            for key, value in (environment or dict(os.environ)).items()
-            if key not in UNSET
-        }
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        given = environment or dict(os.environ)
+        kept = {key: value for key, value in given.items() if key not in UNSET}
         return subprocess.Popen(
-            command, cwd=self.folder, env=kept | {"OMP_NUM_THREADS": "1"}, text=True, **output
+            command,
+            cwd=self.folder,
+            env=kept | {"OMP_NUM_THREADS": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
-        """What Snakemake printed; it must have ended well."""
+        """Run Snakemake, which must end well, and return what it printed."""
         process = self.start(*arguments, environment=environment)
         said, _ = process.communicate()
         assert process.returncode == 0, said + self.log()
         return said
 
     def log(self) -> str:
-        """Snakemake's own log of the last run."""
+        """Return Snakemake's own log of the last run."""
         logs = sorted((self.folder / ".snakemake/log").glob("*.log"))
         return logs[-1].read_text() if logs else ""
 
     def profile(self, content: dict[str, Any]) -> str:
-        """A profile of the user's own; its folder."""
+        """Write a profile of the user's own and return its folder."""
         folder = self.folder / "site"
         folder.mkdir()
         (folder / "profile.yaml").write_text(yaml.safe_dump(content))

@@ -1,4 +1,4 @@
-"""A real Slurm of one node, in a folder: its own configuration, ports, state, munge socket and key."""
+"""A real Slurm of one node in a folder, with its own ports, state, munge socket and key."""
 
 import os
 import shutil
@@ -45,11 +45,11 @@ PartitionName=work Nodes=n1 Default=YES MaxTime=INFINITE State=UP
 
 
 class CannotStart(Exception):
-    """Why there is no Slurm here."""
+    """Slurm cannot be started here, for the reason it names."""
 
 
 class Slurm:
-    """Started in `folder`; `environment` is for programs that submit to it."""
+    """A Slurm in a folder; `environment` is for programs that submit to it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -106,14 +106,14 @@ class Slurm:
             raise CannotStart(f"{error} {getattr(error, 'stderr', '')} {' '.join(said)}") from None
 
     def run(self, *command: str) -> str:
-        """Standard output of a Slurm command."""
+        """Run a Slurm command and return its standard output."""
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
         )
         return done.stdout
 
     def wait(self, condition: Callable[[], object], seconds: float) -> None:
-        """Until the condition holds; raises TimeoutError."""
+        """Wait until the condition holds, or raise TimeoutError."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
@@ -121,17 +121,17 @@ class Slurm:
             time.sleep(0.3)
 
     def node(self) -> str:
-        """State of the node: IDLE, MIXED, IDLE+DRAIN, …"""
+        """Return the state of the node, such as IDLE, MIXED or IDLE+DRAIN."""
         words = self.run("scontrol", "show", "node", "n1", "--oneliner").split()
         return next(word.partition("=")[2] for word in words if word.startswith("State="))
 
     def jobs(self, state: str = "all", comment: str = "") -> list[str]:
-        """Ids of jobs in a state, of those whose comment has the words."""
+        """Return the ids of jobs in a state whose comment has the words."""
         rows = self.run("squeue", f"--states={state}", "--noheader", "--format=%i|%k").splitlines()
         return [row.partition("|")[0] for row in rows if comment in row]
 
     def states(self) -> list[str]:
-        """What became of each job."""
+        """Return what became of each job."""
         return self.run("squeue", "--states=all", "--noheader", "--format=%T").split()
 
     def restart_controller(self, seconds: float) -> None:

@@ -1,6 +1,4 @@
-"""The profiles for any scheduler and for Kubernetes, with a scheduler of two scripts that kills
-some jobs.
-"""
+"""The profiles for any scheduler and for Kubernetes, with stand-ins that kill some jobs."""
 
 import os
 import shutil
@@ -25,7 +23,8 @@ echo $id
 """
 QSTAT = """#!/bin/sh
 rc=$(dirname "$0")/$1.rc
-if [ ! -s $rc ]; then echo running; elif [ "$(cat $rc)" = 0 ]; then echo success; else echo failed; fi
+[ -s $rc ] || { echo running; exit; }
+if [ "$(cat $rc)" = 0 ]; then echo success; else echo failed; fi
 """
 # create: the job's script in the background; get: what became of it; the first job of more than
 # 8000 MB is killed
@@ -38,12 +37,14 @@ if sys.argv[1] == "create":
     name = f"hsac-{{os.getpid()}}"
     with (here / "created").open("a") as file:
         limits = box["resources"]["limits"]
-        print(limits["memory"], job["spec"]["activeDeadlineSeconds"], limits["nvidia.com/gpu"], file=file)
+        seconds, gpus = job["spec"]["activeDeadlineSeconds"], limits["nvidia.com/gpu"]
+        print(limits["memory"], seconds, gpus, file=file)
     if limits["memory"] == "8000M" and not (here / "killed").exists():
         (here / "killed").touch()
         (here / f"{{name}}.rc").write_text("137")
     else:
-        run = f"sh {{box['command'][1]}} > {{here}}/{{name}}.log 2>&1; echo $? > {{here}}/{{name}}.rc"
+        log, rc = here / f"{{name}}.log", here / f"{{name}}.rc"
+        run = f"sh {{box['command'][1]}} > {{log}} 2>&1; echo $? > {{rc}}"
         quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         subprocess.Popen(["sh", "-c", run], start_new_session=True, **quiet)
     print(f"{{job['metadata']['namespace']}}/{{name}}", end="")
@@ -64,16 +65,16 @@ def scripts(folder, **texts):
 
 
 def check(project, target, options, environment=None):
-    """Both runs are there, and nothing is left to do."""
-    assert "Nothing to be done" in project.run(
-        *options, "--dry-run", target, environment=environment
-    )
+    """Check that both runs are there and nothing is left to do."""
+    said = project.run(*options, "--dry-run", target, environment=environment)
+    assert "Nothing to be done" in said
     runs = pd.read_parquet(project.folder / target)
     assert len(runs) == 2
     assert set(runs["status"]) == {"ok"}
 
 
-def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_path):
+def test_killed_job_comes_back_doubled(tmp_path):
+    """With twice the memory and time, and no other job does."""
     project = Project(tmp_path / "project", "few", few(["sgd+fixed@0.3"]))
     queue = scripts(tmp_path / "queue", qsub=QSUB, qstat=QSTAT)
     commands = {
@@ -86,14 +87,14 @@ def test_a_killed_job_comes_back_with_twice_as_much_and_no_other_job_does(tmp_pa
     assert (queue / "killed").read_text().split() == ["time", "memory"]
     rows = [line.split()[:3] for line in (queue / "submitted").read_text().splitlines()]
     asked = sorted((rule, int(memory), int(time)) for rule, memory, time in rows)
-    groups = [("GROUP", 4000, 30)] * 2 + [
-        ("GROUP", 8000, 60)
-    ]  # the variant, the table, and the variant again
+    # the variant, the table, and the variant again
+    groups = [("GROUP", 4000, 30)] * 2 + [("GROUP", 8000, 60)]
     assert asked == sorted([*groups, *[("train", 8000, 360)] * 2, ("train", 16000, 720)])
     check(project, "results/few/runs.parquet", options)
 
 
-def test_kubernetes_jobs_ask_for_what_the_profile_says(tmp_path):
+def test_kubernetes_jobs_follow_the_profile(tmp_path):
+    """They ask for the memory, time and GPUs that it says."""
     project = Project(tmp_path / "project", "few", few(["sgd+fixed@0.3"]))
     found = scripts(tmp_path / "bin", kubectl=KUBECTL.format(python=shutil.which("python")))
     job = {
@@ -109,16 +110,13 @@ def test_kubernetes_jobs_ask_for_what_the_profile_says(tmp_path):
     check(project, "results/few/runs.parquet", options, environment)
 
 
-def test_a_job_without_a_template_is_one_line(tmp_path):
+def test_missing_template_is_one_line(tmp_path):
     script = tmp_path / "script.sh"
-    script.write_text(
-        '#!/bin/sh\n# properties = {"threads": 1, "resources": {"mem_mb": 1, "runtime": 1}}\n'
-    )
+    properties = '{"threads": 1, "resources": {"mem_mb": 1, "runtime": 1}}'
+    script.write_text(f"#!/bin/sh\n# properties = {properties}\n")
     environment = {key: value for key, value in os.environ.items() if key != "HSAC_JOB"}
     command = [ROOT / "profiles/kubernetes/submit", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == "HSAC_JOB: found nothing; it must name your copy of profiles/kubernetes/job.yaml\n"
-    )
+    wanted = "it must name your copy of profiles/kubernetes/job.yaml"
+    assert done.stderr == f"HSAC_JOB: found nothing; {wanted}\n"

@@ -1,6 +1,4 @@
-"""A Slurm of one node: what comes out is what comes out of a local run, byte for byte, whatever
-happens meanwhile.
-"""
+"""A Slurm of one node gives the bytes of a local run, whatever happens meanwhile."""
 
 import time
 from pathlib import Path
@@ -35,13 +33,9 @@ def submitted(project: Project) -> tuple[str, ...]:
 
 
 def same(one: Path, other: Path, *names: str) -> str:
-    """Which files and folders hold the same bytes; they must."""
+    """Check that files and folders hold the same bytes, and name them."""
     for name in names:
-        files = (
-            [one / name]
-            if (one / name).is_file()
-            else sorted(path for path in (one / name).rglob("*.*"))
-        )
+        files = [one / name] if (one / name).is_file() else sorted((one / name).rglob("*.*"))
         assert files
         for file in files:
             assert file.read_bytes() == (other / file.relative_to(one)).read_bytes(), file
@@ -49,7 +43,8 @@ def same(one: Path, other: Path, *names: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_smoke_scale_comes_out_as_it_does_locally(slurm, tmp_path, capsys):
+def test_slurm_gives_the_local_results(slurm, tmp_path, capsys):
+    """Of the smoke scale, byte for byte."""
     local, there = (Project(tmp_path / name, "smoke") for name in ("local", "there"))
     local.run("--cores", "2")
     start = time.monotonic()
@@ -59,9 +54,8 @@ def test_the_smoke_scale_comes_out_as_it_does_locally(slurm, tmp_path, capsys):
     assert "Nothing to be done" in there.run(*options, "--dry-run", environment=slurm.environment)
     jobs = slurm.jobs()
     arrays = {job.partition("_")[0] for job in slurm.jobs(comment="rule_train") if "_" in job}
-    assert (
-        len([job for job in jobs if "_" in job]) == 17
-    )  # every training job is a task of an array
+    # every training job is a task of an array
+    assert len([job for job in jobs if "_" in job]) == 17
     assert set(slurm.states()) == {"COMPLETED"}
     equal = same(local.results, there.results, "runs.parquet", "trajectories.parquet", "tables")
     with capsys.disabled():
@@ -71,10 +65,8 @@ def test_the_smoke_scale_comes_out_as_it_does_locally(slurm, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_faults_lose_nothing(slurm, tmp_path, capsys):
-    local, there = (
-        Project(tmp_path / name, "few", few(["sgd+fixed@0.3", "sgd+learned"]))
-        for name in ("local", "there")
-    )
+    content = few(["sgd+fixed@0.3", "sgd+learned"])
+    local, there = (Project(tmp_path / name, "few", content) for name in ("local", "there"))
     target = "results/few/runs.parquet"
     local.run("--cores", "2", target)
     # a sixteenth of the memory: the first attempt of every training job is killed for it
@@ -102,34 +94,31 @@ def test_faults_lose_nothing(slurm, tmp_path, capsys):
     first = process.returncode
     if first:
         there.run(*options, target, environment=slurm.environment)
-    assert "Nothing to be done" in there.run(
-        *options, "--dry-run", target, environment=slurm.environment
-    )
+    said = there.run(*options, "--dry-run", target, environment=slurm.environment)
+    assert "Nothing to be done" in said
     equal = same(local.results, there.results, "runs.parquet", "trajectories.parquet")
     states = slurm.states()
     states = ", ".join(f"{states.count(state)} {state.lower()}" for state in sorted(set(states)))
     with capsys.disabled():
-        print(
-            f"\nSlurm, faults: {'; '.join(seen)}; jobs {states}; the workflow ended with {first};"
-            f" {equal}"
-        )
+        ended = f"the workflow ended with {first}"
+        print(f"\nSlurm, faults: {'; '.join(seen)}; jobs {states}; {ended}; {equal}")
 
 
 @pytest.mark.slow
-def test_a_task_of_an_array_touches_no_other_s_output(slurm, tmp_path):
+def test_array_task_touches_own_output_alone(slurm, tmp_path):
     content = few(["sgd+fixed@0.3", "sgd+learned"]) | {"seeds": [0, 1, 2]}
     project = Project(tmp_path / "project", "few", content)
-    process = project.start(
-        *submitted(project), "results/few/runs.parquet", environment=slurm.environment
-    )
+    options = submitted(project)
+    process = project.start(*options, "results/few/runs.parquet", environment=slurm.environment)
 
     def tasks(state: str) -> list[str]:
         return [job for job in slurm.jobs(state, "rule_train") if "_" in job]
 
+    def first_is_done() -> bool:
+        return any(job.endswith("_1") for job in tasks("completed"))
+
     try:
-        slurm.wait(
-            lambda: any(job.endswith("_1") for job in tasks("completed")) and tasks("running"), 300
-        )
+        slurm.wait(lambda: first_is_done() and tasks("running"), 300)
         made = set(project.results.rglob("block*.json"))
         slurm.run("scancel", tasks("running")[-1])
         process.communicate(timeout=600)

@@ -6,7 +6,7 @@ import time
 from hsac.ops import file_dates
 
 
-def test_only_what_is_dated_in_the_future_is_dated_now(tmp_path) -> None:
+def test_only_future_dates_are_changed(tmp_path) -> None:
     dated = {"past": -9e6, "now": 0.0, "skewed": 30.0, "future": 9e6}
     for name, offset in dated.items():
         path = tmp_path / "deep" / name

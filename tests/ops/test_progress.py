@@ -17,8 +17,19 @@ def test_every_trained_run_is_expected_once(tmp_path):
     assert not any("+grid" in str(path) for path in paths)
 
 
-def test_it_ends_with_the_process_and_is_silent_without_a_terminal(capfd):
+def test_bar_ends_with_the_process(capfd):
+    """And is silent without a terminal."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     progress.watch("smoke", {}, gone.pid)
     assert capfd.readouterr() == ("", "")
+
+
+def test_done_are_those_with_records(tmp_path):
+    settings = config.load("smoke", folder=CONFIG)
+    paths = progress.expected(settings, tmp_path)
+    assert progress.count_done(settings, tmp_path) == (0, len(paths))
+    for path in paths[:3]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert progress.count_done(settings, tmp_path) == (3, len(paths))

@@ -19,7 +19,8 @@ def sacct(tmp_path, monkeypatch):
     return put
 
 
-def test_accounting_that_is_disabled_is_one_line_that_says_what_to_set(sacct) -> None:
+def test_disabled_accounting_is_one_line(sacct) -> None:
+    """It says what to set instead."""
     sacct("Slurm accounting storage is disabled")
     with pytest.raises(
         InputError, match=r"^slurm-status-command: found sacct.*allowed here is squeue"
@@ -30,6 +31,6 @@ def test_accounting_that_is_disabled_is_one_line_that_says_what_to_set(sacct) ->
     slurm_accounting.check(None)
 
 
-def test_accounting_that_answers_is_fine(sacct) -> None:
+def test_answering_accounting_is_fine(sacct) -> None:
     sacct("")
     slurm_accounting.check("sacct")

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from hsac.ops.slurm_arrays import OPTION, own_call
+from hsac.ops.slurm_arrays import OPTION, become_own_call, own_call
 
 CALLS = {str(i): f"python -m snakemake --target-jobs 'train:block={i}'" for i in (2, 3)}
 PAYLOAD = base64.b64encode(
@@ -29,7 +29,16 @@ def test_each_task_has_its_own_command(given) -> None:
     ]
 
 
-def test_a_job_outside_of_an_array_keeps_its_arguments() -> None:
+def test_job_outside_arrays_keeps_arguments() -> None:
     assert own_call(["snakemake", "--cores", "1"], {}) is None
     assert own_call(["snakemake", f"{OPTION}={PAYLOAD}"], {}) is None
     assert own_call(["snakemake"], task(2)) is None
+
+
+@pytest.mark.parametrize("index", [1, 2])
+def test_process_becomes_its_own_call(index, monkeypatch) -> None:
+    """The first task goes on as it was started."""
+    calls = []
+    monkeypatch.setattr("os.execlp", lambda *words: calls.append(words))
+    become_own_call(["snakemake", OPTION, PAYLOAD], task(index))
+    assert calls == ([] if index == 1 else [("sh", "sh", "-c", CALLS["2"])])

@@ -1,6 +1,4 @@
-"""A folder's lock ends with its process; what Snakemake left of its own is removed only where that
-is safe.
-"""
+"""A folder's lock ends with its process, and Snakemake's own are removed only where it is safe."""
 
 import os
 import platform
@@ -39,13 +37,13 @@ def holder(folder):
     return process
 
 
-def test_what_a_killed_run_left_is_removed(folder):
+def test_locks_of_killed_run_are_removed(folder):
     workflow_lock.clear(folder)
     assert marks(folder) == []
     workflow_lock.hold(folder).close()
 
 
-def test_the_marks_of_another_machine_stay(folder):
+def test_marks_of_another_machine_stay(folder):
     (folder / "workflow.lock").write_text("elsewhere 7")
     workflow_lock.clear(folder)
     workflow_lock.clear(folder)
@@ -59,7 +57,8 @@ def test_marks_that_nobody_signed_stay(folder):
     assert marks(folder) == ["0.output.lock"]
 
 
-def test_a_second_workflow_is_refused_with_the_firsts_process_until_that_is_killed(folder):
+def test_second_workflow_is_refused(folder):
+    """With the first one's process in the line, until that is killed."""
     process = holder(folder)
     with pytest.raises(
         InputError, match=rf"found another workflow at work here \(process {process} on "
@@ -71,7 +70,8 @@ def test_a_second_workflow_is_refused_with_the_firsts_process_until_that_is_kill
     workflow_lock.hold(folder).close()
 
 
-def test_a_new_folder_is_signed_before_snakemake_locks_it(tmp_path):
+def test_new_folder_is_signed(tmp_path):
+    """Before Snakemake locks it."""
     workflow_lock.clear(tmp_path / ".snakemake")
     (tmp_path / ".snakemake/locks").mkdir()
     (tmp_path / ".snakemake/locks/0.input.lock").touch()
@@ -79,7 +79,7 @@ def test_a_new_folder_is_signed_before_snakemake_locks_it(tmp_path):
     assert marks(tmp_path / ".snakemake") == []
 
 
-def test_without_locks_of_the_file_system_snakemakes_own_stay(folder, monkeypatch):
+def test_without_flock_snakemakes_locks_stay(folder, monkeypatch):
     def refused(*_):
         raise OSError(38, "Function not implemented")
 

@@ -29,7 +29,7 @@ def prepared(run):
     logger, handler = logging.getLogger(LOGGER), signal.getsignal(signal.SIGINT)
     filters = list(logger.filters)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    run.prepare(quiet=True, dry=False)
+    run.prepare(quiet=True, is_dry=lambda: False)
     yield run
     signal.signal(signal.SIGINT, handler)
     logger.filters[:] = filters
@@ -95,10 +95,11 @@ def test_nothing_to_do_is_said(prepared):
     assert said == f"hsac: nothing to do: {total} of {total} runs are done"
 
 
-def test_dry_run_speaks_as_snakemake(run):
-    before = list(logging.getLogger(LOGGER).filters)
-    run.prepare(quiet=True, dry=True)
-    assert logging.getLogger(LOGGER).filters == before
+def test_dry_run_speaks_as_snakemake(prepared):
+    """Though it is known to be one only after the rules are read."""
+    prepared._is_dry = lambda: True
+    for said in ("Job stats:", "Nothing to be done (all requested files are up to date)."):
+        assert shown(logging.INFO, said) == said
 
 
 @pytest.mark.parametrize(("count", "resumes"), [(0, False), (5, True), (10**6, False)])
@@ -144,7 +145,7 @@ def test_ignored_signal_stays_ignored(run):
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     filters = list(logging.getLogger(LOGGER).filters)
     try:
-        run.prepare(quiet=True, dry=False)
+        run.prepare(quiet=True, is_dry=lambda: False)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -1,17 +1,16 @@
 """Fairness, from the stored records of a scale that searches, run through the workflow."""
 
+import itertools
 import json
-import os
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-import yaml
+from copied import TINY, copy_workflow, smoke_scale, snakemake
 
 from hsac import cli, config, layout
 from hsac.data import load_variant
@@ -22,50 +21,24 @@ from hsac.report.recompute import beside_commands
 from hsac.train.run import prepare
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent.parent
 METHODS = ["sgd+fixed@0.3", "sgd+fixed_searched", "sgd+hsac"]
-TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
-
-
-def snakemake(folder, *arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        *arguments,
-        "--cores",
-        "2",
-        "--config",
-        "scale=tiny",
-    ]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The workflow's files in a folder of their own, with a scale that searches, run up to its
-    tables.
-    """
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    """The workflow's files with a scale that searches, run up to its tables."""
+    smoke = smoke_scale()
     digits = smoke["experiments"]["digits"] | {"training": TINY, "methods": METHODS, "rules": {}}
     digits.pop("informed")
     tiny = {
         "seeds": [0, 1],
         "search": {"points": 3, "seeds": [100, 101]},
         "experiments": {"digits": digits},
+        "theory": smoke["theory"] | {"studies": {}, "measured": []},
     }
-    tiny["theory"] = smoke["theory"] | {"studies": {}, "measured": []}
-    (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
-    snakemake(folder, "results/tiny/provenance")
+    folder = copy_workflow(tmp_path_factory.mktemp("project"), tiny)
+    done = snakemake(folder, "results/tiny/provenance")
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -80,10 +53,14 @@ def read(paths):
     return [json.loads(Path(path).read_text()) for path in paths]
 
 
+def asked(results, method):
+    """Return the options that name a method of digits."""
+    settings = str(results / "settings.json")
+    return ["--settings", settings, "--experiment", "digits", "--method", method]
+
+
 def stored(results):
-    """Method -> records of its points, and of its own runs, by what lies in the results folder
-    alone.
-    """
+    """Return the records of each method's points, and of its own runs, as they lie on the disk."""
     found = {}
     for method in METHODS:
         records = read((results / "runs/digits" / method).rglob("seed*.json"))
@@ -92,7 +69,8 @@ def stored(results):
     return found
 
 
-def test_every_method_tried_as_many_points_on_seeds_that_it_is_not_judged_by(inside):
+def test_every_method_tried_equally_much(inside):
+    """As many points each, on seeds that it is not judged by."""
     for points, own in stored(inside[1]).values():
         assert {record["tried"] for record in own} == {3}
         assert len({record["config_hash"] for record in points}) == 3
@@ -100,7 +78,8 @@ def test_every_method_tried_as_many_points_on_seeds_that_it_is_not_judged_by(ins
         assert sorted(record["seed"] for record in own) == [0, 1]
 
 
-def test_methods_of_one_weight_rule_tried_the_same_weight_parameters(inside):
+def test_weight_parameters_tried_are_shared(inside):
+    """Methods of one weight rule tried the same ones."""
     tried = [
         sorted({json.dumps(record["config"]["weights"]) for record in points})
         for points, _ in stored(inside[1]).values()
@@ -109,16 +88,14 @@ def test_methods_of_one_weight_rule_tried_the_same_weight_parameters(inside):
     assert tried[0] == tried[1] == tried[2]
 
 
-def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_not(
-    inside, tmp_path
-):
+def test_selection_ignores_test_accuracy(inside, tmp_path):
+    """Validation alone chose: the choice stays when test accuracies are tampered with."""
     settings, results = inside
     for method, (points, own) in stored(results).items():
         scores = {}
         for record in points:
-            scores.setdefault(record["config_hash"], []).append(
-                record["metrics"]["selected"]["validation_accuracy"]
-            )
+            score = record["metrics"]["selected"]["validation_accuracy"]
+            scores.setdefault(record["config_hash"], []).append(score)
         best = max(sum(values) / len(values) for values in scores.values())
         (chosen,) = {record["config_hash"] for record in own}
         assert sum(scores[chosen]) / len(scores[chosen]) == best
@@ -137,49 +114,31 @@ def test_validation_alone_chose_and_a_test_accuracy_that_was_tampered_with_does_
                 run["sha256"] = file_sha256(copy / run["path"])
             (copy / index.name).write_text(json.dumps(listed))
             indexes.append(str(copy / index.name))
-        given = [
-            "--settings",
-            str(results / "settings.json"),
-            "--experiment",
-            "digits",
-            "--method",
-            method,
-        ]
         output = tmp_path / f"{method}.json"
-        assert (
-            cli.main(["job", "tune", *given, "--candidates", *indexes, "--output", str(output)])
-            == 0
-        )
+        command = ["job", "tune", *asked(results, method), "--output", str(output)]
+        assert cli.main([*command, "--candidates", *indexes]) == 0
         assert output.read_bytes() == layout.point_path(results, cell).read_bytes()
 
 
-def test_all_methods_start_from_the_same_weights_and_see_the_same_batches(inside):
+def test_weights_and_batches_are_shared(inside):
+    """All methods start from the same weights and see the same batches."""
     settings, _ = inside
     variant = load_variant(layout.variant_path(settings["experiments"]["digits"]))
-    made = [
-        prepare(
-            settings,
-            config.cell(settings, "digits", method, point),
-            [0, 1],
-            variant,
-            layout.data_root(),
-        )
-        for method in METHODS
-        for point in (0, 1)
-    ]
+    pairs = itertools.product(METHODS, (0, 1))
+    cells = [config.cell(settings, "digits", method, point) for method, point in pairs]
+    root = layout.data_root()
+    made = [prepare(settings, cell, [0, 1], variant, root) for cell in cells]
     for other in made[1:]:
         assert torch.equal(other.w, made[0].w)
     batches = [[one.task.batch("batches") for _ in range(3)] for one in made]
     for other in batches[1:]:
         for mine, theirs in zip(batches[0], other, strict=True):
-            assert all(
-                torch.equal(a, b)
-                for a, b in zip(mine, theirs, strict=True)
-                if isinstance(a, torch.Tensor)
-            )
+            for a, b in zip(mine, theirs, strict=True):
+                assert not isinstance(a, torch.Tensor) or torch.equal(a, b)
 
 
-def test_the_table_says_what_was_tried_chosen_and_paid(inside):
+def test_table_shows_the_search(inside):
+    """It says what was tried, chosen and paid."""
     table = pd.read_csv(inside[1] / "tables/digits.csv").set_index("method")
     assert (table["points_tried"] == 3).all()
     for method, (points, own) in stored(inside[1]).items():
@@ -193,12 +152,14 @@ def test_the_table_says_what_was_tried_chosen_and_paid(inside):
     assert "Peak memory (MiB)" in (inside[1] / "cost/cost.md").read_text()
 
 
-def test_a_second_run_does_nothing(inside):
-    assert "Nothing to be done" in snakemake(Path(), "results/tiny/tables", "--dry-run")
+def test_second_run_does_nothing(inside):
+    done = snakemake(Path(), "results/tiny/tables", "--dry-run")
+    assert "Nothing to be done" in done.stdout
     assert list(stale.report(*inside)) == ["nothing to recompute"]
 
 
-def test_why_shows_the_search_and_the_plan_counts_it(inside, tmp_path, capsys):
+def test_why_and_plan_know_the_search(inside, tmp_path, capsys):
+    """`hsac why` shows its points and commands, `hsac plan` counts its jobs."""
     assert cli.main(["why", "digits", "sgd+hsac", "Chosen", "--scale", "tiny"]) == 0
     said = capsys.readouterr().out
     assert "of 3 (3 different)" in said
@@ -217,12 +178,12 @@ def test_why_shows_the_search_and_the_plan_counts_it(inside, tmp_path, capsys):
     assert "tune 3 (0 left)" in capsys.readouterr().out
 
 
-def test_a_run_at_the_chosen_point_is_verified(inside, capsys):
+def test_runs_at_chosen_points_are_verified(inside, capsys):
     assert cli.main(["verify", "--scale", "tiny", "--sample", "100%"]) == 0
     assert "24 bitwise" in capsys.readouterr().out
 
 
-def test_a_choice_that_was_edited_is_refused(inside, tmp_path, capsys):
+def test_edited_choice_is_refused(inside, tmp_path, capsys):
     settings, results = inside
     shutil.copytree(results, tmp_path / "results")
     cell = config.cell(settings, "digits", "sgd+hsac")
@@ -230,21 +191,10 @@ def test_a_choice_that_was_edited_is_refused(inside, tmp_path, capsys):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"chosen": (content["chosen"] + 1) % 3}))
     index = layout.index_path(tmp_path / "results", cell, 0)
-    given = [
-        "--settings",
-        str(results / "settings.json"),
-        "--experiment",
-        "digits",
-        "--method",
-        "sgd+hsac",
-    ]
-    given += [
-        "--variant",
-        str(layout.variant_path(settings["experiments"]["digits"])),
-        "--index",
-        str(index),
-    ]
-    assert cli.main(["job", "train", *given, "--seeds", "0", "1", "--point", str(path)]) == 0
+    given = asked(results, "sgd+hsac")
+    variant = str(layout.variant_path(settings["experiments"]["digits"]))
+    command = ["job", "train", *given, "--variant", variant, "--index", str(index)]
+    assert cli.main([*command, "--seeds", "0", "1", "--point", str(path)]) == 0
     capsys.readouterr()
     assert cli.main(["job", "gather", *given[:2], "--results", str(tmp_path / "results")]) == 2
     assert "the runs of the search choose" in capsys.readouterr().err

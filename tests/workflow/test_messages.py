@@ -14,10 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
+from copied import TINY, copy_workflow, environment, smoke_scale
 
-ROOT = Path(__file__).parent.parent.parent
-TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
 SEEDS = [0, 1, 2, 3]
 PATIENCE_S = 300.0
 
@@ -25,18 +23,11 @@ PATIENCE_S = 300.0
 @pytest.fixture
 def project(tmp_path, data_folder, monkeypatch):
     """The workflow's files in a folder of their own, with data and a scale of four runs."""
-    for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-    digits = smoke["experiments"]["digits"] | {"training": TINY, "methods": ["sgd+fixed@0.3"]}
-    digits = {
-        key: value for key, value in digits.items() if key not in ("informed", "hypergradient")
-    }
-    tiny = {"seeds": SEEDS, "bundle": 1, "experiments": {"digits": digits}}
-    (tmp_path / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
+    digits = smoke_scale()["experiments"]["digits"]
+    kept = {key: value for key, value in digits.items() if key not in ("informed", "hypergradient")}
+    few = kept | {"training": TINY, "methods": ["sgd+fixed@0.3"]}
+    copy_workflow(tmp_path, {"seeds": SEEDS, "bundle": 1, "experiments": {"digits": few}})
     shutil.copytree(data_folder, tmp_path / "data")
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.delenv("HSAC_DATA", raising=False)
     return tmp_path
 
@@ -59,6 +50,7 @@ def snakemake(folder: Path, terminal: bool, stop: bool = False) -> tuple[int, st
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        env=environment(),
     )
     os.close(theirs)
     said, end, before = b"", time.monotonic() + PATIENCE_S, records(folder)

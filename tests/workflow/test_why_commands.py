@@ -1,20 +1,15 @@
 """The commands that `hsac why` prints, run as printed."""
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from copied import TINY, copy_workflow, environment, smoke_scale
 
 from hsac import cli
 from hsac.report.answer import find
 from hsac.report.recompute import beside_commands, in_place_commands
 
-ROOT = Path(__file__).parent.parent.parent
-TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
 CELLS = {
     "a mean": (("digits", "sgd+fixed@0.3", "test_accuracy_percent"), {"sgd+fixed@0.3"}, set()),
     "a grid": (
@@ -32,42 +27,34 @@ CELLS = {
 
 
 def shell(folder: Path, lines: list[str]) -> str:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
+    """Run shell lines and return what they print."""
+    variables = environment() | {"OMP_NUM_THREADS": "1"}
     command = ["bash", "-e", "-c", "\n".join(lines)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workflow's files in a folder of their own, with a tiny scale, run once up to its tables."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    """The workflow's files in a folder of their own, with a tiny scale, run up to its tables."""
+    smoke = smoke_scale()
     digits = smoke["experiments"]["digits"] | {
         "training": TINY,
         "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"],
     }
     digits.pop("informed")
-    theory = smoke["theory"] | {
-        "studies": {"coverage": {"samples": 20, "points": [50], "draws": 100}}
-    }
+    studies = {"coverage": {"samples": 20, "points": [50], "draws": 100}}
+    theory = smoke["theory"] | {"studies": studies}
     tiny = {"seeds": [0, 1], "experiments": {"digits": digits}, "theory": theory}
-    (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
-    shell(
-        folder, ["snakemake results/tiny/provenance --cores 2 --config scale=tiny 'seeds=[0,1,2]'"]
-    )
+    folder = copy_workflow(tmp_path_factory.mktemp("project"), tiny)
+    target = "results/tiny/provenance"
+    shell(folder, [f"snakemake {target} --cores 2 --config scale=tiny 'seeds=[0,1,2]'"])
     return folder
 
 
 def times(folder: Path, pattern: str) -> dict[str, int]:
-    """Method -> time of the newest of its files."""
+    """Return the time of the newest file of each method."""
     found: dict[str, int] = {}
     for path in folder.glob(pattern):
         method = path.parts[path.parts.index("digits") + 1]
@@ -77,14 +64,11 @@ def times(folder: Path, pattern: str) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "trained", "measured"), CELLS.values(), ids=CELLS)
-def test_the_commands_compute_this_cell_and_nothing_else(
-    project, monkeypatch, asked, trained, measured
-):
+def test_commands_compute_this_cell_alone(project, monkeypatch, asked, trained, measured):
     monkeypatch.chdir(project)
     answer = find(Path("results/tiny"), *asked)
-    kept = {
-        item[1] for cell in answer.cells for item in answer.sidecar.cells[cell].measured if measured
-    }
+    cells = [answer.sidecar.cells[cell] for cell in answer.cells if measured]
+    kept = {item.file for cell in cells for item in cell.measured}
     rows = {
         path: path.stat().st_mtime_ns
         for path in project.glob("results/tiny/theory/landscape/digits/*.json")
@@ -92,9 +76,8 @@ def test_the_commands_compute_this_cell_and_nothing_else(
     weights = times(project / "results/tiny/runs", "digits/*/*/*.npy")
     value = answer.stated
 
-    assert (
-        shell(project, beside_commands(answer)) == "" or not trained
-    )  # diff is silent: the same weights
+    said = shell(project, beside_commands(answer))
+    assert said == "" or not trained  # diff is silent: the same weights
     assert times(project / "results/tiny/runs", "digits/*/*/*.npy") == weights
 
     shell(project, in_place_commands(answer))

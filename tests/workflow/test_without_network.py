@@ -1,5 +1,4 @@
-"""The workstation scale, made small, in a network namespace that has no network: the mirror is all
-there is.
+"""The workstation scale, made small, where there is no network and only the mirror.
 
 One experiment a dataset and setting; `HSAC_TEST_WHOLE=1` takes all.
 """
@@ -47,7 +46,7 @@ def small(experiment):
 
 
 @pytest.mark.slow
-def test_the_workstation_scale_needs_nothing_but_the_mirror(mirror, tmp_path):
+def test_workstation_scale_needs_only_mirror(mirror, tmp_path):
     alone = ["unshare", "--net", "--map-root-user"]
     if subprocess.run([*alone, "true"], capture_output=True).returncode:
         pytest.skip("network namespaces are not allowed here")

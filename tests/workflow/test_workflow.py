@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,86 +10,50 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-
-ROOT = Path(__file__).parent.parent.parent
-TINY = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
-
-
-def snakemake(folder, *arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--cores",
-        "2",
-        "--config",
-        "scale=tiny",
-        *arguments,
-    ]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
-    )
+from copied import ROOT, TINY, copy_workflow, smoke_scale, snakemake
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The workflow's files in a folder of their own, with a tiny scale, run once."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["experiments"]
-    digits = smoke["digits"] | {
+    smoke = smoke_scale()
+    digits = smoke["experiments"]["digits"] | {
         "training": TINY,
         "methods": ["sgd+fixed@0.3", "sgd+grid", "sgd+learned"],
+        "informed": ["sgd+fixed@0.3"],
+        "hypergradient": {"method": "sgd+fixed@0.3"},
     }
-    digits |= {"informed": ["sgd+fixed@0.3"], "hypergradient": {"method": "sgd+fixed@0.3"}}
-    disease = smoke["disease"] | {"training": TINY | {"epochs": 3}, "methods": ["adam+fixed@0.3"]}
-    theory = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["theory"]
-    tiny = {
-        "seeds": [0, 1],
-        "theory": theory,
-        "experiments": {"digits": digits, "disease": disease},
+    disease = smoke["experiments"]["disease"] | {
+        "training": TINY | {"epochs": 3},
+        "methods": ["adam+fixed@0.3"],
     }
-    (folder / "config/tiny.yaml").write_text(yaml.safe_dump(tiny))
+    experiments = {"digits": digits, "disease": disease}
+    tiny = {"seeds": [0, 1], "theory": smoke["theory"], "experiments": experiments}
+    folder = copy_workflow(tmp_path_factory.mktemp("project"), tiny)
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
 def jobs(folder, *arguments):
-    """Rule names of what a dry run would do."""
+    """Count the jobs of each rule that a dry run would do."""
     done = snakemake(folder, *arguments, "--dry-run", "--quiet", "rules")
     lines = [line.split() for line in (done.stdout + done.stderr).splitlines()]
     return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
 
 
-def test_a_bare_dry_run_at_the_root_lists_jobs():
+def test_bare_dry_run_lists_jobs():
+    """At the root of the project."""
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--nolock"]
-    done = subprocess.run(
-        [*command, "--config", "seeds=[0,1,2,3,4,5,6,7,8,9,999]"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    command += ["--config", "seeds=[0,1,2,3,4,5,6,7,8,9,999]"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_misspelt_target_is_named(project):
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "reslts",
-        "--cores",
-        "1",
-        "--config",
-        "scale=tiny",
-    ]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+def test_misspelt_target_is_named(project):
+    done = snakemake(project, "reslts")
     assert done.returncode != 0
     assert "No rule to produce reslts" in done.stderr
     assert "Traceback" not in done.stderr
@@ -104,7 +67,7 @@ def test_a_misspelt_target_is_named(project):
         ("runs/digits/sgd+learned/*/block0.json", "train"),
     ],
 )
-def test_what_is_deleted_is_made_again(project, pattern, rule):
+def test_deleted_file_is_made_again(project, pattern, rule):
     (path,) = (project / "results/tiny").glob(pattern)
     aside = path.rename(project / "aside")
     try:
@@ -113,14 +76,12 @@ def test_what_is_deleted_is_made_again(project, pattern, rule):
         aside.rename(path)
 
 
-def test_files_from_the_future_are_no_obstacle(project):
+def test_future_dates_are_no_obstacle(project):
+    """Files dated in the future are dated now, and nothing in them changes."""
     results = project / "results/tiny"
     future = (results / "runs.parquet").stat().st_mtime + 4e7
-    dated = [
-        path
-        for path in [results / "runs.parquet", *(results / "cost").rglob("*")]
-        if path.is_file()
-    ]
+    made = [results / "runs.parquet", *(results / "cost").rglob("*")]
+    dated = [path for path in made if path.is_file()]
     for path in dated:
         os.utime(path, (future, future))
     tables = {path: path.read_bytes() for path in (results / "tables").iterdir()}
@@ -153,10 +114,8 @@ def test_outputs(project):
 def test_theory_is_part_of_it(project):
     theory = project / "results/tiny/theory"
     rows = pd.read_csv(theory / "landscape/digits.csv")
-    assert set(rows["method"]) == {
-        "sgd+fixed@0.3",
-        "sgd+fixed@1",
-    }  # the grid's candidates are measured, too
+    # the grid's candidates are measured, too
+    assert set(rows["method"]) == {"sgd+fixed@0.3", "sgd+fixed@1"}
     assert rows["top_eigenvalue"].gt(0).all()
     assert set(pd.read_csv(theory / "informed/digits.csv")["posterior"]) == {"prior", "trained on"}
     assert set(pd.read_csv(theory / "hypergradient/digits.csv")["objective"]) == {"loss", "worst"}
@@ -180,15 +139,16 @@ def test_snakemakes_own_report(project, tmp_path):
     } <= names
 
 
-def test_a_second_run_does_nothing(project):
+def test_second_run_does_nothing(project):
     assert "Nothing to be done" in snakemake(project, "--dry-run").stdout
 
 
-def test_a_mirror_makes_nothing_run_again(project, tmp_path):
+def test_mirror_makes_nothing_run_again(project, tmp_path):
     assert "Nothing to be done" in snakemake(project, f"mirror={tmp_path}", "--dry-run").stdout
 
 
-def test_a_mirror_that_is_no_folder_is_one_line(project, tmp_path, monkeypatch):
+def test_bad_mirror_is_one_line(project, tmp_path, monkeypatch):
+    """It names a mirror that is no folder."""
     monkeypatch.delenv("HSAC_MIRROR", raising=False)
     done = snakemake(project, f"mirror={tmp_path / 'nowhere'}", "--dry-run")
     assert done.returncode == 2
@@ -196,33 +156,33 @@ def test_a_mirror_that_is_no_folder_is_one_line(project, tmp_path, monkeypatch):
     assert "Traceback" not in done.stderr
 
 
-def test_a_new_seed_trains_only_itself(project):
-    assert (
-        jobs(project, "seeds=[0,1,10]")["train"] == 4
-    )  # one new bundle a trained cell: three of digits, one of disease
+def test_new_seed_trains_only_itself(project):
+    # one new bundle a trained cell: three of digits, one of disease
+    assert jobs(project, "seeds=[0,1,10]")["train"] == 4
 
 
-def test_a_new_seed_of_a_bundle_and_another_size_of_bundles_are_seen_at_once(project):
+def test_changed_bundles_are_trained_again(project):
     """Though the settings, which the bundles that there are have, change as well."""
     assert jobs(project, "seeds=[0,1,2]")["train"] == 4
-    assert (
-        jobs(project, "bundle=1")["train"] == 8
-    )  # the first bundle of each cell is another, the second new
+    # the first bundle of each cell is another, the second new
+    assert jobs(project, "bundle=1")["train"] == 8
 
 
-def test_a_new_method_trains_only_itself(project):
+def test_new_method_trains_only_itself(project):
     settings = yaml.safe_load((project / "config/tiny.yaml").read_text())["experiments"]
     settings["digits"]["methods"].append("sgd+hsac")
     assert jobs(project, f"experiments={json.dumps(settings)}")["train"] == 1
 
 
-def test_a_changed_hyperparameter_trains_only_what_uses_it(project):
+def test_changed_hyperparameter_trains_its_users(project):
+    """And no other method."""
     settings = yaml.safe_load((project / "config/tiny.yaml").read_text())["experiments"]
     settings["digits"]["rules"]["curvature"]["learned"] = {"lr": 0.02}
     assert jobs(project, f"experiments={json.dumps(settings)}")["train"] == 1
 
 
-def test_bad_configuration_is_one_line_without_traceback(project):
+def test_bad_configuration_is_one_line(project):
+    """Without a traceback, and with status 2."""
     done = snakemake(project, "seeds=[0,one]")
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if "profile" not in line]
@@ -239,13 +199,17 @@ def test_stored_parts_are_disjoint(project):
         assert sum(map(len, parts)) == len(set().union(*parts))
 
 
-def test_a_truncated_data_file_is_named_and_runs_are_kept(project):
+def record_times(project):
+    records = (project / "results/tiny/runs").rglob("seed*.json")
+    return sorted(path.stat().st_mtime_ns for path in records)
+
+
+def test_truncated_data_keep_finished_runs(project):
+    """The data file is named, and finished runs stay."""
     folder = project / "data/raw/digits"
     arrays = folder / "arrays.npz"
     whole = arrays.read_bytes()
-    before = sorted(
-        p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json")
-    )
+    before = record_times(project)
     try:
         arrays.write_bytes(whole[: len(whole) // 2])
         done = snakemake(project, "seeds=[0,1,20]")
@@ -254,7 +218,5 @@ def test_a_truncated_data_file_is_named_and_runs_are_kept(project):
         assert "Traceback" not in done.stderr
     finally:
         arrays.write_bytes(whole)
-    after = sorted(
-        p.stat().st_mtime_ns for p in (project / "results/tiny/runs").rglob("seed*.json")
-    )
+    after = record_times(project)
     assert before == [time for time in after if time in before]

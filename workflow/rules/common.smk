@@ -12,8 +12,8 @@ SCALE, OVERRIDE, SETTINGS = RUN.scale, RUN.override, RUN.settings
 
 
 def logged(command):
-    """A command whose output goes into the rule's log, which is shown when it fails."""
-    # 130: by Ctrl-C, which is no failure
+    """Send a command's output into the rule's log, which is shown when it fails."""
+    # 130 is the status after Ctrl-C, which is no failure
     shown = "{{ [ $? -eq 130 ] || cat {log:q} >&2; exit 2; }}"
     return f"{command} > {{log:q}} 2>&1 || {shown}"
 
@@ -68,9 +68,7 @@ def training_code(folder):
 
 
 def point(wildcards):
-    cell = TRAINED.get(
-        folder(wildcards)
-    )  # none of a derived cell, which rule select makes
+    cell = TRAINED.get(folder(wildcards))  # none of a derived one: rule select makes it
     if cell is None or not configuration.searched(cell):
         return []
     return layout.point_path(layout.results_root(SCALE), cell).as_posix()
@@ -107,7 +105,7 @@ def measured(experiment):
 
 
 def chosen_points(cells):
-    """What the searches of these cells came to, where they are searched."""
+    """List what the searches of these cells came to, where they are searched."""
     root = layout.results_root(SCALE)
     return [
         layout.point_path(root, cell).as_posix()
@@ -117,7 +115,7 @@ def chosen_points(cells):
 
 
 def trained_again(cell):
-    """Configuration and code of a cell that the theory trains again."""
+    """Name configuration and code of a cell that the theory trains again."""
     return f"{cell['hash']} {fingerprint.of_training(cell['config'])}"
 
 

@@ -11,7 +11,8 @@ rule settings:
         digest=configuration.digest(SETTINGS),
     shell:
         logged(
-            "hsac job settings --scale {params.scale:q} --override {params.override:q} --output {output:q}"
+            "hsac job settings --scale {params.scale:q} --override {params.override:q} "
+            "--output {output:q}"
         )
 
 

@@ -21,7 +21,8 @@ rule gather:
         code=fingerprint.of_modules(["hsac.report.gather", *plugins.modules("metric")]),
     shell:
         logged(
-            "hsac job gather --settings {input.settings:q} --results {params.results:q} --processes {threads}"
+            "hsac job gather --settings {input.settings:q} --results {params.results:q} "
+            "--processes {threads}"
         )
 
 
@@ -43,7 +44,8 @@ rule claims:
         code=fingerprint.of_modules(["hsac.report.claims"]),
     shell:
         logged(
-            "hsac claims --claims {input.claims:q} --runs {input.runs:q} --output {output:q}"
+            "hsac claims --claims {input.claims:q} --runs {input.runs:q} "
+            "--output {output:q}"
         )
 
 
@@ -71,12 +73,12 @@ rule tables:
         ),
     shell:
         logged(
-            "hsac job tables --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q} "
-            "--output {output:q}"
+            "hsac job tables --settings {input.settings:q} --runs {input.runs:q} "
+            "--published {input.published:q} --output {output:q}"
         )
 
 
-# What differs from one execution to the next lies apart from the tables.
+# what differs from one execution to the next lies apart from the tables
 rule cost:
     input:
         settings=SETTINGS_FILE,
@@ -98,8 +100,8 @@ rule cost:
         code=fingerprint.of_modules(["hsac.report.cost"]),
     shell:
         logged(
-            "hsac job cost --settings {input.settings:q} --runs {input.runs:q} --measured {input.measured:q} "
-            "--output {output:q}"
+            "hsac job cost --settings {input.settings:q} --runs {input.runs:q} "
+            "--measured {input.measured:q} --output {output:q}"
         )
 
 
@@ -120,7 +122,8 @@ rule provenance:
         code=fingerprint.of_modules(["hsac.report.provenance"]),
     shell:
         logged(
-            "hsac job provenance --settings {input.settings:q} --runs {input.runs:q} --published {input.published:q}"
+            "hsac job provenance --settings {input.settings:q} --runs {input.runs:q} "
+            "--published {input.published:q}"
         )
 
 
@@ -136,8 +139,8 @@ rule rule_graph:
         plugins=f"plugins={json.dumps(SETTINGS['plugins'])}",
         rules=sorted(rule.name for rule in workflow.rules),
     shell:
-        "snakemake --config scale={params.scale} {params.plugins:q} --nolock --quiet all --forceall --rulegraph"
-        " > {output:q} 2> {log:q}"
+        "snakemake --config scale={params.scale} {params.plugins:q} --nolock --quiet all"
+        " --forceall --rulegraph > {output:q} 2> {log:q}"
 
 
 rule figures:
@@ -163,8 +166,9 @@ rule figures:
         code=fingerprint.of_modules(["hsac.report.figures", *plugins.modules("figure")]),
     shell:
         logged(
-            "hsac job figures --settings {input.settings:q} --runs {input.runs:q} --trajectories {input.trajectories:q} "
-            "--rulegraph {input.rulegraph:q} --output {output:q}"
+            "hsac job figures --settings {input.settings:q} --runs {input.runs:q} "
+            "--trajectories {input.trajectories:q} --rulegraph {input.rulegraph:q} "
+            "--output {output:q}"
         )
 
 

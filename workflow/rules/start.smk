@@ -14,7 +14,7 @@ if workflow.is_main_process:
     quiet = {Quietness.RULES, Quietness.PROGRESS} <= set(
         workflow.output_settings.quiet or ()
     )
-    RUN.prepare(quiet, workflow.dryrun)
+    RUN.prepare(quiet, lambda: workflow.dryrun)
 
 
 onstart:

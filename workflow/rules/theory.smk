@@ -31,8 +31,8 @@ rule measure:
         code=fingerprint.of_modules(["hsac.theory.landscape"]),
     shell:
         logged(
-            "hsac job measure --experiment {wildcards.experiment} --variant {input.variant:q} "
-            "--indexes {input.indexes:q} --output {output:q}"
+            "hsac job measure --experiment {wildcards.experiment} "
+            "--variant {input.variant:q} --indexes {input.indexes:q} --output {output:q}"
         )
 
 

@@ -27,7 +27,8 @@ rule train:
         )
 
 
-# A job trains as many points of a searched method as fit into a bundle; each is a cell in a folder of its own.
+# A job trains as many points of a searched method as fit into a bundle. Each point is a
+# cell in a folder of its own.
 rule points:
     input:
         variant=variant,
@@ -46,12 +47,13 @@ rule points:
     shell:
         logged(
             "hsac job points --experiment {wildcards.experiment} "
-            "--method {wildcards.method:q} --seeds {params.seeds} --candidate {params.candidates} "
-            "--variant {input.variant:q} --index {output:q}"
+            "--method {wildcards.method:q} --seeds {params.seeds} "
+            "--candidate {params.candidates} --variant {input.variant:q} --index {output:q}"
         )
 
 
-# All points of a searched method are trained on seeds of the search, before its own runs are at the chosen one.
+# All points of a searched method are trained on seeds of the search. Its own runs are
+# trained at the chosen one.
 rule tune:
     input:
         candidates=points,
@@ -65,12 +67,13 @@ rule tune:
         code=fingerprint.of_modules(["hsac.tuning"]),
     shell:
         logged(
-            "hsac job tune --experiment {wildcards.experiment} --method {wildcards.method:q} "
-            "--candidates {input.candidates:q} --output {output:q}"
+            "hsac job tune --experiment {wildcards.experiment} "
+            "--method {wildcards.method:q} --candidates {input.candidates:q} --output {output:q}"
         )
 
 
-# `grid` and `best_of` train nothing of their own: their runs are chosen among other methods' runs.
+# `grid` and `best_of` train nothing of their own: their runs are chosen among those of
+# other methods.
 rule select:
     input:
         candidates=candidates,
@@ -87,6 +90,7 @@ rule select:
         seeds=bundle_seeds,
     shell:
         logged(
-            "hsac job select --experiment {wildcards.experiment} --method {wildcards.method:q} "
-            "--seeds {params.seeds} --candidates {input.candidates:q} --index {output:q}"
+            "hsac job select --experiment {wildcards.experiment} "
+            "--method {wildcards.method:q} --seeds {params.seeds} "
+            "--candidates {input.candidates:q} --index {output:q}"
         )

@@ -14,5 +14,6 @@ rule variant:
         ),
     shell:
         logged(
-            "hsac job variant {wildcards.dataset:q} --recipe {params.recipe:q} --output {output:q}"
+            "hsac job variant {wildcards.dataset:q} --recipe {params.recipe:q} "
+            "--output {output:q}"
         )

@@ -1,16 +1,16 @@
 """The command `hsac`: help, names, statuses and error lines."""
 
 import json
+import resource
+import shlex
 import subprocess
 import sys
-import time
 
 import click
 import pytest
 
 from hsac import cli
 from hsac.cli.app import hsac
-from hsac.cli.command import described, sections, spread
 
 
 def commands(group: click.Group, *path: str):
@@ -69,8 +69,6 @@ def test_every_command_has_help(path, capsys):
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path[0] != "job"], ids=" ".join)
 def test_examples_are_valid_commands(path):
-    import shlex
-
     words = [shlex.split(line) for line in COMMANDS[path].epilog.splitlines()[2:]]
     for first, *given in words:
         assert (first, *given[: len(path)]) == ("hsac", *path)
@@ -78,16 +76,22 @@ def test_examples_are_valid_commands(path):
 
 
 def test_help_is_fast():
-    """Less than 0.3 s of a machine that is not busy, so no slow package is imported."""
+    """Less than 0.3 s of processor time, so no slow package is imported."""
     slow = {"torch", "pandas", "snakemake", "yaml", "numpy", "jsonschema", "pydantic", "tqdm"}
     code = f"import sys, hsac.cli; assert not {slow} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(3):
+        before = children_seconds()
         subprocess.run([sys.executable, "-m", "hsac", "--help"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(children_seconds() - before)
     assert min(seconds) < 0.3
+
+
+def children_seconds() -> float:
+    """Processor time of ended children, which a busy machine does not stretch as it does a wait."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_version_is_the_package_version(capsys):
@@ -169,33 +173,8 @@ def test_settings_come_from_the_environment(monkeypatch, capsys):
     assert "of_the_workflow.json" in said(capsys, "job", "theory", "lipschitz", "--output", "x")
 
 
-@pytest.mark.parametrize(
-    ("words", "repeated"),
-    [
-        ("--seeds 0 1 --index i", "--seeds 0 --seeds 1 --index i"),
-        ("x --seeds 0 --seeds 1 2", "x --seeds 0 --seeds 1 --seeds 2"),
-        ("--index i --seeds", "--index i --seeds "),
-        ("--seeds=0 x", "--seeds=0 x"),
-    ],
-)
-def test_options_take_several_values(words, repeated):
-    assert spread(words.split(" "), ["--seeds"]) == repeated.split(" ")
-
-
-def test_docstrings_are_split_at_sections():
-    text = """Do this.
-
-        More of it.
-
-        Args:
-            one: The first
-                of two.
-            two: The second.
-
-        Examples:
-            hsac do
-        """
-    parts = sections(text)
-    assert list(parts) == ["", "Args", "Examples"]
-    assert (parts[""], parts["Examples"]) == ("Do this.\n\nMore of it.", "hsac do")
-    assert described(parts["Args"]) == {"one": "The first of two.", "two": "The second."}
+def test_plugins_option_wins_over_environment(monkeypatch, capsys):
+    """Without a folder it means none at all."""
+    monkeypatch.setenv("HSAC_PLUGINS", "nowhere")
+    assert "nowhere" in said(capsys, "list", "losses")
+    assert cli.main(["list", "losses", "--plugins"]) == 0
