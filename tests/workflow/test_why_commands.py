@@ -68,7 +68,7 @@ def test_commands_compute_this_cell_alone(project, monkeypatch, asked, trained, 
     monkeypatch.chdir(project)
     answer = find(Path("results/tiny"), *asked)
     cells = [answer.sidecar.cells[cell] for cell in answer.cells if measured]
-    kept = {item[1] for cell in cells for item in cell.measured}
+    kept = {item.file for cell in cells for item in cell.measured}
     rows = {
         path: path.stat().st_mtime_ns
         for path in project.glob("results/tiny/theory/landscape/digits/*.json")
