@@ -34,8 +34,12 @@ PLAIN_CELL = (
     "hsac.losses.cross_entropy",
     "hsac.hypergradient.solvers.neumann",
 )
-# Functions that list cells, bundles or files of a study. Whoever calls one enumerates the work.
-ENUMERATORS = {"trained_cells", "blocks", "bundles", "point_bundles", "indexes"}
+# Functions that list cells of a study or group seeds into bundles. Whoever calls one enumerates
+# the work. Methods of `study.graph.Graph` are the list itself, so calling these is looping over it.
+NAMES = ("trained_cells", "cell_seeds", "blocks", "bundles", "point_bundles", "indexes")
+OWNERS = ("", "config.", "configuration.", "layout.")  # how such a call begins
+ENUMERATORS = {f"{owner}{name}" for owner in OWNERS for name in NAMES}
+ENUMERATORS |= {f"resolve.{name}" for name in ("cells", "trained", "seeds")}
 # Where these functions are defined: in two modules before the redesign, in one after it.
 DEFINED = ("hsac.config", "hsac.layout")
 LIST = "hsac.study.graph"
@@ -196,7 +200,7 @@ def enumerating(tree: Tree) -> list[str]:
         modules of `DEFINED`, which offered these functions before `study.graph` did. `study.graph`
         counts.
     """
-    called = re.compile(rf"(?<!def )\b({'|'.join(ENUMERATORS)})\(")
+    called = re.compile(rf"(?<!def )(?<![\w.])({'|'.join(ENUMERATORS)})\(")
     found = [name for name in tree.modules if name == LIST]
     for module in tree.modules.values():
         if module.name not in (*DEFINED, LIST) and _calls(module) & ENUMERATORS:
@@ -209,9 +213,9 @@ def enumerating(tree: Tree) -> list[str]:
 
 
 def _calls(module: Module) -> set[str]:
-    """Return the names of the functions and methods that a module calls."""
+    """Return the functions and methods that a module calls, as it writes them."""
     calls = (node.func for node in ast.walk(module.tree) if isinstance(node, ast.Call))
-    return {ast.unparse(function).split(".")[-1] for function in calls}
+    return {ast.unparse(function) for function in calls}
 
 
 def naming_a_metric(tree: Tree) -> list[str]:

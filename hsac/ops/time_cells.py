@@ -18,9 +18,8 @@ from hsac.files import canonical, write_rows
 from hsac.ops.device import choose_device
 from hsac.ops.runner import failure, train_seeds
 from hsac.ops.timings import read_rows, shape, sizes
-from hsac.study import resolve
 from hsac.study.cell import Cell
-from hsac.study.graph import Graph, blocks, variant_inputs, variant_path
+from hsac.study.graph import Graph, variant_inputs, variant_path
 from hsac.study.models import Experiment, Study
 from hsac.train.loop import Prepared
 
@@ -56,7 +55,7 @@ def chosen(graph: Graph, patterns: list[str] | None) -> Wanted:
     distinct: dict[tuple[str, int], tuple[Cell, list[int]]] = {}
     for cell in cells:
         if patterns is None or _named(names[cell.hash], patterns):
-            seeds = _together(graph.study, cell)
+            seeds = _together(graph, cell)
             distinct.setdefault((shape(cell.config.dump()), len(seeds)), (cell, seeds))
     return list(distinct.values())
 
@@ -66,9 +65,9 @@ def _named(names: Iterable[str], patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def _together(study: Study, cell: Cell) -> list[int]:
+def _together(graph: Graph, cell: Cell) -> list[int]:
     """The seeds of the first bundle of a cell that are trained as one program."""
-    seeds = next(iter(blocks(resolve.seeds(study, cell), study.bundle).values()))
+    seeds = list(graph.own(cell)[0].seeds)
     return seeds if parts.part("model", cell.config.model.name).vmapped else seeds[:1]
 
 

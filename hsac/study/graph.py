@@ -245,7 +245,7 @@ class Graph:
         """Return the bundles of a cell's own seeds.
 
         Args:
-            cell: a cell that is no trial of a search.
+            cell: a cell. Of a trial of a search they are those that it would have alone.
         """
         found = []
         seeds_of = blocks(resolve.seeds(self.study, cell), self.study.bundle)
