@@ -18,6 +18,8 @@ import orjson
 
 from hsac.errors import InputError
 
+JsonObject = dict[str, Any]  # what a JSON file holds; whoever reads one makes a noun of it
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:

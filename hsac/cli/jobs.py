@@ -1,5 +1,6 @@
 """`hsac job`: what the workflow's rules run. Each command makes the output of one job."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def job() -> None:
 @inputs.scale
 @inputs.override
 @inputs.path("--output")
-def resolve_settings(scale: str, override: dict[str, Any], output: Path) -> None:
+def resolve_settings(scale: str, override: Mapping[str, Any], output: Path) -> None:
     """Resolve a scale's configuration and write it.
 
     Args:
@@ -48,7 +49,7 @@ def resolve_settings(scale: str, override: dict[str, Any], output: Path) -> None
 @inputs.path("--output")
 @inputs.plugins
 def make_variant(
-    dataset: str, recipe: dict[str, Any], output: Path, plugins: tuple[str, ...]
+    dataset: str, recipe: Mapping[str, Any], output: Path, plugins: tuple[str, ...]
 ) -> None:
     """Build a variant of a dataset: indices, labels or episodes, with recipe and hash.
 
@@ -517,7 +518,7 @@ def make_page(settings: Path, results: Path) -> None:
 @inputs.scale
 @inputs.override
 @click.option("--process", type=WholeNumber(), required=True)
-def show_progress(scale: str, override: dict[str, Any], process: int) -> None:
+def show_progress(scale: str, override: Mapping[str, Any], process: int) -> None:
     """Show runs done of all and the time left while a process lives.
 
     Args:

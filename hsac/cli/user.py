@@ -1,5 +1,6 @@
 """The commands for people."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ def _name_line(folder: str, name: str, about: str) -> str:
 @hsac.command("plan")
 @inputs.scale
 @inputs.override
-def show_plan(scale: str, override: dict[str, Any]) -> None:
+def show_plan(scale: str, override: Mapping[str, Any]) -> None:
     """Say what a scale comes to before it runs.
 
     That is runs, jobs, disk, core-hours and GPU-hours, and how much of it is left.
@@ -146,7 +147,7 @@ def show_plan(scale: str, override: dict[str, Any]) -> None:
 @hsac.command("stale")
 @inputs.scale
 @inputs.override
-def show_stale(scale: str, override: dict[str, Any]) -> None:
+def show_stale(scale: str, override: Mapping[str, Any]) -> None:
     """Say which runs would be computed again.
 
     That is because of the present code or configuration. Each comes with the reason and about how
@@ -201,7 +202,7 @@ def explain_cell(table: str, row: str, column: str, scale: str) -> int:
 @inputs.override
 @click.option("--sample", default="5%", show_default=True, metavar="SHARE")
 @click.option("--seed", type=WholeNumber(), default=0, show_default=True)
-def verify_runs(scale: str, override: dict[str, Any], sample: str, seed: int) -> int:
+def verify_runs(scale: str, override: Mapping[str, Any], sample: str, seed: int) -> int:
     """Train random finished runs again and compare.
 
     Args:
@@ -336,7 +337,7 @@ def examine_machine(scale: str) -> int:
 @click.option("--cells", cls=Several, metavar="CELL...")
 @inputs.path("--output", required=False)
 def time_steps(
-    scale: str, override: dict[str, Any], cells: tuple[str, ...], output: Path | None
+    scale: str, override: Mapping[str, Any], cells: tuple[str, ...], output: Path | None
 ) -> int:
     """Time a few training steps of each kind of cell, for `hsac plan`.
 

@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from hsac import parts
 from hsac.data import load_variant
+from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
 from hsac.files import (
     all_or_none,
@@ -132,7 +132,7 @@ def _train_missing(
     study: Study,
     cell: Cell,
     seeds: list[int],
-    variant: dict[str, Any],
+    variant: StoredVariant,
     data: Path,
     folder: Path,
     told: Chosen | None,
@@ -221,7 +221,7 @@ def _leased_attempt(
     study: Study,
     cell: Cell,
     seeds: list[int],
-    variant: dict[str, Any],
+    variant: StoredVariant,
     data: Path,
     folder: Path,
 ) -> Attempted:
@@ -243,7 +243,7 @@ def attempt(
     study: Study,
     cell: Cell,
     seeds: list[int],
-    variant: dict[str, Any],
+    variant: StoredVariant,
     data: Path,
 ) -> Attempted:
     """Train the seeds together, and turn what goes wrong into their status.
@@ -312,7 +312,7 @@ def train_seeds(
     study: Study,
     cell: Cell,
     seeds: Sequence[int],
-    variant: dict[str, Any],
+    variant: StoredVariant,
     data: Path,
     change: Change = unchanged,
 ) -> list[Trained]:

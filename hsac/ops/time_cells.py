@@ -13,11 +13,12 @@ import torch
 
 from hsac import parts
 from hsac.data import build_variant, fetch, load_variant, write_variant
+from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
 from hsac.files import canonical, write_rows
 from hsac.ops.device import choose_device
 from hsac.ops.runner import failure, train_seeds
-from hsac.ops.timings import read_rows, shape, sizes
+from hsac.ops.timings import Row, read_rows, shape, sizes
 from hsac.study.cell import Cell
 from hsac.study.graph import Graph, variant_inputs, variant_path
 from hsac.study.models import Experiment, Study
@@ -26,7 +27,6 @@ from hsac.train.loop import Prepared
 STEPS = 10
 # Steps between outer steps while the clock runs, so that a few steps see several of them.
 PERIOD = 3
-Row = dict[str, Any]
 Wanted = list[tuple[Cell, list[int]]]  # cells, each with the seeds of a bundle
 
 
@@ -224,9 +224,7 @@ class _Watch:
         return step + self.share * max(0.0, median(outer) - step if outer else 0.0)
 
 
-def measured(
-    study: Study, cell: Cell, seeds: list[int], variant: dict[str, Any], data: Path
-) -> Row:
+def measured(study: Study, cell: Cell, seeds: list[int], variant: StoredVariant, data: Path) -> Row:
     """Time a cell: STEPS steps with two evaluations, by the training loop itself.
 
     A step's seconds are the median of steps after the first. A rule that moves every `period` steps

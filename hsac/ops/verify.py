@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from hsac.data import load_variant
+from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
 from hsac.files import read_array, read_json, write_json
 from hsac.ops.runner import run_bundle, train_seeds
@@ -35,10 +36,9 @@ from hsac.study.models import Study
 from hsac.study.record import FINAL, read_records, same_cell
 from hsac.study.search import Chosen
 from hsac.train.loop import Prepared
-from hsac.train.results import finite
+from hsac.train.results import Record, finite
 from hsac.train.seeds import generator
 
-Record = dict[str, Any]
 ENVIRONMENT = ("versions", "device", "threads")
 # what a plugin's code means is in the record's code; its file may have a comment more
 IGNORED = ("seconds", "peak_memory_mib", "host", "together", "plugins", *ENVIRONMENT)
@@ -386,7 +386,7 @@ class Nudged:
 
 
 def learn(
-    study: Study, group: Group, variant: Record, data: Path, repeated: Path
+    study: Study, group: Group, variant: StoredVariant, data: Path, repeated: Path
 ) -> dict[str, float]:
     """Learn how far each quantity of a group's runs may be from the run repeated here.
 

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from hsac import parts
 from hsac.errors import InputError
+from hsac.files import JsonObject
 
 Setting = Literal["classification", "long_tailed", "noisy", "few_shot"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
@@ -152,10 +153,10 @@ class _Block:
 class _Sections:
     """The file, its entries still unchecked so that an error can name the one it is in."""
 
-    defaults: dict[str, Any] = Field(default_factory=dict)
+    defaults: JsonObject = Field(default_factory=dict)
     words: dict[str, Text] = Field(default_factory=dict)
-    experiments: dict[str, Any] = Field(default_factory=dict)
-    rivals: dict[str, Any] = Field(default_factory=dict)
+    experiments: JsonObject = Field(default_factory=dict)
+    rivals: JsonObject = Field(default_factory=dict)
     matrix: list[Any] = Field(default_factory=list)
     claims: list[Any] = Field(default_factory=list)
 
@@ -239,9 +240,9 @@ def _matrix(sections: _Sections, path: Path) -> Iterable[Claim]:
 
 
 def _cell(
-    defaults: dict[str, Any],
-    row: dict[str, Any],
-    column: dict[str, Any],
+    defaults: JsonObject,
+    row: JsonObject,
+    column: JsonObject,
     words: dict[str, str],
     path: str,
 ) -> Claim:
@@ -287,7 +288,7 @@ def _written(entry: Any, path: Path) -> AnyClaim:
     return claim
 
 
-def _said(given: _Defaults | _Experiment) -> dict[str, Any]:
+def _said(given: _Defaults | _Experiment) -> JsonObject:
     return {key: value for key, value in asdict(given).items() if value is not None}
 
 

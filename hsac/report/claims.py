@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hsac.errors import InputError
-from hsac.files import read_json, write_json
+from hsac.files import JsonObject, read_json, write_json
 from hsac.report.claim_matrix import (
     SETTINGS,
     THEORY,
@@ -374,7 +374,7 @@ def lines(entries: list[Judged], results: Path) -> list[str]:
     return listed
 
 
-def _is_about(entry: Judged, settings: dict[str, Any]) -> bool:
+def _is_about(entry: Judged, settings: JsonObject) -> bool:
     """Check whether a scale runs what a claim is about: its study, or both its methods."""
     if entry["kind"] == THEORY:
         return entry["study"] in settings.get("theory", {}).get("studies", ())

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from hsac import parts
 from hsac.errors import InputError
-from hsac.files import atomic
+from hsac.files import JsonObject, atomic
 from hsac.report.columns import METRICS, SELECTIONS, Record, measure, plugin_metrics
 from hsac.study.record import check_record, read_index, read_record, read_records
 
@@ -165,7 +165,7 @@ def trajectory_columns(record: Record) -> dict[str, list[Any]]:
     return columns | {"layer": layers * steps, "curvature": found}
 
 
-def read_bundle(index: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def read_bundle(index: Path) -> Iterator[tuple[Path, JsonObject]]:
     """Read the records that one bundle index names, and check them.
 
     Args:
@@ -202,7 +202,7 @@ class Run:
     path: Path
     sha256: str
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> JsonObject:
         """Read the record and check it.
 
         Returns:

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from hsac.data import catalogue
 from hsac.data.overview import size
 from hsac.errors import InputError
-from hsac.files import read_json, write_bytes
+from hsac.files import JsonObject, read_json, write_bytes
 from hsac.report import (
     columns,
     cost,
@@ -90,7 +90,7 @@ class Section:
     id: str
     title: str
     experiments: list[ShownExperiment]
-    claims: list[dict[str, Any]]
+    claims: list[JsonObject]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _intervals(numbers: pd.DataFrame, name: str) -> list[Interval | None]:
     return [None if pd.isna(m) else (a, m, b) for a, m, b in zip(*scaled, strict=True)]
 
 
-def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> JsonObject:
     """Prepare what the page draws of ``trajectories.parquet``.
 
     Args:
@@ -203,7 +203,7 @@ def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> dict
         Experiment -> method -> seed -> steps and series, of four digits each. Series are the
         curvature of each layer (``c: <layer>``) and the logged quantities of `QUANTITIES`.
     """
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for name, methods in order.items():
         block = rows[rows["experiment"] == name]
         for method in methods:
@@ -267,7 +267,7 @@ def duration(seconds: float) -> str:
     return " ".join(f"{n} {unit}" for n, unit in parts if n) or "under 1 s"
 
 
-def _claims(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _claims(entries: list[JsonObject]) -> list[JsonObject]:
     shown = []
     for entry in entries:
         text = columns.MISSING

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hsac.errors import InputError
-from hsac.files import file_sha256, read_json, write_json
+from hsac.files import JsonObject, file_sha256, read_json, write_json
 from hsac.report.columns import MISSING, Origin, Row
 from hsac.report.gather import read_gathered
 from hsac.report.table_sources import Results, Table, table
@@ -583,7 +583,7 @@ class PageData:
         return kept
 
 
-def page_data(results: Path) -> dict[str, Any]:
+def page_data(results: Path) -> JsonObject:
     """Join the sidecars of a results folder for its page.
 
     Args:

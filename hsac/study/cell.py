@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hsac import parts
+from hsac.files import JsonObject
 from hsac.study.models import Curvature, Measure, Training, Variant
 from hsac.study.part import Part
 
@@ -18,7 +19,7 @@ class ModelPart:
     parameters: Mapping[str, Any]
     head: Part | None = None
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> JsonObject:
         """Return the model as records hold it."""
         head = {} if self.head is None else {"head": self.head.dump()}
         return {"name": self.name, **self.parameters, **head}
@@ -69,7 +70,7 @@ class Configuration:
     among: Mapping[str, str] | None = None
     search: Trials | None = None
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> JsonObject:
         """Return the configuration as records hold it and as its hash is taken of."""
         found = {
             "setting": self.setting,

@@ -11,6 +11,7 @@ from pydantic import ValidationError as Invalid
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
+from hsac.files import JsonObject
 from hsac.parts import nearest
 
 KEY = "[key]"  # pydantic's mark of an error in a mapping's key
@@ -21,7 +22,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> JsonObject:
         """Return what the configuration gave, without the defaults of what it left out."""
         return self.model_dump(exclude_unset=True)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, create_model
 
-from hsac.files import digest
+from hsac.files import JsonObject, digest
 from hsac.study.fields import (
     Allowed,
     Count,
@@ -237,7 +237,7 @@ class Theory(Model):
         description="options of the hypergradient's study; needed where an experiment asks"
     )
 
-    def measured_options(self) -> dict[str, Any]:
+    def measured_options(self) -> JsonObject:
         """Return the options that what is measured of trained networks depends on.
 
         Returns:
@@ -263,7 +263,7 @@ class Variant(Model):
         """The recipe's parameters."""
         return dict(self.model_extra or {})
 
-    def made_by(self) -> dict[str, Any]:
+    def made_by(self) -> JsonObject:
         """Return the recipe and its parameters, without the name that is shown."""
         return {"recipe": self.recipe, **self.parameters}
 

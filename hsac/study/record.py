@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from hsac.errors import InputError
-from hsac.files import file_sha256, read_json, write_json
+from hsac.files import JsonObject, file_sha256, read_json, write_json
 from hsac.study.cell import Cell
 
 # Statuses that count as a result. Runs with any other status are retried.
@@ -175,7 +175,7 @@ class RunRecord(Part):
     seed: Count
     status: Literal["ok", "diverged", "out_of_memory", "timeout", "error"]
     reason: str | None
-    config: dict[str, Any]
+    config: JsonObject
     config_hash: Text
     code: Text
     # files of plugins that trained it, by path
@@ -399,7 +399,7 @@ def read_records(index: Path) -> Iterator[tuple[Path, Any]]:
 
 def read_record(
     index: Path, cell: tuple[str, str], seed: int, path: Path, sha256: str
-) -> dict[str, Any]:
+) -> JsonObject:
     """Read one record as `read_index` lists it.
 
     Args:
@@ -455,7 +455,7 @@ def same_cell(record: object, identity: dict[str, str]) -> bool:
     )
 
 
-def whole(path: Path, record: dict[str, Any]) -> bool:
+def whole(path: Path, record: JsonObject) -> bool:
     """Check whether the weights that a record was written with lie beside it.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hsac.errors import InputError
-from hsac.files import read_json, write_json
+from hsac.files import JsonObject, read_json, write_json
 from hsac.study import resolve, search_space
 from hsac.study.cell import Cell
 from hsac.study.graph import Graph
@@ -75,7 +75,7 @@ class Chosen:
     chosen: str
     tuning: dict[str, Any]
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> JsonObject:
         """Return the fields as a record holds them."""
         return asdict(self)
 

@@ -9,13 +9,14 @@ learned on the first part is no choice made on the second.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hsac.data import load_variant
+from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
 from hsac.rules.curvature.fixed import Fixed
 from hsac.study.cell import Cell
@@ -27,11 +28,12 @@ from hsac.train.seeds import generator, normals
 from hsac.train.setup import Inputs, prepare
 
 Row = dict[str, Any]
-Variant = dict[str, Any]
 EMPTY = dict.fromkeys([*Certificate.__dataclass_fields__, "vacuous"])
 
 
-def split(variant: Variant, group: np.ndarray, share: float) -> tuple[Variant, Variant]:
+def split(
+    variant: StoredVariant, group: np.ndarray, share: float
+) -> tuple[StoredVariant, StoredVariant]:
     """Part the training rows of an image variant at random.
 
     Args:
@@ -50,15 +52,15 @@ def split(variant: Variant, group: np.ndarray, share: float) -> tuple[Variant, V
     return _cut(variant, chosen), _cut(variant, ~chosen)
 
 
-def _cut(variant: Variant, keep: np.ndarray) -> Variant:
+def _cut(variant: StoredVariant, keep: np.ndarray) -> StoredVariant:
     """The variant with those of its training rows that are to be kept."""
     cut = {}
-    for field in ("indices", "labels"):
-        parts = dict(variant.get(field, {}))
-        if "train" in parts:
-            parts["train"] = np.asarray(parts["train"])[keep].tolist()
-        cut[field] = parts
-    return variant | cut
+    for field, parts in (("indices", variant["indices"]), ("labels", variant.get("labels", {}))):
+        own = dict(parts)
+        if "train" in own:
+            own["train"] = np.asarray(own["train"])[keep]
+        cut[field] = own
+    return cast(StoredVariant, {**variant, **cut})
 
 
 @dataclass(frozen=True)

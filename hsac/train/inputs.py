@@ -5,12 +5,12 @@ of a training's fingerprint: what they give is checked by hash.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hsac.data.catalogue import entry
 from hsac.data.store import load_arrays
+from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
 from hsac.study.cell import Cell
 from hsac.train.setup import Inputs
@@ -38,7 +38,7 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def load_inputs(device: str, cell: Cell, variant: dict[str, Any], root: Path) -> Inputs:
+def load_inputs(device: str, cell: Cell, variant: StoredVariant, root: Path) -> Inputs:
     """Read the dataset of a cell, and put it beside what else trains the cell.
 
     Args:

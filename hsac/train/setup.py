@@ -21,6 +21,7 @@ from hsac.train.tasks.images import ImageTask
 from hsac.train.tasks.types import Arrays
 
 if TYPE_CHECKING:  # what a configuration may be is no part of what is computed from one
+    from hsac.data.stored_variant import StoredVariant
     from hsac.study.cell import Cell, Configuration
 
 Sizes = dict[str, Any]  # what the data decide of the model
@@ -38,7 +39,7 @@ class Inputs:
     """
 
     cell: "Cell"
-    variant: dict[str, Any]
+    variant: "StoredVariant"
     arrays: Arrays
     device: torch.device
 

@@ -9,11 +9,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from hsac.data import store
+from hsac.data.stored_variant import StoredVariant
 from hsac.data.variants._inputs import check_inputs, inputs, read_inputs
 from hsac.data.variants._parts import VariantContent, check_disjoint
 from hsac.errors import InputError
@@ -84,7 +85,7 @@ def _parameters(build: Recipe) -> dict[str, bool]:
     return known
 
 
-def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path) -> dict[str, Any]:
+def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path) -> StoredVariant:
     """Apply a recipe to a fetched dataset.
 
     Args:
@@ -120,7 +121,7 @@ def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path
         **_plain(made.to_dict()),
     }
     # Plain lists are hashed, as they are read back, so that a file can be checked by itself.
-    return {**variant, "hash": digest(variant)}
+    return cast(StoredVariant, {**variant, "hash": digest(variant)})
 
 
 def _plain(value: Any) -> Any:
@@ -144,7 +145,7 @@ def write_variant(variant: Mapping[str, Any], path: Path) -> Path:
     return Path(path)
 
 
-def load_variant(path: Path, data_sha256: str | None = None) -> dict[str, Any]:
+def load_variant(path: Path, data_sha256: str | None = None) -> StoredVariant:
     """Read a variant.
 
     Args:
@@ -171,7 +172,7 @@ def load_variant(path: Path, data_sha256: str | None = None) -> dict[str, Any]:
         if field in variant:
             parts = variant[field].items()
             variant[field] = {part: np.array(rows, dtype=np.int64) for part, rows in parts}
-    return {**variant, "hash": stated}
+    return cast(StoredVariant, {**variant, "hash": stated})
 
 
 def _is_variant(found: Any) -> bool:

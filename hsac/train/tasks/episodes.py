@@ -1,7 +1,7 @@
 """Few-shot classification on stored episodes."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from hsac.train.tasks.types import (
     Outputs,
     training_loss,
 )
+
+if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
+    from hsac.data.stored_variant import StoredVariant
 
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 
@@ -39,7 +42,7 @@ class EpisodeTask:
     def __init__(
         self,
         arrays: Arrays,
-        variant: dict[str, Any],
+        variant: "StoredVariant",
         seeds: Sequence[int],
         batch: int,
         like: Tensor,

@@ -1,7 +1,7 @@
 """Classification of a graph's nodes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from hsac.train.ensemble import Ensemble
 from hsac.train.seeds import generator
 from hsac.train.tasks.metrics import answers, chance, cross_entropy, scores
 from hsac.train.tasks.types import CROSS_ENTROPY, Arrays, Metrics, Outputs, training_loss
+
+if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
+    from hsac.data.stored_variant import StoredVariant
 
 # The share of features that are not 0 up to which a graph's features are kept without their zeros.
 SPARSE = 0.2
@@ -34,7 +37,7 @@ class NodeTask:
     def __init__(
         self,
         arrays: Arrays,
-        variant: dict[str, Any],
+        variant: "StoredVariant",
         seeds: Sequence[int],
         like: Tensor,
         trained: Part = CROSS_ENTROPY,

@@ -1,7 +1,7 @@
 """Classification of images, and what every task on images draws its batches with."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from hsac.train.tasks.types import (
     Outputs,
     training_loss,
 )
+
+if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
+    from hsac.data.stored_variant import StoredVariant
 
 CHUNK = 512  # rows that a forward pass of an evaluation takes; larger ones fall out of the cache
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -119,7 +122,7 @@ class ImageTask:
     def __init__(
         self,
         arrays: Arrays,
-        variant: dict[str, Any],
+        variant: "StoredVariant",
         seeds: Sequence[int],
         batch: int,
         like: Tensor,
@@ -153,7 +156,7 @@ class ImageTask:
         self.balance = balanced_weights(held_out).to(like) if tail else like.new_ones(len(held_out))
         self._stream(seeds, batch, augment)
 
-    def _label(self, arrays: Arrays, variant: dict[str, Any], like: Tensor) -> None:
+    def _label(self, arrays: Arrays, variant: "StoredVariant", like: Tensor) -> None:
         """Set rows and labels of the parts, and which training rows are independent."""
         labels = torch.as_tensor(arrays["label"]).long().to(like.device)
         self.rows, self.y = {}, {}
