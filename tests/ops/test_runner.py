@@ -68,14 +68,11 @@ def test_bundling_points_changes_no_bit(keys, variants, data_folder, tmp_path, m
     kept = sorted(path for path in tmp_path.rglob("whole/**/*.npy"))
     assert len(kept) == 6
     for path in kept:  # bit for bit
-        assert (
-            path.read_bytes()
-            == (tmp_path / "halves" / path.relative_to(tmp_path / "whole")).read_bytes()
-        )
+        other = tmp_path / "halves" / path.relative_to(tmp_path / "whole")
+        assert path.read_bytes() == other.read_bytes()
 
-    monkeypatch.setattr(
-        runner, "attempt", None
-    )  # whatever the size of the bundles, nothing is trained again
+    # Whatever the size of the bundles, nothing is trained again.
+    monkeypatch.setattr(runner, "attempt", None)
     before = {path: path.read_bytes() for path in tmp_path.rglob("seed*")}
     for results, size in (("whole", 10), ("whole", 4), ("whole", 2), ("halves", 10)):
         again = [*bundles(tmp_path / results, size)]
@@ -155,8 +152,8 @@ def test_grid_chooses_on_validation(keys, tmp_path):
     candidates = resolve.candidates(study, cell)
     scores = {
         "sgd+fixed@0.3": (0.6, 0.9),
-        "sgd+fixed@1": (0.7, 0.1),
-    }  # (validation, test): test must not decide
+        "sgd+fixed@1": (0.7, 0.1),  # (validation, test): test must not decide
+    }
     indexes = []
     for candidate in candidates:
         method = candidate.method

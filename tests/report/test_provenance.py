@@ -13,6 +13,8 @@ from hsac.report import columns, provenance
 from hsac.report.answer import Answer, same
 from hsac.report.columns import SETTINGS
 from hsac.report.provenance import page_data, read_sidecars
+from hsac.study import load
+from hsac.study.graph import Graph
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +26,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answers(results: Path, name: str, sidecar: provenance.Sidecar):
     """The answer for every cell of a table, with the value that its CSV states."""
-    settings = read_json(results / "settings.json")
+    graph = Graph(load.read(results / "settings.json"), results)
     numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
     for row in provenance.records(numbers):
         for column, value in row.items():
             label = provenance.label(sidecar.key, row)
-            yield Answer(results, settings, sidecar, label, column), value
+            yield Answer(results, graph, sidecar, label, column), value
 
 
 def wrong(
