@@ -377,6 +377,6 @@ def lines(entries: list[Judged], results: Path) -> list[str]:
 def _is_about(entry: Judged, settings: JsonObject) -> bool:
     """Check whether a scale runs what a claim is about: its study, or both its methods."""
     if entry["kind"] == THEORY:
-        return entry["study"] in settings.get("theory", {}).get("studies", ())
+        return entry["study"] in (settings.get("theory") or {}).get("studies", ())
     experiment = settings["experiments"].get(entry["experiment"], {"methods": []})
     return {entry["better"], entry["than"]} <= set(experiment["methods"])
