@@ -115,6 +115,11 @@ class WithDropout(Protocol):
         """Return the rate of dropout, 0 for none."""
         ...
 
+    @property
+    def hidden(self) -> int:
+        """Return the width of the hidden layer, of whose features some are dropped."""
+        ...
+
 
 @runtime_checkable
 class Adapting(Protocol):

@@ -27,6 +27,7 @@ from hsac.hypergradient import HessianOperator, Hypergradient, Loss, Solver, imp
 from hsac.hypergradient.operator import norm
 from hsac.hypergradient.solution import Solution
 from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.models.types import BatchNormalised
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import ascend, scope_scale
 from hsac.study.cell import Cell
@@ -600,7 +601,7 @@ def _check(cell: Cell, made: Prepared) -> None:
             f"{key}: found {cell.method!r}; allowed where batches are drawn and images not"
             " augmented"
         )
-    if hasattr(made.model, "statistics"):
+    if isinstance(made.model, BatchNormalised):
         # The loss is then no mean over rows: the truth would depend on the parts that it is
         # computed in.
         name = cell.config.model.name

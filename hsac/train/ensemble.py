@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hsac.models.layers import Params
+from hsac.models.types import BatchNormalised, WithHead
 from hsac.train.seeds import generator
 
 State = dict[str, Tensor]
@@ -55,7 +56,8 @@ class Ensemble:
     @property
     def vmapped(self) -> bool:
         """Whether the runs go as one program: the model and its head allow it."""
-        return self.model.vmapped and getattr(self.model, "classifier", self.model).vmapped
+        head_vmapped = not isinstance(self.model, WithHead) or self.model.classifier.vmapped
+        return self.model.vmapped and head_vmapped
 
     @property
     def points(self) -> tuple[tuple[int, int, int, int], ...]:
@@ -63,9 +65,8 @@ class Ensemble:
 
         Of each: start, end, dimension, and the column of their ball's curvature.
         """
-        head = getattr(self.model, "classifier", None)
         # The head is the last to use a curvature, so its ball has the last one.
-        names = () if head is None else head.points
+        names = self.model.classifier.points if isinstance(self.model, WithHead) else ()
         column = len(self.model.curvature_names) - 1
         ends = list(accumulate(self.sizes))
         return tuple(
@@ -144,7 +145,7 @@ class Ensemble:
         Returns:
             The statistics by name with a leading R. None for a model that has none.
         """
-        if not hasattr(self.model, "statistics"):
+        if not isinstance(self.model, BatchNormalised):
             return None
         # Evaluation only: training differentiates through the statistics of its own batch.
         with torch.no_grad():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hsac.ball import Transform
 from hsac.hypergradient.operator import Loss, norm
+from hsac.models.types import Adapting
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
 from hsac.train.ensemble import Ensemble
@@ -206,7 +207,8 @@ class BilevelLosses:
         return loss
 
     def _count(self, times: int) -> None:
-        self.gradients += times * getattr(self.ensemble.model, "gradients_per_pass", 1)
+        model = self.ensemble.model
+        self.gradients += times * (model.gradients_per_pass if isinstance(model, Adapting) else 1)
 
     def _places(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         assert outputs.rows is not None  # a loss with a memory is refused where there are none

@@ -11,6 +11,7 @@ from torch import Tensor
 from hsac import parts
 from hsac.ball import Transform
 from hsac.errors import InputError
+from hsac.models.types import WithDropout
 from hsac.rules.types import WeightRule
 from hsac.study.part import Part
 from hsac.train.ensemble import Ensemble
@@ -66,7 +67,7 @@ def prepare(inputs: Inputs, seeds: Sequence[int]) -> Prepared:
     chosen = {k: v for k, v in config.model.dump().items() if k != "name"}
     space = curvature_rule.geometry
     model = parts.build("model", name, chosen, "model", space=space, **sizes)
-    if isinstance(task, NodeTask) and getattr(model, "dropout", False):
+    if isinstance(task, NodeTask) and isinstance(model, WithDropout) and model.dropout:
         task.drop(model.dropout, model.hidden)
     transform = _transform(inputs.cell, model) if space == "hyperbolic" else None
     ensemble, w = Ensemble.start(model, seeds, inputs.device)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hsac.models.types import Episodic
 from hsac.study.part import Part
 from hsac.train.ensemble import Ensemble
 from hsac.train.tasks.images import CHUNK, Pixels, Shuffled
@@ -213,7 +214,7 @@ class EpisodeTask:
 
         They come as many episodes at a time as memory should hold.
         """
-        if not hasattr(ensemble.model, "classify"):  # its features are the episode's own
+        if not isinstance(ensemble.model, Episodic):  # its features are the episode's own
             size = max(1, CHUNK // episodes[0].numel())
             for some in episodes.split(size):
                 logits = ensemble.call("forward", w, c, self.pixels(some), shared=True)
