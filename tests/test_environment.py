@@ -33,7 +33,8 @@ def test_installed_versions_are_the_locked():
     assert {d: version(d).split("+")[0] for d in DIRECT} == {d: LOCK[d] for d in DIRECT}
 
 
-def test_conda_and_make_install_the_same_file():
+def test_conda_and_make_install_alike():
+    """Both install the same file."""
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
     assert conda["name"] == "hsac"
@@ -54,6 +55,7 @@ def test_conda_asks_for_a_supported_python():
     assert sys.version_info[:2] >= lowest
 
 
-def test_no_pin_names_one_kind_of_machine():
+def test_no_pin_names_a_machine():
+    """No pin is of one kind of machine alone."""
     # torch's CUDA build needs nvidia packages, which a CPU machine must not be asked for
     assert [name for name in LOCK if name.startswith("nvidia") or "+" in LOCK[name]] == []

@@ -158,7 +158,7 @@ def test_exception_leaves_none_of_several(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bytes_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+def test_bytes_reach_disk_before_names(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))

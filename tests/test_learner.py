@@ -815,7 +815,8 @@ def test_curvature_gradients_do_not_accumulate() -> None:
         assert model.c[0].theta.grad is None
 
 
-def test_due_says_when_a_batch_is_needed() -> None:
+def test_due_says_when_batches_count() -> None:
+    """`due` says when a batch is needed."""
     model = Net()
     learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=3, warm_up=3)
     for _ in range(9):
