@@ -88,7 +88,11 @@ class Spaces(Model):
     heads: SpacesOfKind = _left_out(description="spaces of heads")
 
     def of(self, kind: str) -> dict[str, Any]:
-        """Return the spaces of a kind by the names of their rules."""
+        """Return the spaces of a kind by the names of their rules.
+
+        Args:
+            kind: one of `KINDS`.
+        """
         return getattr(self, kind) or {}
 
 
