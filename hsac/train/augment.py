@@ -11,8 +11,6 @@ from torch.nn.functional import pad
 
 from hsac.train.seeds import generator
 
-AUGMENTATIONS = ("crop_flip",)
-
 
 class CropFlip:
     """A random crop and a mirror image (He et al., CVPR 2016, section 4.2).
