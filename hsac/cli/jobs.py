@@ -110,16 +110,16 @@ def train_bundle(
     from hsac.study.graph import data_root
 
     study = inputs.read(settings)
-    cell, told = inputs.cell_of(study, experiment, method), None
+    cell, facts = inputs.cell_of(study, experiment, method), None
     if cell.searched != (point is not None):
         is_searched = "is searched" if cell.searched else "is not searched"
         allowed = "what `hsac job tune` wrote" if cell.searched else "no point"
         raise InputError(f"--point: {method} {is_searched}; allowed is {allowed}")
     if point is not None:
         choice = search.read_point(point, cell)
-        told = search.told(study, cell, choice)
+        facts = search.search_facts(study, cell, choice)
         cell = search.trained(study, cell, choice)
-    run_bundle(study, cell, list(seeds), variant, data_root(), index, told)
+    run_bundle(study, cell, list(seeds), variant, data_root(), index, facts)
 
 
 @job.command("points")

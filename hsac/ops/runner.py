@@ -37,7 +37,7 @@ from hsac.study import fingerprint
 from hsac.study.cell import Cell, ModelPart
 from hsac.study.models import Study
 from hsac.study.record import FINAL, read_records, same_cell, whole, write_index, write_point_index
-from hsac.study.search import Chosen
+from hsac.study.search import SearchFacts
 from hsac.study.selection import run_score
 from hsac.train import bundle
 from hsac.train.bundle import Change, Trained, unchanged
@@ -73,7 +73,7 @@ def run_bundle(
     variant: Path,
     data: Path,
     index: Path,
-    told: Chosen | None = None,
+    facts: SearchFacts | None = None,
 ) -> None:
     """Train the seeds of a cell whose records are not there yet.
 
@@ -86,12 +86,12 @@ def run_bundle(
         variant: The variant's file.
         data: The data folder.
         index: The bundle's index.
-        told: What the records say of the search that chose the cell's point.
+        facts: What the records say of the search that chose the cell's point.
 
     Raises:
         InputError: The user can fix it: data or device.
     """
-    paths = _train_missing(study, cell, seeds, load_variant(variant), data, index.parent, told)
+    paths = _train_missing(study, cell, seeds, load_variant(variant), data, index.parent, facts)
     write_index(index, cell, paths)
 
 
@@ -135,7 +135,7 @@ def _train_missing(
     variant: StoredVariant,
     data: Path,
     folder: Path,
-    told: Chosen | None,
+    facts: SearchFacts | None,
 ) -> dict[int, Path]:
     """The records of a cell's seeds in a folder, those trained that are not there yet.
 
@@ -154,22 +154,22 @@ def _train_missing(
         recover(folder, name)
         missing = [seed for seed in seeds if not _is_done(paths[seed], identity)]
         finished = [path for seed, path in paths.items() if seed not in missing]
-        if told:
-            _tell(finished, told.dump())
+        if facts:
+            _tell(finished, facts.dump())
         for group in _groups(cell, missing, [read_json(path) for path in finished]):
             trained = _leased_attempt(study, cell, group, variant, data, folder)
-            more = (told.dump() if told else {}) | identity
+            more = (facts.dump() if facts else {}) | identity
             runs = [(r | more, weights) for r, weights in trained if r["seed"] in missing]
             _keep(folder, name, runs)
     return paths
 
 
-def _tell(paths: list[Path], told: Record) -> None:
+def _tell(paths: list[Path], facts: Record) -> None:
     """Bring finished records up to date: the search may have been run again, and come out alike."""
     for path in paths:
         record = read_json(path)
-        if record | told != record:
-            write_json(path, record | told)
+        if record | facts != record:
+            write_json(path, record | facts)
 
 
 def _keep(folder: Path, name: str, runs: Attempted) -> None:

@@ -34,7 +34,7 @@ from hsac.study.fingerprint import of_training
 from hsac.study.graph import POINTS, SELECT, Bundle, Graph
 from hsac.study.models import Study
 from hsac.study.record import FINAL, read_records, same_cell
-from hsac.study.search import Chosen
+from hsac.study.search import SearchFacts
 from hsac.train.loop import Prepared
 from hsac.train.results import Record, finite
 from hsac.train.seeds import generator
@@ -61,7 +61,7 @@ class Group:
         seeds: the seeds.
         records: their records by path.
         sampled: the paths of those that were sampled.
-        told: what the records say of the search that chose the cell, None where there was none.
+        facts: what the records say of the search that chose the cell, None where there was none.
     """
 
     cell: Cell
@@ -69,7 +69,7 @@ class Group:
     seeds: tuple[int, ...]
     records: Mapping[Path, Record]
     sampled: frozenset[Path]
-    told: Chosen | None = None
+    facts: SearchFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
     Raises:
         InputError: names a record that was edited, or says that there is nothing to draw from.
     """
-    fresh: dict[Path, tuple[Cell, Bundle, Chosen | None, Record]] = {}
+    fresh: dict[Path, tuple[Cell, Bundle, SearchFacts | None, Record]] = {}
     finished = 0
-    for bundle, cells, told in _trained(graph):
+    for bundle, cells, facts in _trained(graph):
         variant = load_variant(graph.variant(bundle.of.experiment))["hash"]
         codes = {cell.hash: of_training(cell.config) for cell in cells}
         of = {cell.hash: cell for cell in cells}
@@ -137,7 +137,7 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
             of_hash = record["config_hash"]
             present = {"code": codes.get(of_hash, ""), "variant_hash": variant}
             if of_hash in of and same_cell(record, present):
-                fresh[path] = (of[of_hash], bundle, told, record)
+                fresh[path] = (of[of_hash], bundle, facts, record)
     if not fresh:
         raise InputError(
             f"{graph.results}: found {finished} finished runs, none of the present code and"
@@ -146,18 +146,18 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
     count = sample_size(sample, len(fresh))
     chosen = frozenset(random.Random(seed).sample(sorted(fresh), count))
     groups: dict[tuple[Path, Path, tuple[int, ...]], Group] = {}
-    for path, (cell, bundle, told, record) in fresh.items():
+    for path, (cell, bundle, facts, record) in fresh.items():
         together = tuple(record["together"])
         key = (path.parent, bundle.index, together)
         known = groups[key].records if key in groups else {}
         records = {**known, path: record}
         sampled = chosen & set(records)
-        groups[key] = Group(cell, bundle.index, together, records, sampled, told)
+        groups[key] = Group(cell, bundle.index, together, records, sampled, facts)
     drawn = [group for group in groups.values() if group.sampled]
     return Sample(drawn, finished, finished - len(fresh))
 
 
-def _trained(graph: Graph) -> Iterator[tuple[Bundle, tuple[Cell, ...], Chosen | None]]:
+def _trained(graph: Graph) -> Iterator[tuple[Bundle, tuple[Cell, ...], SearchFacts | None]]:
     """Yield every bundle that is there, the cells of its runs, and what these say of a search."""
     for bundle in graph.bundles:
         if bundle.rule == SELECT or not bundle.index.is_file():
@@ -166,8 +166,8 @@ def _trained(graph: Graph) -> Iterator[tuple[Bundle, tuple[Cell, ...], Chosen | 
             yield bundle, bundle.cells, None
         else:
             cell, point = search.present(graph, bundle.of)
-            told = None if point is None else search.told(graph.study, bundle.of, point)
-            yield bundle, (cell,), told
+            facts = None if point is None else search.search_facts(graph.study, bundle.of, point)
+            yield bundle, (cell,), facts
 
 
 def verify(
@@ -224,7 +224,7 @@ def _verify_group(graph: Graph, group: Group, data: Path) -> list[Record]:
     rows = []
     with tempfile.TemporaryDirectory() as folder, _threads(threads):
         repeated = Path(folder) / group.index.name
-        run_bundle(study, group.cell, list(group.seeds), variant, data, repeated, group.told)
+        run_bundle(study, group.cell, list(group.seeds), variant, data, repeated, group.facts)
         learned: dict[str, float] | None = None
         for path, record in group.records.items():
             new = repeated.parent / path.name

@@ -62,7 +62,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SearchFacts:
     """What the records of a searched cell say of its search.
 
     Attributes:
@@ -214,7 +214,7 @@ def trained(study: Study, cell: Cell, point: Outcome) -> Cell:
     return resolve.cell(study, cell.experiment, cell.method, point.chosen)
 
 
-def told(study: Study, cell: Cell, point: Outcome) -> Chosen:
+def search_facts(study: Study, cell: Cell, point: Outcome) -> SearchFacts:
     """Return what the records of a searched cell say of its search.
 
     Args:
@@ -224,7 +224,7 @@ def told(study: Study, cell: Cell, point: Outcome) -> Chosen:
     """
     chosen = point.points[point.chosen]
     names = resolve.named_rules(study, cell.experiment, cell.method)
-    return Chosen(
+    return SearchFacts(
         tried=len(point.points),
         chosen=search_space.text(chosen.parameters, names),
         tuning={
@@ -278,7 +278,7 @@ def _check_point(
 ) -> None:
     tried = [bundle.index for bundle in graph.trials(cell)]
     made = outcome(graph.study, cell, read_points(tried, read))
-    expected = told(graph.study, cell, made).dump()
+    expected = search_facts(graph.study, cell, made).dump()
     identity = {"config_hash": made.points[made.chosen].config_hash}
     for index in graph.indexes([cell]):
         for path, record in read_records(index):

@@ -52,7 +52,7 @@ def test_the_best_mean_is_chosen(searched):
     assert [round(point.score, 9) for point in made.points] == [0.55, 0.55, 0.65, 0.65]
     assert made.cost == {"gradients": 80, "products": 16, "seconds": pytest.approx(0.8)}
     assert search.trained(study, cell, made).hash == made.points[2].config_hash
-    said = search.told(study, cell, made)
+    said = search.search_facts(study, cell, made)
     assert said.tried == 4
     assert said.chosen.startswith("sgd.lr=")
     assert "hsac.start=" in said.chosen
@@ -113,7 +113,7 @@ def test_trials_alike_count_each():
     hashes = {trial.hash: trial for trial in resolve.trials(study, cell)}
     found = {key: [record(one, s, 0.5) for s in (100, 101, 102)] for key, one in hashes.items()}
     made = search.outcome(study, cell, found)
-    said = search.told(study, cell, made)
+    said = search.search_facts(study, cell, made)
     assert said.tried == 8
     assert said.tuning["different"] == 3
     assert made.cost["gradients"] == 90
@@ -156,7 +156,7 @@ def graph(tmp_path, monkeypatch):
         finish_points(graph, cell, lambda one: of_one(one, 0.5))
         point = tuned(graph, cell)
         trained = search.trained(study, cell, point)
-        said = search.told(study, cell, point).dump()
+        said = search.search_facts(study, cell, point).dump()
         said |= {"config": trained.config.dump(), "config_hash": trained.hash}
         finish(graph, cell, **said)
     return graph
