@@ -11,14 +11,14 @@ SECONDS = 30.0
 
 def finish(graph, cell, **changes):
     """Write records, weights and indexes of a cell's own bundles: SECONDS a run on one core."""
-    for bundle in graph.own(cell):
+    for bundle in graph.own_bundles(cell):
         paths = {run.seed: write_run(graph, run, changes) for run in bundle.runs()}
         write_index(bundle.index, cell, paths)
 
 
 def finish_points(graph, cell, changes=lambda trial: {}):
     """Write the same of the trials of a searched cell, with `changes` of a trial's records."""
-    for bundle in graph.trials(cell):
+    for bundle in graph.trial_bundles(cell):
         runs = [(run.seed, write_run(graph, run, changes(run.cell))) for run in bundle.runs()]
         write_point_index(bundle.index, cell, runs)
 

@@ -67,7 +67,7 @@ def _named(names: Iterable[str], patterns: Iterable[str]) -> bool:
 
 def _together(graph: Graph, cell: Cell) -> list[int]:
     """The seeds of the first bundle of a cell that are trained as one program."""
-    seeds = list(graph.own(cell)[0].seeds)
+    seeds = list(graph.own_bundles(cell)[0].seeds)
     return seeds if parts.part("model", cell.config.model.name).vmapped else seeds[:1]
 
 

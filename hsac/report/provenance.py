@@ -329,7 +329,7 @@ class CellReader:
         return [f"{whole}{POINT}{number}" for number in sorted(numbers.values())]
 
     def _choice(self, made: Cell) -> ChoiceFile:
-        path = self.graph.point(made)
+        path = self.graph.point_file(made)
         return ChoiceFile(path.relative_to(self.root).as_posix(), file_sha256(path))
 
     def _add_runs(self, cell: CellFiles, index: Path, folder: Path) -> None:
@@ -350,7 +350,7 @@ class CellReader:
             return self.graph.indexes([cell])
         searched = resolve.cell(self.graph.study, cell.experiment, cell.method)
         found = []
-        for bundle in self.graph.trials(searched):
+        for bundle in self.graph.trial_bundles(searched):
             if cell.hash in [trial.hash for trial in bundle.cells]:
                 found.append(bundle.index)
         return found

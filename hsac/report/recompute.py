@@ -56,7 +56,7 @@ def _points(answer: Answer, kind: str, experiment: str) -> str:
     informed = kind == "informed"
     found = resolve.informed(study, experiment)
     cells = found if informed else [resolve.studied(study, experiment)]
-    paths = answer.graph.points(cells)
+    paths = answer.graph.point_files(cells)
     return f" --points {_quoted(path.as_posix() for path in paths)}" if paths else ""
 
 

@@ -213,9 +213,9 @@ class Graph:
         found: list[Bundle] = []
         for cell in self.trained:
             if cell.point is None:  # a trial is trained in a bundle of its searched cell
-                found += [*self.trials(cell), *self.own(cell)]
+                found += [*self.trial_bundles(cell), *self.own_bundles(cell)]
         for cell in self.derived:
-            found += self.own(cell)
+            found += self.own_bundles(cell)
         return found
 
     @cached_property
@@ -241,7 +241,7 @@ class Graph:
         """
         return self._by_folder[experiment, method, config_hash]
 
-    def own(self, cell: Cell) -> list[Bundle]:
+    def own_bundles(self, cell: Cell) -> list[Bundle]:
         """Return the bundles of a cell's own seeds.
 
         Args:
@@ -255,7 +255,7 @@ class Graph:
             found.append(Bundle(rule, index, cell, (cell,), tuple(seeds)))
         return found
 
-    def trials(self, cell: Cell) -> list[Bundle]:
+    def trial_bundles(self, cell: Cell) -> list[Bundle]:
         """Return the bundles of the trials of a searched cell, none for another cell.
 
         Args:
@@ -294,7 +294,7 @@ class Graph:
         Args:
             cells: cells that are no trials of a search.
         """
-        return [bundle.index for cell in cells for bundle in self.own(cell)]
+        return [bundle.index for cell in cells for bundle in self.own_bundles(cell)]
 
     def runs(self) -> Iterator[Run]:
         """Yield every run that is trained."""
@@ -312,7 +312,7 @@ class Graph:
         """
         return self.results / "runs" / cell.experiment / cell.method / cell.hash
 
-    def point(self, cell: Cell) -> Path:
+    def point_file(self, cell: Cell) -> Path:
         """Return the file that says which point the search of a cell chose.
 
         Args:
@@ -320,13 +320,13 @@ class Graph:
         """
         return self.folder(cell) / "point.json"
 
-    def points(self, cells: Iterable[Cell]) -> list[Path]:
+    def point_files(self, cells: Iterable[Cell]) -> list[Path]:
         """Return the files that say which points the searches of cells chose.
 
         Args:
             cells: cells, of which only the searched ones count.
         """
-        return [self.point(cell) for cell in cells if cell.searched]
+        return [self.point_file(cell) for cell in cells if cell.searched]
 
     def variant(self, experiment: str) -> Path:
         """Return the variant file of an experiment.
@@ -416,8 +416,8 @@ class _Jobs:
         else:
             needs = [graph.variant(cell.experiment)]
         if bundle.rule == TRAIN and cell.searched:
-            among = [trial.index for trial in graph.trials(cell)]
-            needs.append(self.add("tune", cell.experiment, graph.point(cell), *among))
+            among = [trial.index for trial in graph.trial_bundles(cell)]
+            needs.append(self.add("tune", cell.experiment, graph.point_file(cell), *among))
         self.add(bundle.rule, cell.experiment, bundle.index, *needs)
 
     def theory(self) -> None:
@@ -427,10 +427,10 @@ class _Jobs:
         for name, experiment in self.study.experiments.items():
             variant = graph.variant(name)
             if experiment.informed:
-                points = graph.points(resolve.informed(self.study, name))
+                points = graph.point_files(resolve.informed(self.study, name))
                 self.add("certify", name, graph.theory_file("informed", name), variant, *points)
             if experiment.hypergradient:
-                points = graph.points([resolve.studied(self.study, name)])
+                points = graph.point_files([resolve.studied(self.study, name)])
                 path = graph.theory_file("hypergradient", name)
                 self.add("hypergradient", name, path, variant, *points)
             measured = graph.indexes(resolve.measured(self.study, name))

@@ -254,7 +254,7 @@ def present(graph: Graph, cell: Cell) -> tuple[Cell, Outcome | None]:
     """
     if not cell.searched:
         return cell, None
-    point = read_point(graph.point(cell), cell)
+    point = read_point(graph.point_file(cell), cell)
     return trained(graph.study, cell, point), point
 
 
@@ -276,7 +276,7 @@ def check(graph: Graph, read: Callable[[Path], Iterable[tuple[Path, Record]]]) -
 def _check_point(
     graph: Graph, cell: Cell, read: Callable[[Path], Iterable[tuple[Path, Record]]]
 ) -> None:
-    tried = [bundle.index for bundle in graph.trials(cell)]
+    tried = [bundle.index for bundle in graph.trial_bundles(cell)]
     made = outcome(graph.study, cell, read_points(tried, read))
     expected = search_facts(graph.study, cell, made).dump()
     identity = {"config_hash": made.points[made.chosen].config_hash}
@@ -287,6 +287,6 @@ def _check_point(
                 found = f"{record.get('chosen')!r} of {record.get('tried')} points"
                 raise InputError(
                     f"{path}: trained at {found}; the runs of the search choose"
-                    f" {expected['chosen']!r} of {expected['tried']}; delete {graph.point(cell)}"
-                    " and run `snakemake` again"
+                    f" {expected['chosen']!r} of {expected['tried']};"
+                    f" delete {graph.point_file(cell)} and run `snakemake` again"
                 )

@@ -256,7 +256,7 @@ def test_trials_are_counted_by_bundle(project):
     assert part(made, "digits").runs == 2 * 5 * 2 + 2 * 2
     assert made.rules["points"] == 2 * 3  # two trials of two seeds a job
     assert made.rules_left == Counter()
-    bundle = graph.trials(graph.cells[1])[1]
+    bundle = graph.trial_bundles(graph.cells[1])[1]
     bundle.record(bundle.cells[1], 101).unlink()
     made = planned(graph.study)
     assert part(made, "digits").runs_left == 1

@@ -59,7 +59,7 @@ def test_bundling_points_changes_no_bit(keys, variants, data_folder, tmp_path, m
 
     def bundles(results, size):
         given = study.model_copy(update={"bundle": size})
-        for bundle in Graph(given, results).trials(cell):
+        for bundle in Graph(given, results).trial_bundles(cell):
             yield train_points(study, bundle, variants["digits"], data_folder)
 
     assert len([*bundles(tmp_path / "whole", 10)]) == 1
@@ -84,7 +84,7 @@ def test_dying_bundle_keeps_finished_points(keys, variants, data_folder, tmp_pat
     keys = copy.deepcopy(keys) | {"search": {"points": 3, "seeds": [100]}}
     keys["experiments"]["digits"]["methods"] = ["sgd+fixed@0.3"]
     study, cell = cell_of(keys, "digits", "sgd+fixed@0.3")
-    (bundle,) = Graph(study, tmp_path).trials(cell)
+    (bundle,) = Graph(study, tmp_path).trial_bundles(cell)
     trained, real = [], runner.attempt
 
     def attempt(*given):

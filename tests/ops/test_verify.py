@@ -68,7 +68,7 @@ def graph(study, finished, data_folder, monkeypatch):
 def rewrite(graph, experiment, method, change, seed=1):
     """Change a record as one who knows of the index would: the index is made to agree."""
     cell = resolve.cell(graph.study, experiment, method)
-    (bundle,) = graph.own(cell)
+    (bundle,) = graph.own_bundles(cell)
     path = bundle.record(cell, seed)
     record = read_json(path)
     change(record)

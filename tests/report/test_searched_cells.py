@@ -82,7 +82,7 @@ def test_verify_searches_again(graph, data_folder) -> None:
 
 def test_verify_finds_a_forged_search(graph, data_folder) -> None:
     cell = resolve.cell(graph.study, "disease", METHOD)
-    (bundle,) = graph.own(cell)
+    (bundle,) = graph.own_bundles(cell)
     index, path = bundle.index, bundle.record(cell, 1)
     before = path.read_bytes(), index.read_bytes()
     record = json.loads(before[0])
@@ -107,7 +107,7 @@ def test_why_tells_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     search = {"chosen": 1, "tried": [one | {"curvature": [c]} for c in (0.123, 4.5)]}
     study = load.read(results / "settings.json")
     cell = resolve.cell(study, "digits", "sgd+random_search")
-    (bundle,) = Graph(study, results).own(cell)
+    (bundle,) = Graph(study, results).own_bundles(cell)
     paths = {seed: bundle.record(cell, seed) for seed in (0, 1, 2)}
     for path in paths.values():
         write_json(path, read_json(path) | {"search": search, "tried": 2})

@@ -75,11 +75,11 @@ def test_bundles_are_seeds_by_division():
     keys = smoke_keys() | {"seeds": [0, 3, 4, 9], "bundle": 4}
     graph = Graph(unchecked(keys))
     cell = resolve.cell(graph.study, "digits", "sgd+hsac")
-    found = {bundle.index.name: bundle.seeds for bundle in graph.own(cell)}
+    found = {bundle.index.name: bundle.seeds for bundle in graph.own_bundles(cell)}
     assert found == {"block0.json": (0, 3), "block1.json": (4,), "block2.json": (9,)}
-    grid = graph.own(resolve.cell(graph.study, "digits", "sgd+grid"))
+    grid = graph.own_bundles(resolve.cell(graph.study, "digits", "sgd+grid"))
     assert {bundle.rule for bundle in grid} == {SELECT}
-    assert {bundle.rule for bundle in graph.own(cell)} == {TRAIN}
+    assert {bundle.rule for bundle in graph.own_bundles(cell)} == {TRAIN}
 
 
 def test_records_lie_with_their_cell(graph):
@@ -124,27 +124,27 @@ def test_a_choice_names_its_candidates(graph):
 def test_trials_are_bundled_by_runs(bundle, numbers):
     graph = Graph(searching({"points": 4, "seeds": [8, 9, 10]}, bundle=bundle))
     cell = resolve.cell(graph.study, "digits", "sgd+hsac")
-    found = graph.trials(cell)
+    found = graph.trial_bundles(cell)
     made = [([trial.point for trial in one.cells], list(one.seeds)) for one in found]
     assert made == numbers
     assert [one.index.name for one in found] == [f"points{k}.json" for k in range(len(numbers))]
-    assert {one.index.parent for one in found} == {graph.point(cell).parent}
+    assert {one.index.parent for one in found} == {graph.point_file(cell).parent}
 
 
 def test_trials_alike_share_a_bundle():
     """Trials that came out alike are in one bundle only."""
     alike = {"weights": {"sgd": {"lr": [0.01, 0.1]}}}
     graph = Graph(searching({"points": 8}, spaces=alike, bundle=4))
-    found = graph.trials(resolve.cell(graph.study, "digits", "sgd+euclidean"))
+    found = graph.trial_bundles(resolve.cell(graph.study, "digits", "sgd+euclidean"))
     hashes = [trial.hash for bundle in found for trial in bundle.cells]
     assert len(set(hashes)) == len(hashes) == len(found) == 3
 
 
 def test_only_searched_cells_have_trials(graph):
-    assert not any(graph.trials(cell) for cell in graph.cells)
-    assert graph.points(graph.cells) == []
+    assert not any(graph.trial_bundles(cell) for cell in graph.cells)
+    assert graph.point_files(graph.cells) == []
     searched = Graph(searching({"points": 2}))
-    points = searched.points(searched.cells)
+    points = searched.point_files(searched.cells)
     assert points == [searched.folder(cell) / "point.json" for cell in searched.cells]
 
 
@@ -161,11 +161,11 @@ def test_trials_come_before_the_choice():
     graph = Graph(searching({"points": 2}, {"methods": ["sgd+fixed@0.3"]}))
     (cell,) = graph.cells
     jobs = {job.output: job for job in graph.jobs}
-    (own,) = graph.own(cell)
-    tune = jobs[graph.point(cell)]
+    (own,) = graph.own_bundles(cell)
+    tune = jobs[graph.point_file(cell)]
     assert tune.rule == "tune"
-    assert list(tune.needs) == [bundle.index for bundle in graph.trials(cell)]
-    assert graph.point(cell) in jobs[own.index].needs
+    assert list(tune.needs) == [bundle.index for bundle in graph.trial_bundles(cell)]
+    assert graph.point_file(cell) in jobs[own.index].needs
 
 
 def test_every_job_has_a_part(graph):

@@ -139,9 +139,9 @@ def of_one(cell, score):
 
 def tuned(graph, cell):
     """Choose the point of a searched cell from the records of its trials, and read it."""
-    indexes = [bundle.index for bundle in graph.trials(cell)]
-    search.tune(graph.study, cell, indexes, graph.point(cell))
-    return search.read_point(graph.point(cell), cell)
+    indexes = [bundle.index for bundle in graph.trial_bundles(cell)]
+    search.tune(graph.study, cell, indexes, graph.point_file(cell))
+    return search.read_point(graph.point_file(cell), cell)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_stale_knows_trials_and_choice(graph):
     assert (run.method, run.point, run.seed, run.reason) == ("sgd+hsac", 2, 100, "never run")
     line = "sgd+hsac point 2 seeds 100: never run"
     assert any(line in one for one in stale.report(graph))
-    path = graph.point(resolve.cell(graph.study, "digits", "sgd+hsac"))
+    path = graph.point_file(resolve.cell(graph.study, "digits", "sgd+hsac"))
     write_json(path, read_json(path) | {"chosen": 1})
     found = [run for run in stale.stale_runs(graph) if run.point is None]
     reason = "configuration changed"
@@ -204,7 +204,7 @@ def test_stale_knows_an_edited_trial(graph):
 def test_indexes_name_records_in_folders(graph):
     """An index of trials lies with its cell, and the records in their trials' folders."""
     cell = resolve.cell(graph.study, "digits", "sgd+hsac")
-    (bundle,) = graph.trials(cell)
+    (bundle,) = graph.trial_bundles(cell)
     paths = [trial_record(graph, number) for number in range(3)]
     assert [path for path, _ in read_records(bundle.index)] == paths
     assert [run.record for run in bundle.runs()] == paths
@@ -221,5 +221,5 @@ def test_other_choices_are_refused(graph):
     line = "trained at 'as configured' of 3 points; the runs of the search choose 'sgd.lr="
     with pytest.raises(InputError, match=line) as caught:
         search.check(graph, read_records)
-    assert f"; delete {graph.point(cell)} and run" in str(caught.value)
-    assert cell.hash in str(graph.point(cell))
+    assert f"; delete {graph.point_file(cell)} and run" in str(caught.value)
+    assert cell.hash in str(graph.point_file(cell))

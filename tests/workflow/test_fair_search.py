@@ -105,7 +105,7 @@ def test_selection_ignores_test_accuracy(inside, tmp_path):
         cell = resolve.cell(inside.study, "digits", method)
         indexes = []
         shutil.copytree(results / "runs/digits" / method, tmp_path / "runs/digits" / method)
-        for index in [bundle.index for bundle in inside.trials(cell)]:
+        for index in [bundle.index for bundle in inside.trial_bundles(cell)]:
             copy = tmp_path / index.parent.relative_to(results)
             for path in [copy / run["path"] for run in json.loads(index.read_text())["runs"]]:
                 record = json.loads(path.read_text())
@@ -120,7 +120,7 @@ def test_selection_ignores_test_accuracy(inside, tmp_path):
         output = tmp_path / f"{method}.json"
         command = ["job", "tune", *asked(results, method), "--output", str(output)]
         assert cli.main([*command, "--candidates", *indexes]) == 0
-        assert output.read_bytes() == inside.point(cell).read_bytes()
+        assert output.read_bytes() == inside.point_file(cell).read_bytes()
 
 
 def test_weights_and_batches_are_shared(inside):
@@ -190,10 +190,10 @@ def test_edited_choice_is_refused(inside, tmp_path, capsys):
     shutil.copytree(results, tmp_path / "results")
     copy = Graph(inside.study, tmp_path / "results")
     cell = resolve.cell(inside.study, "digits", "sgd+hsac")
-    path = copy.point(cell)
+    path = copy.point_file(cell)
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"chosen": (content["chosen"] + 1) % 3}))
-    (bundle,) = copy.own(cell)
+    (bundle,) = copy.own_bundles(cell)
     given = asked(results, "sgd+hsac")
     variant = str(inside.variant("digits"))
     command = ["job", "train", *given, "--variant", variant, "--index", str(bundle.index)]

@@ -61,7 +61,7 @@ def inputs_of_variant(wildcards):
 
 def point(wildcards):
     # none of a derived cell, which rule select makes
-    return texts(GRAPH.points([cell(wildcards)]))
+    return texts(GRAPH.point_files([cell(wildcards)]))
 
 
 def point_option(wildcards, input):
@@ -69,7 +69,7 @@ def point_option(wildcards, input):
 
 
 def trials(wildcards):
-    return texts(one.index for one in GRAPH.trials(cell(wildcards)))
+    return texts(one.index for one in GRAPH.trial_bundles(cell(wildcards)))
 
 
 def candidates(wildcards):
@@ -81,11 +81,11 @@ def measured(wildcards):
 
 
 def informed_points(wildcards):
-    return texts(GRAPH.points(resolve.informed(STUDY, wildcards.experiment)))
+    return texts(GRAPH.point_files(resolve.informed(STUDY, wildcards.experiment)))
 
 
 def hypergradient_points(wildcards):
-    return texts(GRAPH.points([resolve.studied(STUDY, wildcards.experiment)]))
+    return texts(GRAPH.point_files([resolve.studied(STUDY, wildcards.experiment)]))
 
 
 def trained_again(cell):
