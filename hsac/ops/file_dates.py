@@ -26,7 +26,7 @@ def ahead(folders: Iterable[Path], most: int | None = None) -> Iterator[Path]:
             yield path
 
 
-def mend(folders: Iterable[Path]) -> int:
+def redate(folders: Iterable[Path]) -> int:
     """Date such files now.
 
     Snakemake refuses what is made of them, because it is the older of the two.

@@ -36,7 +36,14 @@ from hsac.ops.device import leased
 from hsac.study import fingerprint
 from hsac.study.cell import Cell, ModelPart
 from hsac.study.models import Study
-from hsac.study.record import FINAL, read_records, same_cell, whole, write_index, write_point_index
+from hsac.study.record import (
+    FINAL,
+    has_weights,
+    read_records,
+    same_cell,
+    write_index,
+    write_point_index,
+)
 from hsac.study.search import SearchFacts
 from hsac.study.selection import run_score
 from hsac.train import bundle
@@ -214,7 +221,9 @@ def _is_done(path: Path, identity: dict[str, str]) -> bool:
         record = read_json(path)
     except InputError:
         return False
-    return same_cell(record, identity) and record.get("status") in FINAL and whole(path, record)
+    return (
+        same_cell(record, identity) and record.get("status") in FINAL and has_weights(path, record)
+    )
 
 
 def _leased_attempt(

@@ -16,7 +16,7 @@ from hsac.ops.timings import Timings
 from hsac.study import fingerprint, resolve, search
 from hsac.study.cell import Cell
 from hsac.study.graph import Graph
-from hsac.study.record import FINAL, read_index, same_cell, whole
+from hsac.study.record import FINAL, has_weights, read_index, same_cell
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _reason(
             return f"{what} changed"
     if record.get("status") not in FINAL:
         return f"{record.get('status')}: {record.get('reason')}; delete the index to try again"
-    return None if derived or whole(path, record) else "weights missing or edited"
+    return None if derived or has_weights(path, record) else "weights missing or edited"
 
 
 def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:

@@ -145,7 +145,7 @@ class WorkflowRun:
         self._started = True
         if held:
             atexit.register(held.close)
-        late = file_dates.mend([self._results, data_root()])
+        late = file_dates.redate([self._results, data_root()])
         if late:
             cause = "by a clock that was ahead; they are dated now"
             _say(f"{late} files were dated in the future, {cause}")

@@ -455,7 +455,7 @@ def same_cell(record: object, identity: dict[str, str]) -> bool:
     )
 
 
-def whole(path: Path, record: JsonObject) -> bool:
+def has_weights(path: Path, record: JsonObject) -> bool:
     """Check whether the weights that a record was written with lie beside it.
 
     Args:

@@ -16,8 +16,8 @@ def test_only_future_dates_are_changed(tmp_path) -> None:
     (tmp_path / "deep/link").symlink_to(tmp_path / "nowhere")
     before = {path.name: path.lstat().st_mtime for path in (tmp_path / "deep").iterdir()}
     assert [path.name for path in file_dates.ahead([tmp_path, tmp_path / "missing"])] == ["future"]
-    assert file_dates.mend([tmp_path, tmp_path / "missing"]) == 1
+    assert file_dates.redate([tmp_path, tmp_path / "missing"]) == 1
     after = {path.name: path.lstat().st_mtime for path in (tmp_path / "deep").iterdir()}
     assert abs(after.pop("future") - time.time()) < 30
     assert after == {name: when for name, when in before.items() if name != "future"}
-    assert file_dates.mend([tmp_path]) == 0
+    assert file_dates.redate([tmp_path]) == 0
