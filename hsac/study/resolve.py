@@ -70,7 +70,7 @@ def _configured(study: Study, name: str, method_name: str) -> Configuration:
     curvature = study.curvature_of(name)
     method = Method.of(method_name)
     start = _start(method, curvature.start, key)
-    loss, head = further(study, method, key)
+    loss, head = loss_and_head(study, method, key)
     rule = rule_of(study, experiment, "curvature", method.curvature, key)
     made = Configuration(
         setting=experiment.setting,
@@ -114,7 +114,7 @@ def _start(method: Method, default: float, key: str) -> float:
     return value
 
 
-def further(study: Study, method: Method, key: str) -> tuple[str | None, str | None]:
+def loss_and_head(study: Study, method: Method, key: str) -> tuple[str | None, str | None]:
     """Return the loss and the head that a method names.
 
     Args:
@@ -247,7 +247,7 @@ def named_rules(study: Study, experiment: str, method: str) -> dict[str, str]:
         Kind (`KINDS`) -> name; no `heads` where neither method nor model names one.
     """
     name = Method.of(method)
-    loss, head = further(study, name, "method")
+    loss, head = loss_and_head(study, name, "method")
     head = head or study.experiments[experiment].model.head
     found = [name.weight, name.curvature, loss or LOSS, head]
     return {kind: one for kind, one in zip(KINDS, found, strict=True) if one is not None}
