@@ -178,7 +178,7 @@ def of_training(config: Configuration) -> str:
     return of_modules(_modules(config))
 
 
-def of_trainings(study: Study, cell: Cell) -> str:
+def of_cell_and_trials(study: Study, cell: Cell) -> str:
     """Return the fingerprint of what trains a cell, or the trials of its search.
 
     Args:

@@ -47,7 +47,7 @@ def bundle_seeds(wildcards):
 
 
 def training_code(wildcards):
-    return fingerprint.of_trainings(STUDY, cell(wildcards))
+    return fingerprint.of_cell_and_trials(STUDY, cell(wildcards))
 
 
 def variant(wildcards):
