@@ -118,7 +118,7 @@ def train_bundle(
     if point is not None:
         choice = search.read_point(point, cell)
         facts = search.search_facts(study, cell, choice)
-        cell = search.trained(study, cell, choice)
+        cell = search.at_point(study, cell, choice)
     run_bundle(study, cell, list(seeds), variant, data_root(), index, facts)
 
 
@@ -550,7 +550,7 @@ def _at_chosen_point(study: "Study", cell: "Cell", points: tuple[Path, ...]) -> 
         raise InputError(
             f"--points: found none of {cell.method}; allowed is what `hsac job tune` wrote of it"
         )
-    return search.trained(study, cell, search.read_point(found[cell.method], cell))
+    return search.at_point(study, cell, search.read_point(found[cell.method], cell))
 
 
 def _order(study: "Study") -> tuple[dict[str, list[str]], dict[str, str]]:

@@ -82,11 +82,11 @@ def _variant_hash(graph: Graph, experiment: str) -> dict[str, str]:
 
 def _identity(graph: Graph, cell: Cell) -> dict[str, str]:
     """Return what a record of the cell made now would carry, but for its variant."""
-    of = _trained(graph, cell)
+    of = _present_cell(graph, cell)
     return {"config_hash": of.hash, "code": code(graph, of)}
 
 
-def _trained(graph: Graph, cell: Cell) -> Cell:
+def _present_cell(graph: Graph, cell: Cell) -> Cell:
     """Return the cell whose configuration the runs of a cell have.
 
     Of a searched cell this is that of the point that it chose, or, where nothing says which, that

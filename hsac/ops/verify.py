@@ -126,7 +126,7 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
     """
     fresh: dict[Path, tuple[Cell, Bundle, SearchFacts | None, Record]] = {}
     finished = 0
-    for bundle, cells, facts in _trained(graph):
+    for bundle, cells, facts in _finished_bundles(graph):
         variant = load_variant(graph.variant(bundle.of.experiment))["hash"]
         codes = {cell.hash: of_training(cell.config) for cell in cells}
         of = {cell.hash: cell for cell in cells}
@@ -157,7 +157,9 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
     return Sample(drawn, finished, finished - len(fresh))
 
 
-def _trained(graph: Graph) -> Iterator[tuple[Bundle, tuple[Cell, ...], SearchFacts | None]]:
+def _finished_bundles(
+    graph: Graph,
+) -> Iterator[tuple[Bundle, tuple[Cell, ...], SearchFacts | None]]:
     """Yield every bundle that is there, the cells of its runs, and what these say of a search."""
     for bundle in graph.bundles:
         if bundle.rule == SELECT or not bundle.index.is_file():

@@ -203,7 +203,7 @@ def read_point(path: Path, cell: Cell) -> Outcome:
     return Outcome(**(found | {"points": [Tried(**one) for one in found["points"]]}))
 
 
-def trained(study: Study, cell: Cell, point: Outcome) -> Cell:
+def at_point(study: Study, cell: Cell, point: Outcome) -> Cell:
     """Return the cell that a searched cell's runs are of: that of the chosen point.
 
     Args:
@@ -255,7 +255,7 @@ def present(graph: Graph, cell: Cell) -> tuple[Cell, Outcome | None]:
     if not cell.searched:
         return cell, None
     point = read_point(graph.point_file(cell), cell)
-    return trained(graph.study, cell, point), point
+    return at_point(graph.study, cell, point), point
 
 
 def check(graph: Graph, read: Callable[[Path], Iterable[tuple[Path, Record]]]) -> None:

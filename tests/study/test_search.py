@@ -51,7 +51,7 @@ def test_the_best_mean_is_chosen(searched):
     assert made.chosen == 2
     assert [round(point.score, 9) for point in made.points] == [0.55, 0.55, 0.65, 0.65]
     assert made.cost == {"gradients": 80, "products": 16, "seconds": pytest.approx(0.8)}
-    assert search.trained(study, cell, made).hash == made.points[2].config_hash
+    assert search.at_point(study, cell, made).hash == made.points[2].config_hash
     said = search.search_facts(study, cell, made)
     assert said.tried == 4
     assert said.chosen.startswith("sgd.lr=")
@@ -155,7 +155,7 @@ def graph(tmp_path, monkeypatch):
     for cell in graph.cells:
         finish_points(graph, cell, lambda one: of_one(one, 0.5))
         point = tuned(graph, cell)
-        trained = search.trained(study, cell, point)
+        trained = search.at_point(study, cell, point)
         said = search.search_facts(study, cell, point).dump()
         said |= {"config": trained.config.dump(), "config_hash": trained.hash}
         finish(graph, cell, **said)
