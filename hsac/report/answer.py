@@ -304,13 +304,13 @@ class Answer:
         ]
         ledger = [self.root / item for item in self.roles.get("ledger", [])]
         numbers = self.made.numbers(Results(self.graph, gathered(rows), *ledger))
-        return {provenance.label(self.made.key, row): row for row in provenance.records(numbers)}
+        return {provenance.label(self.made.key, row): row for row in provenance.rows_of(numbers)}
 
     @cached_property
     def stated(self) -> Stated:
         """What the table states in the cell."""
         numbers = provenance.read_numbers(self.csv)
-        rows = provenance.records(numbers)
+        rows = provenance.rows_of(numbers)
         names = [provenance.label(self.made.key, row) for row in rows]
         if self.row not in names or self.column not in numbers:
             return Stated(None, None)
@@ -390,7 +390,7 @@ def _pick_column(sidecar: Sidecar, column: str) -> str:
 def _row_names(made: Table, sidecar: Sidecar, csv: Path) -> dict[str, list[str]]:
     """Return row -> what is printed in its key columns."""
     numbers = provenance.read_numbers(csv)
-    rows = [provenance.label(made.key, row) for row in provenance.records(numbers)]
+    rows = [provenance.label(made.key, row) for row in provenance.rows_of(numbers)]
     if set(rows) != set(sidecar.rows):  # the CSV was edited, which is said later
         return {row: [] for row in sidecar.rows}
     printed = {column: heading for heading, column in sidecar.headings.items()}

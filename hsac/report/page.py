@@ -147,7 +147,7 @@ def _labels(numbers: pd.DataFrame, name: str) -> list[str]:
     made = table_sources.table(name, [name])
     if made is None or not set(made.key) <= set(numbers.columns):
         return [""] * len(numbers)
-    return [provenance.label(made.key, row) for row in provenance.records(numbers)]
+    return [provenance.label(made.key, row) for row in provenance.rows_of(numbers)]
 
 
 def printed_headings() -> list[Mapping[str, str]]:

@@ -212,7 +212,7 @@ def label(key: Sequence[str], row: Row) -> str:
     return " / ".join(MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
 
 
-def records(numbers: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(numbers: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table.
 
     Args:
@@ -406,7 +406,7 @@ def sidecar(name: str, made: Table, results: Results, reader: CellReader, csv: P
     numbers = read_numbers(csv)
     lists: list[list[str]] = []
     rows: dict[str, dict[str, int]] = {}
-    for row in records(numbers):
+    for row in rows_of(numbers):
         roles = made.roles(results, row)
         rows[label(made.key, row)] = {role: position(lists, names) for role, names in roles.items()}
     named = dict.fromkeys(item for names in lists for item in names)

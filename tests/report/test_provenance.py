@@ -28,7 +28,7 @@ def answers(results: Path, name: str, sidecar: provenance.Sidecar):
     """The answer for every cell of a table, with the value that its CSV states."""
     graph = Graph(load.read(results / "settings.json"), results)
     numbers = provenance.read_numbers(provenance.csv_paths(results)[name])
-    for row in provenance.records(numbers):
+    for row in provenance.rows_of(numbers):
         for column, value in row.items():
             label = provenance.label(sidecar.key, row)
             yield Answer(results, graph, sidecar, label, column), value
