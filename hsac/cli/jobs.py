@@ -127,9 +127,7 @@ def train_bundle(
 @inputs.experiment
 @inputs.method
 @seeds
-@click.option(
-    "--candidate", "candidates", cls=Several, type=WholeNumber(), required=True, metavar="N..."
-)
+@click.option("--trial", "numbers", cls=Several, type=WholeNumber(), required=True, metavar="N...")
 @inputs.path("--variant")
 @inputs.path("--index")
 def train_points(
@@ -137,7 +135,7 @@ def train_points(
     experiment: str,
     method: str,
     seeds: tuple[int, ...],
-    candidates: tuple[int, ...],
+    numbers: tuple[int, ...],
     variant: Path,
     index: Path,
 ) -> None:
@@ -148,7 +146,7 @@ def train_points(
         experiment: An experiment of the settings.
         method: A searched method of it.
         seeds: The seeds of the search.
-        candidates: The numbers of the points.
+        numbers: The numbers of the points.
         variant: The file of the variant.
         index: The index to write. Records of a point go into a folder beside its own.
 
@@ -163,10 +161,10 @@ def train_points(
     cell = inputs.cell_of(study, experiment, method)
     _check_searched(cell)
     trials = resolve.trials(study, cell)
-    for number in candidates:
+    for number in numbers:
         if not 0 <= number < len(trials):
-            raise InputError(f"--candidate: found {number}; allowed is 0 to {len(trials) - 1}")
-    points = [trials[number] for number in candidates]
+            raise InputError(f"--trial: found {number}; allowed is 0 to {len(trials) - 1}")
+    points = [trials[number] for number in numbers]
     run_points(study, points, list(seeds), variant, data_root(), index)
 
 

@@ -90,7 +90,7 @@ def _train_commands(answer: Answer, cell: CellFiles) -> list[str]:
     """Compose the commands that train or choose the runs of a cell, and compare their weights."""
     lines, cells = [], answer.sidecar.cells
     method = f"{_of(answer, cell.experiment)} --method {shlex.quote(cell.method)}"
-    option = "" if cell.point is None else f" --candidate {cell.point}"
+    option = "" if cell.point is None else f" --trial {cell.point}"
     if cell.points:
         indexes = _scratch_indexes(cells[source] for source in cell.points)
         place = shlex.quote(f"{cell.experiment}/{cell.method}/point.json")

@@ -166,7 +166,7 @@ def test_why_and_plan_know_the_search(inside, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "of 3 (3 different)" in said
     assert "hsac job tune" in said
-    assert "--candidate 2" in said
+    assert "--trial 2" in said
     lines = beside_commands(find(Path("results/tiny"), "digits", "sgd+fixed@0.3", "Chosen"))
     for line in [line.replace('"$scratch"', str(tmp_path)) for line in lines]:
         command, *given = shlex.split(line)

@@ -39,7 +39,7 @@ rule points:
     conda:
         "../../environment.yml"
     params:
-        candidates=lambda wildcards: [
+        trials=lambda wildcards: [
             trial.point for trial in points_bundle(wildcards).cells
         ],
         seeds=lambda wildcards: list(points_bundle(wildcards).seeds),
@@ -48,7 +48,7 @@ rule points:
         logged(
             "hsac job points --experiment {wildcards.experiment} "
             "--method {wildcards.method:q} --seeds {params.seeds} "
-            "--candidate {params.candidates} --variant {input.variant:q} --index {output:q}"
+            "--trial {params.trials} --variant {input.variant:q} --index {output:q}"
         )
 
 
