@@ -210,7 +210,7 @@ class WorkflowRun:
         if self.stopped:
             # the jobs were interrupted, too, and their failures are no news
             return False
-        if record.levelno >= logging.WARNING or self._is_dry():
+        if record.levelno >= logging.WARNING:
             return True
         if record.getMessage().startswith(NOTHING_TO_DO):
             record.msg, record.args = f"hsac: nothing to do: {self._runs_done()}", None
