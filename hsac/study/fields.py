@@ -89,10 +89,6 @@ Real = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
 
 
-def _whole(least: int) -> Any:
-    return Annotated[int, Field(strict=True, ge=least), Allowed(f"an integer from {least}")]
-
-
 Natural = Annotated[int, Field(strict=True, ge=0), Allowed("an integer from 0")]
 Count = Annotated[int, Field(strict=True, ge=1), Allowed("an integer from 1")]
 Several = Annotated[int, Field(strict=True, ge=2), Allowed("an integer from 2")]
