@@ -25,6 +25,7 @@ from hsac.study.models import Experiment, Study, variant_id
 
 TRAIN, POINTS, SELECT = "train", "points", "select"  # rules that make bundles
 SHARED = ("data", "theory", "report")  # parts of the work that no experiment owns
+THEORY_RULES = ("study", "certify", "hypergradient", "measure")  # whose files are the theory's
 
 
 @dataclass(frozen=True)
@@ -385,8 +386,7 @@ class Graph:
     @property
     def theory_files(self) -> list[Path]:
         """Every file of the theory."""
-        rules = ("study", "certify", "hypergradient", "measure")
-        return [job.output for job in self.jobs if job.rule in rules]
+        return [job.output for job in self.jobs if job.rule in THEORY_RULES]
 
 
 class _Jobs:
@@ -440,8 +440,7 @@ class _Jobs:
 
     def report(self) -> None:
         graph, resolved = self.graph, self.resolved
-        rules = ("study", "certify", "hypergradient", "measure")
-        theory = [job.output for job in self.made.values() if job.rule in rules]
+        theory = [job.output for job in self.made.values() if job.rule in THEORY_RULES]
         studies = [graph.theory_file("", study) for study in graph.studies]
 
         def report(rule: str, name: str, *needs: Path) -> Path:
