@@ -29,6 +29,7 @@ from hsac.study.fields import (
     ShareOfTraining,
     Text,
 )
+from hsac.study.method import GRAMMAR
 
 RECIPES = {
     "classification": ("plain", "node_split", "public_split"),
@@ -54,7 +55,7 @@ ExperimentName = Annotated[
 ]
 Parameters = Annotated[dict[str, Any] | None, Allowed("a mapping of parameters", container=True)]
 Methods = Annotated[
-    list[Annotated[Text, Allowed("weight+curvature, then @start, +loss and +head where wanted")]],
+    list[Annotated[Text, Allowed(GRAMMAR)]],
     Field(min_length=1),
     Allowed("a list of methods", container=True),
 ]
