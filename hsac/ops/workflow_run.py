@@ -77,7 +77,7 @@ class WorkflowRun:
         self.scale = config.get("scale", "default")
         self.override = load.retyped({k: v for k, v in config.items() if k != "scale"})
         self.mirror = obtain.mirror_root(load.mirror(self.scale, self.override))
-        self.override.pop("mirror", None)
+        self.override.pop(load.UNRESOLVED, None)
         self.study = load.load(self.scale, self.override)
         self.graph = Graph(self.study)
         self.stopped = False

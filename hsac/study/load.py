@@ -128,7 +128,7 @@ def mirror(
     Raises:
         InputError: as `load` does.
     """
-    found: str | None = _top_level("mirror", _layers(scale, override, folder))
+    found: str | None = _top_level(UNRESOLVED, _layers(scale, override, folder))
     return found
 
 
