@@ -221,13 +221,14 @@ def verify_runs(scale: str, override: Mapping[str, Any], sample: str, seed: int)
 
     from tqdm import tqdm
 
+    from hsac.files import write_json
     from hsac.ops import verify
     from hsac.study.graph import data_root
 
     graph = inputs.load(scale, override)
     track = partial(tqdm, unit="group", disable=None)
     certificate = verify.verify(graph, data_root(), sample, seed, track)
-    verify.write_certificate(graph.results / "verification.json", certificate)
+    write_json(graph.results / "verification.json", certificate)
     print("\n".join(verify.lines(certificate)))
     return int(certificate["counts"]["outside"] > 0)
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from hsac.data import load_variant
 from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
-from hsac.files import read_array, read_json, write_json
+from hsac.files import read_array, read_json
 from hsac.ops.runner import run_bundle, train_seeds
 from hsac.rules.types import Gradient, State, WeightRule
 from hsac.study import search
@@ -454,13 +454,3 @@ def lines(certificate: Record) -> Iterator[str]:
         f"{certificate['finished'] - certificate['stale']}, the others trained with them; "
         f"{certificate['stale']} stale ones left out): {counts}"
     )
-
-
-def write_certificate(path: Path, certificate: Record) -> None:
-    """Write the certificate as JSON, atomically.
-
-    Args:
-        path: the file.
-        certificate: what `verify` returned.
-    """
-    write_json(path, certificate)
