@@ -56,7 +56,7 @@ class Estimate:
 
 
 @dataclass
-class Part:
+class Share:
     """An experiment's share of the work, or one of `SHARED`: all of it, and what is left.
 
     Hours and bytes are those of runs.
@@ -88,7 +88,7 @@ class Plan:
         datasets: the datasets that are needed.
     """
 
-    parts: list[Part]
+    parts: list[Share]
     rules: Counter[str]
     rules_left: Counter[str]
     cells: Counter[str]
@@ -106,7 +106,7 @@ def plan(graph: Graph, timings: Timings) -> Plan:
         graph: the work of the study.
         timings: how long runs take.
     """
-    parts = {name: Part(name) for name in (*graph.study.experiments, *SHARED)}
+    parts = {name: Share(name) for name in (*graph.study.experiments, *SHARED)}
     here = cache(lambda folder: frozenset(os.listdir(folder)) if folder.is_dir() else frozenset())
     runs = _runs(graph, parts, timings, here)
     rules, rules_left = Counter[str](), Counter[str]()
@@ -115,11 +115,11 @@ def plan(graph: Graph, timings: Timings) -> Plan:
         missing = job.output.name not in here(job.output.parent) or job.output in runs.unrecorded
         changed = job.rule == "settings" and not missing and _differs(job.output, graph.study)
         rules[job.rule] += 1
-        parts[job.part].jobs += 1
+        parts[job.owner].jobs += 1
         if missing or changed or not waiting.isdisjoint(job.needs):
             waiting.add(job.output)
             rules_left[job.rule] += 1
-            parts[job.part].jobs_left += 1
+            parts[job.owner].jobs_left += 1
     datasets = sorted({job.output.parent.name for job in graph.jobs if job.rule == "fetch"})
     return Plan(
         parts=list(parts.values()),
@@ -150,7 +150,7 @@ class _Runs:
 
 
 def _runs(
-    graph: Graph, parts: dict[str, Part], timings: Timings, here: Callable[[Path], frozenset[str]]
+    graph: Graph, parts: dict[str, Share], timings: Timings, here: Callable[[Path], frozenset[str]]
 ) -> _Runs:
     """Add the runs to the parts that own them."""
     found = _Runs()
@@ -173,7 +173,7 @@ def _runs(
     return found
 
 
-def _add(part: Part, costs: dict[str, Cost], runs: int, left: int) -> None:
+def _add(part: Share, costs: dict[str, Cost], runs: int, left: int) -> None:
     part.runs += runs
     part.runs_left += left
     hours = {kind: cost.seconds * cost.threads / 3600 for kind, cost in costs.items()}
@@ -261,7 +261,7 @@ def _methods(methods: list[str], cells: int) -> str:
     return f"all {cells}" if len(methods) == cells else " ".join(dict.fromkeys(methods))
 
 
-def _row(part: Part) -> tuple[str, ...]:
+def _row(part: Share) -> tuple[str, ...]:
     if not part.runs:
         return (part.name, "", "", str(part.jobs), str(part.jobs_left), "", "", "", "", "")
     estimates = (part.core_hours, part.core_hours_left, part.gpu_hours, part.gpu_hours_left)
@@ -274,8 +274,8 @@ def _row(part: Part) -> tuple[str, ...]:
     )
 
 
-def _total(parts: list[Part]) -> Part:
-    total = Part("total")
+def _total(parts: list[Share]) -> Share:
+    total = Share("total")
     for part in parts:
         for name in ("runs", "runs_left", "jobs", "jobs_left"):
             setattr(total, name, getattr(total, name) + getattr(part, name))

@@ -85,13 +85,13 @@ class Job:
 
     Attributes:
         rule: its rule.
-        part: the experiment, or one of `SHARED`, that it belongs to.
+        owner: the experiment, or one of `SHARED`, that it belongs to.
         output: its file.
         needs: the files that must be new when it is to be new.
     """
 
     rule: str
-    part: str
+    owner: str
     output: Path
     needs: tuple[Path, ...] = ()
 
@@ -397,8 +397,8 @@ class _Jobs:
         self.made: dict[Path, Job] = {}
         self.resolved = self.add("settings", "report", self.results / "settings.json")
 
-    def add(self, rule: str, part: str, output: Path, *needs: Path) -> Path:
-        self.made.setdefault(output, Job(rule, part, output, needs))
+    def add(self, rule: str, owner: str, output: Path, *needs: Path) -> Path:
+        self.made.setdefault(output, Job(rule, owner, output, needs))
         return output
 
     def data(self) -> None:

@@ -41,13 +41,13 @@ Series = list[float | None]  # a value a logged step, None where it was not fini
 MethodName = Annotated[str, Field(pattern=r"^[^+@]+\+[^+@]+(@[^+]+)?(\+[^+@]+){0,2}$")]
 
 
-class Part(BaseModel):
-    """A part of a run record: strict in types, without unknown keys."""
+class Section(BaseModel):
+    """A section of a run record: strict in types, without unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Metrics(Part):
+class Metrics(Section):
     """Metrics of the weights after one step; a task leaves out those that it does not have."""
 
     step: Count
@@ -75,7 +75,7 @@ class Metrics(Part):
     test_answers: Positive | None = None  # how many answers each of them asks for
 
 
-class Selections(Part):
+class Selections(Section):
     """The metrics at the step best on validation, at the last step, and at the one best on test."""
 
     selected: Metrics
@@ -83,14 +83,14 @@ class Selections(Part):
     oracle: Metrics
 
 
-class Curvature(Part):
+class Curvature(Section):
     """The curvatures after training, by the name of their layer."""
 
     names: list[str]
     final: list[NotNegative | None]
 
 
-class Trajectory(Part):
+class Trajectory(Section):
     """What was logged during training, a value a logged step."""
 
     step: list[Count]
@@ -101,7 +101,7 @@ class Trajectory(Part):
     test_accuracy: Series
 
 
-class Outer(Part):
+class Outer(Section):
     """What was logged of the curvature's steps."""
 
     step: list[Count]
@@ -111,7 +111,7 @@ class Outer(Part):
     fallback: list[bool]  # whether the implicit term was left out
 
 
-class Landscape(Part):
+class Landscape(Section):
     """The loss along two directions from the final weights."""
 
     alpha: list[float]
@@ -119,7 +119,7 @@ class Landscape(Part):
     worst: Series
 
 
-class Embedding(Part):
+class Embedding(Section):
     """Points of the ball to draw, with their classes."""
 
     x: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
@@ -127,7 +127,7 @@ class Embedding(Part):
     c: Annotated[float, Field(gt=0)]
 
 
-class Tried(Part):
+class Tried(Section):
     """One training of a searching rule."""
 
     curvature: list[NotNegative | None]
@@ -137,14 +137,14 @@ class Tried(Part):
     tempered_nll: float | None  # held-out loss of the final weights at its own best temperature
 
 
-class SearchOfRule(Part):
+class SearchOfRule(Section):
     """The trainings of a searching rule, in order, and the place of the one that was chosen."""
 
     chosen: Count
     tried: Annotated[list[Tried], Field(min_length=1)]
 
 
-class Tuning(Part):
+class Tuning(Section):
     """The search of a searched method, whose cost the run's own does not hold."""
 
     point: Count  # the chosen trial's number; 0 is as configured
@@ -157,7 +157,7 @@ class Tuning(Part):
     seconds: NotNegative
 
 
-class RunRecord(Part):
+class RunRecord(Section):
     """The result of one cell trained with one seed."""
 
     # The key in the file is `schema`, which is a method of pydantic's models.

@@ -168,9 +168,9 @@ def test_trials_come_before_the_choice():
     assert graph.point_file(cell) in jobs[own.index].needs
 
 
-def test_every_job_has_a_part(graph):
-    parts = {job.part for job in graph.jobs}
-    assert parts == {*graph.study.experiments, "data", "theory", "report"}
+def test_every_job_has_an_owner(graph):
+    owners = {job.owner for job in graph.jobs}
+    assert owners == {*graph.study.experiments, "data", "theory", "report"}
     assert set(graph.theory_files) == {
         *(graph.theory_file("", name) for name in graph.studies),
         *(graph.theory_file("landscape", name) for name in graph.study.experiments),
