@@ -37,7 +37,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """What the search of a cell came to, as `point.json` holds it.
 
     Attributes:
@@ -89,7 +89,7 @@ def choose(scores: Sequence[tuple[float, float]]) -> int:
     return max(range(len(scores)), key=lambda k: (scores[k], -k))
 
 
-def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -> Outcome:
+def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -> SearchOutcome:
     """Choose the point of a searched cell.
 
     Args:
@@ -115,7 +115,7 @@ def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -
         points.append(Tried(parameters, score, failed, trial.hash))
     hashes = sorted({trial.hash for trial in trials})
     trained = [record for key in hashes for record in records[key]]
-    return Outcome(
+    return SearchOutcome(
         experiment=cell.experiment,
         method=cell.method,
         config_hash=cell.hash,
@@ -185,7 +185,7 @@ def read_points(
     return records
 
 
-def read_point(path: Path, cell: Cell) -> Outcome:
+def read_point(path: Path, cell: Cell) -> SearchOutcome:
     """Read what `tune` wrote for a cell.
 
     Args:
@@ -200,10 +200,10 @@ def read_point(path: Path, cell: Cell) -> Outcome:
         raise InputError(
             f"{path}: not of {cell.experiment} {cell.method}; delete it and run `snakemake`"
         )
-    return Outcome(**(found | {"points": [Tried(**one) for one in found["points"]]}))
+    return SearchOutcome(**(found | {"points": [Tried(**one) for one in found["points"]]}))
 
 
-def at_point(study: Study, cell: Cell, point: Outcome) -> Cell:
+def at_point(study: Study, cell: Cell, point: SearchOutcome) -> Cell:
     """Return the cell that a searched cell's runs are of: that of the chosen point.
 
     Args:
@@ -214,7 +214,7 @@ def at_point(study: Study, cell: Cell, point: Outcome) -> Cell:
     return resolve.cell(study, cell.experiment, cell.method, point.chosen)
 
 
-def search_facts(study: Study, cell: Cell, point: Outcome) -> SearchFacts:
+def search_facts(study: Study, cell: Cell, point: SearchOutcome) -> SearchFacts:
     """Return what the records of a searched cell say of its search.
 
     Args:
@@ -238,7 +238,7 @@ def search_facts(study: Study, cell: Cell, point: Outcome) -> SearchFacts:
     )
 
 
-def present(graph: Graph, cell: Cell) -> tuple[Cell, Outcome | None]:
+def present(graph: Graph, cell: Cell) -> tuple[Cell, SearchOutcome | None]:
     """Return the cell whose configuration the runs of a cell have now.
 
     Args:
