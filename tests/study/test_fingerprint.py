@@ -6,6 +6,10 @@ from dataclasses import replace
 import pytest
 from studies import smoke
 
+from hsac.models import heads
+from hsac.rules.curvature.hsac import Hsac
+from hsac.rules.curvature.pac_bayes import PacBayes
+from hsac.rules.weights.sam import Sam
 from hsac.study import fingerprint, resolve
 from hsac.study.cell import ModelPart
 from hsac.study.part import Part
@@ -227,6 +231,15 @@ def test_cell_depends_on_what_computes(touched, file):
 def test_cell_ignores_plumbing(touched, file):
     """What fetches, reads, leases, times and writes computes nothing that is recorded."""
     assert touched(file, fingerprint.of_training, CELLS) == set()
+
+
+@pytest.mark.parametrize(("curvature", "rule"), [("hsac", Hsac()), ("pac_bayes", PacBayes().hsac)])
+def test_defaults_are_those_of_classes(curvature, rule):
+    """Parts that a configuration leaves out are written here and in the classes."""
+    starts = fingerprint._modules(cell(weights="sam", curvature=curvature))
+    assert type(rule.linear_solver).__module__ in starts
+    assert f"hsac.rules.weights.{Sam.base}" in starts
+    assert f"hsac.models.heads.{heads.DEFAULT}" in starts
 
 
 def test_cells_have_fingerprints_apart():

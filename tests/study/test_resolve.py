@@ -4,6 +4,7 @@ import pytest
 from searches import METHODS, points, searching
 from studies import smoke, smoke_keys, unchecked
 
+from hsac.rules.curvature.grid import Grid
 from hsac.study import resolve
 from hsac.study.cell import Part
 
@@ -107,6 +108,10 @@ def test_best_of_chooses_among_methods():
     trained = methods_of(resolve.trained(study))
     assert "sgd+hsac+gce" in trained
     assert "sgd+guarded+gce" not in trained
+
+
+def test_default_grid_is_that_of_rule():
+    assert Grid().curvatures == resolve.GRID
 
 
 def test_choices_change_with_their_candidates():

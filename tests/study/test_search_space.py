@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from searches import points, searching
 from studies import smoke_keys
 
+from hsac import parts
+from hsac.rules.weights.sam import Sam
 from hsac.study import resolve, search_space
+from hsac.study.part import Part
 
 POSITIVE = st.floats(1e-6, 1e6)
 DRAWS = st.integers(0, 10_000)
@@ -77,3 +80,10 @@ def test_words_ignore_the_stored_order(order):
 
 def test_the_configured_trial_has_words():
     assert search_space.text({}, {"weights": "sgd"}) == search_space.CONFIGURED
+
+
+def test_default_base_is_that_of_sam():
+    """What may be searched within `base_parameters` is what the class's default base takes."""
+    for name, annotation in parts.parameters("weight rule", Sam.base).items():
+        where = f"base_parameters.{name}"
+        assert search_space._annotation("weight rule", where, Part("sam"), where) == annotation
