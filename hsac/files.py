@@ -18,7 +18,7 @@ import orjson
 
 from hsac.errors import InputError
 
-JsonObject = dict[str, Any]  # what a JSON file holds; whoever reads one makes a noun of it
+JsonObject = dict[str, Any]  # what a JSON file holds; its reader turns it into a typed noun
 
 
 @contextmanager

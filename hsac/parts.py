@@ -466,7 +466,7 @@ def exception_line(error: Exception, root: Root) -> str:
 
     Args:
         error: the exception.
-        root: the tree whose author has to mend it.
+        root: the tree whose author has to fix it.
 
     Returns:
         Type and message, with the last place in the tree's files that the exception went through.

@@ -1,4 +1,7 @@
-"""`hsac job`: what the workflow's rules run. Each command makes the output of one job."""
+"""`hsac job`: commands that only the workflow calls.
+
+Each makes the output of one job, but for `progress`, which draws the bar.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +97,7 @@ def train_bundle(
     """Train a bundle: seeds of one experiment and method.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: The method: weight+curvature, or weight+curvature@start.
         seeds: The bundle's seeds.
@@ -144,7 +147,7 @@ def train_points(
     """Train points that the search of a method tries.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: A searched method of it.
         seeds: The seeds of the search.
@@ -184,7 +187,7 @@ def choose_point(
     It is the one with the best mean over the seeds of the search.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: A searched method of it.
         candidates: The indexes of the points.
@@ -219,7 +222,7 @@ def select_runs(
     """Choose each seed's best run, of a grid or of several rules, on validation.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: A method of it that chooses among others.
         seeds: The bundle's seeds.
@@ -244,7 +247,7 @@ def run_study(study: str, settings: Path, output: Path) -> None:
 
     Args:
         study: A study of `hsac list studies`.
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         output: The CSV file to write.
 
     Raises:
@@ -277,7 +280,7 @@ def measure_networks(
     """Measure an experiment's trained networks: Hessian spectrum, certificate of the risk.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         variant: The file of the variant.
         indexes: The indexes of the measured bundles.
@@ -320,7 +323,7 @@ def certify_methods(
     """Certify an experiment's methods with a prior trained on a part of the examples.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         variant: The file of the variant.
         points: What `hsac job tune` wrote of the searched methods.
@@ -355,7 +358,7 @@ def measure_hypergradient(
     """Measure bias and noise of the hypergradient along a training of an experiment.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings with the key hypergradient.
         variant: The file of the variant.
         points: What `hsac job tune` wrote of the method, where it is searched.
@@ -394,7 +397,7 @@ def gather_records(settings: Path, results: Path, processes: int) -> None:
     They are runs.parquet, trajectories.parquet and measured.parquet.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         results: The results folder of the scale.
         processes: How many processes read records.
     """
@@ -419,7 +422,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
     """Write the tables as CSV, Markdown and LaTeX.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         published: The file published.yaml.
         output: The folder to write.
@@ -443,7 +446,7 @@ def make_cost_table(settings: Path, runs: Path, measured: Path, output: Path) ->
     """Write what the runs cost the machine as CSV, Markdown and LaTeX.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         measured: The file measured.parquet.
         output: The folder to write.
@@ -461,7 +464,7 @@ def make_provenance(settings: Path, runs: Path, published: Path) -> None:
     """Write what lies behind every cell of the tables, beside runs.parquet.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         published: The file published.yaml.
     """
@@ -482,7 +485,7 @@ def draw_figures(
     """Draw the figures as PNG and PDF.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         trajectories: The file trajectories.parquet.
         rulegraph: What `snakemake --rulegraph` prints.
@@ -501,7 +504,7 @@ def make_page(settings: Path, results: Path) -> None:
     """Write the self-contained page index.html.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         results: The results folder of the scale.
     """
     from hsac.report.page import write_page

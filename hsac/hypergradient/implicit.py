@@ -56,7 +56,7 @@ def implicit_hypergradient(
         upper: The upper level U.
         lower: The lower level L. Its Hessian in w is H.
         w: Weights (R, P).
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
         solver: Solves H x = U_w. None leaves the implicit term out.
         state: `Hypergradient.state` of the previous call, {} at first.
         ratio: An implicit term longer than so many times the direct one is scaled back to that

@@ -43,7 +43,7 @@ class HessianOperator:
     Attributes:
         loss: The lower level L, one independent problem a run.
         w: The point's weights (R, P).
-        theta: The point's hyper-parameters (R, C).
+        theta: The point's hyperparameters (R, C).
         products: Hessian-vector products so far.
         gradient: dL/dw (R, P), with its graph.
     """
@@ -54,7 +54,7 @@ class HessianOperator:
         Args:
             loss: The lower level L.
             w: Weights (R, P), a leaf that requires a gradient.
-            theta: Hyper-parameters (R, C), a leaf that requires a gradient.
+            theta: Hyperparameters (R, C), a leaf that requires a gradient.
         """
         self.loss, self.w, self.theta, self.products = loss, w, theta, 0
         (self.gradient,) = torch.autograd.grad(loss(w, theta).sum(), w, create_graph=True)

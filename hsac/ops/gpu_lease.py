@@ -1,6 +1,6 @@
 """Shares of GPUs, leased among the processes of one user on one machine. No torch here.
 
-A GPU's memory is SLOTS equal shares, each a file that is locked by whoever has it. The kernel frees
+A GPU's memory is SLOTS equal shares, each a file that its holder locks. The kernel frees
 a lock when its process ends, however that ends, so nothing is left to clean up and no share is
 given twice.
 """

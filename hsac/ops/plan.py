@@ -1,8 +1,8 @@
 """Count what a scale comes to before it runs: runs, jobs, disk, hours, and how much is done.
 
-The jobs are the workflow's, with its paths. A job is left when its file is missing or stands on one
-that is left. Only `hsac stale` and the workflow itself know of a changed code or variant. No torch
-here.
+The jobs are the workflow's, with its paths. A job is left when its file is missing, when a record
+of its bundle is missing, when the settings differ, or when it stands on a job that is left. Only
+`hsac stale` and the workflow itself know of a changed code or variant. No torch here.
 """
 
 import math
@@ -24,7 +24,7 @@ from hsac.study.models import Study
 
 @dataclass
 class Estimate:
-    """A sum over runs: of those with something recorded, and how many have nothing."""
+    """A sum over timed runs, and the number of untimed ones."""
 
     known: float = 0.0
     unknown: int = 0

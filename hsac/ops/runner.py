@@ -1,7 +1,8 @@
 """Train bundles: lease a device, train, time, catch what goes wrong, and write the records.
 
-What is computed is `hsac.train`'s. Here is what touches machine, disk and clock, and what a record
-says of these. A change here makes no finished run stale.
+`hsac.train` computes. This module touches machine, disk and clock, and fills the fields of a record
+about these. `select_bundle` trains nothing: it makes the records of derived runs from those of
+others. A change here makes no finished run stale.
 """
 
 import gc
@@ -86,7 +87,7 @@ def run_bundle(
         variant: The variant's file.
         data: The data folder.
         index: The bundle's index.
-        told: What the records say of the search that chose the cell's point.
+        told: The fields of the records about the search that chose the cell's point.
 
     Raises:
         InputError: The user can fix it: data or device.
@@ -137,7 +138,7 @@ def _train_missing(
     folder: Path,
     told: Chosen | None,
 ) -> dict[int, Path]:
-    """The records of a cell's seeds in a folder, those trained that are not there yet.
+    """Train the seeds of a cell that lack a finished record; return the path of every record.
 
     A record counts as there when its configuration, code and variant are the present ones, its
     status is final and its weights lie beside it. Records are `seed<k>.json`, final weights
@@ -165,7 +166,7 @@ def _train_missing(
 
 
 def _tell(paths: list[Path], told: Record) -> None:
-    """Bring finished records up to date: the search may have been run again, and come out alike."""
+    """Update records: a search that ran again and chose the same point may have another cost."""
     for path in paths:
         record = read_json(path)
         if record | told != record:
@@ -189,11 +190,11 @@ def _keep(folder: Path, name: str, runs: Attempted) -> None:
 
 
 def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list[int]]:
-    """The seeds to train as one program each so that every missing one is trained."""
+    """Return the groups to train, so that every missing seed is trained."""
     if not _vmapped(cell.config.model):
         return [[seed] for seed in missing]
-    # A seed whose record was lost is trained with the same others again, as its bits depend on
-    # them. Whose record is not missing is then trained for their sake only.
+    # A lost seed is retrained with its former companions, because its bits depend on them. The
+    # companions' new records are discarded.
     groups: list[list[int]] = []
     for record in finished:
         former = record.get("together", [])
@@ -204,7 +205,7 @@ def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list
 
 
 def _vmapped(model: ModelPart) -> bool:
-    """Whether many seeds of the model run faster as one program."""
+    """Return whether many seeds of the model run faster as one program."""
     head_vmapped = model.head is None or parts.part("head", model.head.name).vmapped
     return bool(parts.part("model", model.name).vmapped and head_vmapped)
 
@@ -225,7 +226,7 @@ def _leased_attempt(
     data: Path,
     folder: Path,
 ) -> Attempted:
-    """As `attempt`, on a share of a GPU where there are GPUs."""
+    """Call `attempt`, on a share of a GPU where there are GPUs."""
     with leased(study, folder.parent, len(seeds)) as own:
         trained = attempt(own, cell, seeds, variant, data)
     fitted = all(
@@ -233,8 +234,7 @@ def _leased_attempt(
     )
     if fitted or own is study:
         return trained
-    # What does not fit beside others is tried on a GPU of its own before it is believed, so that a
-    # record does not depend on the company.
+    # Before out_of_memory is recorded, try on a whole GPU: a record must not depend on neighbours.
     with leased(study) as own:
         return attempt(own, cell, seeds, variant, data)
 
@@ -327,7 +327,7 @@ def train_seeds(
         change: Changes what was prepared, to train something else than the cell says.
 
     Returns:
-        Of every seed its record, without the identity fields, and its final weights (P,).
+        The record, without the identity fields, and the final weights (P,) of every seed.
 
     Raises:
         InputError: The user can fix it.
@@ -343,7 +343,7 @@ def train_seeds(
 
 
 class RunMeter:
-    """Measures one training, and says what the records of its seeds share.
+    """Measures one training, and gives the fields that the records of its seeds share.
 
     Attributes:
         deadline: When the last step may begin, on the clock of `time.perf_counter` (s).
@@ -419,7 +419,7 @@ class RunMeter:
         }
 
     def _peak_memory(self) -> int:
-        """Bytes: of a GPU since the start, of a process that computes itself since it began."""
+        """Return peak bytes: of the GPU since `begin`, or of this process since it started."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -456,7 +456,7 @@ def select_bundle(
 
 
 def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
-    """The record of a derived run, given those of its candidates by their methods."""
+    """Return the record of a derived run, given those of its candidates by their methods."""
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     if unfinished:
         chosen, record = unfinished[0]

@@ -56,7 +56,7 @@ class Group:
     """Seeds of a cell that were trained as one program.
 
     Attributes:
-        cell: the cell; of a searched one that of the chosen point.
+        cell: the cell; for a searched one, the cell at the chosen point.
         index: the index of the bundle.
         seeds: the seeds.
         records: their records by path.
@@ -158,7 +158,7 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
 
 
 def _trained(graph: Graph) -> Iterator[tuple[Bundle, tuple[Cell, ...], Chosen | None]]:
-    """Yield every bundle that is there, the cells of its runs, and what these say of a search."""
+    """Yield every trained bundle, the cells of its runs, and the search facts in their records."""
     for bundle in graph.bundles:
         if bundle.rule == SELECT or not bundle.index.is_file():
             continue
@@ -328,8 +328,7 @@ def deviations(a: Mapping[str, list[Any]], b: Mapping[str, list[Any]]) -> dict[s
         b: those of the other.
 
     Returns:
-        By name. Infinite where only one of them has a number, where words differ, and where one has
-        more of them.
+        By name. Infinite where lengths or words differ, or one value is missing.
     """
     names = sorted(a.keys() | b.keys())
     return {name: _deviation(a.get(name, []), b.get(name, [])) for name in names}
@@ -418,7 +417,7 @@ def learn(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads for what is trained inside."""
+    """Set the number of threads for trainings inside."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:

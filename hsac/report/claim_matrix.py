@@ -31,8 +31,8 @@ Source = Literal["paper", "control"]
 Points = Annotated[float, Field(ge=-100, lt=100)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
-# What an error line says is allowed, by key and else by pydantic's name of what is wrong; text
-# otherwise.
+# What an error line says is allowed. Looked up by key, then by pydantic's error type; otherwise
+# "text".
 ALLOWED = {
     "minimum_effect": "a number from -100 to 100",
     "alpha": "a number from 0 to 1",
@@ -113,7 +113,7 @@ AnyClaim = Claim | TheoryClaim
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class _Defaults:
-    """Keys that a rival may leave out, and the weight rule, which an experiment may leave out."""
+    """Values used where a rival, or for `weight_rule` an experiment, gives none."""
 
     weight_rule: Text | None = None
     better: Text | None = None
@@ -143,7 +143,7 @@ class _Experiment:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class _Block:
-    """Experiments and rivals, each of the ones against each of the others."""
+    """A block of the matrix: every experiment × every rival."""
 
     experiments: list[str]
     rivals: list[str]

@@ -1,10 +1,13 @@
 """Declare every column of the results' tables once.
 
 A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``), typed as a
-field of `hsac.study.record.Metrics`, and declared here as a `Column` of the tables where it stands.
+field of `hsac.study.record.Metrics`, and declared here as a `Column` of each table that shows it.
 The headings, formats and CSV names of the tables, their LaTeX, ``runs.parquet``, the provenance,
-``hsac compare`` and the sort keys of the page follow from that. A metric of a plug-in folder
-(``metrics/<name>.py``) becomes a column while that folder is in use.
+``hsac compare`` and the sort keys of the page follow from that.
+
+A metric added to ``evaluate`` changes every training fingerprint, so finished runs become stale. A
+metric of a plugin folder (``metrics/<name>.py``) avoids that: it is computed from the records, and
+is a column while the folder is in use.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +23,8 @@ from hsac.errors import InputError
 from hsac.study.record import Metrics
 
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
-# Of `evaluate`: each is a column of runs.parquet for every selection. Answers have their own.
+# Metrics that `evaluate` returns, each a column of runs.parquet for every selection; `test_right` and
+# `test_answers` are not among them.
 METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number
@@ -42,11 +46,16 @@ DIFFERENCE = "of own minus the reference's, paired by seed"
 class Origin:
     """How the numbers of a column come about, as ``hsac why`` tells it.
 
+    A role names the part that cells or files play in a number: ``own`` (the row's own cell),
+    ``reference`` (the cell it is compared with), ``family`` (all cells of the experiment, over
+    which p values are corrected), ``rows`` (a CSV file of the theory) and ``ledger`` (the file of
+    published numbers). A number of the overview has the experiment's name as its role.
+
     Attributes:
         field: Of the run records, or of the rows of files, that are read.
         how: What is done with it.
         function: The function that does it.
-        uses: Roles whose records and files go in.
+        uses: The roles whose records and files go in.
         finished: Runs that are not ok are left out.
     """
 
@@ -336,7 +345,7 @@ def _chosen(cell: MethodRuns) -> str | None:
 
 
 def _equals_accuracy(numbers: pd.DataFrame) -> bool:
-    """Balanced accuracy says nothing of its own where every class has as many test items."""
+    """Return whether every class has equally many test items: then both accuracies are equal."""
     columns = numbers["balanced_accuracy_percent"], numbers["test_accuracy_percent"]
     return bool(np.allclose(*columns, atol=1e-9, equal_nan=True))
 

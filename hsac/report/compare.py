@@ -202,7 +202,7 @@ def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[Compar
 
 
 def _others(runs: pd.DataFrame) -> list[str]:
-    """Return the metrics of plug-ins: numbers that no run of the package has."""
+    """Return the metrics of plugins: numbers that no run of the package has."""
     known = {*RUN_SCHEMA.names, *UNCOMPARED}
     return [name for name in runs.select_dtypes("number").columns if name not in known]
 
@@ -386,7 +386,7 @@ def _fingerprints(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short(text: str) -> str:
-    """The first two fingerprints of a list, and how many more there are."""
+    """Return the first two fingerprints of a list, and how many more there are."""
     parts = text.split(", ")
     return text if len(parts) < 4 else f"{', '.join(parts[:2])} and {len(parts) - 2} more"
 
@@ -527,7 +527,7 @@ def _table(numbers: pd.DataFrame) -> str:
 
 
 def _padded(table: pd.DataFrame) -> str:
-    """Markdown whose columns line up in a terminal."""
+    """Format a table as Markdown whose columns line up in a terminal."""
     text = table.astype(str)
     wide = {str(name): max(len(str(name)), *text[name].str.len()) for name in text}
     text = pd.DataFrame(

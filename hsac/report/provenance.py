@@ -1,7 +1,7 @@
 """Write what lies behind every cell of every table as ``provenance/<table>.json``.
 
-It names records by the digest of their bytes, which hold what was measured. It therefore lies apart
-from the tables, which are the same whenever they are computed.
+It names records by the digest of their bytes. Records contain run times, so their digests change
+from run to run; the provenance is kept out of tables/ for that.
 
 How a table is made stands in `hsac.report.table_sources`: what names a row, how each column is
 computed, and which runs and files a row takes. From these the sidecars are written and `hsac why`
@@ -98,9 +98,9 @@ class CellFiles:
         runs: The records.
         made_from: Cells that `grid` or `best_of` chose from.
         measured: What was measured of the networks.
-        points: Of a searched method, the cells of its trials, each once.
-        choice: Of a searched method, what its search came to.
-        point: Number of the trial, of the cell of a trial. The cell's name ends with it.
+        points: The cells of its search's trials, each once. Empty where nothing is searched.
+        choice: The outcome of its search. None where nothing is searched.
+        point: Trial number, where the cell is a trial's. The cell's name ends with it.
     """
 
     experiment: str
@@ -358,7 +358,8 @@ class CellReader:
     def _measured(self, experiment: str, method: str) -> list[MeasuredFile]:
         """List the kept rows that the experiment's CSV file of measurements holds.
 
-        Rows of earlier code or weights lie there too, so they are told apart by their numbers.
+        The folder also holds rows of earlier runs. The current ones are found by equal eigenvalue
+        and trace.
         """
         path = self.graph.theory_file("landscape", experiment)
         if experiment not in self._rows:

@@ -343,7 +343,7 @@ def _ranks(results: Results) -> pd.DataFrame:
 def _named(
     headings: Mapping[str, str], csv_names: Mapping[str, str] | None = None
 ) -> Callable[[pd.DataFrame], dict[str, str]]:
-    """Turn column -> heading around; `csv_names` has what the CSV file calls a column otherwise."""
+    """Invert column -> heading; `csv_names` renames columns that the CSV calls differently."""
     names = csv_names or {}
     found = {heading: names.get(column, column) for column, heading in headings.items()}
     return lambda numbers: {

@@ -53,8 +53,8 @@ class Configuration:
         curvature: the parametrisation, with the method's initial curvature.
         curvature_rule: what moves the curvature.
         measure: how sharpness is measured.
-        among: of a cell that chooses the best of several methods, candidate -> hash of its cell.
-        search: of a cell that is trained at the point that a search chooses, what this tries.
+        among: candidate method -> hash of its cell; only for `best_of`.
+        search: the search's seeds and trials; only for a searched cell.
     """
 
     setting: str

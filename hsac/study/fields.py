@@ -29,7 +29,9 @@ class Model(BaseModel):
 
 @dataclass(frozen=True)
 class Allowed:
-    """The words for what a value may be. In a container they stand for its own faults only.
+    """The words for what a value may be.
+
+    A container's words describe the container; its members have their own.
 
     Attributes:
         words: how an error line goes on after "allowed is".

@@ -1,4 +1,4 @@
-"""Read a study from YAML: presets, a scale's file over them, the command line over both."""
+"""Read a study: the default scale's file, a scale's over it, the command line over both."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -66,8 +66,8 @@ def load(scale: str, override: Mapping[str, Any] | None = None, folder: Path = F
     """Load the study of a scale.
 
     Each top-level key of the default scale is replaced whole by the scale's, then by `override`'s.
-    Nothing is merged below the top level, so no entry of a default grid survives unseen. Who goes
-    on with a study that names plugins does so inside `plugins.using`.
+    Nothing is merged below the top level, so no entry of a default grid survives unseen.
+    Use a study that names plugins inside `with plugins.using(...)`.
 
     Args:
         scale: the name of the scale.

@@ -242,10 +242,10 @@ class Theory(Model):
     )
 
     def measured_options(self) -> JsonObject:
-        """Return the options that what is measured of trained networks depends on.
+        """Return the options that a measurement depends on.
 
         Returns:
-            All but those of studies, so that another study leaves what was measured as it is.
+            All but `studies` and `hypergradient`. So another study leaves measurements as they are.
         """
         return self.model_dump(exclude_unset=True, exclude={"studies", "hypergradient"})
 
@@ -431,12 +431,10 @@ class Keys(Model):
         " weights, same batches, for every method"
     )
     bundle: Count = Field(
-        description="how many runs one job trains, one process for all: seed `s` of a cell is in"
-        " bundle `s // bundle`; of a search, as many points as make that many runs with these"
-        " seeds. Points are trained one after another, each as it would be alone: only a point's"
-        " seeds are one tensor program. A bundle that dies half way keeps its finished runs, and"
-        " none is trained again when `bundle` changes. Does not enter a run's identity. A profile"
-        " can set it: [docs/cluster.md](../docs/cluster.md)"
+        description="how many runs one job trains: seed `s` of a cell is in bundle `s // bundle`."
+        " A search's bundle holds as many points as make that many runs, at least one. More:"
+        " [docs/size.md](../docs/size.md). A profile can set it:"
+        " [docs/cluster.md](../docs/cluster.md)"
     )
     device: Annotated[
         str,

@@ -36,8 +36,8 @@ def cell(study: Study, experiment: str, method: str, point: int | None = None) -
         study: the study.
         experiment: the name of one of its experiments.
         method: the name of a method, not necessarily one of the experiment's.
-        point: the number of a trial of the experiment's search. Without it the cell of a searched
-            experiment holds what its search tries, and is trained at the point that this chooses.
+        point: the number of a trial of the experiment's search. None gives the searched cell
+            itself: it holds the trials, and is trained at the one that the search chooses.
 
     Returns:
         All that decides the result, and its hash.
@@ -263,8 +263,8 @@ def space_of(study: Study, experiment: str, kind: str, name: str) -> tuple[str, 
         name: the rule's name in the configuration.
 
     Returns:
-        Whose space it is (the rule's own, or that of the rule it is an alias of) and the space,
-        empty where there is none.
+        The rule that owns the space (this rule, or the one it is an alias of), and the space. It
+        is empty where there is none.
     """
     own = study.experiments[experiment].spaces
     layers = [layer.of(kind) for layer in (study.spaces, own) if layer]

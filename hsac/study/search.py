@@ -1,4 +1,4 @@
-"""The point that a method's search chooses: on validation, over the search's seeds, all alike."""
+"""A method's search: its point is chosen by mean validation accuracy over the search's seeds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -47,7 +47,7 @@ class Outcome:
         seeds: the seeds that every trial was trained on.
         chosen: the number of the best trial.
         points: every trial.
-        cost: gradients, products and seconds of all runs, trials that came out alike once.
+        cost: gradients, products and seconds, summed over all runs; equal trials count once.
         schema: the version of the file.
     """
 
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the records of a searched cell say of its search.
+    """The fields about its search that the records of a searched cell hold.
 
     Attributes:
         tried: how many trials there were.
@@ -204,7 +204,7 @@ def read_point(path: Path, cell: Cell) -> Outcome:
 
 
 def trained(study: Study, cell: Cell, point: Outcome) -> Cell:
-    """Return the cell that a searched cell's runs are of: that of the chosen point.
+    """Return the cell that is trained for a searched cell: the one at the chosen point.
 
     Args:
         study: the study.
@@ -215,7 +215,7 @@ def trained(study: Study, cell: Cell, point: Outcome) -> Cell:
 
 
 def told(study: Study, cell: Cell, point: Outcome) -> Chosen:
-    """Return what the records of a searched cell say of its search.
+    """Return the fields about its search that the records of a searched cell hold.
 
     Args:
         study: the study.
@@ -246,8 +246,7 @@ def present(graph: Graph, cell: Cell) -> tuple[Cell, Outcome | None]:
         cell: one of its cells.
 
     Returns:
-        Of a searched cell that of the point that its `point.json` chose, and this; of another the
-        cell itself and None.
+        (cell at the chosen point, outcome), or (cell, None) where nothing is searched.
 
     Raises:
         InputError: as `read_point` does.

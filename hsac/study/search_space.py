@@ -1,9 +1,9 @@
 """Search spaces: the trials of a method, drawn so that every method has as many.
 
-Trial 0 is the configuration itself. In trial k each parameter of a named rule is drawn by a number
-that only the draw, the rule's kind and name, k and the parameter decide. So methods that share a
-rule try the same values of it, in pairs. The values of a parameter are spread over its space, and
-those of few trials stay what they are when there are more.
+Trial 0 is the configuration itself. In trial k each parameter of a named rule is drawn. The draw
+depends only on `draw`, kind, rule, k and parameter. So methods that share a rule try the same
+values. The values of a parameter are spread over its space. More trials leave the first ones as
+they are.
 """
 
 from collections.abc import Mapping

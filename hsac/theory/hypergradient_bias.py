@@ -336,7 +336,7 @@ def _ascended(
     steps: int,
     start: Tensor | None,
 ) -> Tensor:
-    """The adversary of a mean of losses in the rule's scope, from a start or from none."""
+    """Find the adversary of a mean of losses in the rule's scope, from a start or from none."""
 
     def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
         value, slope, _ = mean_gradients(losses(), point, theta)
@@ -517,7 +517,7 @@ def at_point(
 
 
 def _truth(truth: Known, column: int) -> Row:
-    """The true hypergradient and its two terms, of one column of θ."""
+    """Compute the true hypergradient and its two terms, for one column of θ."""
     found = truth.found
     return {
         "truth": float(found.total[0, column]),

@@ -43,7 +43,7 @@ def kl_bernoulli(q: float, p: float) -> float:
 
 
 def _term(a: float, b: float, difference: float) -> float:
-    """One term of kl: a ln(a/b), b = a + difference."""
+    """Compute one term of kl: a ln(a/b), b = a + difference."""
     if a == 0:
         return 0.0
     if b == 0:
@@ -232,7 +232,7 @@ def certify(
 
 
 def _normal(w: Tensor, count: int, generator: torch.Generator) -> Iterable[Tensor]:
-    """Standard normals in chunks (S, P) that are `count` draws together."""
+    """Draw standard normals in chunks (S, P), `count` draws in all."""
     chunk = max(1, WEIGHTS // len(w))
     for start in range(0, count, chunk):
         size = min(chunk, count - start)

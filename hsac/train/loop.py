@@ -185,7 +185,7 @@ class BilevelLosses:
 
         Args:
             batch: A batch of the training part.
-            first: The first time of a training step. The loss then remembers what it sees.
+            first: Whether this is the step's own batch. A loss with a memory then updates it.
             times: The batch's size in training batches. Its gradient counts as so many.
 
         Returns:
@@ -399,7 +399,7 @@ class Trainer:
         self.curvature_state = made.curvature_rule.init(made.theta)
 
     def _tau(self, theta: Tensor) -> Tensor:
-        """The model's curvatures: a column a name, where all share one it is repeated."""
+        """Return c with one column per layer name; a shared curvature is repeated."""
         transform, names = self.made.transform, self.made.ensemble.model.curvature_names
         # Flat space is a ball of curvature 0.
         c = torch.zeros_like(theta) if transform is None else transform(theta)
@@ -435,7 +435,7 @@ class Trainer:
         return at, log
 
     def _seen(self, index: int, at: Gradient) -> Step:
-        """The step as the curvature rule sees it, after the weights moved."""
+        """Return the step as the curvature rule sees it, after the weights moved."""
         made, drawn = self.made, StepBatches(self.losses, self.w, self.theta)
         return Step(
             index=index,
@@ -530,9 +530,10 @@ class StepBatches:
 def _slices(
     losses: BilevelLosses, batch: Any, out: Outcome, direction: Tensor, schedule: Schedule
 ) -> dict[str, list[Tensor]]:
-    """Cross-entropy at w + αd, α in SLICE.
+    """Compute the cross-entropy at w + αd, α in SLICE.
 
-    One d is filter-normalised random (Li et al., NeurIPS 2018), one the worst case in the scope.
+    d is first a random filter-normalised direction (Li et al., NeurIPS 2018), then the worst-case
+    one of the scope.
     """
     directions = {
         "random": filter_normalised(losses.ensemble, direction, out.w),

@@ -105,8 +105,8 @@ def search(
 
 
 def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[int]) -> Record:
-    """The record of the chosen training, with what was tried and the cost of all."""
-    # Whoever trains without a meter has no seconds and no memory to add up.
+    """Return the record of the chosen training, with what was tried and the cost of all."""
+    # Without a meter there are no seconds and no memory to add up.
     cost = {key: sum(one[key] for one in records) for key in SUMMED if key in records[0]}
     if "peak_memory_mib" in records[0]:
         cost["peak_memory_mib"] = max(record["peak_memory_mib"] for record in records)
@@ -120,7 +120,7 @@ def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[in
 
 
 def _told(record: Record, trial: Trial) -> Record:
-    """What the chosen training's record says of one that was tried."""
+    """Return the entry of a tried training in the record of the chosen one."""
     selected = (record["metrics"] or {}).get("selected") or {}
     return {
         "curvature": record["curvature"]["final"],

@@ -67,7 +67,7 @@ def results(made: Prepared, outcome: Outcome, i: int) -> Record:
 
 
 def _evaluation(outcome: Outcome, k: int, i: int) -> Record:
-    """The metrics of run i at evaluation k, but for its single answers."""
+    """Return the metrics of run i at evaluation k, without `test_right`."""
     values = {
         name: float(value[i]) for name, value in outcome.metrics[k].items() if name != "test_right"
     }
@@ -75,7 +75,7 @@ def _evaluation(outcome: Outcome, k: int, i: int) -> Record:
 
 
 def _chosen(task: Any, outcome: Outcome, metrics: list[Record], i: int) -> Record:
-    """The evaluation that each rule of choice takes, from all of run i."""
+    """Return the evaluation of run i that each rule of choice takes."""
     selection = {
         "selected": lambda m: validation_score(m, task.selected_by),
         "last": lambda m: m["step"],
@@ -90,7 +90,7 @@ def _chosen(task: Any, outcome: Outcome, metrics: list[Record], i: int) -> Recor
 
 
 def _moves(outcome: Outcome, i: int) -> Record:
-    """Step and log of each of the curvature rule's moves, of run i."""
+    """Return step and log of every move that the curvature rule made in run i."""
     found: Record = {"step": [step for step, _ in outcome.outer]}
     for name in LOGGED:
         found[name] = [log[name][i].tolist() for _, log in outcome.outer]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # what a configuration may be is no part of what is computed 
     from hsac.data.stored_variant import StoredVariant
     from hsac.study.cell import Cell, Configuration
 
-Sizes = dict[str, Any]  # what the data decide of the model
+Sizes = dict[str, Any]  # model fields that the data determine
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def prepare(inputs: Inputs, seeds: Sequence[int]) -> Prepared:
 
 
 def _determine() -> None:
-    """Make torch repeat itself."""
-    # cuBLAS repeats itself only with a fixed workspace.
+    """Make torch deterministic."""
+    # cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as records say
@@ -99,7 +99,7 @@ def _determine() -> None:
 
 
 def _transform(cell: "Cell", model: Any) -> Transform:
-    """From θ to the curvatures of a model that has some."""
+    """Return the map from θ to the curvatures of a model that has some."""
     given = cell.config
     if not model.curvature_names:
         with_head = " with this head" if given.model.head else ""

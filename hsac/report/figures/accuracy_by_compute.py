@@ -132,7 +132,7 @@ def _point(axes: Axes, x: float, mean: float, half: float, method: str) -> None:
 
 
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
-    """Colours are curvature rules, shapes weight rules."""
+    """Draw the legend: colours are curvature rules, shapes weight rules."""
     rules: dict[str, str] = {}
     for method in methods:
         rules.setdefault(Method.of(method).curvature, style.colour(method))

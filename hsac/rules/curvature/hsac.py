@@ -1,4 +1,4 @@
-"""Hyperbolic sharpness-aware curvature learning."""
+"""The rule `hsac`: c follows an implicit hypergradient."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -57,11 +57,12 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
     Adam along the implicit hypergradient of a scope objective.
 
-    On one batch of B examples for both levels the implicit term would be off by about
-    a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and
-    J Neumann terms of step a turn H⁻¹ into about a(J + 1). An adversary found on the upper level's
-    batch does more harm there than elsewhere, which biases the direct term. So each of the three
-    has a batch of its own, unless `shared` says otherwise to measure the effect.
+    Each level draws its own batch, because sharing one biases the hypergradient. On one batch of B
+    examples the implicit term would be off by about a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum
+    (derived in docs/verdict.md). Here ∇ℓ is an example's gradient in w, and J Neumann terms of
+    step a turn H⁻¹ into about a(J + 1). The adversary draws a third batch: one found on the upper
+    level's batch does more harm there than elsewhere, which biases the direct term. `shared` merges
+    batches, to measure these effects.
 
     Attributes:
         objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean
@@ -87,8 +88,8 @@ class Hsac:
         clip: Largest |dF/dθ|, over all curvatures of a network. Longer ones are scaled back.
         ratio: Largest length of the implicit term, in units of the direct one. Longer ones are
             scaled back.
-        anneal: Whether the steps of θ shrink by half a cosine over training (ours). w follows c no
-            longer when its own learning rate falls.
+        anneal: Whether the steps of θ shrink by half a cosine over training (ours). With a decaying
+            learning rate w can no longer follow c.
     """
 
     objective: str = "worst"

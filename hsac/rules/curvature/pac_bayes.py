@@ -107,7 +107,7 @@ class PacBayes:
         loss = step.held_out() if self.batch == "held_out" else step.upper()
         lower = step.lower()
         noise = [step.normal() for _ in range(self.samples)]
-        # log σ is one more hyper-parameter, which only the upper level sees
+        # log σ is one more hyperparameter, which only the upper level sees
         both = torch.cat([theta, state["spread"]], -1)
         found = implicit_hypergradient(
             self.bound(loss, noise, state["origin"], step.examples),

@@ -110,7 +110,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             Cross-entropy (R,), in nats.
@@ -124,7 +124,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,).
@@ -136,7 +136,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             The perturbation (R, P), of length `radius`.
@@ -162,7 +162,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,), in nats.
@@ -178,7 +178,7 @@ class Hyperbolic:
         """Solve the lower level by Newton's method from w₀.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) (R, P).

@@ -64,7 +64,7 @@ class Logistic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,), in nats.
@@ -76,7 +76,7 @@ class Logistic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,), in nats.
@@ -88,7 +88,7 @@ class Logistic:
         """Solve the lower level by Newton's method.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) (R, P).

@@ -20,7 +20,7 @@ class Quadratic:
         mu: Smallest eigenvalue of H, above 0.
         ell: Largest eigenvalue of H.
         size: Number P of weights.
-        hyper: Number C of hyper-parameters.
+        hyper: Number C of hyperparameters.
         direct: Factor of the term of U in θ alone.
         runs: Number R of independent problems.
         seed: Seed that they are drawn from.
@@ -70,7 +70,7 @@ class Quadratic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,).
@@ -84,7 +84,7 @@ class Quadratic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,).
@@ -98,7 +98,7 @@ class Quadratic:
         """Solve the lower level.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) = H⁻¹Bθ (R, P).

@@ -78,7 +78,7 @@ class Ridge:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,).
@@ -90,7 +90,7 @@ class Ridge:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,).
@@ -102,7 +102,7 @@ class Ridge:
         """Solve the lower level by the normal equations.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) (R, P).

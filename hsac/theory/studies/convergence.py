@@ -118,7 +118,7 @@ class Truth:
 
         Args:
             problem: The problem, of one run.
-            theta: Hyper-parameters (1, C).
+            theta: Hyperparameters (1, C).
 
         Returns:
             The truth at θ.
