@@ -23,8 +23,8 @@ from hsac.errors import InputError
 from hsac.study.record import Metrics
 
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
-# Metrics that `evaluate` returns, each a column of runs.parquet for every selection; `test_right` and
-# `test_answers` are not among them.
+# Metrics that `evaluate` returns, each a column of runs.parquet for every selection. `test_right`
+# and `test_answers` are not among them.
 METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number

@@ -59,7 +59,7 @@ class Hsac:
 
     Each level draws its own batch, because sharing one biases the hypergradient. On one batch of B
     examples the implicit term would be off by about a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum
-    (derived in docs/verdict.md). Here ∇ℓ is an example's gradient in w, and J Neumann terms of
+    (docs/verdict.md derives it for H⁻¹ = 1). Here ∇ℓ is an example's gradient in w, and J Neumann terms of
     step a turn H⁻¹ into about a(J + 1). The adversary draws a third batch: one found on the upper
     level's batch does more harm there than elsewhere, which biases the direct term. `shared` merges
     batches, to measure these effects.
