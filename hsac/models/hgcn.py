@@ -87,7 +87,7 @@ class Hgcn(Headed):
             point = mobius_add(point, bias, c[i])
             # Neighbours are summed in the tangent space, the same for every c.
             u = propagate(logmap0(point, c[i]), source, target, weight, len(x))
-            # Layer 1's weights are applied here, because its ball may be another one.
+            # Layer 1's weights act in the tangent space, too: its ball may be another one.
             u = dropped(u.relu(), masks, self.dropout) @ params["w1"].mT if i == 0 else u
         return bounded(u, self.clip, self.space)
 

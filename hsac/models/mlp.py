@@ -87,7 +87,7 @@ class Mlp(Headed):
             x = torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool)
         u = x.flatten(1)
         for i in range(self.layers + 1):
-            # No ReLU on pixels, and none after the last layer: features have both signs.
+            # There is no ReLU behind the last layer, so that features have both signs.
             u = torch.addmm(params[f"b{i}"], u if i == 0 else u.relu(), params[f"w{i}"].mT)
         return bounded(u, self.clip, self.space)
 

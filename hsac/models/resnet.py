@@ -171,7 +171,7 @@ class Resnet(Headed):
         found: Params = {}
 
         def collect(name: str, h: Tensor) -> None:
-            # It returns None: later moments are of images normalised by their own batch, as in training.
+            # It returns None, at which this batch's moments normalise, as in training.
             found[name] = batch_moments(h)
 
         self._features(params, x, collect)
