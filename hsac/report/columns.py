@@ -340,7 +340,8 @@ def _chosen(cell: MethodRuns) -> str | None:
 
 
 def _equals_accuracy(numbers: pd.DataFrame) -> bool:
-    """Balanced accuracy says nothing of its own where every class has as many test items."""
+    """Tell whether balanced accuracy is the accuracy in every row."""
+    # It is where every class has as many test items, and then says nothing of its own.
     columns = numbers["balanced_accuracy_percent"], numbers["test_accuracy_percent"]
     return bool(np.allclose(*columns, atol=1e-9, equal_nan=True))
 

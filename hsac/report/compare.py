@@ -395,7 +395,7 @@ def _fingerprints(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short(text: str) -> str:
-    """The first two fingerprints of a list, and how many more there are."""
+    """Shorten a list of fingerprints to the first two and how many more there are."""
     parts = text.split(", ")
     # "and 1 more" would be no shorter than the third itself.
     return text if len(parts) < 4 else f"{', '.join(parts[:2])} and {len(parts) - 2} more"
@@ -539,7 +539,7 @@ def _table(numbers: pd.DataFrame) -> str:
 
 
 def _padded(table: pd.DataFrame) -> str:
-    """Markdown whose columns line up in a terminal."""
+    """Write Markdown whose columns line up in a terminal."""
     text = table.astype(str)
     wide = {str(name): max(len(str(name)), *text[name].str.len()) for name in text}
     text = pd.DataFrame(

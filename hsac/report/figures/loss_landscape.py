@@ -60,6 +60,7 @@ def draw(
         for method in compared(methods, references.get(name, "")):
             paths = block.loc[block["method"] == method, "record"]
             stored = [read_json(root / path)["landscape"] for path in paths]
+            # Not every seed stores a slice.
             found = [landscape for landscape in stored if landscape]
             if found:
                 slices.setdefault(name, {})[method] = found

@@ -57,6 +57,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
             level = _mean(euclidean[euclidean["weight_rule"] != "sam"], quantity).mean
             _panel(panel, curves, level)
             if quantity in logarithmic:
+                # An interval can reach below 0 although its mean is above.
                 panel.set_yscale("log", nonpositive="clip")
             has_flat |= bool(np.isfinite(level))
             if column == 0:
