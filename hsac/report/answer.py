@@ -396,7 +396,7 @@ def _pick_column(sidecar: Sidecar, column: str) -> str:
     for heading, csv in sidecar.headings.items():
         printed.setdefault(csv, []).append(heading)
     unprinted: dict[str, list[str]] = {csv: [] for csv in sidecar.columns if csv not in printed}
-    # A part of a heading is also in names that are never printed. These are tried afterwards.
+    # A part of a heading may fit unprinted names, too. Those are tried afterwards.
     try:
         return pick("COLUMN", column, printed | {csv: [] for csv in unprinted if csv == column})
     except InputError:

@@ -341,7 +341,7 @@ def _chosen(cell: MethodRuns) -> str | None:
 
 def _equals_accuracy(numbers: pd.DataFrame) -> bool:
     """Tell whether balanced accuracy is the accuracy in every row."""
-    # It is where every class has as many test items, and then says nothing of its own.
+    # They are equal where every class has as many test items.
     columns = numbers["balanced_accuracy_percent"], numbers["test_accuracy_percent"]
     return bool(np.allclose(*columns, atol=1e-9, equal_nan=True))
 

@@ -125,7 +125,7 @@ def run_row(record: Record, path: str) -> dict[str, object]:
     row["dropped_solves"] = math.fsum(dropped) / len(dropped) if dropped else None
     for kind in SELECTIONS:
         metrics = (record["metrics"] or {}).get(kind) or {}
-        # Without metrics, as of a run that did not finish, the row has its columns nevertheless.
+        # A run that did not finish has no metrics. Its row has their columns nevertheless.
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
     row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in SEARCHED}
     selected = (record["metrics"] or {}).get("selected") or {}
@@ -339,7 +339,7 @@ def gather(
     root = Path(results).resolve()
     runs = _listed(indexes)
     checked = [run for index in candidates for run in _listed([index])]
-    # Only for the errors.
+    # Candidates are checked for errors and not written.
     for _ in _each(_check, checked, processes):
         pass
     with ExitStack() as stack:

@@ -341,7 +341,7 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, ShownVariant]:
         ordered += [key for key in plain if key not in COUNT_WORDS]
         words = variant["words"]
         shown[variant["hash"]] = ShownVariant(
-            # `capitalize` would turn the other letters small.
+            # `capitalize` would lower the other letters.
             (words[:1].upper() + words[1:]).rstrip(".") + ".",
             ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in ordered),
             variant["data_sha256"],

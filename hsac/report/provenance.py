@@ -357,7 +357,7 @@ class CellReader:
         searched = resolve.cell(self.graph.study, cell.experiment, cell.method)
         found = []
         for bundle in self.graph.trials(searched):
-            # By hash: of equal trials one is trained, under its own number.
+            # By hash, as of equal trials the first is trained for all.
             if cell.hash in [trial.hash for trial in bundle.cells]:
                 found.append(bundle.index)
         return found
@@ -494,7 +494,7 @@ def write_provenance(study: Study, runs_parquet: Path, ledger: Path | None) -> N
     reader = CellReader(graph)
     for name, csv in csv_paths(root).items():
         made = table(name, study.experiments)
-        # Of an experiment that the study no longer has a table may still lie there.
+        # A table of an experiment that the study no longer has may still lie there.
         if made is not None:
             sidecar(name, made, results, reader, csv).write(sidecar_path(root, name))
 

@@ -149,7 +149,7 @@ UNPAIRED = Paired(0, np.nan, np.nan, np.nan, np.nan, np.nan)
 
 
 def _checked(replicates: Replicates) -> Replicates:
-    # Asked at run time, since an array of test items would work as well and prove too much.
+    # Checked at run time: an array of test items would work, too, and prove too much.
     if not isinstance(replicates, Replicates):
         raise TypeError(
             f"found {type(replicates).__name__}, allowed is Replicates: values of runs, one a seed"

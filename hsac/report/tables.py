@@ -120,7 +120,7 @@ def overview_labels(
     pairs |= set(zip(runs["experiment"], runs["method"], strict=True))
     used = {(experiment, method.split("+")[0]) for experiment, method in pairs}
     plain = {(experiment, rule) for experiment, rule in used if rule in PLAIN}
-    # Else one row would hold both rules of an experiment, or a new name say nothing new.
+    # Otherwise a joint row would hold two methods of an experiment, or rename the only rule.
     one_each = len({e for e, _ in plain}) == len(plain) and len({rule for _, rule in plain}) > 1
     labels = {}
     for experiment, method in pairs:

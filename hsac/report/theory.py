@@ -144,10 +144,10 @@ def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str
     found = found if len(found) else pd.DataFrame(columns=[*keys, *MEASURED])
     # A frame without rows has no types to join on.
     found = found.astype({"experiment": str, "method": str, "seed": "int64"})
-    # Left, as runs that were not measured have their sharpness and gap all the same.
+    # A left join, since runs that were not measured still have a sharpness and a gap.
     joined = ok.merge(found, on=keys, how="left", validate="one_to_one")
     return joined.assign(
-        # At the last epoch, as the networks that were measured are.
+        # The networks that were measured are those of the last epoch.
         gap=joined["last_test_nll"] - joined["last_train_nll"],
         test_error=1 - joined["last_test_accuracy"],
     )

@@ -67,6 +67,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
             panel.set_xscale("log")
             panel.set_xlim(low / 1.5, high * 1.5)
             style.log_axis(panel.xaxis)
+        # Name and setting in one line would be wider than these narrow panels.
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
         axes[-1, column].set_xlabel("fixed curvature c")
     figure.align_ylabels()
