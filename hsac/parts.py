@@ -448,8 +448,10 @@ def load(folder: str, name: str) -> ModuleType:
         return importlib.import_module(module(folder, name))
     if root.module not in sys.modules:
         package = ModuleType(root.module)
+        # A package with this path alone lets a plugin's files import each other by `from .`.
         package.__path__ = [str(root.path.resolve())]
         sys.modules[root.module] = package
+        # The folder may be newer than what the import system remembers of it.
         importlib.invalidate_caches()
     # Python tells stale bytecode by size and second only, and would leave it in the user's folder.
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
@@ -525,6 +527,7 @@ def build(family: str, name: str, given: Mapping[str, Any], key: str = "", **fil
     try:
         return part(family, name)(**values, **filled)
     except InputError as error:
+        # `require` names the parameter, but only here it is known whose it is.
         raise InputError(f"{key}.{error}") from None
 
 

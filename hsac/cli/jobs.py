@@ -291,6 +291,7 @@ def measure_networks(
     from hsac.theory.landscape import Kept, measure
 
     study = inputs.read(settings)
+    # An index is named by a hash and a number, and only its content tells the method.
     methods = {index: read_json(index)["method"] for index in indexes}
     bundles = {}
     for index, method in methods.items():
@@ -405,6 +406,7 @@ def gather_records(settings: Path, results: Path, processes: int) -> None:
     graph = Graph(inputs.read(settings), results)
     search.check(graph, read_bundle)  # reads the points of searches
     shown = graph.indexes(graph.cells)
+    # The check has read the points of searches already, the rest still has to be read.
     known = {*shown, *(bundle.index for bundle in graph.bundles if bundle.rule == POINTS)}
     others = [bundle.index for bundle in graph.bundles if bundle.index not in known]
     gather(shown, results, others, processes)
@@ -545,6 +547,7 @@ def _at_chosen_point(study: "Study", cell: "Cell", points: tuple[Path, ...]) -> 
 
     if not cell.searched:
         return cell
+    # Each is called point.json in a folder that is a hash, and its content tells the method.
     found = {read_json(path)["method"]: path for path in points}
     if cell.method not in found:
         raise InputError(
