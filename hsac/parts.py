@@ -523,6 +523,7 @@ def build(family: str, name: str, given: Mapping[str, Any], key: str = "", **fil
     key = key or name
     check_name(family, name, key)
     check_parameters(family, name, given, key)
+    # YAML has lists only, while the fields of parts are tuples.
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     try:
         return part(family, name)(**values, **filled)

@@ -70,6 +70,7 @@ def make_variant(
         raise InputError(
             f"--recipe: found {recipe}; allowed is a JSON object with name, recipe and parameters"
         )
+    # The name is shown, and builds nothing.
     parameters = {key: value for key, value in recipe.items() if key != "name"}
     write_variant(build_variant(dataset, recipe["name"], parameters, data_root()), output)
 
@@ -231,6 +232,7 @@ def select_runs(
 
     study = inputs.read(settings)
     cell = inputs.cell_of(study, experiment, method)
+    # In the order of the indexes, which the workflow also takes from `resolve.candidates`.
     among = [candidate.method for candidate in resolve.candidates(study, cell)]
     select_bundle(cell, among, list(candidates), list(seeds), index)
 
@@ -261,6 +263,7 @@ def run_study(study: str, settings: Path, output: Path) -> None:
         nearest = parts.nearest(study, studies)
         raise InputError(f"study: found {study!r}; in these settings {nearest}")
     built = parts.build("study", study, studies[study] or {})
+    # No bar but the time and a word, as a study does not tell how many rows it will make.
     with tqdm(desc=study, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
         write_rows(output, built.rows(bar.set_postfix_str))
 
@@ -335,6 +338,7 @@ def certify_methods(
     from hsac.theory.informed import informed
 
     study = inputs.read(settings)
+    # Only to refuse a name that the study does not know.
     inputs.experiment_of(study, experiment)
     seeds, rows = study.seeds_of(experiment), []
     leased = inputs.lease_gpu(study)

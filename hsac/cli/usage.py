@@ -78,5 +78,4 @@ def _name(parameter: click.Parameter | None) -> str:
     if parameter is None:
         return "arguments"
     flags = _flags(parameter)
-    # The longest flag says most.
     return max(flags, key=len) if flags else parameter.human_readable_name

@@ -57,6 +57,7 @@ def list_names(kind: tuple[str, ...], scale: str, plugins: tuple[str, ...]) -> N
 
     inputs.use_plugins(plugins, scale)
     study = load(scale)
+    # What cannot be imported must show here, not in the middle of a training.
     known.check_imports()
     titles = {name: name for name in _listed(study)}
     titles["experiments"] = f"experiments and methods of scale {scale}"
@@ -370,8 +371,8 @@ def time_steps(
     mirror = inputs.mirror_of(scale, override)
     track = partial(tqdm, unit="cell", disable=None)
     wanted = chosen(graph, list(cells) or None)
+    # On a whole GPU, since whoever shared it would be in the timings.
     failed = time_cells(
-        # The whole GPU, since whoever shared it would be in the timings.
         inputs.lease_gpu(graph.study), wanted, data_root(), mirror, output or FILE, track
     )
     for line in failed:

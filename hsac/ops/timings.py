@@ -184,6 +184,7 @@ class Timings:
         for source, recorded in self._sources(cell):
             for kind in (kind for kind in (CPU, GPU) if kind not in found):
                 known = [timing for timing in recorded() if timing.kind == kind]
+                # How long a run takes depends on how many are trained with it.
                 known = [timing for timing in known if timing.together == together] or known
                 if known:
                     found[kind] = _mean(known, cell.config.training, source)

@@ -94,6 +94,7 @@ def _closure(modules: Iterable[str]) -> dict[str, str]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
+        # Modules may import each other in a circle.
         if module not in seen:
             seen[module], imported = _read(module)
             waiting += imported

@@ -94,6 +94,7 @@ def _model(study: Study, name: str, head: str | None, key: str) -> ModelPart:
     experiment = study.experiments[name]
     chosen = experiment.model
     parameters = chosen.parameters
+    # A head of the method stands over that of the experiment's model.
     own = head or chosen.head
     if own is None:
         return ModelPart(chosen.name, parameters)
@@ -218,6 +219,7 @@ def candidates(study: Study, of: Cell) -> list[Cell]:
         return []
     rule, method = of.config.curvature_rule, Method.of(of.method)
     if rule.name == "grid":
+        # Named as a configuration would, so that a grid and a table share their cells.
         among = [f"fixed@{c:g}" for c in rule.parameters.get("curvatures", GRID)]
     else:
         among = rule.parameters["among"]

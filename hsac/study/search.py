@@ -131,6 +131,7 @@ def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -
 def _check_complete(trial: Cell, found: Sequence[Record], seeds: Sequence[int]) -> None:
     where = f"{trial.experiment} {trial.method}, point {trial.point}"
     present = [record["seed"] for record in found]
+    # Lists and not sets, so that a seed that is there twice shows.
     if present != sorted(seeds):
         raise InputError(
             f"{where}: found runs of the seeds {present}; allowed is one of each of {sorted(seeds)}"

@@ -197,5 +197,6 @@ def training_loss(given: Part, labels: Tensor | None, classes: int, like: Tensor
                 f"loss: found {given.name!r}, which needs labelled training rows; episodes have"
                 " none"
             )
+        # Of the model's dtype, as losses divide and take logarithms of the counts.
         filled["training"] = Labels(torch.bincount(labels, minlength=classes).to(like))
     return parts.build("loss", given.name, dict(given.parameters), "loss", **filled)
