@@ -138,7 +138,7 @@ def _train_missing(
     folder: Path,
     told: Chosen | None,
 ) -> dict[int, Path]:
-    """The records of a cell's seeds in a folder, those trained that are not there yet.
+    """Return the records of a cell's seeds in a folder, training those that are missing.
 
     A record counts as there when its configuration, code and variant are the present ones, its
     status is final and its weights lie beside it. Records are `seed<k>.json`, final weights
@@ -191,7 +191,7 @@ def _keep(folder: Path, name: str, runs: Attempted) -> None:
 
 
 def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list[int]]:
-    """The seeds to train as one program each so that every missing one is trained."""
+    """Group the seeds into programs so that every missing one is trained."""
     if not _vmapped(cell.config.model):
         return [[seed] for seed in missing]
     # A seed whose record was lost is trained with the same others again, as its bits depend on
@@ -206,7 +206,7 @@ def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list
 
 
 def _vmapped(model: ModelPart) -> bool:
-    """Whether many seeds of the model run faster as one program."""
+    """Tell whether many seeds of the model run faster as one program."""
     head_vmapped = model.head is None or parts.part("head", model.head.name).vmapped
     return bool(parts.part("model", model.name).vmapped and head_vmapped)
 
@@ -227,7 +227,7 @@ def _leased_attempt(
     data: Path,
     folder: Path,
 ) -> Attempted:
-    """As `attempt`, on a share of a GPU where there are GPUs."""
+    """Do as `attempt`, on a share of a GPU where there are GPUs."""
     with leased(study, folder.parent, len(seeds)) as own:
         trained = attempt(own, cell, seeds, variant, data)
     fitted = all(
@@ -425,7 +425,7 @@ class RunMeter:
         }
 
     def _peak_memory(self) -> int:
-        """Bytes: of a GPU since the start, of a process that computes itself since it began."""
+        """Return bytes: of a GPU since the training's start, on a CPU since the process began."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         # Linux tells kibibytes.
@@ -463,7 +463,7 @@ def select_bundle(
 
 
 def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
-    """The record of a derived run, given those of its candidates by their methods."""
+    """Make the record of a derived run, given those of its candidates by their methods."""
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     if unfinished:
         chosen, record = unfinished[0]

@@ -61,12 +61,12 @@ def chosen(graph: Graph, patterns: list[str] | None) -> Wanted:
 
 
 def _named(names: Iterable[str], patterns: Iterable[str]) -> bool:
-    """Whether a pattern names one of the names."""
+    """Tell whether a pattern names one of the names."""
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def _together(graph: Graph, cell: Cell) -> list[int]:
-    """The seeds of the first bundle of a cell that are trained as one program."""
+    """Return the seeds of a cell's first bundle that are trained as one program."""
     seeds = list(graph.own(cell)[0].seeds)
     return seeds if parts.part("model", cell.config.model.name).vmapped else seeds[:1]
 
@@ -118,7 +118,7 @@ def time_cells(
 
 
 def _variant(experiment: Experiment, data: Path, mirror: Path | None) -> Path:
-    """The experiment's variant file, made if it is missing."""
+    """Return the experiment's variant file, made if it is missing."""
     path = variant_path(experiment)
     if not path.is_file():
         for manifest in variant_inputs(experiment):
@@ -204,7 +204,7 @@ class _Watch:
         self.steps_per_epoch = made.task.steps_per_epoch
         if hasattr(rule, "period"):
             self.share = (1 - rule.warm_up) / rule.period
-            # Without a warm-up, which might outlast so short a training.
+            # Without a warm-up, so that `step` knows by their numbers which steps are outer ones.
             rule = replace(rule, period=PERIOD, warm_up=0.0)
         return replace(
             made,

@@ -213,7 +213,7 @@ class Timings:
 
     @cached_property
     def _folders(self) -> dict[str, list[Path]]:
-        """The folders of finished runs by the digest of their configuration."""
+        """Find the folders of finished runs by the digest of their configuration."""
         found: dict[str, list[Path]] = {}
         for folder in sorted(filter(Path.is_dir, self.results.glob("*/runs/*/*/*"))):
             found.setdefault(folder.name, []).append(folder)

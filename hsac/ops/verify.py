@@ -429,7 +429,7 @@ def learn(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads for what is trained inside."""
+    """Give what is trained inside so many threads."""
     # `hsac.train.setup` reads this variable whenever it prepares a training.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(count)

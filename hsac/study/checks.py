@@ -58,7 +58,7 @@ def problems(
 
 
 def _losses_and_heads(study: Study, source: str) -> None:
-    """A loss and a head of one name could not be told apart in a method's name."""
+    """Check that no loss and head share a name: methods' names could not tell them apart."""
     for name in study.rules.of("losses"):
         if name in study.rules.of("heads"):
             raise InputError(
@@ -107,7 +107,7 @@ def _cell(cell: Cell, key: str) -> None:
 
 
 def _parts(cell: Cell, key: str) -> None:
-    """The parts of a cell exist and take the parameters given."""
+    """Check that the parts of a cell exist and take the parameters given."""
     config, model = cell.config, cell.config.model
     chosen = [
         ("weight rule", config.weight_rule),
@@ -139,7 +139,7 @@ def _labelled_rows(cell: Cell, key: str) -> None:
 
 
 def _fit(cell: Cell, key: str) -> None:
-    """Setting, dataset, recipe and model are for the same kind of data."""
+    """Check that setting, dataset, recipe and model are for the same kind of data."""
     config, recipe = cell.config, cell.config.variant.recipe
     if recipe in variants.names() and recipe not in RECIPES[config.setting]:
         allowed = " or ".join(RECIPES[config.setting])
@@ -161,7 +161,7 @@ def _fit(cell: Cell, key: str) -> None:
 
 
 def _fit_model(cell: Cell, gives: str, key: str) -> None:
-    """The model takes what the data give: images, a graph, or episodes."""
+    """Check that the model takes what the data give: images, a graph, or episodes."""
     model = cell.config.model.name
     parts.check_name("model", model, f"{key}.model.name")
     needs = parts.filled("model", model)
@@ -211,7 +211,7 @@ def _space(
     experiment: Experiment | None,
     replaced: bool,
 ) -> None:
-    """A space is of a rule that the configuration names, and holds what this takes."""
+    """Check that a space is of a rule that is named, and holds what this takes."""
     known = study.rules.of(kind)
     if name not in known:
         if experiment is None and replaced:
@@ -231,7 +231,7 @@ def _space(
 
 
 def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
-    """Every method has as many trials, and on other seeds than it is judged by."""
+    """Check that a search is fair: as many trials, on other seeds than methods are judged by."""
     search = cell.config.search
     assert search is not None
     name = cell.experiment
@@ -261,7 +261,7 @@ def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
 
 
 def _theory(study: Study, source: str) -> None:
-    """The studies exist, and what is measured are curvature rules."""
+    """Check that the studies exist, and that what is measured are curvature rules."""
     if study.theory is None:
         return
     for name, parameters in study.theory.studies.items():
@@ -275,7 +275,7 @@ def _theory(study: Study, source: str) -> None:
 
 
 def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
-    """What the theory measures of an experiment can be measured there."""
+    """Check that what the theory measures of an experiment can be measured there."""
     experiment = study.experiments[name]
     source = sources.get("theory", sources["experiments"])  # a study without a theory has no file
     key = f"{sources['experiments']}: experiments.{name}"
@@ -294,7 +294,7 @@ def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
 
 
 def _hypergradient(study: Study, name: str, source: str, key: str) -> None:
-    """Its study needs options, and a method with a curvature whose batches are of fixed rows."""
+    """Check that there are options, and a curvature and batches of fixed rows to study."""
     experiment = study.experiments[name]
     if study.theory is None or study.theory.hypergradient is None:
         needs = f"experiments.{name}.hypergradient needs its options"

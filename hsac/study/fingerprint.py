@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _plugin(module: str) -> parts.Root | None:
-    """The plugin folder that a module is of."""
+    """Find the plugin folder that a module is of."""
     name = module.partition(".")[0]
     return next((root for root in parts.roots()[1:] if root.module == name), None)
 
@@ -36,7 +36,7 @@ def _path(module: str) -> Path | None:
 
 @cache
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module's meaning, and what it imports from hsac and its own plugin folder."""
+    """Digest a module's meaning, and list its imports from hsac and its own plugin folder."""
     path = _path(module)
     if path is None:
         return "", ()
@@ -69,7 +69,7 @@ def _strip_types(tree: ast.Module) -> None:
 
 
 def _imported(node: ast.AST, package: list[str]) -> list[str]:
-    """What a statement of a package imports, also what may be a module or a name in one."""
+    """List what a statement of a package imports, be it a module or a name in one."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -89,7 +89,7 @@ def _strip(node: ast.AST) -> None:
 
 
 def _closure(modules: Iterable[str]) -> dict[str, str]:
-    """The modules and all they import, directly or not, each with the digest of its meaning."""
+    """Digest the modules and all they import, directly or not."""
     seen: dict[str, str] = {}
     waiting = list(modules)
     while waiting:

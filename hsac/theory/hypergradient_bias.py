@@ -338,7 +338,7 @@ def _ascended(
     steps: int,
     start: Tensor | None,
 ) -> Tensor:
-    """The adversary of a mean of losses in the rule's scope, from a start or from none."""
+    """Find the adversary of a mean of losses in the rule's scope, from a start or from none."""
 
     def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
         value, slope, _ = mean_gradients(losses(), point, theta)
@@ -394,7 +394,7 @@ def known(losses: BilevelLosses, w: Tensor, theta: Tensor, rows: Tensor, objecti
 
 
 def _nothing(w: Tensor, theta: Tensor) -> Tensor:
-    """The lower level's loss where a solver has an operator of its own, and never asks for it."""
+    """Stand for the lower level's loss, which a solver with its own operator never asks for."""
     return (w * w).sum(-1)
 
 
@@ -455,7 +455,7 @@ def _no_noise() -> Tensor:
 
 
 def _one_a_product(losses: BilevelLosses, draws: Draws) -> Callable[[], Losses]:
-    """Losses of another batch each time."""
+    """Make losses of another batch each time."""
     count = itertools.count()
     return lambda: [(1.0, losses.objective(draws.batch(f"term {next(count)}")))]
 
@@ -523,7 +523,7 @@ def at_point(
 
 
 def _truth(truth: Known, column: int) -> Row:
-    """The true hypergradient and its two terms, of one column of θ."""
+    """Return the true hypergradient and its two terms, of one column of θ."""
     found = truth.found
     return {
         "truth": float(found.total[0, column]),

@@ -53,7 +53,7 @@ def split(
 
 
 def _cut(variant: StoredVariant, keep: np.ndarray) -> StoredVariant:
-    """The variant with those of its training rows that are to be kept."""
+    """Return the variant with only those of its training rows that are to be kept."""
     cut = {}
     for field, parts in (("indices", variant["indices"]), ("labels", variant.get("labels", {}))):
         own = dict(parts)
@@ -165,7 +165,7 @@ def _train(inputs: Inputs, seeds: Sequence[int], options: InformedOptions) -> _N
 def _certificate(
     networks: _Networks, w: Tensor, i: int, posteriors: Posteriors, stream: torch.Generator
 ) -> Row:
-    """The certificate's numbers of weights (P,) of run i, all None where these are not finite."""
+    """Certify weights (P,) of run i. All numbers are None where these are not finite."""
     if not w.isfinite().all():
         return dict(EMPTY)
     # The curvature is kept after the prior, so the prior's is that of both networks.

@@ -44,7 +44,7 @@ def kl_bernoulli(q: float, p: float) -> float:
 
 
 def _term(a: float, b: float, difference: float) -> float:
-    """One term of kl: a ln(a/b), b = a + difference."""
+    """Compute one term of kl: a ln(a/b), b = a + difference."""
     # The limit of a ln(a/b).
     if a == 0:
         return 0.0
@@ -240,7 +240,7 @@ def certify(
 
 
 def _normal(w: Tensor, count: int, generator: torch.Generator) -> Iterable[Tensor]:
-    """Standard normals in chunks (S, P) that are `count` draws together."""
+    """Draw standard normals in chunks (S, P) that are `count` draws together."""
     chunk = max(1, WEIGHTS // len(w))
     for start in range(0, count, chunk):
         size = min(chunk, count - start)

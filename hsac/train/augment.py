@@ -43,7 +43,7 @@ class CropFlip:
         return found.unflatten(0, images.shape[:2])
 
     def _draw(self, count: int, stream: torch.Generator) -> Tensor:
-        """Offsets from the top and from the left, and whether mirrored: (B, 3)."""
+        """Draw offsets from the top and from the left, and whether mirrored: (B, 3)."""
         # The padded image is 2·PADDING longer, so the crop fits in one place more than that.
         offsets = torch.randint(0, 2 * self.PADDING + 1, (count, 2), generator=stream)
         return torch.cat([offsets, torch.randint(0, 2, (count, 1), generator=stream)], 1)

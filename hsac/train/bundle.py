@@ -125,7 +125,7 @@ def _trained(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter)
 
 
 def _tried(training: _Training, theta: Tensor) -> list[TriedRun]:
-    """One training of a search, with what its rule is told."""
+    """Put beside each run of a training what the rule of its search is told."""
     made, outcome = training.made, training.outcome
     with torch.no_grad():
         held_out = made.task.held_out_logits(made.ensemble, outcome.w, outcome.c)

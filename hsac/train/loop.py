@@ -406,7 +406,7 @@ class Trainer:
         self.curvature_state = made.curvature_rule.init(made.theta)
 
     def _tau(self, theta: Tensor) -> Tensor:
-        """The model's curvatures: a column a name, where all share one it is repeated."""
+        """Compute the model's curvatures, a column a name. One that all share is repeated."""
         transform, names = self.made.transform, self.made.ensemble.model.curvature_names
         # Flat space is a ball of curvature 0.
         c = torch.zeros_like(theta) if transform is None else transform(theta)
@@ -443,7 +443,7 @@ class Trainer:
         return at, log
 
     def _seen(self, index: int, at: Gradient) -> Step:
-        """The step as the curvature rule sees it, after the weights moved."""
+        """Make the step as the curvature rule sees it, after the weights moved."""
         made, drawn = self.made, StepBatches(self.losses, self.w, self.theta)
         return Step(
             index=index,
@@ -538,7 +538,7 @@ class StepBatches:
 def _slices(
     losses: BilevelLosses, batch: Any, out: Outcome, direction: Tensor, schedule: Schedule
 ) -> dict[str, list[Tensor]]:
-    """Cross-entropy at w + αd, α in SLICE.
+    """Compute cross-entropy at w + αd, α in SLICE.
 
     One d is filter-normalised random (Li et al., NeurIPS 2018), one the worst case in the scope.
     """

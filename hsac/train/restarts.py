@@ -110,7 +110,7 @@ def search(
 
 
 def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[int]) -> Record:
-    """The record of the chosen training, with what was tried and the cost of all."""
+    """Make the record of the chosen training, with what was tried and the cost of all."""
     # Whoever trains without a meter has no seconds and no memory to add up.
     cost = {key: sum(one[key] for one in records) for key in SUMMED if key in records[0]}
     # Trainings follow one another, so their peaks do not add up.
@@ -126,7 +126,7 @@ def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[in
 
 
 def _told(record: Record, trial: Trial) -> Record:
-    """What the chosen training's record says of one that was tried."""
+    """Make what the chosen training's record says of one that was tried."""
     selected = (record["metrics"] or {}).get("selected") or {}
     return {
         "curvature": record["curvature"]["final"],

@@ -68,7 +68,7 @@ def results(made: Prepared, outcome: Outcome, i: int) -> Record:
 
 
 def _evaluation(outcome: Outcome, k: int, i: int) -> Record:
-    """The metrics of run i at evaluation k, but for its single answers."""
+    """Collect the metrics of run i at evaluation k, but for its single answers."""
     values = {
         name: float(value[i]) for name, value in outcome.metrics[k].items() if name != "test_right"
     }
@@ -76,7 +76,7 @@ def _evaluation(outcome: Outcome, k: int, i: int) -> Record:
 
 
 def _chosen(task: Any, outcome: Outcome, metrics: list[Record], i: int) -> Record:
-    """The evaluation that each rule of choice takes, from all of run i."""
+    """Choose an evaluation of run i by each rule of choice."""
     selection = {
         "selected": lambda m: validation_score(m, task.selected_by),
         "last": lambda m: m["step"],
@@ -93,7 +93,7 @@ def _chosen(task: Any, outcome: Outcome, metrics: list[Record], i: int) -> Recor
 
 
 def _moves(outcome: Outcome, i: int) -> Record:
-    """Step and log of each of the curvature rule's moves, of run i."""
+    """Collect step and log of each of the curvature rule's moves, of run i."""
     found: Record = {"step": [step for step, _ in outcome.outer]}
     for name in LOGGED:
         found[name] = [log[name][i].tolist() for _, log in outcome.outer]

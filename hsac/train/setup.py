@@ -102,7 +102,7 @@ def _determine() -> None:
 
 
 def _transform(cell: "Cell", model: Any) -> Transform:
-    """From θ to the curvatures of a model that has some."""
+    """Build the map from θ to the curvatures of a model that has some."""
     given = cell.config
     if not model.curvature_names:
         with_head = " with this head" if given.model.head else ""

@@ -214,7 +214,7 @@ class EpisodeTask:
     def _logits(
         self, ensemble: Ensemble, w: Tensor, c: Tensor, episodes: Tensor
     ) -> Iterator[Tensor]:
-        """Logits to predict with (R, some, way·query, way).
+        """Yield logits to predict with (R, some, way·query, way).
 
         They come as many episodes at a time as memory should hold.
         """

@@ -257,7 +257,7 @@ class NodeTask:
     def _logits(
         self, ensemble: Ensemble, w: Tensor, c: Tensor, masks: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """Logits (R, N, K) of all nodes."""
+        """Compute logits (R, N, K) of all nodes."""
         return ensemble.call("forward", w, c, self.graph, shared=True, state=masks)
 
     def _error(self, ensemble: Ensemble, w: Tensor, c: Tensor, part: str) -> Tensor:

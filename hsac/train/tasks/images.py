@@ -412,14 +412,14 @@ class ImageTask:
         rows: Tensor,
         state: State | None,
     ) -> Iterator[Tensor]:
-        """What the model makes of images at weights and curvatures, CHUNK of them at a time."""
+        """Yield what a method of the model gives for images, CHUNK of them at a time."""
         for some in rows.split(CHUNK):
             yield ensemble.call(method, *at, self.pixels(some), shared=True, state=state)
 
     def _wrong(
         self, ensemble: Ensemble, at: tuple[Tensor, Tensor], rows: Tensor, labels: Tensor
     ) -> Tensor:
-        """Errors (R, N) as 0 and 1."""
+        """Compute errors (R, N) as 0 and 1."""
         # See `risk`: what is certified must not depend on the training rows in this way.
         state = self.statistics(ensemble, *at, "validation")
         chunks = self._chunks("forward", ensemble, at, rows, state)
@@ -428,6 +428,6 @@ class ImageTask:
 
 
 def _spread(n: int, most: int) -> Tensor:
-    """At most so many of n rows, evenly spread."""
+    """Choose at most so many of n rows, evenly spread."""
     # Rows may stand class by class, so the first ones would be of few classes.
     return torch.linspace(0, n - 1, min(n, most)).long()
