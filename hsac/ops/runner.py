@@ -92,6 +92,7 @@ def run_bundle(
         InputError: The user can fix it: data or device.
     """
     paths = _train_missing(study, cell, seeds, load_variant(variant), data, index.parent, told)
+    # Written last, so that an index never names a record that is not there.
     write_index(index, cell, paths)
 
 
@@ -137,7 +138,7 @@ def _train_missing(
     folder: Path,
     told: Chosen | None,
 ) -> dict[int, Path]:
-    """The records of a cell's seeds in a folder, those trained that are not there yet.
+    """Return the records of a cell's seeds in a folder, training those that are missing.
 
     A record counts as there when its configuration, code and variant are the present ones, its
     status is final and its weights lie beside it. Records are `seed<k>.json`, final weights
@@ -147,6 +148,7 @@ def _train_missing(
     code = fingerprint.of_training(cell.config)
     identity = {"config_hash": cell.hash, "code": code, "variant_hash": variant["hash"]}
     paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
+    # Bundles of one folder may be written at the same time, so each has a name of its own.
     name = f"seeds{seeds[0]}-{seeds[-1]}"
     # A process whose workflow was killed may still train the same. The later one waits here, and
     # then finds the records.
@@ -189,7 +191,7 @@ def _keep(folder: Path, name: str, runs: Attempted) -> None:
 
 
 def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list[int]]:
-    """The seeds to train as one program each so that every missing one is trained."""
+    """Group the seeds into programs so that every missing one is trained."""
     if not _vmapped(cell.config.model):
         return [[seed] for seed in missing]
     # A seed whose record was lost is trained with the same others again, as its bits depend on
@@ -204,7 +206,7 @@ def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list
 
 
 def _vmapped(model: ModelPart) -> bool:
-    """Whether many seeds of the model run faster as one program."""
+    """Tell whether many seeds of the model run faster as one program."""
     head_vmapped = model.head is None or parts.part("head", model.head.name).vmapped
     return bool(parts.part("model", model.name).vmapped and head_vmapped)
 
@@ -225,12 +227,13 @@ def _leased_attempt(
     data: Path,
     folder: Path,
 ) -> Attempted:
-    """As `attempt`, on a share of a GPU where there are GPUs."""
+    """Do as `attempt`, on a share of a GPU where there are GPUs."""
     with leased(study, folder.parent, len(seeds)) as own:
         trained = attempt(own, cell, seeds, variant, data)
     fitted = all(
         record["status"] != "out_of_memory" and record["together"] == seeds for record, _ in trained
     )
+    # Without a GPU the study comes back as it is, and there is no company to leave.
     if fitted or own is study:
         return trained
     # What does not fit beside others is tried on a GPU of its own before it is believed, so that a
@@ -270,6 +273,7 @@ def attempt(
     except InputError:  # no result of the method: the user fixes it and runs again
         raise
     except Exception as error:
+        # The record keeps one line of it, the job's log all.
         traceback.print_exc()
         status, reason = failure(error)
         if status == "timeout":
@@ -367,6 +371,7 @@ class RunMeter:
         self.cell, self.seeds, self.started = cell, list(seeds), started
         self.device = choose_device(study.device)
         limit = study.time_limit
+        # Seeds that are trained together share the sum of their times.
         self.deadline = math.inf if limit is None else started + limit * len(seeds)
 
     @classmethod
@@ -412,6 +417,7 @@ class RunMeter:
             "dtype": str(parts.part("model", config.model.name).dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "together": self.seeds,
+            # A search or a choice puts its own values here.
             "tried": 1,
             "chosen": None,
             "seconds": (time.perf_counter() - self.started) / len(self.seeds),
@@ -419,9 +425,10 @@ class RunMeter:
         }
 
     def _peak_memory(self) -> int:
-        """Bytes: of a GPU since the start, of a process that computes itself since it began."""
+        """Return bytes: of a GPU since the training's start, on a CPU since the process began."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
+        # Linux tells kibibytes.
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -456,7 +463,7 @@ def select_bundle(
 
 
 def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
-    """The record of a derived run, given those of its candidates by their methods."""
+    """Make the record of a derived run, given those of its candidates by their methods."""
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     if unfinished:
         chosen, record = unfinished[0]
@@ -466,12 +473,14 @@ def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
     if unfinished:
         record = record | {"reason": f"candidate {chosen}: {record['reason']}"}
+        # Every record has its seconds, while the other costs are only of finished runs.
         costs["seconds"] = sum(r["seconds"] for _, r in records)
     return record | {
         "method": cell.method,
         "curvature_rule": cell.config.curvature_rule.name,
         "config": cell.config.dump(),
         "config_hash": cell.hash,
+        # A chosen run has no code of its own: it changes with that of any candidate.
         "code": digest([r["code"] for _, r in records]),
         "chosen": None if unfinished else chosen,
         "tried": len(records),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _plugin(module: str) -> parts.Root | None:
-    """The plugin folder that a module is of."""
+    """Find the plugin folder that a module is of."""
     name = module.partition(".")[0]
     return next((root for root in parts.roots()[1:] if root.module == name), None)
 
@@ -36,7 +36,7 @@ def _path(module: str) -> Path | None:
 
 @cache
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module's meaning, and what it imports from hsac and its own plugin folder."""
+    """Digest a module's meaning, and list its imports from hsac and its own plugin folder."""
     path = _path(module)
     if path is None:
         return "", ()
@@ -69,7 +69,7 @@ def _strip_types(tree: ast.Module) -> None:
 
 
 def _imported(node: ast.AST, package: list[str]) -> list[str]:
-    """What a statement of a package imports, also what may be a module or a name in one."""
+    """List what a statement of a package imports, be it a module or a name in one."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -89,11 +89,12 @@ def _strip(node: ast.AST) -> None:
 
 
 def _closure(modules: Iterable[str]) -> dict[str, str]:
-    """The modules and all they import, directly or not, each with the digest of its meaning."""
+    """Digest the modules and all they import, directly or not."""
     seen: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
+        # Modules may import each other in a circle.
         if module not in seen:
             seen[module], imported = _read(module)
             waiting += imported
@@ -115,6 +116,7 @@ def of_modules(modules: Iterable[str]) -> str:
         InputError: A module cannot be parsed.
     """
     seen = _closure(modules)
+    # Without the folder's name, which depends on where the folder lies.
     plugins = sorted(
         [module.partition(".")[2], found] for module, found in seen.items() if _plugin(module)
     )
@@ -144,6 +146,7 @@ def _modules(config: Configuration) -> list[str]:
     they are plugins.
     """
     rule, weights, head = config.curvature_rule, config.weight_rule, config.model.head
+    # Here and below, what a configuration leaves out is the default of the class.
     solver = (rule.parameters.get("solver") or {}).get("name", "neumann")
     solves = "solver" in parts.parameters("curvature rule", rule.name)
     chosen = [

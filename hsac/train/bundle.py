@@ -125,13 +125,14 @@ def _trained(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter)
 
 
 def _tried(training: _Training, theta: Tensor) -> list[TriedRun]:
-    """One training of a search, with what its rule is told."""
+    """Put beside each run of a training what the rule of its search is told."""
     made, outcome = training.made, training.outcome
     with torch.no_grad():
         held_out = made.task.held_out_logits(made.ensemble, outcome.w, outcome.c)
         tempered = tempered_loss(*held_out).tolist()
     found = []
     for i, (record, weights) in enumerate(training.runs):
+        # The score is of the epoch selected on validation, the tempered loss of the final weights.
         trial = Trial(theta[i], run_score(record), tempered[i])
         found.append(TriedRun(record, weights, trial))
     return found
