@@ -73,6 +73,7 @@ def make_variant(
         raise InputError(
             f"--recipe: found {recipe}; allowed is a JSON object with name, recipe and parameters"
         )
+    # The name is shown, and builds nothing.
     parameters = {key: value for key, value in recipe.items() if key != "name"}
     write_variant(build_variant(dataset, recipe["name"], parameters, data_root()), output)
 
@@ -234,6 +235,7 @@ def select_runs(
 
     study = inputs.read(settings)
     cell = inputs.cell_of(study, experiment, method)
+    # In the order of the indexes, which the workflow also takes from `resolve.candidates`.
     among = [candidate.method for candidate in resolve.candidates(study, cell)]
     select_bundle(cell, among, list(candidates), list(seeds), index)
 
@@ -264,6 +266,7 @@ def run_study(study: str, settings: Path, output: Path) -> None:
         nearest = parts.nearest(study, studies)
         raise InputError(f"study: found {study!r}; in these settings {nearest}")
     built = parts.build("study", study, studies[study] or {})
+    # No bar but the time and a word, as a study does not tell how many rows it will make.
     with tqdm(desc=study, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
         write_rows(output, built.rows(bar.set_postfix_str))
 
@@ -294,6 +297,7 @@ def measure_networks(
     from hsac.theory.landscape import Kept, measure
 
     study = inputs.read(settings)
+    # An index is named by a hash and a number, and only its content tells the method.
     methods = {index: read_json(index)["method"] for index in indexes}
     bundles = {}
     for index, method in methods.items():
@@ -337,6 +341,7 @@ def certify_methods(
     from hsac.theory.informed import informed
 
     study = inputs.read(settings)
+    # Only to refuse a name that the study does not know.
     inputs.experiment_of(study, experiment)
     seeds, rows = study.seeds_of(experiment), []
     leased = inputs.lease_gpu(study)
@@ -408,6 +413,7 @@ def gather_records(settings: Path, results: Path, processes: int) -> None:
     graph = Graph(inputs.read(settings), results)
     search.check(graph, read_bundle)  # reads the points of searches
     shown = graph.indexes(graph.cells)
+    # The check has read the points of searches already, the rest still has to be read.
     known = {*shown, *(bundle.index for bundle in graph.bundles if bundle.rule == POINTS)}
     others = [bundle.index for bundle in graph.bundles if bundle.index not in known]
     gather(shown, results, others, processes)
@@ -548,6 +554,7 @@ def _at_chosen_point(study: "Study", cell: "Cell", points: tuple[Path, ...]) -> 
 
     if not cell.searched:
         return cell
+    # Each is called point.json in a folder that is a hash, and its content tells the method.
     found = {read_json(path)["method"]: path for path in points}
     if cell.method not in found:
         raise InputError(

@@ -57,6 +57,7 @@ class HessianOperator:
             theta: Hyperparameters (R, C), a leaf that requires a gradient.
         """
         self.loss, self.w, self.theta, self.products = loss, w, theta, 0
+        # Runs are independent: the gradient of the sum is each run's own, and so are all products.
         (self.gradient,) = torch.autograd.grad(loss(w, theta).sum(), w, create_graph=True)
 
     def __call__(self, v: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ class HessianOperator:
         Returns:
             The products (R, C). They are 0 where θ does not enter the gradient.
         """
+        # It costs as much as a product with H.
         self.products += 1
         (out,) = torch.autograd.grad(
             self.gradient, self.theta, v, retain_graph=True, allow_unused=True

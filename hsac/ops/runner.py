@@ -93,6 +93,7 @@ def run_bundle(
         InputError: The user can fix it: data or device.
     """
     paths = _train_missing(study, cell, seeds, load_variant(variant), data, index.parent, told)
+    # Written last, so that an index never names a record that is not there.
     write_index(index, cell, paths)
 
 
@@ -148,6 +149,7 @@ def _train_missing(
     code = fingerprint.of_training(cell.config)
     identity = {"config_hash": cell.hash, "code": code, "variant_hash": variant["hash"]}
     paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
+    # Bundles of one folder may be written at the same time, so each has a name of its own.
     name = f"seeds{seeds[0]}-{seeds[-1]}"
     # A process whose workflow was killed may still train the same. The later one waits here, and
     # then finds the records.
@@ -232,6 +234,7 @@ def _leased_attempt(
     fitted = all(
         record["status"] != "out_of_memory" and record["together"] == seeds for record, _ in trained
     )
+    # Without a GPU the study comes back as it is, and there is no company to leave.
     if fitted or own is study:
         return trained
     # Before out_of_memory is recorded, try on a whole GPU: a record must not depend on neighbours.
@@ -270,6 +273,7 @@ def attempt(
     except InputError:  # no result of the method: the user fixes it and runs again
         raise
     except Exception as error:
+        # The record keeps one line of it, the job's log all.
         traceback.print_exc()
         status, reason = failure(error)
         if status == "timeout":
@@ -367,6 +371,7 @@ class RunMeter:
         self.cell, self.seeds, self.started = cell, list(seeds), started
         self.device = choose_device(study.device)
         limit = study.time_limit
+        # Seeds that are trained together share the sum of their times.
         self.deadline = math.inf if limit is None else started + limit * len(seeds)
 
     @classmethod
@@ -412,6 +417,7 @@ class RunMeter:
             "dtype": str(parts.part("model", config.model.name).dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "together": self.seeds,
+            # A search or a choice puts its own values here.
             "tried": 1,
             "chosen": None,
             "seconds": (time.perf_counter() - self.started) / len(self.seeds),
@@ -422,6 +428,7 @@ class RunMeter:
         """Return peak bytes: of the GPU since `begin`, or of this process since it started."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
+        # Linux tells kibibytes.
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -466,12 +473,14 @@ def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
     if unfinished:
         record = record | {"reason": f"candidate {chosen}: {record['reason']}"}
+        # Every record has its seconds, while the other costs are only of finished runs.
         costs["seconds"] = sum(r["seconds"] for _, r in records)
     return record | {
         "method": cell.method,
         "curvature_rule": cell.config.curvature_rule.name,
         "config": cell.config.dump(),
         "config_hash": cell.hash,
+        # A chosen run has no code of its own: it changes with that of any candidate.
         "code": digest([r["code"] for _, r in records]),
         "chosen": None if unfinished else chosen,
         "tried": len(records),

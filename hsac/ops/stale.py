@@ -96,6 +96,7 @@ def _trained(graph: Graph, cell: Cell) -> Cell:
     try:
         return search.present(graph, cell)[0]
     except InputError:
+        # In reverse, so that of points that came out alike the first one counts.
         points = {one.hash: one for one in reversed(resolve.trials(graph.study, cell))}
         for path in sorted(graph.folder(cell).glob("seed*.json")):
             with contextlib.suppress(InputError):
@@ -131,6 +132,7 @@ def _reason(
     `present`: folders of current cells, whose records are not old versions of this run.
     """
     if not path.is_file():
+        # Folders beside it are earlier configurations, or trials of the present one.
         others = path.parent.parent.glob(f"*/{path.name}")
         older = any(other.parent not in present for other in others)
         return "configuration changed" if older else "never run"
@@ -138,6 +140,7 @@ def _reason(
         record = read_json(path)
     except InputError:
         return "record cut short"
+    # Without an index nothing says what the record's bytes were.
     if sha256 is not None and file_sha256(path) != sha256:
         return "record edited since its run; delete it and its index"
     for key, what in (
@@ -149,6 +152,7 @@ def _reason(
             return f"{what} changed"
     if record.get("status") not in FINAL:
         return f"{record.get('status')}: {record.get('reason')}; delete the index to try again"
+    # A derived run's weights lie beside its candidate's record.
     return None if derived or whole(path, record) else "weights missing or edited"
 
 
@@ -166,6 +170,7 @@ def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:
         File -> `missing`, or that the runs change that it stands on.
     """
     found = {path: "missing" for path in graph.theory_files if not path.is_file()}
+    # The theory measures final runs, never the trials of a search.
     changed = {(run.experiment, run.method) for run in runs if run.point is None}
     study = graph.study
     for name, experiment in study.experiments.items():

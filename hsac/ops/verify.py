@@ -44,6 +44,7 @@ ENVIRONMENT = ("versions", "device", "threads")
 IGNORED = ("seconds", "peak_memory_mib", "host", "together", "plugins", *ENVIRONMENT)
 REPEATED = ("experiment", "method", "seed", "config_hash", "code")
 NUDGES = 3
+# The largest of so few repetitions is less than the most that roundings can do.
 FACTOR = 10.0
 TOLERANCE = (
     f"{FACTOR:g} times the largest change of the quantity, over the group's seeds and {NUDGES}"
@@ -102,6 +103,7 @@ def sample_size(sample: str, runs: int) -> int:
         value = float(sample[:-1]) / 100 * runs if share else int(sample)
     except ValueError:
         value = math.nan
+    # NaN fails every comparison, so what is no number is refused with the rest.
     if not 0 < value < math.inf or (share and value > runs):
         raise InputError(
             f"--sample: found {sample!r}; allowed is a percentage like 5% or a number of runs"
@@ -144,9 +146,11 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
             " configuration; run `snakemake` first (`hsac stale` says why)"
         )
     count = sample_size(sample, len(fresh))
+    # Sorted, so that the draw does not depend on the order of the bundles.
     chosen = frozenset(random.Random(seed).sample(sorted(fresh), count))
     groups: dict[tuple[Path, Path, tuple[int, ...]], Group] = {}
     for path, (cell, bundle, told, record) in fresh.items():
+        # A run's bits depend on who was trained with it, so a group is repeated as a whole.
         together = tuple(record["together"])
         key = (path.parent, bundle.index, together)
         known = groups[key].records if key in groups else {}
@@ -199,6 +203,7 @@ def verify(
         runs += _verify_group(graph, group, data)
     verdicts = [run["verdict"] for run in runs]
     counts = {verdict: verdicts.count(verdict) for verdict in ("bitwise", "within", "outside")}
+    # An infinite deviation becomes None, which `lines` calls a difference in form.
     certificate: Record = finite(
         {
             "schema": 1,
@@ -218,8 +223,10 @@ def verify(
 
 
 def _verify_group(graph: Graph, group: Group, data: Path) -> list[Record]:
+    # On a slower machine the limit would turn a result into a timeout.
     study = graph.study.model_copy(update={"time_limit": None})
     variant = graph.variant(group.cell.experiment)
+    # A group was trained by one process, so its records agree on the threads.
     threads = next(iter(group.records.values()))["threads"]
     rows = []
     with tempfile.TemporaryDirectory() as folder, _threads(threads):
@@ -234,6 +241,7 @@ def _verify_group(graph: Graph, group: Group, data: Path) -> list[Record]:
             row |= {"sampled": path in group.sampled, "environment": changes(record, again)}
             row |= {"verdict": "bitwise", "differs": {}}
             if not same_bits(record, again):
+                # Learning costs NUDGES more trainings, so it waits for the first bit that differs.
                 if learned is None:
                     learned = learn(study, group, load_variant(variant), data, repeated.parent)
                 before = quantities(record, path.with_suffix(".npy"))
@@ -344,6 +352,7 @@ def _deviation(a: list[Any], b: list[Any]) -> float:
             continue
         numbers = all(isinstance(value, int | float) for value in (x, y))
         difference = abs(x - y) if numbers else math.inf
+        # A NaN on one side alone is beyond any tolerance.
         largest = max(largest, math.inf if math.isnan(difference) else difference)
     return largest
 
@@ -381,6 +390,7 @@ class Nudged:
         """
         w, state, at = self.rule.update(w, state, gradient, rate)
         signs = torch.randint(2, w.shape, generator=self.signs).to(w) * 2 - 1
+        # Relative to the weight, as rounding is.
         return w * (1 + torch.finfo(w.dtype).eps * signs), state, at
 
 
@@ -409,6 +419,7 @@ def learn(
         for record, weights in train_seeds(study, group.cell, seeds, variant, data, nudge):
             path = repeated / f"seed{record['seed']}.json"
             plain = quantities(read_json(path), path.with_suffix(".npy"))
+            # These weights were never written, so they come from memory.
             nudged = quantities(record, Path("none")) | {"weights": np.ravel(weights).tolist()}
             for name in nudged.keys() & plain.keys():
                 largest[name] = max(largest.get(name, 0.0), _deviation(plain[name], nudged[name]))
@@ -418,6 +429,7 @@ def learn(
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Set the number of threads for trainings inside."""
+    # `hsac.train.setup` reads this variable whenever it prepares a training.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:

@@ -32,6 +32,7 @@ Record = Mapping[str, Any]  # of a run, as its JSON file holds it
 
 STATISTICS = "hsac.report.statistics"
 MEAN = f"{STATISTICS}.mean_interval"
+# By name, as these modules import this one. A test looks every name up.
 TABLE = "hsac.report.tables.experiment_table"
 COST_TABLE = "hsac.report.cost.cost_table"
 FAILURES_TABLE = "hsac.report.tables.failures_table"
@@ -221,6 +222,7 @@ def displayed(numbers: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     rows = numbers.to_dict("records")
     shown = {}
     for column in columns:
+        # An optional column that no row has is not in the numbers.
         if column.heading is None or column.name not in numbers or column.hidden(numbers):
             continue
         shown[column.heading] = [column.text(row) for row in rows]
@@ -323,6 +325,7 @@ def _ends(name: str, how: str, function: str, unit: str) -> list[Column]:
 def _difference_text(row: Row) -> str:
     signed = number("{:+.2f}")
     low, high = (row[f"difference_{end}_points"] for end in ("low", "high"))
+    # One pair has a difference and no interval.
     interval = "" if pd.isna(low) else f" [{signed(low)}, {signed(high)}]"
     return signed(row["difference_points"]) + interval
 
@@ -339,6 +342,7 @@ def _chosen(cell: MethodRuns) -> str | None:
     counts = cell.runs["chosen"].dropna().value_counts()
     if len(counts) <= 1:
         return str(counts.index[0]) if len(counts) else None
+    # Ties go by name, so that the text does not follow the order of the runs.
     ordered = sorted(counts.items(), key=lambda one: (-one[1], str(one[0])))
     total = len(cell.runs)
     return "; ".join(f"{name} ({count} of {total})" for name, count in ordered)
@@ -346,6 +350,7 @@ def _chosen(cell: MethodRuns) -> str | None:
 
 def _equals_accuracy(numbers: pd.DataFrame) -> bool:
     """Return whether every class has equally many test items: then both accuracies are equal."""
+    # They are equal where every class has as many test items.
     columns = numbers["balanced_accuracy_percent"], numbers["test_accuracy_percent"]
     return bool(np.allclose(*columns, atol=1e-9, equal_nan=True))
 
@@ -388,6 +393,7 @@ def _search_column(name: str, function: str, heading: str | None, pattern: str) 
     return Column(
         column,
         Origin(f"tuning.{name}", "of the method's whole search", function, finished=False),
+        # Of all runs: each tells its method's whole search, also one that did not finish.
         lambda cell: mean(cell.runs[column]),
         heading,
         _entry(column, pattern),
@@ -415,12 +421,14 @@ EXPERIMENT: tuple[Column, ...] = (  # of the table of an experiment, in the orde
             "method",
             "whether the row is the method that the others are compared with",
             SETTINGS,
+            # The settings alone say it: no run goes in.
             (),
         ),
         lambda cell: cell.is_reference,
     ),
     *_accuracy_columns("selected", "", "Test accuracy (%), validation-selected"),
     *_accuracy_columns("last", "last_", "Test accuracy (%), last epoch"),
+    # Chosen on the test set, so it is printed but no ground for a comparison.
     *_accuracy_columns("oracle", "oracle_", "Test accuracy (%), best test epoch (oracle)", False),
     _mean_column(
         "test_nll_nats",
@@ -615,6 +623,7 @@ COST: tuple[Column, ...] = (  # of the table of what the runs cost the machine
 
 def _failure_column(name: str) -> Column:
     origin = Origin(name, "as the record says", FAILURES_TABLE, finished=False)
+    # Without `value`: here a row is a run, not a method.
     return Column(name, origin, heading=name.capitalize(), text=_words(name))
 
 
@@ -659,6 +668,7 @@ def plugin_metrics() -> dict[str, PluginMetric]:
     Raises:
         InputError: A metric has the name of another column.
     """
+    # Not cached, as a metric lasts as long as its plugin folder is in use.
     found = {}
     for name in parts.names("metric"):
         if name in _TAKEN:
@@ -692,7 +702,9 @@ def _measured(name: str, metric: PluginMetric, record: Record) -> float | None:
     root, path = parts.find(parts.FAMILIES["metric"], name)
     try:
         value = metric.measure(record)
+        # Inside the `try`, so that what is no number is blamed on the metric, too.
         return None if value is None else float(value)
+    # One that the metric itself raised says what is wrong.
     except InputError:
         raise
     except Exception as error:
@@ -706,6 +718,7 @@ def _plugin_column(name: str, metric: PluginMetric) -> Column:
         name,
         metric.format,
         "the run's record",
+        # The file stands for the function, which has no name that can be imported.
         origin=Origin("the run's record", OVER_SEEDS, parts.file("metric", name).as_posix()),
         optional=True,
     )
@@ -718,4 +731,5 @@ def experiment() -> tuple[Column, ...]:
         In the order of the CSV file, those of the plugin folders in use before the counts of runs.
     """
     plugged = [_plugin_column(*item) for item in plugin_metrics().items()]
+    # The last two count the runs.
     return (*EXPERIMENT[:-2], *plugged, *EXPERIMENT[-2:])

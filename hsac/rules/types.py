@@ -10,6 +10,7 @@ from torch import Tensor
 from hsac.ball.curvature import Transform
 from hsac.hypergradient.operator import Loss
 
+# Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state.
 State = dict[str, Any]
 
 
@@ -61,6 +62,7 @@ class WeightRule(Protocol):
         ...
 
 
+# The drawers are protocols, because a `Callable` cannot name its keywords.
 class Draw(Protocol):
     """A drawer of losses (w, θ) -> (R,) on a sample that stays the same all through a step."""
 

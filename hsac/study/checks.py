@@ -35,6 +35,7 @@ def problems(
         try:
             check(*given)
         except InputError as error:
+            # Kept and not raised, since a user wants to see all problems at once.
             found.append(str(error))
             return False
         return True
@@ -46,11 +47,13 @@ def problems(
         key = f"{sources['experiments']}: experiments.{name}"
         good = tried(_distinct, experiment, key)
         for method in experiment.methods:
+            # Not `and`, which would leave out the methods after the first fault.
             good &= tried(_method, study, name, method, sources)
         if good:  # a method that is misspelt may be the reference
             tried(_reference, experiment, key)
             tried(_theory_of, study, name, sources)
     tried(_theory, study, sources.get("theory", ""))
+    # Methods share rules and losses, and with them their faults.
     return list(dict.fromkeys(found))
 
 
@@ -162,6 +165,7 @@ def _fit_model(cell: Cell, gives: str, key: str) -> None:
     model = cell.config.model.name
     parts.check_name("model", model, f"{key}.model.name")
     needs = parts.filled("model", model)
+    # A graph gives a number of features, images the shape of one.
     takes = "graph" if needs["inputs"] == "int" else "images"
     if "shot" in needs:
         takes = "episodes"
@@ -214,6 +218,7 @@ def _space(
             return
         near = parts.nearest(name, known)
         raise InputError(f"{where}: found {name!r}; {near}, as `rules.{kind}` names them")
+    # A space at the top is of the rules at the top, so no experiment's own may change them.
     any_experiment = next(iter(study.experiments.values()))
     rules = experiment or any_experiment.model_copy(update={"rules": None})
     rule = resolve.rule_of(study, rules, kind, name, where)
@@ -230,9 +235,11 @@ def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
     search = cell.config.search
     assert search is not None
     name = cell.experiment
+    # Being set decides, since null is how an experiment says that it has no search.
     own = "search" in study.experiments[name].model_fields_set
     source = sources["experiments" if own else "search"]
     key = f"{source}: {f'experiments.{name}.search' if own else 'search'}"
+    # Points are chosen by their luck on these seeds as well.
     shared = sorted({*search.seeds} & {*study.seeds_of(name)})
     if shared:
         raise InputError(

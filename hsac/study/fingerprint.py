@@ -95,6 +95,7 @@ def _closure(modules: Iterable[str]) -> dict[str, str]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
+        # Modules may import each other in a circle.
         if module not in seen:
             seen[module], imported = _read(module)
             waiting += imported
@@ -116,6 +117,7 @@ def of_modules(modules: Iterable[str]) -> str:
         InputError: A module cannot be parsed.
     """
     seen = _closure(modules)
+    # Without the folder's name, which depends on where the folder lies.
     plugins = sorted(
         [module.partition(".")[2], found] for module, found in seen.items() if _plugin(module)
     )
@@ -145,6 +147,7 @@ def _modules(config: Configuration) -> list[str]:
     they are plugins.
     """
     rule, weights, head = config.curvature_rule, config.weight_rule, config.model.head
+    # Here and below, what a configuration leaves out is the default of the class.
     solver = (rule.parameters.get("solver") or {}).get("name", "neumann")
     solves = "solver" in parts.parameters("curvature rule", rule.name)
     chosen = [

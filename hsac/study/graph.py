@@ -53,6 +53,7 @@ class Bundle:
             cell: one of `cells`.
             seed: one of `seeds`.
         """
+        # A trial's records lie in a folder of its own, beside that of its searched cell.
         return self.index.parent.with_name(cell.hash) / f"seed{seed}.json"
 
     def runs(self) -> Iterator["Run"]:
@@ -119,6 +120,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: names the folder.
     """
+    # What is not there yet will be made in the nearest folder that is.
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     allowed = "allowed is a folder that can be written"
     if not there.is_dir():
@@ -176,6 +178,7 @@ def blocks(seeds: Sequence[int], size: int) -> dict[int, list[int]]:
         seeds: the seeds.
         size: how many runs a bundle has at most.
     """
+    # Sorted, since `groupby` only joins neighbours.
     return {block: list(group) for block, group in groupby(sorted(seeds), lambda s: s // size)}
 
 
@@ -267,6 +270,7 @@ class Graph:
             listed once, as the first of them. A trial's seeds train together, whichever other
             trials share its bundle.
         """
+        # In reverse, so that of trials that came out alike the first one stays.
         alike = {trial.hash: trial for trial in reversed(resolve.trials(self.study, cell))}
         points = sorted(alike.values(), key=lambda trial: trial.point or 0)
         found: list[Bundle] = []
@@ -396,9 +400,11 @@ class _Jobs:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.study, self.results = graph, graph.study, graph.results
         self.made: dict[Path, Job] = {}
+        # Only the report waits for it: trainings depend on fingerprints and variants instead.
         self.resolved = self.add("settings", "report", self.results / "settings.json")
 
     def add(self, rule: str, part: str, output: Path, *needs: Path) -> Path:
+        # Experiments share datasets and variants, whose job is listed once.
         self.made.setdefault(output, Job(rule, part, output, needs))
         return output
 

@@ -253,6 +253,7 @@ class Theory(Model):
 class Variant(Model):
     """The variant of a dataset: a name to show, a recipe, and the recipe's parameters."""
 
+    # The recipe's parameters stand beside its name, and only the recipe knows them.
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: Annotated[
@@ -275,6 +276,7 @@ class Variant(Model):
 class ModelChoice(Model):
     """A model: its name, its parameters, and the name of its head."""
 
+    # The model's parameters stand beside its name, and only the model knows them.
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: Annotated[Text, Allowed("the name of a model")] = Field(description="a model")
@@ -324,6 +326,7 @@ def _partial(model: type[Model], **more: Any) -> Any:
     for name, field in model.model_fields.items():
         annotation: Any = field.annotation
         for one in field.metadata:
+            # Pydantic keeps constraints apart from the annotation, so they are put back.
             annotation = Annotated[annotation, one]
         fields[name] = (annotation, _left_out(description=field.description or ""))
     made = create_model(f"Partial{model.__name__}", __base__=Model, **(fields | more))
@@ -332,6 +335,7 @@ def _partial(model: type[Model], **more: Any) -> Any:
 
 
 if TYPE_CHECKING:
+    # A type checker cannot follow `create_model`, so it sees the models that these come from.
     PartialCurvature = Curvature
     PartialRules = Rules
 
@@ -515,6 +519,7 @@ class Study(Keys):
             configured point.
         """
         own = self.experiments[experiment]
+        # Being set decides, since null is how an experiment says that it has no search.
         return own.search if "search" in own.model_fields_set else self.search
 
     def curvature_of(self, experiment: str) -> Curvature:

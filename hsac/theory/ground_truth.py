@@ -166,6 +166,7 @@ def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
     columns = []
     for j in range(theta.shape[1]):
         wide, narrow = (_difference(problem, theta, j, h) for h in (step, step / 2))
+        # The terms in h² of the two cancel, and that in h⁴ is left.
         columns.append((4 * narrow - wide) / 3)
     return torch.stack(columns, -1)
 
@@ -199,6 +200,7 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
         values, basis = torch.linalg.eigh(dense(hessian))
         ell = values.abs().amax(-1, keepdim=True)
         # Negative eigenvalues change sign, so that every step descends.
+        # Clamped relative to ℓ, so that a direction without curvature takes no endless step.
         scaled = (basis.mT @ g[..., None]).squeeze(-1) / values.abs().clamp(min=1e-8 * ell)
         descent = -(basis @ scaled[..., None]).squeeze(-1)
         if (norm(g) <= TOLERANCE * ell * (1 + norm(w))).all():
@@ -213,10 +215,12 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
 
 def _backtrack(loss: Loss, w: Tensor, theta: Tensor, descent: Tensor, slope: Tensor) -> Tensor:
     value = loss(w, theta).detach()[:, None]
+    # Close to the minimum L falls by less than its own rounding, and no step would count as one.
     slack = 10 * torch.finfo(w.dtype).eps * (1 + value.abs())
     length = torch.ones_like(slope)
     for _ in range(HALVINGS):
         reached = loss(w + length * descent, theta).detach()[:, None]
+        # Armijo's condition, with its usual constant.
         enough = reached <= value + 1e-4 * length * slope + slack
         if enough.all():
             break

@@ -150,6 +150,7 @@ def _train(inputs: Inputs, seeds: Sequence[int], options: InformedOptions) -> _N
     onward = replace(
         whole,
         weight_rule=made.weight_rule,
+        # A curvature that went on moving would be chosen on the examples that are certified.
         curvature_rule=made.curvature_rule if made.transform is None else Fixed(),
         schedule=replace(made.schedule, rate=options.rate),
         w=prior.w,
@@ -167,6 +168,7 @@ def _certificate(
     """Compute the certificate of run i at weights (P,); all None where these are not finite."""
     if not w.isfinite().all():
         return dict(EMPTY)
+    # The curvature is kept after the prior, so the prior's is that of both networks.
     c, certified = networks.prior.c[i], networks.certified
 
     def risk(samples: Tensor) -> Tensor:

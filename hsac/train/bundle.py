@@ -132,6 +132,7 @@ def _tried(training: _Training, theta: Tensor) -> list[TriedRun]:
         tempered = tempered_loss(*held_out).tolist()
     found = []
     for i, (record, weights) in enumerate(training.runs):
+        # The score is of the epoch selected on validation, the tempered loss of the final weights.
         trial = Trial(theta[i], run_score(record), tempered[i])
         found.append(TriedRun(record, weights, trial))
     return found

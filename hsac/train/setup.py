@@ -62,18 +62,22 @@ def prepare(inputs: Inputs, seeds: Sequence[int]) -> Prepared:
     config, curvature = inputs.cell.config, inputs.cell.config.curvature
     curvature_rule = _built("curvature rule", config.curvature_rule)
     name = config.model.name
+    # Read from the class: the task needs it before the model, which in turn needs the task's sizes.
     dtype = parts.part("model", name).dtype
     task, sizes = build_task(inputs, seeds, torch.zeros((), dtype=dtype, device=inputs.device))
     chosen = {k: v for k, v in config.model.dump().items() if k != "name"}
     space = curvature_rule.geometry
     model = parts.build("model", name, chosen, "model", space=space, **sizes)
+    # The task draws the masks, so that a pass is a pure function of weights and batch.
     if isinstance(task, NodeTask) and isinstance(model, WithDropout) and model.dropout:
         task.drop(model.dropout, model.hidden)
     transform = _transform(inputs.cell, model) if space == "hyperbolic" else None
     ensemble, w = Ensemble.start(model, seeds, inputs.device)
     columns = len(model.curvature_names)
     if curvature.sharing != "per_layer":
+        # A model without a curvature has no column to share.
         columns = min(1, columns)
+    # In flat space θ moves nothing: the curvature is 0 whatever θ is.
     start = 0.0 if transform is None else transform.inverse(curvature.start)
     return Prepared(
         task=task,
@@ -155,6 +159,7 @@ def build_task(inputs: Inputs, seeds: Sequence[int], like: Tensor) -> tuple[Any,
         few_shot = EpisodeTask(arrays, variant, seeds, batch, like, trained)
         given = {"inputs": few_shot.inputs, "way": few_shot.way, "shot": few_shot.shot}
         needs = parts.filled("model", config.model.name)
+        # Prototypes serve any number of classes, so not every few-shot model has a field `way`.
         return few_shot, {name: value for name, value in given.items() if name in needs}
     if "edge" in arrays:
         task: Any = NodeTask(arrays, variant, seeds, like, trained)

@@ -101,6 +101,7 @@ class PacBayes:
         Returns:
             The new θ (R, C), the new state, and the log.
         """
+        # The first weights that a rule sees are those after the first step.
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
             return theta, self.hsac.between(theta, state, step.w, step.lower), {}
@@ -120,7 +121,9 @@ class PacBayes:
         )
         both, adam, log = self.hsac.move(both, state, found)
         low, high = map(math.log, SPREADS)
+        # The training loop pulls θ into its bounds, but does not know of σ.
         spread = both[:, -1:].clamp(low, high)
+        # in θ alone, as other rules log it
         log["hypergradient"] = found.total[:, :-1]
         new = {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0}
         return both[:, :-1], state | new, log

@@ -48,9 +48,11 @@ class Quadratic:
         def normal(*shape: int) -> Tensor:
             return torch.randn(self.runs, *shape, generator=g, dtype=torch.float64)
 
+        # Q of a Gaussian matrix is a random orthonormal basis.
         first, second = (torch.linalg.qr(normal(self.size, self.size))[0] for _ in range(2))
         share = torch.linspace(0, 1, self.size, dtype=torch.float64)
         hessian = first @ torch.diag_embed(self.mu * (self.ell / self.mu) ** share) @ first.mT
+        # from ½ to 2 in the logarithm
         metric = second @ torch.diag_embed(0.5 * 4**share) @ second.mT
         coupling = normal(self.size, self.hyper)
         return hessian, metric, coupling, normal(self.size)
