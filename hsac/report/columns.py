@@ -349,8 +349,8 @@ def _chosen(cell: MethodRuns) -> str | None:
 
 
 def _equals_accuracy(numbers: pd.DataFrame) -> bool:
-    """Return whether every class has equally many test items: then both accuracies are equal."""
-    # They are equal where every class has as many test items.
+    """Return whether balanced accuracy equals accuracy in every row."""
+    # They are equal where every class has equally many test items.
     columns = numbers["balanced_accuracy_percent"], numbers["test_accuracy_percent"]
     return bool(np.allclose(*columns, atol=1e-9, equal_nan=True))
 

@@ -363,11 +363,7 @@ class CellReader:
         return found
 
     def _measured(self, experiment: str, method: str) -> list[MeasuredFile]:
-        """List the kept rows that the experiment's CSV file of measurements holds.
-
-        The folder also holds rows of earlier runs. The current ones are found by equal eigenvalue
-        and trace.
-        """
+        """List the kept rows that the experiment's CSV file of measurements holds."""
         path = self.graph.theory_file("landscape", experiment)
         if experiment not in self._rows:
             self._rows[experiment] = _kept_rows(path.with_suffix(""))
@@ -375,7 +371,7 @@ class CellReader:
         found = []
         for row in rows[rows["method"] == method].to_dict("records"):
             for file, other in self._rows[experiment].get((method, row["seed"]), []):
-                # Rows of earlier code or weights lie there too, and only numbers tell them apart.
+                # The folder also holds rows of earlier runs. Equal eigenvalue and trace mark current ones.
                 if _is_row(other, row):
                     name = file.relative_to(self.root).as_posix()
                     found.append(MeasuredFile(row["seed"], name, file_sha256(file)))
