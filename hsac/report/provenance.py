@@ -371,7 +371,7 @@ class CellReader:
         found = []
         for row in rows[rows["method"] == method].to_dict("records"):
             for file, other in self._rows[experiment].get((method, row["seed"]), []):
-                # The folder also holds rows of earlier runs. Equal eigenvalue and trace mark current ones.
+                # The folder also holds rows of earlier runs. Eigenvalue and trace tell them apart.
                 if _is_row(other, row):
                     name = file.relative_to(self.root).as_posix()
                     found.append(MeasuredFile(row["seed"], name, file_sha256(file)))
