@@ -18,7 +18,7 @@ import orjson
 
 from hsac.errors import InputError
 
-JsonObject = dict[str, Any]  # what a JSON file holds; whoever reads one makes a noun of it
+JsonObject = dict[str, Any]  # what a JSON file holds; its reader turns it into a typed noun
 
 
 @contextmanager
@@ -38,10 +38,12 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the file, as a rename is atomic only within one file system.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        # mkstemp lets its owner alone read it.
         temporary.chmod(0o644)
         # The bytes go to the disk before the name, or a loss of power could leave an empty file.
         with open(temporary, "rb") as stream:
@@ -97,6 +99,7 @@ def all_or_none(folder: Path, name: str) -> Iterator[Path]:
     """
     staged, complete = _staging(folder, name)
     try:
+        # A whole set that a killed writer left would stop the renaming below.
         recover(folder, name)
         staged.mkdir(parents=True)
         yield staged
@@ -120,6 +123,7 @@ def recover(folder: Path, name: str) -> None:
     """
     staged, complete = _staging(folder, name)
     if complete.is_dir():
+        # If this is killed, the next call moves the rest: what has moved is no longer listed.
         for path in sorted(complete.iterdir()):
             os.replace(path, Path(folder) / path.name)
         complete.rmdir()
@@ -177,6 +181,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         rows: mappings with the same keys. Floats keep all their digits, None is an empty cell.
     """
     text = io.StringIO()
+    # The csv module's own line end is CRLF.
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -191,6 +196,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
         array: of any shape, but not of objects.
     """
     buffer = io.BytesIO()
+    # Not to the temporary path, to whose name np.save would append .npy.
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
@@ -228,6 +234,7 @@ def read_json(path: Path) -> Any:
         InputError: The file is missing, unreadable or cut short.
     """
     try:
+        # Several times as fast as json, which counts when thousands of records are gathered.
         return orjson.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise _missing(path) from None

@@ -60,6 +60,7 @@ def _curvatures(model: nn.Module) -> dict[str, Curvature]:
     found: dict[int, tuple[str, Curvature]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Curvature):
+            # By the identity of θ: modules that share one are one variable, and it moves once.
             found.setdefault(id(module.theta), (f"{name}.theta".lstrip("."), module))
     return dict(found.values())
 
@@ -159,6 +160,7 @@ class CurvatureLearner:
         self.state = self.rule.init(self._theta())
         self.generator = torch.Generator().manual_seed(seed)
         self._called = _Called(model, loss)
+        # It also refuses a wrong optimizer now, not at the first outer step.
         self._names = list(self._weights())
         self._checked = False
         self._warned: set[str] = set()
@@ -210,10 +212,12 @@ class CurvatureLearner:
             InputError: The loss is no scalar, or it takes a batch but not its halves, or inference
                 mode is on.
         """
+        # The enable_grad below cannot lift this mode, in which autograd records nothing.
         if torch.is_inference_mode_enabled():
             raise InputError(
                 "CurvatureLearner.step: found inference mode; allowed is outside of it"
             )
+        # Before counting: `due` is about the call to come.
         due = self.due
         self.count += 1
         for module in self.curvatures.values():
@@ -225,8 +229,10 @@ class CurvatureLearner:
             # A layer was frozen or added: what was carried over is of other weights.
             self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
+        # The rule moves a bundle of runs, one a row. Here is one row.
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
         with (
+            # A loop may call under no_grad.
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
             sdpa_kernel(SDPBackend.MATH),  # the faster kernels have no second derivatives
@@ -242,11 +248,13 @@ class CurvatureLearner:
                 lower=self._objective(found, lower, decay=True),
                 adversary=self._objective(found, adversary, decay=False),
             )
+            # Once only: with custom functions it costs a Hessian product and three gradients.
             if not self._checked:
                 _check_second_derivatives(samples.lower, w, theta)
                 self._checked = True
 
             def normal() -> Tensor:
+                # On the CPU in float64, so that the draws depend on neither device nor type of w.
                 return torch.randn(w.shape, generator=self.generator, dtype=torch.float64).to(w)
 
             sizes = [p.numel() for p in found.values()]
@@ -259,6 +267,7 @@ class CurvatureLearner:
         with torch.no_grad():
             for module, moved in zip(self.curvatures.values(), theta, strict=True):
                 if module.theta.requires_grad:
+                    # The rule knows no bounds. Those of c are its module's.
                     module.theta.copy_(module.transform.clamp(moved))
 
     def _report(self, log: dict[str, Tensor]) -> dict[str, Any]:
@@ -298,12 +307,14 @@ class CurvatureLearner:
             InputError: The state is of another model, optimizer or solver.
         """
         own = self.state_dict()
+        # What is carried over, such as the adversary, is a vector over these weights in this order.
         for key in ("curvatures", "weights", "solver"):
             if state[key] != own[key]:
                 allowed = f"allowed is {own[key]}, as in this learner"
                 raise InputError(f"state_dict: {key}: found {state[key]}; {allowed}")
         self.count = state["count"]
         self.state = _moved(state["rule"], self._theta().device)
+        # A `torch.load` to a GPU moves this state, too, but the generator takes it only on the CPU.
         self.generator.set_state(state["generator"].cpu())
 
     def _levels(self, batch: Any, other: Any) -> tuple[_Sample, _Sample]:
@@ -383,17 +394,22 @@ class CurvatureLearner:
         def objective(w: Tensor, theta: Tensor) -> Tensor:
             pieces = w[0].split([p.numel() for p in found.values()])
             points = {
+                # Weights of several types were promoted to one when they became w.
                 id(p): _point(p, piece.view(p.shape).to(p.dtype))
                 for p, piece in zip(found.values(), pieces, strict=True)
             }
             moved = zip(self.curvatures.values(), theta[0], strict=True)
             thetas = {id(module.theta): value for module, value in moved}
+            # BatchNorm updates its statistics in place. It gets copies, and the model's own stay.
             buffers = {id(b): b.clone() for b in self.model.buffers()}
             swapped = points | thetas | buffers
+            # A tied tensor has several places, and all of them take the same piece of w.
             given = {name: swapped[id(value)] for name, value in slots if id(value) in swapped}
 
             def called(batch: Any) -> Any:
+                # All evaluations on a sample see the same numbers, and the caller's stream stays.
                 with torch.random.fork_rng(devices):
+                    # One dropout mask for both levels would tie them together as one batch does.
                     _seed_apart(sample.stream, devices)
                     return torch.func.functional_call(
                         self._called, given, (batch,), tie_weights=False
@@ -410,6 +426,7 @@ class CurvatureLearner:
         return sum(
             group["weight_decay"] / 2 * points[id(p)].square().sum()
             for group in self.optimizer.param_groups
+            # Decoupled decay, as in AdamW, is the gradient of no objective.
             if group.get("weight_decay") and not group.get("decoupled_weight_decay")
             for p in group["params"]
             if id(p) in points
@@ -511,6 +528,7 @@ def _point(p: nn.Parameter, x: Tensor) -> Tensor:
     here = p.detach().as_subclass(Tensor)
     # EuclideanStiefel's retraction works in place, which autograd does not take
     move = manifold.expmap if isinstance(manifold, geoopt.EuclideanStiefel) else manifold.retr
+    # Only the tangent part: directions off the manifold change no loss on it.
     point = move(here, manifold.proju(here, x - here)).as_subclass(geoopt.ManifoldTensor)
     point.manifold = manifold  # code that asks the parameter for its manifold finds it
     return point
@@ -524,10 +542,12 @@ def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = objective(w, theta)
     custom = _custom_functions(value.grad_fn)
+    # torch's own functions have second derivatives, and the comparison is not free.
     if not custom:
         return
     hessian = HessianOperator(objective, w, theta)
     v = hessian.gradient.detach()
+    # Both ends lie a thousandth of |w| away, whatever the size of the gradient.
     h = 1e-3 * norm(w.detach()) / norm(v)
     ends = [torch.autograd.grad(objective(w + s * h * v, theta).sum(), w)[0] for s in (1, -1)]
     differences = (ends[0] - ends[1]) / (2 * h)

@@ -448,8 +448,10 @@ def load(folder: str, name: str) -> ModuleType:
         return importlib.import_module(module(folder, name))
     if root.module not in sys.modules:
         package = ModuleType(root.module)
+        # A package with this path alone lets a plugin's files import each other by `from .`.
         package.__path__ = [str(root.path.resolve())]
         sys.modules[root.module] = package
+        # The folder may be newer than what the import system remembers of it.
         importlib.invalidate_caches()
     # Python tells stale bytecode by size and second only, and would leave it in the user's folder.
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
@@ -466,7 +468,7 @@ def exception_line(error: Exception, root: Root) -> str:
 
     Args:
         error: the exception.
-        root: the tree whose author has to mend it.
+        root: the tree whose author has to fix it.
 
     Returns:
         Type and message, with the last place in the tree's files that the exception went through.
@@ -521,10 +523,12 @@ def build(family: str, name: str, given: Mapping[str, Any], key: str = "", **fil
     key = key or name
     check_name(family, name, key)
     check_parameters(family, name, given, key)
+    # YAML has lists only, while the fields of parts are tuples.
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     try:
         return part(family, name)(**values, **filled)
     except InputError as error:
+        # `require` names the parameter, but only here it is known whose it is.
         raise InputError(f"{key}.{error}") from None
 
 

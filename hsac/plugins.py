@@ -97,6 +97,7 @@ def using(folders: Iterable[str | Path], key: str = "plugins") -> Iterator[None]
         InputError: A folder is missing or holds no part, a part is not as those of its family are,
             or the package or another plugin has a part of its name.
     """
+    # A folder that is named twice counts once.
     found = [_root(Path(folder), key) for folder in dict.fromkeys(map(str, folders))]
     for root in found:
         for family, path in _parts(root):
@@ -112,6 +113,7 @@ def _root(folder: Path, key: str) -> Root:
     if not folder.is_dir():
         allowed = "allowed is a folder of plugins"
         raise InputError(f"{key}: found {str(folder)!r}, which is no folder; {allowed}")
+    # Its files must be listed before there is a name, which is made of them.
     unnamed = Root("", folder)
     if not any(_parts(unnamed)):
         where = ", ".join(f"{path.replace('.', '/')}/" for path in FOLDERS.values())
@@ -246,6 +248,7 @@ def _check_field(item: ast.AnnAssign, where: str, interface: Interface) -> None:
 def _check_assigned(item: ast.Assign, value: Any, where: str, interface: Interface) -> None:
     """Refuse `rate = 0.1`, which makes no field, so that a configuration could not set it."""
     for name in map(ast.unparse, item.targets):
+        # Names in capitals or with _ are the author's constants.
         if name in interface.attributes or not name.islower() or name.startswith("_"):
             continue
         raise InputError(
@@ -277,6 +280,7 @@ def _assigned(node: ast.ClassDef) -> Iterator[str]:
 def _check_arguments(method: ast.FunctionDef, where: str, arguments: tuple[str, ...]) -> None:
     """Check that a method can be called with so many arguments; their names are its own affair."""
     given = method.args
+    # Without self.
     positional = [argument.arg for argument in (*given.posonlyargs, *given.args)][1:]
     least = len(positional) - len(given.defaults)
     enough = given.vararg or len(positional) >= len(arguments)

@@ -1,4 +1,4 @@
-"""The former name of `hsac.parts`, kept for plug-ins that import `require` from here."""
+"""The former name of `hsac.parts`, kept for plugins that import `require` from here."""
 
 from hsac.parts import require
 

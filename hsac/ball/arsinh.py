@@ -33,6 +33,7 @@ def batched(size: int, dims: tuple[int | None, ...], *inputs: Tensor) -> list[Te
         for x, dim in zip(inputs, dims, strict=True)
     ]
     most = max(x.dim() for x in moved)
+    # New axes go right behind the batch, where broadcasting would put them for one element.
     return [x.reshape(size, *(1,) * (most - x.dim()), *x.shape[1:]) for x in moved]
 
 
@@ -41,6 +42,8 @@ class _Node(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        # Only inputs are kept, and derivatives computed from them anew. A kept intermediate has no
+        # graph, so second derivatives through it would silently be lost.
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
@@ -66,6 +69,7 @@ class _SlopeInC(_Node):
         in_t = gradient * _mixed(t, c) if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return in_t, None
+        # c was broadcast to t, so its gradient is a sum over all that it served.
         return in_t, (gradient * _second_in_c(t, c)).sum_to_size(c.shape)
 
     @staticmethod
@@ -100,6 +104,7 @@ class _Arsinh(_Node):
         in_t = gradient * _slope(t, c) if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return in_t, None
+        # The slope in c is a node too, because its closed form cancels near 0 (see there).
         return in_t, (gradient * _SlopeInC.apply(t, c)).sum_to_size(c.shape)
 
     @staticmethod
@@ -112,6 +117,7 @@ class _Arsinh(_Node):
         return _Arsinh.apply(*batched(info.batch_size, dims, t, c)), 0
 
 
+# The next two do not cancel anywhere: plain operations, which autograd differentiates further.
 def _slope(t: Tensor, c: Tensor) -> Tensor:
     return (1 + c * t * t).rsqrt()
 

@@ -21,6 +21,7 @@ class Transform:
     """
 
     kind: str = "exp"
+    # Nearer to 0 derivatives in c lose their accuracy in float32, mixed ones first.
     bounds: tuple[float, float] = (1e-3, 10.0)
 
     def __post_init__(self) -> None:
@@ -34,6 +35,7 @@ class Transform:
                 f"curvature transform: found {self.kind!r}, allowed are {', '.join(TRANSFORMS)}"
             )
         low, high = self.bounds
+        # written so that NaN is refused, too
         if not 0 < low < high < math.inf:
             raise InputError(
                 f"curvature bounds: found {list(self.bounds)}, allowed are 0 < low < high"

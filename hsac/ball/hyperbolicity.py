@@ -28,6 +28,7 @@ def four_point(distance: Tensor) -> Tensor:
         rest, to_base = distance[..., base + 1 :, base + 1 :], distance[..., base + 1 :, base]
         product = (to_base[..., :, None] + to_base[..., None, :] - rest) / 2
         best = product
+        # One z at a time: all at once would take N³ numbers.
         for z in range(product.shape[-1]):
             through_z = torch.minimum(product[..., :, z, None], product[..., None, z, :])
             best = torch.maximum(best, through_z)
@@ -46,4 +47,5 @@ def relative_hyperbolicity(distance: Tensor) -> Tensor:
     """
     diameter = distance.amax((-2, -1))
     relative = 2 * four_point(distance) / diameter
+    # Where all points coincide it is 0/0.
     return torch.where(diameter > 0, relative, torch.zeros_like(diameter))

@@ -17,6 +17,7 @@ from hsac.ball.pairwise import squared_differences
 from hsac.ball.series import asinhc, atanhc, sinhc_coshr, tanhc
 
 # How far `project` keeps points from the boundary: nearer to it, 1 - c|x|² is mostly rounding.
+# The values are geoopt's. In float32 a point is thus at most 6.2/√c from the origin.
 BOUNDARY = {torch.float32: 4e-3, torch.float64: 1e-5}
 
 
@@ -41,6 +42,7 @@ def safe_norm(x: Tensor) -> Tensor:
     Returns:
         Norms (..., 1).
     """
+    # The root's second derivative at 0 goes as shift^(-3/2). It would overflow for tiny itself.
     return (squared_norm(x) + torch.finfo(x.dtype).tiny ** 0.5).sqrt()
 
 
@@ -104,6 +106,7 @@ def mobius_add(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
     """
     xy = (x * y).sum(-1, keepdim=True)
     xx, yy = squared_norm(x), squared_norm(y)
+    # Inside the ball the denominator is at least (1 - c|x||y|)², so it needs no clamp.
     return ((1 + 2 * c * xy + c * yy) * x + (1 - c * xx) * y) / (1 + 2 * c * xy + c * c * xx * yy)
 
 
@@ -192,6 +195,7 @@ def squared_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
         Squared distances (...).
     """
     delta = squared_norm(x - y) / ((1 - c * squared_norm(x)) * (1 - c * squared_norm(y)))
+    # Unlike artanh of |-x ⊕ y|, arsinh has no pole where points are at the boundary.
     return (4 * delta * asinhc(c * delta).square()).squeeze(-1)
 
 
@@ -243,7 +247,7 @@ def pairwise_distance(x: Tensor, y: Tensor, c: Tensor) -> Tensor:
 
 
 def _root(square: Tensor) -> Tensor:
-    # the smallest shift that keeps the root's derivative finite at 0
+    # As in `safe_norm`, so that derivatives are finite also at x = y.
     return (square + torch.finfo(square.dtype).tiny ** 0.5).sqrt()
 
 
@@ -261,6 +265,7 @@ def midpoint(x: Tensor, c: Tensor) -> Tensor:
         Midpoints (..., d).
     """
     gamma = conformal_factor(x, c)
+    # λ - 1 is at least 1, so this divides by no 0.
     mean = (gamma * x).sum(-2) / (gamma - 1).sum(-2)
     # ½ ⊗ y = y/(1 + √(1 - c|y|²)). Rounding can bring y to the boundary, hence the clamp.
     s = c * squared_norm(mean)
@@ -283,6 +288,7 @@ def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
         Logits (B, K).
     """
     gamma = conformal_factor(x, c)
+    # eq. 6 has sinh and cosh of 2√c r
     sinh, cosh = sinhc_coshr(4 * c * r * r)
     return _mlr(gamma * x, gamma - 1, sinh, cosh, z, r, c)
 
@@ -322,5 +328,6 @@ def _mlr(
     # The product of matrices is the largest tensor: every factor but the last goes into it.
     length = safe_norm(z)
     normals = z * (cosh[:, None] / length)
+    # √c t is the argument of arsinh in eq. 6.
     t = torch.addmm(gamma_minus_1 @ (-2 * r * sinh)[None], scaled, normals.mT)
     return 2 * length.squeeze(-1) * arsinh(t, c)

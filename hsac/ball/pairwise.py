@@ -28,8 +28,10 @@ class _SquaredDifferences(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, y = ctx.saved_tensors
+        # Only inputs were kept, so this can be differentiated again.
         in_x = 2 * (gradient.sum(-1)[..., None] * x - gradient @ y)
         in_y = 2 * (gradient.sum(-2)[..., None] * y - gradient.mT @ x)
+        # Leading axes of x or y may have been broadcast.
         return in_x.sum_to_size(x.shape), in_y.sum_to_size(y.shape)
 
     @staticmethod

@@ -47,6 +47,7 @@ def _source_tanhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
 
 
 def _edge(s: Tensor) -> float:
+    # artanh is infinite at 1, and still finite here.
     return 1 - torch.finfo(s.dtype).eps
 
 
@@ -61,10 +62,12 @@ def _asinh(s: Tensor, root: Tensor) -> Tensor:
 
 
 def _source_asinhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    # h = (1 + s)^(-½)
     return prod(-0.5 - i for i in range(k)) * (1 + s) ** (-0.5 - k)
 
 
 def _source_sinhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    # h = cosh √s, whose derivative in s is f/2
     return s.sqrt().cosh() if k == 0 else f[k - 1] / 2
 
 
@@ -104,6 +107,7 @@ class _Analytic(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # The output is among the derivatives that the next one is computed from.
         ctx.save_for_backward(*inputs, output)
         ctx.save_for_forward(*inputs, output)
         ctx.slope = None
@@ -138,19 +142,24 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
     def forward(s: Tensor, *lower: Tensor) -> Tensor:
         if not order:
             return _value(s, times_root, own)
+        # Both branches are computed everywhere. Each gets arguments of its own range, so that
+        # neither overflows or divides by 0 where the other one is taken.
         near, far = s.clamp(max=NEAR_ZERO), s.clamp(min=NEAR_ZERO)
         polynomial = torch.full_like(near, own[-1])
         for a in reversed(own[:-1]):
             polynomial.mul_(near).add_(a)
+        # the recursion at `Source`, solved for the next derivative
         closed = (source(lower, far, order - 1) - (2 * order - 1) * lower[-1]) / (2 * far)
         return torch.where(s < NEAR_ZERO, polynomial, closed)
 
     def slope(ctx: Any) -> Tensor:
         s, *known = ctx.saved_tensors
+        # Derivatives before it enter as numbers: how they change with s is in the next one already.
         return _derivative(name, order + 1)(s, *[f.detach() for f in known])
 
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rest = (None,) * order
+        # Gradients are on here only under create_graph: then the slope needs a graph of its own.
         if torch.is_grad_enabled():
             return gradient * slope(ctx), *rest
         # a kept graph serves many Hessian products, all of the same slope
@@ -256,6 +265,7 @@ def sinhc_coshr(s: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         sinhc(s) and coshr(s), of s's shape.
     """
+    # sinh x = 2 sinh(x/2) cosh(x/2) and cosh x = 1 + 2 sinh²(x/2)
     half = sinhc(s / 4)
     square = s / 4 * half * half
     return half * (1 + square).sqrt(), 1 + 2 * square

@@ -26,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
         that the user can fix, or 130 after Ctrl-C.
     """
     try:
+        # In standalone mode click would print errors in its own words and exit.
         status = hsac.main(arguments, prog_name="hsac", standalone_mode=False)
+    # Caught before UsageError, of which it is one: to ask for nothing is no mistake to explain.
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return error.exit_code

@@ -23,6 +23,7 @@ def sections(docstring: str) -> dict[str, str]:
     """
     heading = rf"^({'|'.join(SECTIONS)}):\n"
     first, *rest = re.split(heading, inspect.cleandoc(docstring), flags=re.MULTILINE)
+    # Splitting at a group gives headings and texts in turn.
     bodies = dict(zip(rest[::2], map(inspect.cleandoc, rest[1::2]), strict=True))
     return {"": first.strip(), **bodies}
 
@@ -53,6 +54,7 @@ def spread(arguments: Iterable[str], options: Iterable[str]) -> list[str]:
     """
     said: list[str] = []
     option, values = "", 0  # the option that takes the next words, and how many it has taken
+    # The last word only ends the option before it, and is cut off again below.
     for word in [*arguments, "--"]:
         if option and not word.startswith("-"):
             said += [option, word]
@@ -108,6 +110,7 @@ class Command(click.Command):
             settings: As `click.Command` takes them.
         """
         parts = sections(help or "")
+        # click keeps the line breaks of a paragraph that begins with this mark.
         examples = f"\b\nExamples:\n{_indented(parts['Examples'])}" if "Examples" in parts else None
         text = "\n\n".join(filter(None, [parts[""], parts.get("Returns")]))
         super().__init__(name, help=text, epilog=examples, **settings)

@@ -95,6 +95,7 @@ def verify_datasets(names: tuple[str, ...], scale: str, plugins: tuple[str, ...]
     for found in audits:
         if found.looked:
             print(found.line())
+        # Only what is asked for by name must be here. Few have the whole catalogue.
         elif names:
             raise InputError(
                 f"dataset {found.name}: nothing of it is here or in a mirror;"
@@ -126,6 +127,7 @@ def describe_dataset(name: str, picture: Path | None, scale: str, plugins: tuple
     inputs.use_plugins(plugins, scale)
     print(overview.info(name, data_root(), inputs.mirror_of(scale)))
     if picture is not None:
+        # Drawing takes long to import, and most calls draw nothing.
         from hsac.report.pictures import write_picture
 
         write_picture(name, data_root(), picture)
@@ -165,6 +167,8 @@ def fill_mirror(folder: Path, names: tuple[str, ...], scale: str, plugins: tuple
         try:
             copied = fill(folder, name, data_root(), inputs.mirror_of(scale))
         except InputError as error:
+            # Some datasets have to be obtained by hand. They stop nothing unless they are asked for
+            # by name.
             if names:
                 raise
             left_out += 1

@@ -75,8 +75,10 @@ def use_plugins(folders: tuple[str, ...], scale: str | None = None) -> None:
 
     ctx = click.get_current_context()
     found: list[str] = []
+    # Being given decides: `--plugins` without a folder asks for none.
     if ctx.get_parameter_source("plugins") is not ParameterSource.DEFAULT:
         found = list(folders)
+    # The workflow sets it even where it is empty, and then there are no folders.
     elif "HSAC_PLUGINS" in os.environ:
         found = [one for one in os.environ["HSAC_PLUGINS"].split(os.pathsep) if one]
     elif scale is not None and (FOLDER / "config.yaml").is_file():
@@ -173,6 +175,7 @@ def lease_gpu(study: "Study") -> "Study":
     """
     from hsac.ops.device import leased
 
+    # Finished runs tell how much training takes, but not these jobs. So the whole GPU is leased.
     return _until_the_end(leased(study))
 
 
@@ -192,6 +195,7 @@ def mirror_of(scale: str, override: Mapping[str, Any] | None = None) -> Path | N
     from hsac.data import obtain
     from hsac.study.load import FOLDER, mirror
 
+    # Commands on data also work in a folder without a configuration.
     configured = (FOLDER / "config.yaml").is_file()
     return obtain.mirror_root(mirror(scale, override) if configured else None)
 
@@ -203,4 +207,5 @@ def _use(folders: Sequence[str]) -> None:
 
 
 def _until_the_end(manager: AbstractContextManager[Entered]) -> Entered:
+    # click leaves the manager when the command ends, however that is.
     return click.get_current_context().with_resource(manager)

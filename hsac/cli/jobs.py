@@ -1,4 +1,7 @@
-"""`hsac job`: what the workflow's rules run. Each command makes the output of one job."""
+"""`hsac job`: commands that only the workflow calls.
+
+Each makes the output of one job, but for `progress`, which draws the bar.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +73,7 @@ def make_variant(
         raise InputError(
             f"--recipe: found {recipe}; allowed is a JSON object with name, recipe and parameters"
         )
+    # The name is shown, and builds nothing.
     parameters = {key: value for key, value in recipe.items() if key != "name"}
     write_variant(build_variant(dataset, recipe["name"], parameters, data_root()), output)
 
@@ -94,7 +98,7 @@ def train_bundle(
     """Train a bundle: seeds of one experiment and method.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: The method: weight+curvature, or weight+curvature@start.
         seeds: The bundle's seeds.
@@ -142,7 +146,7 @@ def train_points(
     """Train points that the search of a method tries.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: A searched method of it.
         seeds: The seeds of the search.
@@ -182,7 +186,7 @@ def choose_point(
     It is the one with the best mean over the seeds of the search.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: A searched method of it.
         candidates: The indexes of the points.
@@ -217,7 +221,7 @@ def select_runs(
     """Choose each seed's best run, of a grid or of several rules, on validation.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         method: A method of it that chooses among others.
         seeds: The bundle's seeds.
@@ -229,6 +233,7 @@ def select_runs(
 
     study = inputs.read(settings)
     cell = inputs.cell_of(study, experiment, method)
+    # In the order of the indexes, which the workflow also takes from `resolve.candidates`.
     among = [candidate.method for candidate in resolve.candidates(study, cell)]
     select_bundle(cell, among, list(candidates), list(seeds), index)
 
@@ -242,7 +247,7 @@ def run_study(study: str, settings: Path, output: Path) -> None:
 
     Args:
         study: A study of `hsac list studies`.
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         output: The CSV file to write.
 
     Raises:
@@ -259,6 +264,7 @@ def run_study(study: str, settings: Path, output: Path) -> None:
         nearest = parts.nearest(study, studies)
         raise InputError(f"study: found {study!r}; in these settings {nearest}")
     built = parts.build("study", study, studies[study] or {})
+    # No bar but the time and a word, as a study does not tell how many rows it will make.
     with tqdm(desc=study, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
         write_rows(output, built.rows(bar.set_postfix_str))
 
@@ -275,7 +281,7 @@ def measure_networks(
     """Measure an experiment's trained networks: Hessian spectrum, certificate of the risk.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         variant: The file of the variant.
         indexes: The indexes of the measured bundles.
@@ -289,6 +295,7 @@ def measure_networks(
     from hsac.theory.landscape import Kept, measure
 
     study = inputs.read(settings)
+    # An index is named by a hash and a number, and only its content tells the method.
     methods = {index: read_json(index)["method"] for index in indexes}
     bundles = {}
     for index, method in methods.items():
@@ -318,7 +325,7 @@ def certify_methods(
     """Certify an experiment's methods with a prior trained on a part of the examples.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings.
         variant: The file of the variant.
         points: What `hsac job tune` wrote of the searched methods.
@@ -332,6 +339,7 @@ def certify_methods(
     from hsac.theory.informed import informed
 
     study = inputs.read(settings)
+    # Only to refuse a name that the study does not know.
     inputs.experiment_of(study, experiment)
     seeds, rows = study.seeds_of(experiment), []
     leased = inputs.lease_gpu(study)
@@ -353,7 +361,7 @@ def measure_hypergradient(
     """Measure bias and noise of the hypergradient along a training of an experiment.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         experiment: An experiment of the settings with the key hypergradient.
         variant: The file of the variant.
         points: What `hsac job tune` wrote of the method, where it is searched.
@@ -392,7 +400,7 @@ def gather_records(settings: Path, results: Path, processes: int) -> None:
     They are runs.parquet, trajectories.parquet and measured.parquet.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         results: The results folder of the scale.
         processes: How many processes read records.
     """
@@ -403,6 +411,7 @@ def gather_records(settings: Path, results: Path, processes: int) -> None:
     graph = Graph(inputs.read(settings), results)
     search.check(graph, read_bundle)  # reads the points of searches
     shown = graph.indexes(graph.cells)
+    # The check has read the points of searches already, the rest still has to be read.
     known = {*shown, *(bundle.index for bundle in graph.bundles if bundle.rule == POINTS)}
     others = [bundle.index for bundle in graph.bundles if bundle.index not in known]
     gather(shown, results, others, processes)
@@ -417,7 +426,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
     """Write the tables as CSV, Markdown and LaTeX.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         published: The file published.yaml.
         output: The folder to write.
@@ -441,7 +450,7 @@ def make_cost_table(settings: Path, runs: Path, measured: Path, output: Path) ->
     """Write what the runs cost the machine as CSV, Markdown and LaTeX.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         measured: The file measured.parquet.
         output: The folder to write.
@@ -459,7 +468,7 @@ def make_provenance(settings: Path, runs: Path, published: Path) -> None:
     """Write what lies behind every cell of the tables, beside runs.parquet.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         published: The file published.yaml.
     """
@@ -480,7 +489,7 @@ def draw_figures(
     """Draw the figures as PNG and PDF.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         runs: The file runs.parquet.
         trajectories: The file trajectories.parquet.
         rulegraph: What `snakemake --rulegraph` prints.
@@ -499,7 +508,7 @@ def make_page(settings: Path, results: Path) -> None:
     """Write the self-contained page index.html.
 
     Args:
-        settings: Resolved settings. By default those that HSAC_SETTINGS names.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
         results: The results folder of the scale.
     """
     from hsac.report.page import write_page
@@ -543,6 +552,7 @@ def _at_chosen_point(study: "Study", cell: "Cell", points: tuple[Path, ...]) -> 
 
     if not cell.searched:
         return cell
+    # Each is called point.json in a folder that is a hash, and its content tells the method.
     found = {read_json(path)["method"]: path for path in points}
     if cell.method not in found:
         raise InputError(

@@ -21,6 +21,7 @@ def explain(error: click.UsageError) -> str:
             return _unknown_command(error)
         case click.BadOptionUsage():
             return _misused_option(error)
+        # Before BadParameter, of which it is one.
         case click.MissingParameter():
             return _missing(error.param, error.ctx)
         case click.BadParameter():
@@ -44,6 +45,7 @@ def _unknown_command(error: click.exceptions.NoSuchCommand) -> str:
     group = error.ctx.command
     assert isinstance(group, click.Group)
     name, path = error.command_name, error.ctx.command_path
+    # The workflow's commands are often looked for at the top.
     for inner in group.commands.values():
         if isinstance(inner, click.Group) and name in inner.commands:
             return f"{name}: found no such command of `{path}`; it is `{path} {inner.name} {name}`"

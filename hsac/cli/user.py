@@ -57,11 +57,13 @@ def list_names(kind: tuple[str, ...], scale: str, plugins: tuple[str, ...]) -> N
 
     inputs.use_plugins(plugins, scale)
     study = load(scale)
+    # What cannot be imported must show here, not in the middle of a training.
     known.check_imports()
     titles = {name: name for name in _listed(study)}
     titles["experiments"] = f"experiments and methods of scale {scale}"
     if kind:
         names = [name.replace(" ", "-") for name in titles]
+        # `weight rules`, `weight-rules` and `weight_rules` all name the same kind.
         asked = "-".join(kind).replace("_", "-")
         if asked not in names:
             raise InputError(f"kind: found {asked!r}; {parts.nearest(asked, names)}")
@@ -101,6 +103,7 @@ def _listed(study: "Study") -> "dict[str, Callable[[], list[str]]]":
         ]
 
     families = [name for name in parts.FAMILIES if parts.names(name)]
+    # Functions, so that only the kind that is asked for is looked up.
     return {
         "settings": lambda: list(SETTINGS),
         "scales": lambda: list(SCALES),
@@ -140,6 +143,7 @@ def show_plan(scale: str, override: Mapping[str, Any]) -> None:
     from hsac.study.graph import data_root
 
     graph, mirror = inputs.load(scale, override), inputs.mirror_of(scale, override)
+    # Finished runs of every scale tell how long a cell takes.
     made = plan.plan(graph, Timings(graph.results.parent))
     print("\n".join(plan.lines(made, data_root(), mirror, FILE)))
 
@@ -328,6 +332,7 @@ def examine_machine(scale: str) -> int:
     for name, found in doctor.examine(scale, track):
         faults += found.fix is not None
         said = f"FIX {found.text}; run: {found.fix}" if found.fix else f"ok  {found.text}"
+        # A plain print would tear the bar.
         tqdm.write(f"{name:<14}{said}")
     return int(faults > 0)
 
@@ -367,6 +372,7 @@ def time_steps(
     mirror = inputs.mirror_of(scale, override)
     track = partial(tqdm, unit="cell", disable=None)
     wanted = chosen(graph, list(cells) or None)
+    # On a whole GPU, since whoever shared it would be in the timings.
     failed = time_cells(
         inputs.lease_gpu(graph.study), wanted, data_root(), mirror, output or FILE, track
     )

@@ -70,11 +70,13 @@ def audit(name: str, root: Path, mirror: Path | None) -> Audit:
 
 def _audit_stored(found: Entry, root: Path, result: Audit) -> None:
     arrays, sha256 = store.load_arrays(found.name, root)
+    # Reading compared the files with the manifest, but not the manifest with the content.
     content = store.content_sha256(arrays)
     if content != sha256:
         result.problems.append(f"content hash {content} is not {sha256}, the manifest's")
     elif found.sha256 is None:
         result.notes.append("not verified, the catalogue has no hash of its content")
+    # Fonts and Pillow decide the bitmaps, so this is no damage.
     elif content != found.sha256 and found.rendered:
         result.notes.append("rendered otherwise than the catalogue's")
     elif content != found.sha256 and found.any_order and store.same_rows(found, arrays):

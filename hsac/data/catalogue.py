@@ -152,6 +152,7 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
     _hash(f"{where}.sha256", checked["sha256"])
     for key in ("arrays", "any_order"):
         for array, sha256 in _mapping(f"{where}.{key}", checked[key]).items():
+            # `_hash` alone would let null pass.
             _text(f"{where}.{key}.{array}", sha256)
             _hash(f"{where}.{key}.{array}", sha256)
     forms = _list(f"{where}.forms", checked["forms"], _form)

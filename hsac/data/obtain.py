@@ -119,6 +119,7 @@ def holds(folder: Path, form: Form) -> bool:
     Returns:
         True when they are there. Their content is not looked at.
     """
+    # Not is_file: a form may name a whole folder, put there by hand.
     return all((folder / file.path).exists() for file in form.files)
 
 
@@ -225,6 +226,7 @@ def set_aside(path: Path, name: str, root: Path, reason: str) -> Path:
     Returns:
         Where the file is now.
     """
+    # The hash keeps several bad versions of a file apart.
     target = Path(root) / "rejected" / f"{name}.{file_sha256(path)[:16]}"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(path, target)

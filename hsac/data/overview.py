@@ -68,6 +68,7 @@ def state(found: Entry, root: Path, mirror: Path | None) -> str:
         hand``.
     """
     here = obtain.downloads(root)
+    # In the order in which `fetch` would take them.
     if store.read_manifest(found.name, root):
         return "here"
     if not all(form.files for form in found.forms):
@@ -76,6 +77,7 @@ def state(found: Entry, root: Path, mirror: Path | None) -> str:
         return "in the mirror"
     if any(obtain.holds(here, form) for form in found.forms):
         return "downloaded"
+    # A form may be here in part: fetching brings the rest.
     folders = [here] if mirror is None else [mirror, here]
     fetchable = any(_is_within_reach(form, folders) for form in found.forms)
     return "can be fetched" if fetchable else "by hand"
@@ -103,6 +105,7 @@ def verification(found: Entry, root: Path) -> str:
     manifest = store.read_manifest(found.name, root)
     if manifest is None:
         return "-"
+    # First, as reordered rows do not match the catalogue's hash either.
     if manifest.order is not None:
         return "other order"
     words = {True: "yes", False: "rendered otherwise", None: "no hash known"}
@@ -162,6 +165,7 @@ def _form(form: Form) -> str:
 
 def _files(form: Form) -> Iterator[str]:
     """Yield lines with the files of a form and their addresses."""
+    # Not above: a table of datasets should not wait for the network's libraries.
     from hsac.data.download import address
 
     for file in form.files:

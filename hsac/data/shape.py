@@ -32,6 +32,7 @@ class Stored:
         Returns:
             Whether it has this form.
         """
+        # numpy's data type of texts holds the length of the longest, such as <U7.
         type_fits = array.dtype.kind == "U" if self.dtype == "str" else array.dtype == self.dtype
         return bool(type_fits) and array.ndim in self.axes
 
@@ -43,11 +44,13 @@ IMAGES = {
     "group": Stored("int64", "int64 (N,)", (1,)),
     "classes": Stored("str", "texts (K,)", (1,)),
 }
+# What every graph has. A split and the names of classes may be there, too.
 GRAPH = {
     "x": Stored("float32", "float32 (N, F)", (2,)),
     "edge": Stored("int64", "int64 (2, E)", (2,)),
     "y": Stored("int64", "int64 (N,)", (1,)),
 }
+# Columns of labels are named by their dataset, and their source checks them.
 STORED: dict[str, dict[str, Stored]] = {"images": IMAGES, "graph": GRAPH, "labels": {}}
 
 
@@ -96,6 +99,7 @@ def _check_graph(where: str, arrays: Arrays) -> None:
 
 
 def _check_range(where: str, key: str, values: np.ndarray, bound: int) -> None:
+    # A graph may have no edges, and no values have no smallest one.
     if values.size and (values.min() < 0 or values.max() >= bound):
         raise InputError(
             f"{where}: {key}: found {values.min()} to {values.max()}; allowed is 0 to {bound - 1}"

@@ -223,6 +223,7 @@ def fetch(name: str, root: Path, mirror: Path | None = None) -> Path:
             not the catalogue's, or for a folder that cannot be written.
     """
     found, folder = entry(name), raw_folder(name, root)
+    # First without the lock, so that readers of what is there do not wait for one another.
     if is_intact(name, root):
         return folder
     with obtain.lock(root, name):

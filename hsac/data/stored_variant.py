@@ -38,6 +38,7 @@ class StoredVariant(TypedDict):
     counts: dict[str, Any]
     data_sha256: str
     hash: str
+    # A variant has rows or episodes, and of the others what its recipe makes or reads.
     indices: NotRequired[dict[str, np.ndarray]]
     labels: NotRequired[dict[str, np.ndarray]]
     episodes: NotRequired[dict[str, np.ndarray]]

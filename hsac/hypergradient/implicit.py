@@ -56,7 +56,7 @@ def implicit_hypergradient(
         upper: The upper level U.
         lower: The lower level L. Its Hessian in w is H.
         w: Weights (R, P).
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
         solver: Solves H x = U_w. None leaves the implicit term out.
         state: `Hypergradient.state` of the previous call, {} at first.
         ratio: An implicit term longer than so many times the direct one is scaled back to that
@@ -66,6 +66,7 @@ def implicit_hypergradient(
         The hypergradient. An implicit term that is not finite, or that its solver marks as failed,
         is left out and flagged: at negative curvature a truncated series can grow without bound.
     """
+    # w is independent of θ here: how w* follows θ is what the implicit term stands for.
     w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
     value = upper(w, theta)
     # Runs are independent, so the gradient of the sum is each run's own. An upper level may leave
@@ -78,6 +79,7 @@ def implicit_hypergradient(
         return Hypergradient(value.detach(), direct, zero, nothing, nothing.bool(), 0, state)
     hessian = HessianOperator(lower, w, theta)
     solution = solver.solve(hessian, v, state)
+    # Only `unrolled` has it already.
     implicit = hessian.mixed(solution.x) if solution.implicit is None else solution.implicit
     implicit = implicit.detach()
     usable = implicit.isfinite().all(-1, keepdim=True)

@@ -43,7 +43,7 @@ class HessianOperator:
     Attributes:
         loss: The lower level L, one independent problem a run.
         w: The point's weights (R, P).
-        theta: The point's hyper-parameters (R, C).
+        theta: The point's hyperparameters (R, C).
         products: Hessian-vector products so far.
         gradient: dL/dw (R, P), with its graph.
     """
@@ -54,9 +54,10 @@ class HessianOperator:
         Args:
             loss: The lower level L.
             w: Weights (R, P), a leaf that requires a gradient.
-            theta: Hyper-parameters (R, C), a leaf that requires a gradient.
+            theta: Hyperparameters (R, C), a leaf that requires a gradient.
         """
         self.loss, self.w, self.theta, self.products = loss, w, theta, 0
+        # Runs are independent: the gradient of the sum is each run's own, and so are all products.
         (self.gradient,) = torch.autograd.grad(loss(w, theta).sum(), w, create_graph=True)
 
     def __call__(self, v: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ class HessianOperator:
         Returns:
             The products (R, C). They are 0 where θ does not enter the gradient.
         """
+        # It costs as much as a product with H.
         self.products += 1
         (out,) = torch.autograd.grad(
             self.gradient, self.theta, v, retain_graph=True, allow_unused=True

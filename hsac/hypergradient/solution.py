@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import HessianOperator, norm
 
+# For comparison: x = 0 has a residual of 1.
 GROWTH = 2.0  # a relative residual above this means that the iterate went the wrong way
 
 
@@ -76,4 +77,5 @@ def relative_residual(hx: Tensor, v: Tensor) -> Tensor:
     Returns:
         Relative residuals (R,).
     """
+    # Norms are kept above 0, so v = 0 with hx = 0 gives 1, which is no failure.
     return (norm(hx - v) / norm(v)).squeeze(-1)

@@ -24,5 +24,6 @@ class CrossEntropy(TrainingLoss):
         Returns:
             The loss of each run (R,), in nats.
         """
+        # torch wants classes on axis 1, so runs and rows become one axis.
         each = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         return each.unflatten(0, labels.shape).mean(-1)

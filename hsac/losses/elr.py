@@ -73,6 +73,7 @@ class Elr(TrainingLoss):
         Returns:
             The loss of each run (R,), in nats.
         """
+        # The target holds this step's prediction already (`observe` comes first), as a constant.
         agreement = (state["target"] * logits.softmax(-1)).sum(-1).clamp(max=CLOSEST)
         plain = CrossEntropy()(logits, labels, state, progress)
         return plain + self.strength * (-agreement).log1p().mean(-1)

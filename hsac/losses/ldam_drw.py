@@ -47,11 +47,13 @@ class LdamDrw(TrainingLoss):
     def margins(self) -> Tensor:
         """Return the margins m (K,)."""
         raw = self.training.counts.clamp(min=1) ** -0.25
+        # The paper's constant C, chosen so that the largest margin is `max_margin`.
         return self.max_margin * raw / raw.max()
 
     @cached_property
     def weights(self) -> Tensor:
         """Return the weight of a row by its class (K,), with mean 1 over the classes."""
+        # Without the clamp a class without rows would divide by 0.
         raw = (1 - self.beta) / (1 - self.beta ** self.training.counts.clamp(min=1))
         return raw / raw.mean()
 
@@ -72,6 +74,7 @@ class LdamDrw(TrainingLoss):
         if progress < self.deferred:
             return each.mean(-1)
         weights = self.weights[labels]
+        # divided by the weights' sum, as torch's weighted cross-entropy is
         return (weights * each).sum(-1) / weights.sum(-1)
 
     def adjust(self, logits: Tensor) -> Tensor:

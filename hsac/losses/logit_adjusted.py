@@ -38,4 +38,5 @@ class LogitAdjusted(TrainingLoss):
         Returns:
             The loss of each run (R,), in nats.
         """
+        # The prior is added here, so f learns to do without it and predictions need no change.
         return -log_probability(logits + self.tau * self.training.log_prior, labels).mean(-1)

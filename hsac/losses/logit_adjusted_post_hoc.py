@@ -50,4 +50,5 @@ class LogitAdjustedPostHoc(TrainingLoss):
         Returns:
             f - tau·log π (..., K).
         """
+        # Cross-entropy has put the training part's prior into f.
         return logits - self.tau * self.training.log_prior

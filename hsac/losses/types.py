@@ -34,6 +34,7 @@ class Labels:
 
         A class without rows counts as one with a single row.
         """
+        # log 0 would rule the class out for good.
         return (self.counts.clamp(min=1) / self.counts.sum()).log()
 
 
@@ -123,5 +124,6 @@ def log_rest(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Logarithms (R, N).
     """
+    # log of the other classes' sum less that of all: 1 - p_y is never formed.
     own = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, labels[..., None], True)
     return logits.masked_fill(own, -torch.inf).logsumexp(-1) - logits.logsumexp(-1)

@@ -47,6 +47,7 @@ class Cnn(Headed):
         """Refuse parameters that are out of range."""
         require(self.dim >= 1, "dim", self.dim, "an integer from 1")
         require(self.clip > 0, "clip", self.clip, "a number above 0")
+        # refuses bad parameters of the blocks at once
         _ = self.body
 
     @cached_property

@@ -117,6 +117,7 @@ class Conv4Maml:
 
         Outside of autograd it holds no graph.
         """
+        # Without autograd nobody differentiates through the steps.
         first_order = self.first_order or not torch.is_grad_enabled()
         images = support.flatten(0, 1)
         labels = torch.arange(self.way, device=support.device).repeat_interleave(self.shot)
@@ -124,6 +125,7 @@ class Conv4Maml:
         # the steps need gradients in evaluation, too
         with torch.enable_grad():
             network = _Network(self.body, {name: _leaf(p) for name, p in params.items()})
+            # A clone is adapted, so that the weights that episodes share stay as they are.
             learner = maml(network, lr=self.inner_lr, first_order=first_order).clone()
             for _ in range(self.steps):
                 learner.adapt(functional.cross_entropy(learner(images), labels))
@@ -131,6 +133,7 @@ class Conv4Maml:
 
 
 def _leaf(p: Tensor) -> Tensor:
+    # In evaluation weights need no gradient, but the steps on the support do.
     return p if p.requires_grad else p.detach().requires_grad_()
 
 

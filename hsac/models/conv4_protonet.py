@@ -111,4 +111,5 @@ class Conv4Protonet:
         prototypes = midpoint(points[:, :, : self.shot], c[0])
         queries = points[:, :, self.shot :].flatten(1, 2)
         temperature = (self.temperature_rate * params["t"]).exp()
+        # At c = 0 this is four times the squared Euclidean distance, which T makes up for.
         return -pairwise_squared_distance(queries, prototypes, c[0]) / temperature

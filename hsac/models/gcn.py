@@ -87,4 +87,5 @@ class Gcn:
         """
         x, source, target, weight = graph
         u = dropped(self.embed(params, c, graph, masks), masks, self.dropout)
+        # Again the weights come first, because classes are mostly fewer than hidden features.
         return propagate(u @ params["w1"].mT, source, target, weight, len(x)) + params["b1"]

@@ -38,6 +38,7 @@ class Pattern:
     @cached_property
     def transposed(self) -> "tuple[Pattern, Tensor]":
         """Return the pattern of the transposed matrix, and where its entries are among these."""
+        # A stable sort leaves the entries of each new row in the order of their columns.
         order = self.columns.argsort(stable=True)
         counts = self.columns.bincount(minlength=self.shape[1])
         starts = torch.cat([self.starts[:1], counts.cumsum(0)])
@@ -138,6 +139,7 @@ class _Product(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         transposed, order = ctx.pattern.transposed
+        # The values are constants, so they get no derivative.
         return None, _Product.apply(ctx.saved_tensors[0][order], gradient, transposed), None
 
     @staticmethod
@@ -149,6 +151,7 @@ class _Product(Function):
             weights = _along(dense, dims[1], info.batch_size)
             pairs = zip(values.unbind(dims[0]), weights, strict=True)
             return torch.stack([_Product.apply(own, w, pattern) for own, w in pairs]), 0
+        # A rule of vmap is called only where some input is batched.
         assert dims[1] is not None
         # runs share the values: their weights are further columns of one product
         dense = dense.movedim(dims[1], 1)

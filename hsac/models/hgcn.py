@@ -40,6 +40,7 @@ class Hgcn(Headed):
     head: dict = None  # type: ignore[assignment]
     layer_names: ClassVar[tuple[str, ...]] = ("layer0", "layer1")
     vmapped: ClassVar[bool] = True
+    # Mixed derivatives in c lose accuracy in float32. This model is small enough for float64.
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
@@ -81,9 +82,12 @@ class Hgcn(Headed):
         u = first_linear(x, params["w0"], masks, self.dropout)
         for i in range(2):
             point = expmap0(bounded(u, self.clip, self.space), c[i])
+            # As a tangent vector the bias is on the ball for every c.
             bias = expmap0(params[f"b{i}"], c[i])[None]
             point = mobius_add(point, bias, c[i])
+            # Neighbours are summed in the tangent space, the same for every c.
             u = propagate(logmap0(point, c[i]), source, target, weight, len(x))
+            # Layer 1's weights act in the tangent space, too: its ball may be another one.
             u = dropped(u.relu(), masks, self.dropout) @ params["w1"].mT if i == 0 else u
         return bounded(u, self.clip, self.space)
 

@@ -33,6 +33,7 @@ def poincare_linear(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     """
     v = mlr_logits_tangent(u, z, r, c)
     w = v * sinhc(c * v * v)
+    # √c|y| is below 1 for every w, so no projection is needed.
     return w / (1 + (1 + c * squared_norm(w)).sqrt())
 
 
@@ -65,6 +66,7 @@ class Hnn(Headed):
     head: dict = None  # type: ignore[assignment]
     layer_names: ClassVar[tuple[str, ...]] = ("layer0", "layer1")
     vmapped: ClassVar[bool] = True
+    # Mixed derivatives in c lose accuracy in float32. This model is small enough for float64.
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
@@ -112,6 +114,7 @@ class Hnn(Headed):
         u = x.flatten(1)
         for i in range(2):
             u = bounded(u if i == 0 else u.relu(), self.clip, self.space)
+            # Back to the origin's tangent space, which is the same for the next layer's ball.
             u = logmap0(poincare_linear(u, params[f"z{i}"], params[f"r{i}"], c[i]), c[i])
         return bounded(u, self.clip, self.space)
 

@@ -24,6 +24,7 @@ def he_normal(shape: tuple[int, ...], fan_in: int, generator: Generator) -> Tens
     Returns:
         The weight, float64 so that every dtype starts from the same numbers.
     """
+    # Each number has variance 2/fan_in, which ReLU layers keep.
     return torch.randn(shape, generator=generator, dtype=torch.float64) * (2 / fan_in) ** 0.5
 
 
@@ -160,6 +161,7 @@ def batch_norm(h: Tensor, scale: Tensor, shift: Tensor, moments: Tensor | None =
         The normalised channels (B, K, H, W).
     """
     if moments is None:
+        # Without running averages no buffer changes, so the forward pass stays a pure function.
         return functional.batch_norm(h, None, None, scale, shift, training=True)
     mean, square = moments
     # rounding can make it negative where a channel is constant
@@ -179,7 +181,9 @@ def batch_moments(h: Tensor) -> Tensor:
     Returns:
         Moments (2, K), float64.
     """
+    # Population variance, so that the mean square is variance + mean².
     variance, mean = torch.var_mean(h.detach(), (0, 2, 3), correction=0)
+    # In float64, because their difference is taken once they are averaged.
     variance, mean = variance.double(), mean.double()
     return torch.stack((mean, variance + mean * mean))
 
@@ -216,6 +220,7 @@ class ConvBlocks:
     def features(self) -> int:
         """Return how many numbers the last block gives."""
         height, width = self.inputs[-2:]
+        # Each pooling drops an odd last row or column, as a shift does.
         return self.width * (height >> self.blocks) * (width >> self.blocks)
 
     def init(self, generator: Generator) -> Params:

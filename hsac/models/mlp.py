@@ -40,6 +40,7 @@ class Mlp(Headed):
     pool: int = 1
     head: dict = None  # type: ignore[assignment]
     vmapped: ClassVar[bool] = True
+    # Mixed derivatives in c lose accuracy in float32. This model is small enough for float64.
     dtype: ClassVar[torch.dtype] = torch.float64
 
     def __post_init__(self) -> None:
@@ -86,6 +87,7 @@ class Mlp(Headed):
             x = torch.nn.functional.avg_pool2d(with_channels(x, self.inputs), self.pool)
         u = x.flatten(1)
         for i in range(self.layers + 1):
+            # There is no ReLU behind the last layer, so that features have both signs.
             u = torch.addmm(params[f"b{i}"], u if i == 0 else u.relu(), params[f"w{i}"].mT)
         return bounded(u, self.clip, self.space)
 

@@ -91,10 +91,12 @@ class Resnet(Headed):
 
     def _blocks(self) -> Iterator[Block]:
         widths = WIDTHS[self.depth]
+        # The depth counts the stem, the head, and two convolutions a block.
         count = (self.depth - 2) // (2 * len(widths))
         inside = widths[0]
         for stage, width in enumerate(widths):
             for i in range(count):
+                # Each stage but the first halves the image's side.
                 yield Block(f"{stage}.{i}", inside, width, 2 if stage > 0 and i == 0 else 1)
                 inside = width
 
@@ -114,6 +116,7 @@ class Resnet(Headed):
         params: Params = {}
 
         def convolution(name: str, inside: int, out: int, kernel: int) -> None:
+            # Convolutions have no bias: the normalisation behind them would take it out.
             fan_in = kernel * kernel * inside
             params[f"{name}.w"] = he_normal((out, inside, kernel, kernel), fan_in, generator)
             params[f"{name}.g"], params[f"{name}.b"] = norm_start(out)
@@ -168,6 +171,7 @@ class Resnet(Headed):
         found: Params = {}
 
         def collect(name: str, h: Tensor) -> None:
+            # It returns None, at which this batch's moments normalise, as in training.
             found[name] = batch_moments(h)
 
         self._features(params, x, collect)

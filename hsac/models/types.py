@@ -78,6 +78,7 @@ class Model(Protocol):
         ...
 
 
+# From here on `isinstance` goes by the names alone, so no other model may have them.
 @runtime_checkable
 class BatchNormalised(Protocol):
     """A model that normalises by batch: its `forward` and `embed` also take a `state`."""

@@ -30,6 +30,8 @@ def cards() -> list[Card]:
     found = []
     for number in range(torch.cuda.device_count()):
         of = torch.cuda.get_device_properties(number)
+        # nvidia-smi puts `GPU-` before the UUID that torch gives, and a word where it knows no
+        # number.
         mebibytes = free.get(f"GPU-{of.uuid}", "")
         left = int(mebibytes) * 2**20 if mebibytes.isdigit() else of.total_memory
         found.append(Card(number, str(of.uuid), of.total_memory, left))
@@ -67,6 +69,7 @@ def leased(study: Study, method: Path | None = None, together: int = 1) -> Itera
         return SLOTS if method is None else slots(needed(method, together, name), card.memory)
 
     with lease(wanted, share, folder()) as card:
+        # What names no GPU would else take memory of the first one.
         torch.cuda.set_device(card.number)
         try:
             yield study.model_copy(update={"device": f"cuda:{card.number}"})

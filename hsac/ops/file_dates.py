@@ -20,6 +20,7 @@ def ahead(folders: Iterable[Path], most: int | None = None) -> Iterator[Path]:
         Such files.
     """
     limit = time.time() + AHEAD
+    # A generator, so that no more of a large folder is walked than `most` asks for.
     every = (Path(at, name) for top in folders for at, _, names in os.walk(top) for name in names)
     for path in islice(every, most):
         if path.exists() and path.lstat().st_mtime > limit:

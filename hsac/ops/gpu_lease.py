@@ -1,6 +1,6 @@
 """Shares of GPUs, leased among the processes of one user on one machine. No torch here.
 
-A GPU's memory is SLOTS equal shares, each a file that is locked by whoever has it. The kernel frees
+A GPU's memory is SLOTS equal shares, each a file that its holder locks. The kernel frees
 a lock when its process ends, however that ends, so nothing is left to clean up and no share is
 given twice.
 """
@@ -143,6 +143,7 @@ def lease(
         told = True
 
     with ExitStack() as held:
+        # One process at a time looks for room, so that small bundles cannot overtake a large one.
         queue = FileLock(locks / "queue.lock")
         try:
             served = queue.acquire(timeout=poll)
@@ -168,6 +169,7 @@ def _claim(
             free = [lock for lock in every if _lock(lock)]
             for lock in free:
                 others.callback(lock.release)
+            # Memory is asked for too, since processes without a lease may hold some.
             room = len(free) >= wanted and card.free >= min(wanted / SLOTS, IDLE) * card.memory
             if room and (found is None or len(free) > len(found[2])):
                 found = (wanted, card, free)

@@ -1,8 +1,8 @@
 """Count what a scale comes to before it runs: runs, jobs, disk, hours, and how much is done.
 
-The jobs are the workflow's, with its paths. A job is left when its file is missing or stands on one
-that is left. Only `hsac stale` and the workflow itself know of a changed code or variant. No torch
-here.
+The jobs are the workflow's, with its paths. A job is left when its file is missing, when a record
+of its bundle is missing, when the settings differ, or when it stands on a job that is left. Only
+`hsac stale` and the workflow itself know of a changed code or variant. No torch here.
 """
 
 import math
@@ -24,7 +24,7 @@ from hsac.study.models import Study
 
 @dataclass
 class Estimate:
-    """A sum over runs: of those with something recorded, and how many have nothing."""
+    """A sum over timed runs, and the number of untimed ones."""
 
     known: float = 0.0
     unknown: int = 0
@@ -107,15 +107,19 @@ def plan(graph: Graph, timings: Timings) -> Plan:
         timings: how long runs take.
     """
     parts = {name: Share(name) for name in (*graph.study.experiments, *SHARED)}
+    # Listing each folder once is much faster than asking for thousands of files.
     here = cache(lambda folder: frozenset(os.listdir(folder)) if folder.is_dir() else frozenset())
     runs = _runs(graph, parts, timings, here)
     rules, rules_left = Counter[str](), Counter[str]()
     waiting: set[Path] = set()
     for job in graph.jobs:
+        # An index may be there while a record that it names was lost.
         missing = job.output.name not in here(job.output.parent) or job.output in runs.unrecorded
+        # Settings are written anew when the configuration changes, though their file is there.
         changed = job.rule == "settings" and not missing and _differs(job.output, graph.study)
         rules[job.rule] += 1
         parts[job.owner].jobs += 1
+        # Jobs come after those that they need, so one pass finds all that are left.
         if missing or changed or not waiting.isdisjoint(job.needs):
             waiting.add(job.output)
             rules_left[job.rule] += 1
@@ -156,6 +160,7 @@ def _runs(
     found = _Runs()
     timed: dict[tuple[str, str, str], bool] = {}
     for bundle in graph.bundles:
+        # Runs that are only chosen among others are not trained.
         for cell in bundle.cells if bundle.rule != SELECT else ():
             names = here(bundle.record(cell, 0).parent)
             left = sum(f"seed{seed}.json" not in names for seed in bundle.seeds)
@@ -164,6 +169,7 @@ def _runs(
             costs = timings.costs(cell, len(bundle.seeds))
             found.sources.update(cost.source for cost in costs.values())
             key = (cell.experiment, cell.method, cell.hash)
+            # A cell has several bundles, and a timing of one of them will do.
             timed[key] = timed.get(key, False) or bool(costs)
             _add(parts[cell.experiment], costs, len(bundle.seeds), left)
     for (experiment, method, _), known in timed.items():
@@ -183,6 +189,7 @@ def _add(part: Share, costs: dict[str, Cost], runs: int, left: int) -> None:
     }.items():
         everything.add(hours.get(kind), runs)
         rest.add(hours.get(kind), left)
+    # A run leaves as many bytes on any kind of device.
     part.bytes.add(next((cost.bytes for cost in costs.values()), None), runs)
 
 
@@ -292,6 +299,7 @@ def _data_lines(datasets: list[str], root: Path, mirror: Path | None) -> Iterato
         state, size = overview.state(found, root, mirror), stored_bytes(found, root)
         total += size
         fetched = state == "can be fetched"
+        # Any one form of a dataset will do, so the one of fewest files is told.
         files = min((len(form.files) for form in found.forms), default=0)
         more = f", {files} files whose sizes are not recorded" if fetched else ""
         about = "" if state == "here" else "about "

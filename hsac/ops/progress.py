@@ -38,6 +38,7 @@ def watch(scale: str, override: Mapping[str, Any], process: int) -> None:
         override: Top-level keys of the configuration to replace.
         process: The number of the process.
     """
+    # An exception leaves the `with` below, which completes the line. The default action would not.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     runs = [run.record for run in Graph(load.load(scale, override)).runs()]
     waiting = {path for path in runs if not path.exists()}
@@ -46,6 +47,7 @@ def watch(scale: str, override: Mapping[str, Any], process: int) -> None:
         initial=len(runs) - len(waiting),
         unit="run",
         desc=f"hsac {scale}",
+        # To tqdm None means: silent where standard error is no terminal.
         disable=None,
     ) as bar:
         while waiting and _is_alive(process):

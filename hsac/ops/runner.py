@@ -1,7 +1,8 @@
 """Train bundles: lease a device, train, time, catch what goes wrong, and write the records.
 
-What is computed is `hsac.train`'s. Here is what touches machine, disk and clock, and what a record
-says of these. A change here makes no finished run stale.
+`hsac.train` computes. This module touches machine, disk and clock, and fills the fields of a record
+about these. `select_bundle` trains nothing: it makes the records of derived runs from those of
+others. A change here makes no finished run stale.
 """
 
 import gc
@@ -93,12 +94,13 @@ def run_bundle(
         variant: The variant's file.
         data: The data folder.
         index: The bundle's index.
-        facts: What the records say of the search that chose the cell's point.
+        facts: The fields of the records about the search that chose the cell's point.
 
     Raises:
         InputError: The user can fix it: data or device.
     """
     paths = _train_missing(study, cell, seeds, load_variant(variant), data, index.parent, facts)
+    # Written last, so that an index never names a record that is not there.
     write_index(index, cell, paths)
 
 
@@ -144,7 +146,7 @@ def _train_missing(
     folder: Path,
     facts: SearchFacts | None,
 ) -> dict[int, Path]:
-    """The records of a cell's seeds in a folder, those trained that are not there yet.
+    """Train the seeds of a cell that lack a finished record; return the path of every record.
 
     A record counts as there when its configuration, code and variant are the present ones, its
     status is final and its weights lie beside it. Records are `seed<k>.json`, final weights
@@ -154,6 +156,7 @@ def _train_missing(
     code = fingerprint.of_training(cell.config)
     identity = {"config_hash": cell.hash, "code": code, "variant_hash": variant["hash"]}
     paths = {seed: folder / f"seed{seed}.json" for seed in seeds}
+    # Bundles of one folder may be written at the same time, so each has a name of its own.
     name = f"seeds{seeds[0]}-{seeds[-1]}"
     # A process whose workflow was killed may still train the same. The later one waits here, and
     # then finds the records.
@@ -172,7 +175,7 @@ def _train_missing(
 
 
 def _tell(paths: list[Path], facts: Record) -> None:
-    """Bring finished records up to date: the search may have been run again, and come out alike."""
+    """Update records: a search that ran again and chose the same point may have another cost."""
     for path in paths:
         record = read_json(path)
         if record | facts != record:
@@ -196,11 +199,11 @@ def _keep(folder: Path, name: str, runs: Attempted) -> None:
 
 
 def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list[int]]:
-    """The seeds to train as one program each so that every missing one is trained."""
+    """Return the groups to train, so that every missing seed is trained."""
     if not _vmapped(cell.config.model):
         return [[seed] for seed in missing]
-    # A seed whose record was lost is trained with the same others again, as its bits depend on
-    # them. Whose record is not missing is then trained for their sake only.
+    # A lost seed is retrained with its former companions, because its bits depend on them. The
+    # companions' new records are discarded.
     groups: list[list[int]] = []
     for record in finished:
         former = record.get("together", [])
@@ -211,7 +214,7 @@ def _groups(cell: Cell, missing: list[int], finished: list[Record]) -> list[list
 
 
 def _vmapped(model: ModelPart) -> bool:
-    """Whether many seeds of the model run faster as one program."""
+    """Return whether many seeds of the model run faster as one program."""
     head_vmapped = model.head is None or parts.part("head", model.head.name).vmapped
     return bool(parts.part("model", model.name).vmapped and head_vmapped)
 
@@ -234,16 +237,16 @@ def _leased_attempt(
     data: Path,
     folder: Path,
 ) -> Attempted:
-    """As `attempt`, on a share of a GPU where there are GPUs."""
+    """Call `attempt`, on a share of a GPU where there are GPUs."""
     with leased(study, folder.parent, len(seeds)) as own:
         trained = attempt(own, cell, seeds, variant, data)
     fitted = all(
         record["status"] != "out_of_memory" and record["together"] == seeds for record, _ in trained
     )
+    # Without a GPU the study comes back as it is, and there is no company to leave.
     if fitted or own is study:
         return trained
-    # What does not fit beside others is tried on a GPU of its own before it is believed, so that a
-    # record does not depend on the company.
+    # Before out_of_memory is recorded, try on a whole GPU: a record must not depend on neighbours.
     with leased(study) as own:
         return attempt(own, cell, seeds, variant, data)
 
@@ -279,6 +282,7 @@ def attempt(
     except InputError:  # no result of the method: the user fixes it and runs again
         raise
     except Exception as error:
+        # The record keeps one line of it, the job's log all.
         traceback.print_exc()
         status, reason = failure(error)
         if status == "timeout":
@@ -336,7 +340,7 @@ def train_seeds(
         change: Changes what was prepared, to train something else than the cell says.
 
     Returns:
-        Of every seed its record, without the identity fields, and its final weights (P,).
+        The record, without the identity fields, and the final weights (P,) of every seed.
 
     Raises:
         InputError: The user can fix it.
@@ -352,7 +356,7 @@ def train_seeds(
 
 
 class RunMeter:
-    """Measures one training, and says what the records of its seeds share.
+    """Measures one training, and gives the fields that the records of its seeds share.
 
     Attributes:
         deadline: When the last step may begin, on the clock of `time.perf_counter` (s).
@@ -376,6 +380,7 @@ class RunMeter:
         self.cell, self.seeds, self.started = cell, list(seeds), started
         self.device = choose_device(study.device)
         limit = study.time_limit
+        # Seeds that are trained together share the sum of their times.
         self.deadline = math.inf if limit is None else started + limit * len(seeds)
 
     @classmethod
@@ -421,6 +426,7 @@ class RunMeter:
             "dtype": str(parts.part("model", config.model.name).dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "together": self.seeds,
+            # A search or a choice puts its own values here.
             "tried": 1,
             "chosen": None,
             "seconds": (time.perf_counter() - self.started) / len(self.seeds),
@@ -428,9 +434,10 @@ class RunMeter:
         }
 
     def _peak_memory(self) -> int:
-        """Bytes: of a GPU since the start, of a process that computes itself since it began."""
+        """Return peak bytes: of the GPU since `begin`, or of this process since it started."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
+        # Linux tells kibibytes.
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -465,7 +472,7 @@ def select_bundle(
 
 
 def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
-    """The record of a derived run, given those of its candidates by their methods."""
+    """Return the record of a derived run, given those of its candidates by their methods."""
     unfinished = [pair for pair in records if pair[1]["status"] not in FINAL]
     if unfinished:
         chosen, record = unfinished[0]
@@ -475,12 +482,14 @@ def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
     costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
     if unfinished:
         record = record | {"reason": f"candidate {chosen}: {record['reason']}"}
+        # Every record has its seconds, while the other costs are only of finished runs.
         costs["seconds"] = sum(r["seconds"] for _, r in records)
     return record | {
         "method": cell.method,
         "curvature_rule": cell.config.curvature_rule.name,
         "config": cell.config.dump(),
         "config_hash": cell.hash,
+        # A chosen run has no code of its own: it changes with that of any candidate.
         "code": digest([r["code"] for _, r in records]),
         "chosen": None if unfinished else chosen,
         "tried": len(records),

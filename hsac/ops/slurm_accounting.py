@@ -20,6 +20,8 @@ def check(status_command: str | None) -> None:
         return
     done = subprocess.run(["sacct", "--allocations", "--noheader"], capture_output=True, text=True)
     said = " ".join((done.stdout + done.stderr).split())
+    # Whatever else `sacct` says may pass, as when the controller is down. Then the executor's
+    # waiting is right.
     if "storage is disabled" in said:
         raise InputError(
             f"slurm-status-command: found sacct, which says {said!r}; allowed here is squeue, in"

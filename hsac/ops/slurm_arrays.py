@@ -28,10 +28,12 @@ def own_call(arguments: Sequence[str], environment: Mapping[str, str]) -> str | 
         its own.
     """
     index = environment.get("SLURM_ARRAY_TASK_ID")
+    # The option comes as `--option=value` or as two words.
     given = [text.removeprefix(f"{OPTION}=") for text in arguments if text.startswith(f"{OPTION}=")]
     given += [after for text, after in itertools.pairwise(arguments) if text == OPTION]
     if index is None or index == environment.get("SLURM_ARRAY_TASK_MIN") or not given:
         return None
+    # As the plugin packs them: JSON in base64, of each task the compressed command in hexadecimal.
     calls = json.loads(base64.b64decode(given[0]))
     return zlib.decompress(bytes.fromhex(calls[index])).decode()
 
@@ -45,4 +47,5 @@ def become_own_call(arguments: Sequence[str], environment: Mapping[str, str]) ->
     """
     command = own_call(arguments, environment)
     if command:
+        # The process itself is replaced, so that Slurm sees how the task's own job ended.
         os.execlp("sh", "sh", "-c", command)

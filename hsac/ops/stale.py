@@ -1,7 +1,8 @@
 """Find what the present code and configuration would compute again, and why.
 
-The same fingerprints and paths as the workflow's, so nothing is listed that a plain `snakemake`
-would leave. No torch here: it answers in a second or two, before anything runs.
+Fingerprints and paths are the workflow's. Listed as well are failed or edited runs that need their
+index deleted first; a plain `snakemake` leaves these. No torch here: it answers in a second or two,
+before anything runs.
 """
 
 import contextlib
@@ -44,8 +45,8 @@ class Stale:
 def stale_runs(graph: Graph) -> list[Stale]:
     """Find the runs that have no finished record of the present code, variant and configuration.
 
-    A variant whose file is missing is taken as unchanged: a run is trained again only when it comes
-    out different. So is the choice of a search that is to be run again.
+    A missing variant file counts as unchanged, and so does a search that must be repeated: only a
+    different outcome makes runs stale.
 
     Args:
         graph: the work of a study.
@@ -81,7 +82,7 @@ def _variant_hash(graph: Graph, experiment: str) -> dict[str, str]:
 
 
 def _identity(graph: Graph, cell: Cell) -> dict[str, str]:
-    """Return what a record of the cell made now would carry, but for its variant."""
+    """Return the hash and the code that a record of the cell made now would carry."""
     of = _present_cell(graph, cell)
     return {"config_hash": of.hash, "code": code(graph, of)}
 
@@ -89,12 +90,13 @@ def _identity(graph: Graph, cell: Cell) -> dict[str, str]:
 def _present_cell(graph: Graph, cell: Cell) -> Cell:
     """Return the cell whose configuration the runs of a cell have.
 
-    Of a searched cell this is that of the point that it chose, or, where nothing says which, that
-    its first record is of.
+    For a searched cell: the cell at its chosen point; if point.json is missing, that of its first
+    record.
     """
     try:
         return search.present(graph, cell)[0]
     except InputError:
+        # In reverse, so that of points that came out alike the first one counts.
         points = {one.hash: one for one in reversed(resolve.trials(graph.study, cell))}
         for path in sorted(graph.folder(cell).glob("seed*.json")):
             with contextlib.suppress(InputError):
@@ -107,7 +109,7 @@ def code(graph: Graph, cell: Cell) -> str:
 
     Args:
         graph: the work of a study.
-        cell: one of its cells. The fingerprint of a derived one is that of its candidates.
+        cell: one of its cells. For a derived one, a digest of its candidates' fingerprints.
     """
     if not cell.derived:
         return fingerprint.of_training(cell.config)
@@ -127,9 +129,10 @@ def _reason(
 ) -> str | None:
     """Return why the run of the record at `path` is computed again, None when it is not.
 
-    The runs in the folders `present`, those of trained cells, are no older ones of this.
+    `present`: folders of current cells, whose records are not old versions of this run.
     """
     if not path.is_file():
+        # Folders beside it are earlier configurations, or trials of the present one.
         others = path.parent.parent.glob(f"*/{path.name}")
         older = any(other.parent not in present for other in others)
         return "configuration changed" if older else "never run"
@@ -137,6 +140,7 @@ def _reason(
         record = read_json(path)
     except InputError:
         return "record cut short"
+    # Without an index nothing says what the record's bytes were.
     if sha256 is not None and file_sha256(path) != sha256:
         return "record edited since its run; delete it and its index"
     for key, what in (
@@ -148,13 +152,14 @@ def _reason(
             return f"{what} changed"
     if record.get("status") not in FINAL:
         return f"{record.get('status')}: {record.get('reason')}; delete the index to try again"
+    # A derived run's weights lie beside its candidate's record.
     return None if derived or has_weights(path, record) else "weights missing or edited"
 
 
 def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:
     """Find the files of the theory that are to be made again.
 
-    A change of a study's own code or parameters is the workflow's to see: a study's rows carry no
+    Only the workflow sees a change of a study's own code or parameters: a study's rows carry no
     fingerprint.
 
     Args:
@@ -165,6 +170,7 @@ def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:
         File -> `missing`, or that the runs change that it stands on.
     """
     found = {path: "missing" for path in graph.theory_files if not path.is_file()}
+    # The theory measures final runs, never the trials of a search.
     changed = {(run.experiment, run.method) for run in runs if run.point is None}
     study = graph.study
     for name, experiment in study.experiments.items():

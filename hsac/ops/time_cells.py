@@ -61,12 +61,12 @@ def chosen(graph: Graph, patterns: list[str] | None) -> Wanted:
 
 
 def _named(names: Iterable[str], patterns: Iterable[str]) -> bool:
-    """Whether a pattern names one of the names."""
+    """Return whether a pattern matches one of the names."""
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def _together(graph: Graph, cell: Cell) -> list[int]:
-    """The seeds of the first bundle of a cell that are trained as one program."""
+    """Return the seeds of the first bundle of a cell that are trained as one program."""
     seeds = list(graph.own_bundles(cell)[0].seeds)
     return seeds if parts.part("model", cell.config.model.name).vmapped else seeds[:1]
 
@@ -102,11 +102,13 @@ def time_cells(
     failed = []
     for cell, seeds in track(wanted):
         key = (shape(cell.config.dump()), len(seeds), name)
+        # The file is read each time, since rows are added along the way.
         if any((row["shape"], row["together"], row["device"]) == key for row in read_rows(file)):
             continue
         try:
             path = _variant(study.experiments[cell.experiment], data, mirror)
             row = measured(study, cell, seeds, load_variant(path), data)
+        # One cell that fails must not keep the others from being timed.
         except Exception as error:
             reason = str(error) if isinstance(error, InputError) else ": ".join(failure(error))
             failed.append(f"{cell.experiment} {cell.method}: not timed: {reason}")
@@ -116,7 +118,7 @@ def time_cells(
 
 
 def _variant(experiment: Experiment, data: Path, mirror: Path | None) -> Path:
-    """The experiment's variant file, made if it is missing."""
+    """Return the experiment's variant file, made if it is missing."""
     path = variant_path(experiment)
     if not path.is_file():
         for manifest in variant_inputs(experiment):
@@ -202,6 +204,7 @@ class _Watch:
         self.steps_per_epoch = made.task.steps_per_epoch
         if hasattr(rule, "period"):
             self.share = (1 - rule.warm_up) / rule.period
+            # Without a warm-up, so that `step` knows by their numbers which steps are outer ones.
             rule = replace(rule, period=PERIOD, warm_up=0.0)
         return replace(
             made,
@@ -243,13 +246,17 @@ def measured(study: Study, cell: Cell, seeds: list[int], variant: StoredVariant,
     clock = _Clock(choose_device(study.device))
     watch = _Watch(clock)
     started = clock.now()
+    # Cells too slow for the limit are to be timed as well.
     unlimited = study.model_copy(update={"time_limit": None})
     record, weights = train_seeds(unlimited, cell, seeds, variant, data, watch)[0]
     whole, threads, share = clock.now() - started, record["threads"], watch.share
     in_steps = sum(end - begin for begin, end in zip(clock.begun, clock.ended, strict=True))
+    # The first of the two evaluations lies between the two middle steps.
     evaluation = clock.begun[STEPS // 2] - clock.ended[STEPS // 2 - 1]
     tried = record["tried"]  # a searching rule's run is so many trainings
+    # Never below 0, which noise could make of a difference of times.
     once = max(0.0, whole - in_steps - 2 * tried * evaluation)
+    # On a CPU the clock adds up over threads.
     workers = threads if clock.device.type == "cpu" else 1
     log = record["outer"]
     return {

@@ -25,6 +25,7 @@ FILE = FOLDER / "timings.csv"
 SAMPLE = 5
 CPU, GPU = "cpu", "gpu"
 Row = dict[str, Any]  # of a file of timings, by column; or a run's record, by key
+# Keys of `training` that say how many steps there are, or scale what one does.
 LENGTH = ("epochs", "evaluations", "weight_decay", "schedule", "warmup_steps")
 
 
@@ -183,6 +184,7 @@ class Timings:
         for source, recorded in self._sources(cell):
             for kind in (kind for kind in (CPU, GPU) if kind not in found):
                 known = [timing for timing in recorded() if timing.kind == kind]
+                # How long a run takes depends on how many are trained with it.
                 known = [timing for timing in known if timing.together == together] or known
                 if known:
                     found[kind] = _mean(known, cell.config.training, source)
@@ -211,7 +213,7 @@ class Timings:
 
     @cached_property
     def _folders(self) -> dict[str, list[Path]]:
-        """The folders of finished runs by the digest of their configuration."""
+        """Find the folders of finished runs by the digest of their configuration."""
         found: dict[str, list[Path]] = {}
         for folder in sorted(filter(Path.is_dir, self.results.glob("*/runs/*/*/*"))):
             found.setdefault(folder.name, []).append(folder)
@@ -278,6 +280,7 @@ def _of_runs(folder: Path) -> Iterator[Timing]:
     for path in [folder / name for name in names if name.endswith(".json")][:SAMPLE]:
         try:
             record = read_json(path)
+            # A derived run names its candidate. A searched one names its point, but was trained.
             chosen = record["chosen"] is not None and "tuning" not in record
             if record["status"] in FINAL and not chosen:
                 yield _of_run(record, path.with_suffix(".npy").stat().st_size)
@@ -295,7 +298,9 @@ def _of_run(record: Row, weights: int) -> Timing:
         device=record["device"],
         threads=record["threads"],
         steps_per_epoch=steps // record["config"]["training"]["epochs"],
+        # A record has one time for everything, so all of it counts as steps.
         seconds_once=0.0,
+        # A record's seconds are a run's share of the program that trained it.
         seconds_step=record["seconds"] * together / steps,
         seconds_evaluation=0.0,
         bytes_once=once,

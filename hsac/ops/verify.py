@@ -44,6 +44,7 @@ ENVIRONMENT = ("versions", "device", "threads")
 IGNORED = ("seconds", "peak_memory_mib", "host", "together", "plugins", *ENVIRONMENT)
 REPEATED = ("experiment", "method", "seed", "config_hash", "code")
 NUDGES = 3
+# The largest of so few repetitions is less than the most that roundings can do.
 FACTOR = 10.0
 TOLERANCE = (
     f"{FACTOR:g} times the largest change of the quantity, over the group's seeds and {NUDGES}"
@@ -56,7 +57,7 @@ class Group:
     """Seeds of a cell that were trained as one program.
 
     Attributes:
-        cell: the cell; of a searched one that of the chosen point.
+        cell: the cell; for a searched one, the cell at the chosen point.
         index: the index of the bundle.
         seeds: the seeds.
         records: their records by path.
@@ -102,6 +103,7 @@ def sample_size(sample: str, runs: int) -> int:
         value = float(sample[:-1]) / 100 * runs if share else int(sample)
     except ValueError:
         value = math.nan
+    # NaN fails every comparison, so what is no number is refused with the rest.
     if not 0 < value < math.inf or (share and value > runs):
         raise InputError(
             f"--sample: found {sample!r}; allowed is a percentage like 5% or a number of runs"
@@ -144,9 +146,11 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
             " configuration; run `snakemake` first (`hsac stale` says why)"
         )
     count = sample_size(sample, len(fresh))
+    # Sorted, so that the draw does not depend on the order of the bundles.
     chosen = frozenset(random.Random(seed).sample(sorted(fresh), count))
     groups: dict[tuple[Path, Path, tuple[int, ...]], Group] = {}
     for path, (cell, bundle, facts, record) in fresh.items():
+        # A run's bits depend on who was trained with it, so a group is repeated as a whole.
         together = tuple(record["together"])
         key = (path.parent, bundle.index, together)
         known = groups[key].records if key in groups else {}
@@ -160,7 +164,7 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
 def _finished_bundles(
     graph: Graph,
 ) -> Iterator[tuple[Bundle, tuple[Cell, ...], SearchFacts | None]]:
-    """Yield every bundle that is there, the cells of its runs, and what these say of a search."""
+    """Yield every trained bundle, the cells of its runs, and the search facts in their records."""
     for bundle in graph.bundles:
         if bundle.rule == SELECT or not bundle.index.is_file():
             continue
@@ -201,6 +205,7 @@ def verify(
         runs += _verify_group(graph, group, data)
     verdicts = [run["verdict"] for run in runs]
     counts = {verdict: verdicts.count(verdict) for verdict in ("bitwise", "within", "outside")}
+    # An infinite deviation becomes None, which `lines` calls a difference in form.
     certificate: Record = finite(
         {
             "schema": 1,
@@ -220,8 +225,10 @@ def verify(
 
 
 def _verify_group(graph: Graph, group: Group, data: Path) -> list[Record]:
+    # On a slower machine the limit would turn a result into a timeout.
     study = graph.study.model_copy(update={"time_limit": None})
     variant = graph.variant(group.cell.experiment)
+    # A group was trained by one process, so its records agree on the threads.
     threads = next(iter(group.records.values()))["threads"]
     rows = []
     with tempfile.TemporaryDirectory() as folder, _threads(threads):
@@ -236,6 +243,7 @@ def _verify_group(graph: Graph, group: Group, data: Path) -> list[Record]:
             row |= {"sampled": path in group.sampled, "environment": changes(record, again)}
             row |= {"verdict": "bitwise", "differs": {}}
             if not same_bits(record, again):
+                # Learning costs NUDGES more trainings, so it waits for the first bit that differs.
                 if learned is None:
                     learned = learn(study, group, load_variant(variant), data, repeated.parent)
                 before = quantities(record, path.with_suffix(".npy"))
@@ -330,8 +338,7 @@ def deviations(a: Mapping[str, list[Any]], b: Mapping[str, list[Any]]) -> dict[s
         b: those of the other.
 
     Returns:
-        By name. Infinite where only one of them has a number, where words differ, and where one has
-        more of them.
+        By name. Infinite where lengths or words differ, or one value is missing.
     """
     names = sorted(a.keys() | b.keys())
     return {name: _deviation(a.get(name, []), b.get(name, [])) for name in names}
@@ -347,6 +354,7 @@ def _deviation(a: list[Any], b: list[Any]) -> float:
             continue
         numbers = all(isinstance(value, int | float) for value in (x, y))
         difference = abs(x - y) if numbers else math.inf
+        # A NaN on one side alone is beyond any tolerance.
         largest = max(largest, math.inf if math.isnan(difference) else difference)
     return largest
 
@@ -384,6 +392,7 @@ class Nudged:
         """
         w, state, at = self.rule.update(w, state, gradient, rate)
         signs = torch.randint(2, w.shape, generator=self.signs).to(w) * 2 - 1
+        # Relative to the weight, as rounding is.
         return w * (1 + torch.finfo(w.dtype).eps * signs), state, at
 
 
@@ -412,6 +421,7 @@ def learn(
         for record, weights in train_seeds(study, group.cell, seeds, variant, data, nudge):
             path = repeated / f"seed{record['seed']}.json"
             plain = quantities(read_json(path), path.with_suffix(".npy"))
+            # These weights were never written, so they come from memory.
             nudged = quantities(record, Path("none")) | {"weights": np.ravel(weights).tolist()}
             for name in nudged.keys() & plain.keys():
                 largest[name] = max(largest.get(name, 0.0), _deviation(plain[name], nudged[name]))
@@ -420,7 +430,8 @@ def learn(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads for what is trained inside."""
+    """Set the number of threads for trainings inside."""
+    # `hsac.train.setup` reads this variable whenever it prepares a training.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:

@@ -35,6 +35,8 @@ def clear(folder: Path = FOLDER) -> None:
         with lock:
             if left and _owner(lock)[0] != platform.node():
                 return
+            # Signed before Snakemake locks the folder, so that the next run knows whose locks are
+            # left.
             _sign(lock)
     for path in left:
         path.unlink(missing_ok=True)
@@ -77,11 +79,13 @@ def _lock(folder: Path) -> TextIO | None:
     Raises:
         OSError: Files cannot be locked here.
     """
+    # Opened to append, which keeps what the present owner has written.
     lock = open(folder / "workflow.lock", "a+")  # noqa: SIM115 - open as long as it is locked
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
+        # Any other error means that this file system has no locks.
         if isinstance(error, BlockingIOError):
             return None
         raise
@@ -99,4 +103,5 @@ def _sign(lock: TextIO) -> None:
     lock.seek(0)
     lock.truncate()
     lock.write(f"{platform.node()} {os.getpid()}")
+    # Others read it while the file stays open here.
     lock.flush()

@@ -2,7 +2,7 @@
 
 Snakemake calls `start`, `succeed` and `fail` through its handlers `onstart`, `onsuccess` and
 `onerror`. It has none for two moments: when there is nothing to do, and when the user stops it.
-These are seen from outside of Snakemake, in the records of its logger and in the signal.
+We catch them from the log and from SIGINT.
 """
 
 import atexit
@@ -91,7 +91,8 @@ class WorkflowRun:
         atexit.register(known.close)
         for root in (self._results, data_root()):
             check_writable(root)
-        # no input of what is trained: when it changes, Snakemake would not see what else changed
+        # Not an input of the rules: otherwise any changed key would look like a reason to train
+        # everything.
         content = self.study.dump()
         self.job_settings = Path(".snakemake/settings", f"{digest(content)}.json")
         if not self.job_settings.is_file():
@@ -176,7 +177,7 @@ class WorkflowRun:
     def _draw_bar(self) -> None:
         command = [sys.executable, "-m", "hsac", "job", "progress", "--scale", self.scale]
         command += ["--override", json.dumps(self.override), "--process", str(os.getpid())]
-        # it takes over that Ctrl-C is ignored: `_end_bar` ends it before anything is said
+        # The child inherits the ignored SIGINT: `_end_bar` ends it before anything is said.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._bar = subprocess.Popen(command)
@@ -197,7 +198,7 @@ class WorkflowRun:
         atexit.register(self._say_stopped)
         if self._started:
             raise KeyboardInterrupt  # Snakemake ends its jobs and calls `fail`
-        raise SystemExit(INTERRUPTED)  # it would show a traceback of the other
+        raise SystemExit(INTERRUPTED)  # KeyboardInterrupt would give a traceback
 
     def _say_stopped(self) -> None:
         self._end_bar()

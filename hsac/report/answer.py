@@ -45,6 +45,7 @@ def pick(what: str, found: str, allowed: Mapping[str, Iterable[str]]) -> str:
     """
     names = {key: [key, *others] for key, others in allowed.items()}
     words = found.casefold().replace("/", " ").split()
+    # From strict to loose, so that a whole name is found although it is a part of others.
     fits: list[Callable[[str], bool]] = [
         lambda name: name == found,
         lambda name: name.casefold() == found.casefold(),
@@ -67,6 +68,7 @@ def pick(what: str, found: str, allowed: Mapping[str, Iterable[str]]) -> str:
 def _listed(names: Sequence[str], found: str) -> str:
     if len(names) <= MANY:
         return ", ".join(map(repr, names))
+    # No cutoff: however far off the word is, some names are told.
     near = difflib.get_close_matches(found, names, n=5, cutoff=0.0)
     return f"{', '.join(map(repr, near))} and {len(names) - len(near)} more"
 
@@ -107,7 +109,9 @@ def gathered(rows: Iterable[tuple[str, Record]]) -> pd.DataFrame:
     Returns:
         One row a run.
     """
+    # As in `runs.parquet`, since the order of seeds decides what a bootstrap draws.
     rows = sorted(rows, key=lambda r: (r[1]["experiment"], r[1]["method"], r[1]["seed"]))
+    # The cost takes times, which `runs.parquet` has not.
     schema = pa.unify_schemas([run_schema(), MEASURED_SCHEMA])
     joined = [run_row(record, path) | measured_row(record) for path, record in rows]
     return pa.Table.from_pylist(joined, schema=schema).to_pandas()
@@ -151,6 +155,7 @@ class Answer:
     @property
     def csv(self) -> Path:
         """The table's file of full numbers."""
+        # The cost lies apart, as it alone changes when the same runs are computed again.
         return self.root / ("cost" if self.table == "cost" else "tables") / f"{self.table}.csv"
 
     @property
@@ -169,6 +174,7 @@ class Answer:
     def roles(self) -> dict[str, list[str]]:
         """Role -> cells, runs and files, of the roles that the column uses."""
         places = self.sidecar.rows[self.row]
+        # No column uses a configuration. It is told for rows that the theory trained networks for.
         used = [*self.how.uses, *(["configuration"] if "configuration" in places else [])]
         return {role: self.sidecar.lists[places[role]] for role in used if role in places}
 
@@ -183,6 +189,7 @@ class Answer:
     @property
     def made_here(self) -> list[str]:
         """Those of the files that the workflow makes."""
+        # The ledger is written by hand, so no command makes it.
         return [item for item in self.files if item not in self.roles.get("ledger", [])]
 
     @cached_property
@@ -190,6 +197,7 @@ class Answer:
         """Cell -> its runs that go in."""
         found: dict[str, list[RecordFile]] = {}
         for role, items in self.roles.items():
+            # The runs behind such rows were not kept.
             if role == "configuration":
                 continue
             for item in items:
@@ -207,7 +215,9 @@ class Answer:
         for name, runs in self.cells.items():
             seeds = {run.seed for run in runs}
             for source in cells[name].made_from:
+                # A grid chooses for each seed alone, so other seeds of its candidates play no part.
                 found[source] = [run for run in cells[source].runs if run.seed in seeds]
+            # A search chooses once for all seeds, by every run of its trials.
             found |= {source: cells[source].runs for source in cells[name].points}
         return found
 
@@ -234,6 +244,7 @@ class Answer:
                 if now is None:
                     found[path] = "MISSING"
                 elif now != run.sha256:
+                    # A run writes its new digest into the index. An edit by hand does not.
                     rerun = now in self._indexed(cell)
                     again = "RUN AGAIN since the table was written"
                     found[path] = again if rerun else "EDITED or damaged since its run"
@@ -244,6 +255,7 @@ class Answer:
         for cell in self.cells:
             path, variant = self.variant(cell)
             hashes = self.sidecar.cells[cell].variant
+            # Without runs the table states no hash to compare with.
             if variant is not None and hashes and hashes != [_variant_hash(variant)]:
                 found[path] = "EDITED or made again since the runs"
         return found
@@ -251,6 +263,7 @@ class Answer:
     def _other_files(self) -> Iterator[tuple[Path, str]]:
         """Yield the files beside records and variants, each with its digest."""
         cells = [self.sidecar.cells[cell] for cell in self.cells]
+        # Measurements go in only where a file of them does.
         if self.files:
             for cell in cells:
                 yield from ((self.root / row.file, row.sha256) for row in cell.measured)
@@ -303,6 +316,7 @@ class Answer:
             for path, record in self.records.items()
         ]
         ledger = [self.root / item for item in self.roles.get("ledger", [])]
+        # Nothing but what is listed goes in, or a gap in the list would not show.
         numbers = self.made.numbers(Results(self.graph, gathered(rows), *ledger))
         return {provenance.label(self.made.key, row): row for row in provenance.rows_of(numbers)}
 
@@ -336,6 +350,7 @@ def sha256_of(path: Path) -> str | None:
 
 
 def _variant_hash(variant: Mapping[str, Any]) -> str:
+    # A variant's hash is that of all its other keys.
     return digest({key: value for key, value in variant.items() if key != "hash"})
 
 
@@ -381,6 +396,7 @@ def _pick_column(sidecar: Sidecar, column: str) -> str:
     for heading, csv in sidecar.headings.items():
         printed.setdefault(csv, []).append(heading)
     unprinted: dict[str, list[str]] = {csv: [] for csv in sidecar.columns if csv not in printed}
+    # A part of a heading may fit unprinted names, too. Those are tried afterwards.
     try:
         return pick("COLUMN", column, printed | {csv: [] for csv in unprinted if csv == column})
     except InputError:

@@ -31,8 +31,8 @@ Source = Literal["paper", "control"]
 Points = Annotated[float, Field(ge=-100, lt=100)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
-# What an error line says is allowed, by key and else by pydantic's name of what is wrong; text
-# otherwise.
+# What an error line says is allowed. Looked up by key, then by pydantic's error type; otherwise
+# "text".
 ALLOWED = {
     "minimum_effect": "a number from -100 to 100",
     "alpha": "a number from 0 to 1",
@@ -113,7 +113,7 @@ AnyClaim = Claim | TheoryClaim
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class _Defaults:
-    """Keys that a rival may leave out, and the weight rule, which an experiment may leave out."""
+    """Values used where a rival, or for `weight_rule` an experiment, gives none."""
 
     weight_rule: Text | None = None
     better: Text | None = None
@@ -143,7 +143,7 @@ class _Experiment:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class _Block:
-    """Experiments and rivals, each of the ones against each of the others."""
+    """A block of the matrix: every experiment × every rival."""
 
     experiments: list[str]
     rivals: list[str]
@@ -209,6 +209,7 @@ def sides(relation: str, where: str) -> tuple[str, str, str]:
     Raises:
         InputError: There is not exactly one sign with something on both sides.
     """
+    # A chain such as `0 <= x <= 1` splits in three and is refused, too.
     found = [sign for sign in RELATIONS if sign in relation]
     split = relation.split(found[0]) if len(found) == 1 else []
     if len(split) != 2 or not all(part.strip() for part in split):
@@ -251,9 +252,11 @@ def _cell(
     entry = defaults | row | column
     entry["id"] = f"{row['experiment'].replace('_', '-')}-{column['id']}"
     where = f"{path}: claim {entry['id']}"
+    # These are used before pydantic sees the entry.
     for key in ("weight_rule", "better", "claim"):
         if key not in entry:
             raise InputError(f"{where}: {key} is missing")
+    # A claim has no such key: the weight rule becomes a part of the methods' names.
     better, weight_rule = entry["better"], entry.pop("weight_rule")
     _check_known([better], words, f"{where}: words")
     filled = {"experiment": row["words"], "better": words[better], "than": entry.pop("words")}
@@ -276,12 +279,15 @@ def _written(entry: Any, path: Path) -> AnyClaim:
         raise InputError(f"{path}: an entry is {reprlib.repr(entry)}, allowed is a mapping of keys")
     where = f"{path}: claim {entry.get('id', '(no id)')}"
     kind = entry.get("kind", "comparison")
+    # The kind decides which keys are allowed, so pydantic cannot check it with the others.
     if kind not in KINDS:
         raise InputError(f"{where}: kind is {kind!r}, allowed are {', '.join(KINDS)}")
     if kind == "comparison":
         return _made(Claim, entry, where)
+    # Both keys can have but one value, so the file need not say it.
     claim = _made(TheoryClaim, {"setting": THEORY, "source": THEORY} | entry, where)
     parts.check_name("study", claim.study, f"{where}: study")
+    # A bad relation would otherwise show only when the studies have been run.
     sides(claim.holds, f"{where}: holds")
     if claim.fails:
         sides(claim.fails, f"{where}: fails")
@@ -301,6 +307,7 @@ def _check_known(names: Iterable[str], known: Iterable[str], where: str) -> None
 
 def _made(made: type[T], entry: Any, where: str) -> T:
     """Make a dataclass of an entry of the file; an error line starts with ``where``."""
+    # YAML's keys can be numbers or bools, which are no names of arguments.
     if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
         raise InputError(f"{where}: found {reprlib.repr(entry)}, allowed is a mapping of keys")
     try:
@@ -320,6 +327,7 @@ def _problem(errors: list[ErrorDetails], names: list[str]) -> str:
     if kind == "missing":
         return f"{key} is missing"
     if kind == "literal_error":
+        # Pydantic says: 'a', 'b' or 'c'.
         allowed = str(error["ctx"]["expected"]).replace(" or ", ", ").replace("'", "")
         return f"{key} is {found}, allowed are {allowed}"
     return f"{key} is {found}, allowed is {ALLOWED.get(key) or ALLOWED.get(kind, 'text')}"

@@ -154,11 +154,14 @@ def verdict(
         return f"inconclusive (spread unknown: {d.n} finished {pairs}, at least 2 are needed)"
     not_worse = claim.minimum_effect < 0
     margin = d.difference - claim.minimum_effect
+    # The tests are two-sided, so the sign of the mean says to which side it differs.
     above = p_minimum_holm < claim.alpha if not_worse else d.difference > 0 and p_holm < claim.alpha
+    # The mean must reach the minimum effect. It need not exceed it significantly.
     if above and margin >= 0:
         return "supported"
     if p_minimum_holm < claim.alpha and margin < 0:
         return "contradicted"
+    # The strictest of Holm's levels, as the claim's later place among the others is not known.
     return f"inconclusive (about {_seeds_to_decide(claim, d, claim.alpha / max(family, 1))})"
 
 
@@ -171,6 +174,7 @@ def _seeds_to_decide(claim: Claim, found: Paired, alpha: float) -> str:
         more = more_seeds(found.sd, found.difference, found.n, alpha, margin=reach)
     else:
         more = more_seeds(found.sd, margin, found.n, alpha)
+    # The count of `more_seeds` ends there.
     at_least = "+" if more == 1000 else ""
     return f"{more}{at_least} more {'seed' if more == 1 else 'seeds'}"
 
@@ -197,6 +201,7 @@ def judge(claims: list[AnyClaim], runs: pd.DataFrame, theory: Path) -> list[Judg
     against_minimum = [np.nan if d is None else d.minimum.p for d in compared.values()]
     p_holm = dict(zip(compared, holm(np.array(against_zero)), strict=True))
     p_minimum_holm = dict(zip(compared, holm(np.array(against_minimum)), strict=True))
+    # A claim without runs, or with one pair, is no test.
     family = int(np.isfinite(against_zero).sum())
     entries = []
     for claim in claims:
@@ -228,6 +233,7 @@ def _compare(claim: Claim, runs: pd.DataFrame) -> Compared | None:
 
 
 def _found(compared: Compared | None, p_holm: float, p_minimum_holm: float) -> dict[str, Any]:
+    # A claim that was not run has the same keys, with None.
     found = compared or Compared(UNPAIRED, UNPAIRED, UNDEFINED, UNDEFINED, np.nan)
     return {
         "n": found.zero.n,
@@ -270,6 +276,7 @@ def _judge_theory(claim: TheoryClaim, folder: Path) -> dict[str, Any]:
     if rows.empty:
         return shown | {"verdict": "not run", "n": 0, "evidence": "the study has no such row"}
     holds, slack, values = _relation(claim.holds, rows, where)
+    # Not `~holds`: a row with an unknown side neither holds nor fails.
     fails = _relation(claim.fails, rows, where)[0] if claim.fails else slack < 0
     undecided = int((~holds & ~fails).sum())
     if fails.any():
@@ -304,6 +311,7 @@ def _relation(
     a, b = (_evaluate(side, rows, where).astype(float) for side in (left, right))
     true, slack = (a <= b, b - a) if sign == "<=" else (a >= b, a - b)
     size = a.abs().combine(b.abs(), max)
+    # Where both sides are 0 the slack is 0, not 0 / 0.
     return true, slack / size.where(size > 0, 1.0), {left: a, right: b}
 
 
@@ -311,6 +319,7 @@ def _evaluate(expression: str, rows: pd.DataFrame, where: str) -> pd.Series:
     """Evaluate an expression of the columns in each row; an error line starts with ``where``."""
     try:
         value = rows.eval(expression, engine="python")
+        # A constant side, as in `error <= 0.1`, evaluates to a number.
         return value if isinstance(value, pd.Series) else pd.Series(value, index=rows.index)
     except Exception as error:  # pandas raises what its parser, NumPy or the columns raise
         reason, columns = " ".join(str(error).split()), ", ".join(map(str, rows.columns))
@@ -377,6 +386,7 @@ def lines(entries: list[Judged], results: Path) -> list[str]:
 def _is_about(entry: Judged, settings: JsonObject) -> bool:
     """Check whether a scale runs what a claim is about: its study, or both its methods."""
     if entry["kind"] == THEORY:
+        # A scale may leave the theory out.
         return entry["study"] in (settings.get("theory") or {}).get("studies", ())
     experiment = settings["experiments"].get(entry["experiment"], {"methods": []})
     return {entry["better"], entry["than"]} <= set(experiment["methods"])

@@ -1,10 +1,13 @@
 """Declare every column of the results' tables once.
 
 A metric is computed where it is measured (``evaluate`` of a task in ``hsac.train``), typed as a
-field of `hsac.study.record.Metrics`, and declared here as a `Column` of the tables where it stands.
+field of `hsac.study.record.Metrics`, and declared here as a `Column` of each table that shows it.
 The headings, formats and CSV names of the tables, their LaTeX, ``runs.parquet``, the provenance,
-``hsac compare`` and the sort keys of the page follow from that. A metric of a plug-in folder
-(``metrics/<name>.py``) becomes a column while that folder is in use.
+``hsac compare`` and the sort keys of the page follow from that.
+
+A metric added to ``evaluate`` changes every training fingerprint, so finished runs become stale. A
+metric of a plugin folder (``metrics/<name>.py``) avoids that: it is computed from the records, and
+is a column while the folder is in use.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +23,8 @@ from hsac.errors import InputError
 from hsac.study.record import Metrics
 
 SELECTIONS = ("selected", "last", "oracle")  # epochs of a run: by validation, the last, by test
-# Of `evaluate`: each is a column of runs.parquet for every selection. Answers have their own.
+# Metrics that `evaluate` returns, each a column of runs.parquet for every selection. `test_right`
+# and `test_answers` are not among them.
 METRICS = tuple(name for name in Metrics.model_fields if name not in ("test_right", "test_answers"))
 MISSING = "–"  # printed for a number that is not there
 Row = Mapping[Any, Any]  # column -> number
@@ -28,6 +32,7 @@ Record = Mapping[str, Any]  # of a run, as its JSON file holds it
 
 STATISTICS = "hsac.report.statistics"
 MEAN = f"{STATISTICS}.mean_interval"
+# By name, as these modules import this one. A test looks every name up.
 TABLE = "hsac.report.tables.experiment_table"
 COST_TABLE = "hsac.report.cost.cost_table"
 FAILURES_TABLE = "hsac.report.tables.failures_table"
@@ -42,11 +47,16 @@ DIFFERENCE = "of own minus the reference's, paired by seed"
 class Origin:
     """How the numbers of a column come about, as ``hsac why`` tells it.
 
+    A role names the part that cells or files play in a number: ``own`` (the row's own cell),
+    ``reference`` (the cell it is compared with), ``family`` (all cells of the experiment, over
+    which p values are corrected), ``rows`` (a CSV file of the theory) and ``ledger`` (the file of
+    published numbers). A number of the overview has the experiment's name as its role.
+
     Attributes:
         field: Of the run records, or of the rows of files, that are read.
         how: What is done with it.
         function: The function that does it.
-        uses: Roles whose records and files go in.
+        uses: The roles whose records and files go in.
         finished: Runs that are not ok are left out.
     """
 
@@ -212,6 +222,7 @@ def displayed(numbers: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     rows = numbers.to_dict("records")
     shown = {}
     for column in columns:
+        # An optional column that no row has is not in the numbers.
         if column.heading is None or column.name not in numbers or column.hidden(numbers):
             continue
         shown[column.heading] = [column.text(row) for row in rows]
@@ -314,6 +325,7 @@ def _ends(name: str, how: str, function: str, unit: str) -> list[Column]:
 def _difference_text(row: Row) -> str:
     signed = number("{:+.2f}")
     low, high = (row[f"difference_{end}_points"] for end in ("low", "high"))
+    # One pair has a difference and no interval.
     interval = "" if pd.isna(low) else f" [{signed(low)}, {signed(high)}]"
     return signed(row["difference_points"]) + interval
 
@@ -330,13 +342,15 @@ def _chosen(cell: MethodRuns) -> str | None:
     counts = cell.runs["chosen"].dropna().value_counts()
     if len(counts) <= 1:
         return str(counts.index[0]) if len(counts) else None
+    # Ties go by name, so that the text does not follow the order of the runs.
     ordered = sorted(counts.items(), key=lambda one: (-one[1], str(one[0])))
     total = len(cell.runs)
     return "; ".join(f"{name} ({count} of {total})" for name, count in ordered)
 
 
 def _equals_accuracy(numbers: pd.DataFrame) -> bool:
-    """Balanced accuracy says nothing of its own where every class has as many test items."""
+    """Return whether balanced accuracy equals accuracy in every row."""
+    # They are equal where every class has equally many test items.
     columns = numbers["balanced_accuracy_percent"], numbers["test_accuracy_percent"]
     return bool(np.allclose(*columns, atol=1e-9, equal_nan=True))
 
@@ -379,6 +393,7 @@ def _search_column(name: str, function: str, heading: str | None, pattern: str) 
     return Column(
         column,
         Origin(f"tuning.{name}", "of the method's whole search", function, finished=False),
+        # Of all runs: each tells its method's whole search, also one that did not finish.
         lambda cell: mean(cell.runs[column]),
         heading,
         _entry(column, pattern),
@@ -406,12 +421,14 @@ EXPERIMENT: tuple[Column, ...] = (  # of the table of an experiment, in the orde
             "method",
             "whether the row is the method that the others are compared with",
             SETTINGS,
+            # The settings alone say it: no run goes in.
             (),
         ),
         lambda cell: cell.is_reference,
     ),
     *_accuracy_columns("selected", "", "Test accuracy (%), validation-selected"),
     *_accuracy_columns("last", "last_", "Test accuracy (%), last epoch"),
+    # Chosen on the test set, so it is printed but no ground for a comparison.
     *_accuracy_columns("oracle", "oracle_", "Test accuracy (%), best test epoch (oracle)", False),
     _mean_column(
         "test_nll_nats",
@@ -606,6 +623,7 @@ COST: tuple[Column, ...] = (  # of the table of what the runs cost the machine
 
 def _failure_column(name: str) -> Column:
     origin = Origin(name, "as the record says", FAILURES_TABLE, finished=False)
+    # Without `value`: here a row is a run, not a method.
     return Column(name, origin, heading=name.capitalize(), text=_words(name))
 
 
@@ -650,6 +668,7 @@ def plugin_metrics() -> dict[str, PluginMetric]:
     Raises:
         InputError: A metric has the name of another column.
     """
+    # Not cached, as a metric lasts as long as its plugin folder is in use.
     found = {}
     for name in parts.names("metric"):
         if name in _TAKEN:
@@ -683,7 +702,9 @@ def _measured(name: str, metric: PluginMetric, record: Record) -> float | None:
     root, path = parts.find(parts.FAMILIES["metric"], name)
     try:
         value = metric.measure(record)
+        # Inside the `try`, so that what is no number is blamed on the metric, too.
         return None if value is None else float(value)
+    # One that the metric itself raised says what is wrong.
     except InputError:
         raise
     except Exception as error:
@@ -697,6 +718,7 @@ def _plugin_column(name: str, metric: PluginMetric) -> Column:
         name,
         metric.format,
         "the run's record",
+        # The file stands for the function, which has no name that can be imported.
         origin=Origin("the run's record", OVER_SEEDS, parts.file("metric", name).as_posix()),
         optional=True,
     )
@@ -709,4 +731,5 @@ def experiment() -> tuple[Column, ...]:
         In the order of the CSV file, those of the plugin folders in use before the counts of runs.
     """
     plugged = [_plugin_column(*item) for item in plugin_metrics().items()]
+    # The last two count the runs.
     return (*EXPERIMENT[:-2], *plugged, *EXPERIMENT[-2:])

@@ -175,8 +175,10 @@ def compare_runs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         named = {"experiment": key[0], "method": key[1]}
         rows += [named | row.numbers() for row in _cell(key, cells_a[key], cells_b[key])]
     table = pd.DataFrame(rows)
+    # Rows whose verdict is known are no tests, and would cost the others power.
     table["p_holm"] = holm(table["p"].where(table["verdict"] == ""))
     moved = (table["p_holm"] < ALPHA) & (table["verdict"] == "")
+    # Fewer than two runs on a side have no p.
     unknown = table["p"].isna() & (table["verdict"] == "")
     table["verdict"] = (
         table["verdict"]
@@ -195,6 +197,7 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[Compared]:
     rows, seeds = [_finished(a, b)], _pairs(a, b)["seed"]
+    # Tables of an older version, or without a plugin's metrics, have fewer columns.
     for metric in (metric for metric in [*METRICS, *_others(a)] if metric in a and metric in b):
         if not (a[metric].isna().all() and b[metric].isna().all()):
             rows.append(_metric(key, metric, a, b, seeds))
@@ -202,7 +205,7 @@ def _cell(key: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[Compar
 
 
 def _others(runs: pd.DataFrame) -> list[str]:
-    """Return the metrics of plug-ins: numbers that no run of the package has."""
+    """Return the metrics of plugins: numbers that no run of the package has."""
     known = {*RUN_SCHEMA.names, *UNCOMPARED}
     return [name for name in runs.select_dtypes("number").columns if name not in known]
 
@@ -232,6 +235,7 @@ def _metric(
     common = ours.values.index.intersection(theirs.values.index)
     agree = common[common.isin(seeds)]
     verdict = ""
+    # One pair has no spread.
     if len(agree) >= 2:
         # the seeds that are in both and no pairs, should there be any, are left out of one side
         kept = a if len(agree) == len(common) else a[a["seed"].isin(agree)]
@@ -255,6 +259,7 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     both = a.merge(b, on=KEYS, suffixes=("_a", "_b"))
     agree = pd.Series(True, index=both.index)
     for name in IDENTITY:
+        # Not `==`: a Euclidean cell's start is missing on both sides, which agrees.
         agree &= _equal(both[f"{name}_a"], both[f"{name}_b"])
     return both[agree]
 
@@ -271,6 +276,7 @@ def _missing(value: Any) -> bool:
 
 
 def _whole(value: Any) -> Any:
+    # Parquet gives lists as arrays, whose `==` has an entry for each item.
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -293,6 +299,7 @@ def welch(a: Replicates, b: Replicates) -> Paired:
     if n < 2:
         return Paired(n, difference, math.nan, math.nan, math.nan, math.nan)
     if max(np.ptp(x), np.ptp(y)) <= SAME:
+        # Only one split tells the values apart so well. Twice its share makes the test two-sided.
         p = 1.0 if abs(difference) <= SAME else 2 / math.comb(len(x) + len(y), len(x))
         return Paired(n, difference, 0.0, difference, difference, p, "permutation")
     found = stats.ttest_ind(y, x, equal_var=False)
@@ -337,7 +344,9 @@ def environment(folder: Path, runs: pd.DataFrame) -> dict[str, set[str]]:
     """
     found: dict[str, set[str]] = {}
     paths = [Path(folder) / name for name in runs.get("record", pd.Series(dtype=str)).dropna()]
+    # A folder may have been passed on without its records.
     present = [path for path in paths if path.is_file()]
+    # With `disable=None` there is no bar where the output is no terminal.
     for path in tqdm(present, desc=str(folder), unit="record", disable=None):
         record = read_json(path)
         said = {key: record.get(key) for key in ("host", "device", "dtype", "threads")}
@@ -386,8 +395,9 @@ def _fingerprints(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short(text: str) -> str:
-    """The first two fingerprints of a list, and how many more there are."""
+    """Return the first two fingerprints of a list, and how many more there are."""
     parts = text.split(", ")
+    # "and 1 more" would be no shorter than the third itself.
     return text if len(parts) < 4 else f"{', '.join(parts[:2])} and {len(parts) - 2} more"
 
 
@@ -471,12 +481,14 @@ def _mean(row: Mapping[Any, Any], side: str) -> str:
 
 
 def _number(value: float) -> str:
+    # Counts above 9999 would turn into powers of ten.
     return (f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}").replace("-", "−")
 
 
 def _difference(row: Mapping[Any, Any], counts: bool) -> str:
     if pd.isna(row["difference"]):
         return MISSING
+    # Equal bit for bit needs neither sign nor interval.
     if row["verdict"] == "same":
         return "0"
     if counts:
@@ -527,7 +539,7 @@ def _table(numbers: pd.DataFrame) -> str:
 
 
 def _padded(table: pd.DataFrame) -> str:
-    """Markdown whose columns line up in a terminal."""
+    """Format a table as Markdown whose columns line up in a terminal."""
     text = table.astype(str)
     wide = {str(name): max(len(str(name)), *text[name].str.len()) for name in text}
     text = pd.DataFrame(

@@ -38,6 +38,7 @@ def cost_table(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd.Dat
         for method in [name for name in methods if name in set(block["method"])]:
             cell = MethodRuns(experiment, method, block[block["method"] == method])
             rows.append({c.name: c.value(cell) for c in COST if c.value is not None})
+    # Named columns keep the headings of a table without rows.
     table = pd.DataFrame(rows, columns=[column.name for column in COST])
     return table.drop(columns=[c.name for c in COST if c.optional and table[c.name].isna().all()])
 
@@ -65,7 +66,9 @@ def write_cost(
         order: The methods of each experiment, in the order of the rows.
         out_dir: Folder of the three files.
     """
+    # Only the status: a run that did not finish counts in no mean.
     runs = read_gathered(runs_parquet)[[*KEYS, "status"]]
+    # A second row of a run would weigh it twice.
     measured_runs = runs.merge(read_gathered(measured), on=list(KEYS), validate="one_to_one")
     numbers = cost_table(measured_runs, order)
     write(Path(out_dir), "cost", numbers, displayed(numbers), NOTE)

@@ -78,6 +78,7 @@ def _within_seeds(block: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, int]
     """Return (rho, tau) of each seed that counts (n, 2), and the number of different curvatures."""
     found: list[tuple[float, float]] = []
     used: set[float] = set()
+    # A seed's runs share start and batches, so pooled runs would mix seeds with curvature.
     for _, runs in block.groupby("seed", sort=True):
         values = runs[[x, y]].to_numpy(dtype=float)
         known = np.isfinite(values).all(axis=1)
@@ -85,11 +86,13 @@ def _within_seeds(block: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, int]
         # Too few points, or a quantity that never changes, have no order to compare.
         if len(values) < FEWEST:
             continue
+        # Relative to the values, as rounding is.
         if (np.ptp(values, axis=0) <= SAME * np.abs(values).max(axis=0)).any():
             continue
         rho = float(stats.spearmanr(*values.T).statistic)
         found.append((rho, float(stats.kendalltau(*values.T).statistic)))
         used |= set(runs["curvature"][known])
+    # The shape is (0, 2) where no seed counts.
     return np.array(found).reshape(-1, 2), len(used)
 
 

@@ -100,6 +100,7 @@ def geometric_mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
+    # A Euclidean layer has c = 0, which has no log.
     return 0.0 if min(known) == 0 else math.exp(math.fsum(map(math.log, known)) / len(known))
 
 
@@ -124,6 +125,7 @@ def run_row(record: Record, path: str) -> dict[str, object]:
     row["dropped_solves"] = math.fsum(dropped) / len(dropped) if dropped else None
     for kind in SELECTIONS:
         metrics = (record["metrics"] or {}).get(kind) or {}
+        # A run that did not finish has no metrics. Its row has their columns nevertheless.
         row |= {f"{kind}_{name}": metrics.get(name) for name in METRICS}
     row |= {f"search_{name}": (record.get("tuning") or {}).get(name) for name in SEARCHED}
     selected = (record["metrics"] or {}).get("selected") or {}
@@ -161,6 +163,7 @@ def trajectory_columns(record: Record) -> dict[str, list[Any]]:
     columns = {name: [record[name]] * (steps * len(layers)) for name in KEYS}
     for name in ("step", *LOGGED):
         columns[name] = [value for value in trajectory[name] for _ in layers]
+    # Step by step and in it layer by layer, as the other columns.
     found = [c for at in trajectory["curvature"] for c in (at if names else [None])]
     return columns | {"layer": layers * steps, "curvature": found}
 
@@ -227,6 +230,7 @@ def _listed(indexes: Sequence[Path]) -> list[Run]:
                 first = runs[key].path
                 raise InputError(f"{path}: the run {key} is listed a second time, first as {first}")
             runs[key] = Run(index, cell, seed, path, sha256)
+    # The tables' bytes must not follow the order in which the indexes are named.
     return [runs[key] for key in sorted(runs)]
 
 
@@ -235,6 +239,7 @@ def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
     ran: list[dict[str, object]] = []
     logged: dict[str, list[Any]] = {name: [] for name in TRAJECTORY_SCHEMA.names}
     timed: list[dict[str, object]] = []
+    # Resolving asks the file system, and a folder has many runs.
     place = cache(lambda folder: Path(os.path.relpath(folder.resolve(), root)).as_posix())
     for run in runs:
         record = run.record()
@@ -243,6 +248,7 @@ def _tables(runs: Sequence[Run], root: Path) -> list[pa.Table]:
             logged[name] += values
         timed.append(measured_row(record))
     return [
+        # With schemas, as a column without values would have no type.
         pa.Table.from_pylist(ran, run_schema()),
         pa.Table.from_pydict(logged, TRAJECTORY_SCHEMA),
         pa.Table.from_pylist(timed, MEASURED_SCHEMA),
@@ -262,13 +268,16 @@ def _each(
     A few chunks at a time are worked on or waiting.
     """
     chunks = [runs[start : start + CHUNK] for start in range(0, len(runs), CHUNK)]
+    # One chunk gives a pool nothing to share out.
     if processes == 1 or len(chunks) < 2:
         yield from map(function, chunks)
         return
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         waiting: deque[Future[bytes]] = deque()
         for chunk in chunks:
+            # The first root is the package, which every process has.
             waiting.append(pool.submit(_packed, function, chunk, parts.roots()[1:]))
+            # With all chunks under way, memory would grow with the number of records.
             if len(waiting) > 2 * processes:
                 yield pickle.loads(waiting.popleft().result())
         while waiting:
@@ -330,11 +339,13 @@ def gather(
     root = Path(results).resolve()
     runs = _listed(indexes)
     checked = [run for index in candidates for run in _listed([index])]
+    # Candidates are checked for errors and not written.
     for _ in _each(_check, checked, processes):
         pass
     with ExitStack() as stack:
         writers = []
         for name, schema in {**TABLES, "runs.parquet": run_schema()}.items():
+            # An error in any record leaves all former tables as they were.
             file = stack.enter_context(atomic(root / name))
             writer = pq.ParquetWriter(file, schema, compression="zstd")
             writers.append(stack.enter_context(writer))

@@ -96,6 +96,7 @@ def without_rounding(rows: pd.DataFrame) -> pd.DataFrame:
         the truth.
     """
     least = ROUNDING * rows["truth"].abs()
+    # Both must be small: a small bias under real noise is a finding, as is noise alone.
     rounding = (rows["bias"].abs() < least) & (rows["sd"] < least)
     names = ("bias", "bias_se", "sd")
     return rows.assign(**{name: rows[name].mask(rounding, 0.0) for name in names})
@@ -110,7 +111,9 @@ def _pooled(rows: pd.DataFrame) -> dict[str, object]:
         "draws": int(rows["draws"].iloc[0]),
         "points": len(rows),
         "truth_rms": truth,
+        # The hypergradient changes its sign along a training, so biases could cancel in a mean.
         "bias_percent": percent * _root_mean_square(rows["bias"]),
+        # A root mean square is above 0 even without a bias. So much would come of noise alone.
         "floor_percent": percent * _root_mean_square(rows["bias_se"]),
         "mean_bias_percent": percent * rows["bias"].mean(),
         "p": p_of_no_bias(bias, error, draws),
@@ -136,8 +139,11 @@ def p_of_no_bias(bias: np.ndarray, error: np.ndarray, draws: np.ndarray) -> floa
         The p value.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
+        # Without noise a bias gives an infinite t, and no bias 0 / 0, which counts as 0.
         t = np.where(bias == 0, 0.0, np.abs(bias) / error)
+    # The least float stands for p = 0, which has no log.
     each = np.maximum(2 * stats.t.sf(t, draws - 1), np.finfo(float).tiny)
+    # Fisher: -2 Σ log p is chi-squared with two degrees of freedom for each p.
     return float(stats.chi2.sf(-2 * np.log(each).sum(), 2 * len(each)))
 
 

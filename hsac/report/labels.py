@@ -39,8 +39,11 @@ def true_labels(record: Record) -> np.ndarray:
 def _read(dataset: str, variant_path: Path) -> np.ndarray:
     arrays, sha256 = load_arrays(dataset, data_root())
     variant = load_variant(variant_path, sha256)
+    # Graphs call the classes of their nodes y.
     labels = arrays["label"] if "label" in arrays else arrays["y"]
+    # A variant that changes labels stores its own, which go before the dataset's.
     found = variant.get("labels", {}).get("test", labels[variant["indices"]["test"]])
     found = np.asarray(found, dtype=np.int64)
+    # The cache hands the same array to every caller.
     found.setflags(write=False)
     return found

@@ -43,6 +43,7 @@ QUANTITIES = {
     "test accuracy": "test_accuracy",
 }
 Interval = tuple[float, float, float]
+# Counts of these parts of a variant stand first.
 COUNT_WORDS = ("train", "validation", "test")
 
 
@@ -131,6 +132,7 @@ def sortable(numbers: pd.DataFrame, shown: pd.DataFrame, name: str = "") -> Sort
     for position, texts in enumerate(shown.itertuples(index=False)):
         row = []
         for heading, text in zip(headings, texts, strict=True):
+            # Without numbers there is one row that says none, and nothing to sort or plot.
             key = keys[heading].iloc[position] if heading in keys and len(numbers) else text
             plot = plots[heading][position] if heading in plots and len(numbers) else None
             row.append((text, "" if pd.isna(key) else key, plot))
@@ -169,6 +171,7 @@ def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
         for name, heading in one.items()
         if name in numbers
     }
+    # The overview's columns are experiments, whose headings no declaration lists.
     known |= {
         f"{c.removesuffix('_percent')} (%)": str(c)
         for c in numbers.columns
@@ -184,6 +187,7 @@ def _intervals(numbers: pd.DataFrame, name: str) -> list[Interval | None]:
         return [None] * len(numbers)
     means, halves = numbers[name].astype(float), numbers[half].astype(float).fillna(0)
     low, high = (means - halves).min(), (means + halves).max()
+    # Not `high <= low`, which is false where both are NaN.
     if not high > low:
         return [None] * len(numbers)
     scaled = [
@@ -211,6 +215,7 @@ def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Json
                 layers = {
                     str(layer): part for layer, part in run.groupby("layer", sort=False)
                 }  # "" where the model has no curvature
+                # What is logged of the whole model is repeated in every layer's rows.
                 first = next(iter(layers.values()))
                 series = {
                     f"c: {layer}": _digits(part["curvature"])
@@ -224,6 +229,7 @@ def trajectories(rows: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> Json
 
 
 def _digits(values: pd.Series) -> list[float | None]:
+    # The page holds every point, and a plot shows no more digits.
     return [None if pd.isna(v) else float(f"{v:.4g}") for v in values]
 
 
@@ -277,8 +283,10 @@ def _claims(entries: list[JsonObject]) -> list[JsonObject]:
                 text += " [{:+.2f}, {:+.2f}]".format(*entry["interval"])
         # which of the two tests decided
         second = entry["verdict"] == "contradicted" or (entry["minimum_effect"] or 0) < 0
+        # Theory claims have no second test.
         found = entry.get("p_minimum_holm") if second else entry["p_holm"]
         p = float("nan") if found is None else found
+        # A CSS class: the verdict without its reason.
         style = entry["verdict"].split(" (")[0].replace(" ", "-")
         shown.append(
             entry
@@ -327,11 +335,13 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, ShownVariant]:
     for path in paths.values():
         variant = read_json(Path(path))
         counts = variant.get("counts", {})
+        # Nested counts do not fit in a line.
         plain = [key for key, value in counts.items() if isinstance(value, int | float | str)]
         ordered = [key for key in COUNT_WORDS if key in plain]
         ordered += [key for key in plain if key not in COUNT_WORDS]
         words = variant["words"]
         shown[variant["hash"]] = ShownVariant(
+            # `capitalize` would lower the other letters.
             (words[:1].upper() + words[1:]).rstrip(".") + ".",
             ", ".join(f"{key.replace('_', ' ')} {counts[key]}" for key in ordered),
             variant["data_sha256"],
@@ -392,12 +402,14 @@ def write_page(
     root = Path(results_dir)
     runs = read_gathered(root / "runs.parquet")
     overview = _read_table(root / "tables" / "overview.csv")
+    # After the method, each experiment has a mean and a half width.
     listed = [str(column).removesuffix("_percent") for column in overview.columns[1::2]]
     present = [name for name in listed if name in set(runs["experiment"])]
     numbers = {name: _read_table(root / "tables" / f"{name}.csv") for name in present}
     order = {name: list(table["method"]) for name, table in numbers.items()}
     setting_of = dict(zip(runs["experiment"], runs["setting"], strict=True))
     judged = _claims(read_json(root / "claims.json"))
+    # One list of claims serves all scales. The page only counts those of others.
     claims = [
         claim
         for claim in judged
@@ -424,6 +436,7 @@ def write_page(
             "published",
         )
     )
+    # A name that the template misspells is an error, not an empty place.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -432,6 +445,7 @@ def write_page(
     )
     statuses = runs["status"].value_counts()
     html = template.render(
+        # Resolved, as the folder may be given as `.`.
         scale=root.resolve().name,
         runs=len(runs),
         ok=int(statuses.get("ok", 0)),

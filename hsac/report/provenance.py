@@ -1,7 +1,7 @@
 """Write what lies behind every cell of every table as ``provenance/<table>.json``.
 
-It names records by the digest of their bytes, which hold what was measured. It therefore lies apart
-from the tables, which are the same whenever they are computed.
+It names records by the digest of their bytes. Records contain run times, so their digests change
+from run to run; the provenance is kept out of tables/ for that.
 
 How a table is made stands in `hsac.report.table_sources`: what names a row, how each column is
 computed, and which runs and files a row takes. From these the sidecars are written and `hsac why`
@@ -32,6 +32,7 @@ from hsac.study.models import Study
 from hsac.study.record import read_index, read_records
 
 POINT = "!"  # between a cell's name and the number of a trial of its search
+# The fingerprint takes in all that these import, as `columns` and `statistics`.
 CODE = tuple(f"hsac.report.{name}" for name in ("tables", "cost", "theory", "published"))
 PACKAGES = ("numpy", "scipy", "statsmodels", "pandas")
 SCHEMA = 1
@@ -98,9 +99,9 @@ class CellFiles:
         runs: The records.
         made_from: Cells that `grid` or `best_of` chose from.
         measured: What was measured of the networks.
-        points: Of a searched method, the cells of its trials, each once.
-        choice: Of a searched method, what its search came to.
-        point: Number of the trial, of the cell of a trial. The cell's name ends with it.
+        points: The cells of its search's trials, each once. Empty where nothing is searched.
+        choice: The outcome of its search. None where nothing is searched.
+        point: Trial number, where the cell is a trial's. The cell's name ends with it.
     """
 
     experiment: str
@@ -129,6 +130,7 @@ class CellFiles:
         """
         choice = content.get("choice")
         typed = {
+            # JSON holds named tuples as lists.
             "runs": [RecordFile(*run) for run in content["runs"]],
             "measured": [MeasuredFile(*row) for row in content["measured"]],
             "choice": ChoiceFile(*choice) if choice else None,
@@ -209,6 +211,7 @@ def label(key: Sequence[str], row: Row) -> str:
     Returns:
         The values of these columns, joined.
     """
+    # A published number without a cell of ours has no experiment and method.
     return " / ".join(MISSING if pd.isna(row[name]) else str(row[name]) for name in key)
 
 
@@ -259,6 +262,7 @@ def position(shared: list[Any], value: Any) -> int:
     Returns:
         Its position.
     """
+    # One by one, as lists and dictionaries cannot be hashed.
     if value not in shared:
         shared.append(value)
     return shared.index(value)
@@ -317,12 +321,14 @@ class CellReader:
             self._add_runs(found, path, folder)
         candidates = resolve.candidates(self.graph.study, made)
         found.made_from.extend(f"{experiment}/{one.method}" for one in candidates)
+        # Networks of trials are not measured.
         if point is None:
             found.measured.extend(self._measured(experiment, method))
         return found
 
     def _points(self, made: Cell) -> list[str]:
         """Name the cells of the trials of a method's search; equal trials are one cell."""
+        # Reversed, so that equal trials keep the first one's number.
         trials = reversed(resolve.trials(self.graph.study, made))
         numbers = {one.hash: one.point or 0 for one in trials}
         whole = f"{made.experiment}/{made.method}"
@@ -351,15 +357,13 @@ class CellReader:
         searched = resolve.cell(self.graph.study, cell.experiment, cell.method)
         found = []
         for bundle in self.graph.trial_bundles(searched):
+            # By hash, as of equal trials the first is trained for all.
             if cell.hash in [trial.hash for trial in bundle.cells]:
                 found.append(bundle.index)
         return found
 
     def _measured(self, experiment: str, method: str) -> list[MeasuredFile]:
-        """List the kept rows that the experiment's CSV file of measurements holds.
-
-        Rows of earlier code or weights lie there too, so they are told apart by their numbers.
-        """
+        """List the kept rows that the experiment's CSV file of measurements holds."""
         path = self.graph.theory_file("landscape", experiment)
         if experiment not in self._rows:
             self._rows[experiment] = _kept_rows(path.with_suffix(""))
@@ -367,6 +371,7 @@ class CellReader:
         found = []
         for row in rows[rows["method"] == method].to_dict("records"):
             for file, other in self._rows[experiment].get((method, row["seed"]), []):
+                # The folder also holds rows of earlier runs. Eigenvalue and trace tell them apart.
                 if _is_row(other, row):
                     name = file.relative_to(self.root).as_posix()
                     found.append(MeasuredFile(row["seed"], name, file_sha256(file)))
@@ -384,6 +389,7 @@ def _kept_rows(folder: Path) -> dict[tuple[str, int], list[tuple[Path, Row]]]:
 
 def _is_row(row: Row, other: Row) -> bool:
     names = ("top_eigenvalue", "trace")
+    # Numbers from a CSV file can be off in the last digit.
     return all(math.isclose(row[name], other[name], rel_tol=1e-12) for name in names)
 
 
@@ -409,6 +415,7 @@ def sidecar(name: str, made: Table, results: Results, reader: CellReader, csv: P
     for row in rows_of(numbers):
         roles = made.roles(results, row)
         rows[label(made.key, row)] = {role: position(lists, names) for role, names in roles.items()}
+    # Not a set, whose order would change from one writing to the next.
     named = dict.fromkeys(item for names in lists for item in names)
     files = [item for item in named if (results.root / item).is_file()]
     cells = _with_sources([item.partition("#")[0] for item in named if item not in files], reader)
@@ -483,9 +490,11 @@ def write_provenance(study: Study, runs_parquet: Path, ledger: Path | None) -> N
     root = Path(runs_parquet).parent
     graph = Graph(study, root)
     results = Results(graph, read_gathered(runs_parquet), ledger)
+    # One for all tables, which share most cells.
     reader = CellReader(graph)
     for name, csv in csv_paths(root).items():
         made = table(name, study.experiments)
+        # A table of an experiment that the study no longer has may still lie there.
         if made is not None:
             sidecar(name, made, results, reader, csv).write(sidecar_path(root, name))
 
@@ -556,6 +565,7 @@ class PageData:
             sidecar: Of one table.
             graph: The work of the study.
         """
+        # A sidecar counts in its own lists, the page in joint ones.
         places = [position(self.lists, names) for names in sidecar.lists]
         rows = {}
         for row, roles in sidecar.rows.items():
@@ -578,6 +588,7 @@ class PageData:
             runs.append(run._replace(environment=place))
         kept: dict[str, object] = asdict(replace(cell, runs=runs))
         del kept["measured"]
+        # Cells share most parts of their configurations, and the page must stay small.
         kept["configuration"] = {key: position(self.parts, part) for key, part in made.items()}
         kept["variant_file"] = graph.variant(cell.experiment).as_posix()
         return kept

@@ -147,9 +147,11 @@ class Published:
         Returns:
             The two, (0, inf) where the source states no spread.
         """
+        # An sd without its count does not tell the mean's error.
         if self.sd is not None and self.n is not None and self.n > 1:
             return self.sd / math.sqrt(self.n), self.n - 1
         if self.interval is not None and self.n != 1:
+            # Without a count the interval is taken for a normal one.
             df = math.inf if self.n is None else self.n - 1
             return self.interval / float(stats.t.ppf(0.975, df)), df
         return 0.0, math.inf
@@ -210,9 +212,11 @@ def _number(entry: _Number, ledger: _Ledger, path: Path) -> Published:
     tags = dict(ledger.protocols[entry.protocol])
     for name, value in entry.tags.items():
         base = tags.get(name)
+        # An entry changes single keys of its protocol's tag.
         merged = isinstance(base, dict) and isinstance(value, dict)
         tags[name] = base | value if merged else value
     for name in TAGS:
+        # A tag left out is an oversight: what is not known must be said by null.
         if name not in tags:
             allowed = "a value, or null where the source does not state it"
             raise InputError(
@@ -256,6 +260,7 @@ def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str,
         "loss": {"rule": loss["rule"], **loss["parameters"]}
         if loss["parameters"]
         else loss["rule"],
+        # Taken out before the rest of `training` follows.
         "augmentation": training.pop("augment", "none"),
         **training,
         **{key: value for key, value in config.items() if key not in TAGGED},
@@ -264,6 +269,7 @@ def tags_of(config: Mapping[str, Any], selection: str = "selected") -> dict[str,
 
 def _curvature_tag(config: Mapping[str, Any]) -> dict[str, Any]:
     rule = config["rule"]["rule"]
+    # Settings that these rules do not use would make equal trainings differ.
     if rule == "euclidean":
         return {"rule": rule}
     if rule == "fixed":
@@ -285,6 +291,7 @@ def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, s
     for name in dict.fromkeys([*ours, *theirs]):
         unequal = []
         for key, a, b in _pairs(theirs.get(name), ours.get(name)):
+            # Two sides that do not say have not agreed.
             if a is None or b is None or a != b:
                 unequal.append(f"{key}{_text(a)}, here {_text(b)}")
         if unequal:
@@ -346,7 +353,9 @@ def equivalence(ours: Mean, published: Published) -> Equivalence:
     df = (own + error**2) ** 2 / (own**2 / (ours.n - 1) + (error**4 / degrees if error else 0.0))
     t = stats.t(df)
     up, down = (difference + margin) / both, (difference - margin) / both
+    # This 90 % interval is inside the margin just where both tests reject at 5 %.
     half = float(t.ppf(1 - ALPHA)) * both
+    # Inside takes both tests, so the larger p counts. Outside takes one.
     inside, outside = max(t.sf(up), t.cdf(down)), min(t.cdf(up), t.sf(down))
     low, high = difference - half, difference + half
     return Equivalence(difference, low, high, float(inside), float(outside))
@@ -376,6 +385,7 @@ def verdict(ours: Mean, published: Published, test: Equivalence) -> str:
     left = gap**2 - (z * published.standard_error()[0]) ** 2
     if left <= 0:
         return "undecided (the published interval is too wide)"
+    # `more_seeds` takes the level of a two-sided test.
     more = more_seeds(ours.sd, math.sqrt(left), ours.n, 2 * ALPHA)
     at_least, seeds = "+" if more == 1000 else "", "seed" if more == 1 else "seeds"
     return f"undecided (about {more}{at_least} more {seeds})"
@@ -404,6 +414,7 @@ def judge(numbers: Iterable[Published], runs: pd.DataFrame, root: Path) -> pd.Da
     for number in numbers:
         wanted = number.tags["selection"]
         chosen = wanted.get("rule") if isinstance(wanted, dict) else wanted
+        # A rule that is none of ours differs as a tag. The value shown beside it is the usual one.
         selection = chosen if chosen in SELECTIONS else "selected"
         scored = []
         for rows, config in cells:

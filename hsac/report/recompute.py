@@ -18,6 +18,7 @@ TRAINED_AGAIN = {"informed": "certify", "hypergradient": "hypergradient"}
 
 def _with_candidates(answer: Answer) -> list[str]:
     """List the cells behind the cell and those that its grids chose from, the latter first."""
+    # A choice reads the indexes of its candidates.
     return list(dict.fromkeys([*answer.chosen_among, *answer.cells]))
 
 
@@ -78,6 +79,7 @@ def beside_commands(answer: Answer) -> list[str]:
     for runs in answer.cells.values():
         places = [answer.sidecar.environments[run.environment] for run in runs]
         threads |= {place.get("threads", 1) for place in places}
+    # Other threads sum in another order, so the weights would not be the same bit for bit.
     lines += [f"export OMP_NUM_THREADS={count}" for count in sorted(threads)[:1]]
     for name in _with_candidates(answer):
         lines += _train_commands(answer, answer.sidecar.cells[name])
@@ -91,6 +93,7 @@ def _train_commands(answer: Answer, cell: CellFiles) -> list[str]:
     lines, cells = [], answer.sidecar.cells
     method = f"{_of(answer, cell.experiment)} --method {shlex.quote(cell.method)}"
     option = "" if cell.point is None else f" --trial {cell.point}"
+    # The trials were trained by the lines before, so the search can choose again.
     if cell.points:
         indexes = _scratch_indexes(cells[source] for source in cell.points)
         place = shlex.quote(f"{cell.experiment}/{cell.method}/point.json")
@@ -107,8 +110,10 @@ def _train_commands(answer: Answer, cell: CellFiles) -> list[str]:
             stage = "train" if cell.point is None else "points"
             variant = _variant(answer, cell.experiment)
             lines.append(f"hsac job {stage} {of} {variant}{option} {place}")
+    # A grid trains nothing, and its candidates are compared already.
     if not cell.made_from:
         folder = shlex.quote((answer.root / cell.folder).as_posix())
+        # Records hold times, which differ on every run. Weights do not.
         lines.append(f"diff -rq -x '*.json' {folder} {_scratch(cell)}")
     return lines
 
@@ -141,10 +146,12 @@ def in_place_commands(answer: Answer) -> list[str]:
     for name in _with_candidates(answer):
         cell = answer.sidecar.cells[name]
         folder = answer.root / cell.folder
+        # Records must go: a run that has one is not trained again, even with --force.
         if not cell.made_from:
             gone += [(folder / run.file).as_posix() for run in cell.runs]
         if answer.files:
             gone += [(answer.root / row.file).as_posix() for row in cell.measured]
+        # Indexes are relative to the cell's folder, with `..`, which no target of a rule has.
         targets += [os.path.normpath(folder / index) for index in cell.indexes]
         if cell.choice:
             choice = (answer.root / cell.choice.file).as_posix()

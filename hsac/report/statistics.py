@@ -83,9 +83,11 @@ class Replicates:
 
 
 def _items(rows: pd.DataFrame, scale: float) -> np.ndarray | None:
+    # With some seeds' items the bootstrap would be of other runs than the mean.
     if "test_right" not in rows or rows["test_right"].isna().any():
         return None
     right = [json.loads(text) for text in rows["test_right"]]
+    # Other numbers of items are other test sets.
     if len({len(answers) for answers in right}) != 1:
         return None
     return scale * np.array(right) / rows["test_answers"].to_numpy(dtype=float)[:, None]
@@ -147,6 +149,7 @@ UNPAIRED = Paired(0, np.nan, np.nan, np.nan, np.nan, np.nan)
 
 
 def _checked(replicates: Replicates) -> Replicates:
+    # Checked at run time: an array of test items would work, too, and prove too much.
     if not isinstance(replicates, Replicates):
         raise TypeError(
             f"found {type(replicates).__name__}, allowed is Replicates: values of runs, one a seed"
@@ -157,6 +160,7 @@ def _checked(replicates: Replicates) -> Replicates:
 def _differences(better: Replicates, than: Replicates) -> tuple[np.ndarray, np.ndarray | None]:
     """Return differences at the S seeds of both: values (S,), and items (S, N) where both have."""
     a, b = _checked(better), _checked(than)
+    # Sorted, as the bootstrap's draws are fixed and would meet other seeds in another order.
     seeds = a.values.index.intersection(b.values.index).sort_values()
     d = (a.values.loc[seeds] - b.values.loc[seeds]).to_numpy()
     if a.items is None or b.items is None or a.items.shape[1] != b.items.shape[1]:
@@ -216,6 +220,7 @@ def permutation_p(differences: np.ndarray) -> float:
     """
     if len(differences) < 2:
         return np.nan
+    # At infinity SciPy lists all flips.
     flips = np.inf if len(differences) <= EXACT_UP_TO else RESAMPLES
     found = stats.permutation_test(
         (differences,),
@@ -223,6 +228,7 @@ def permutation_p(differences: np.ndarray) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=flips,
+        # One fixed stream: tables are the same on every computation.
         rng=0,
     )
     return float(found.pvalue)
@@ -298,6 +304,7 @@ def effect_size(better: Replicates, than: Replicates, level: float = 0.95) -> In
     t = root * d.mean() / d.std(ddof=1)
     # gamma(df/2) / (sqrt(df/2) gamma((df-1)/2)); the mean of d over sd does not exist for two pairs
     factor = stats.chi.mean(df - 1) / np.sqrt(df) if df > 1 else np.nan
+    # The noncentrality is the effect times √n.
     low, high = (
         float(special.nctdtrinc(df, tail, t) / root) for tail in ((1 + level) / 2, (1 - level) / 2)
     )
@@ -307,8 +314,10 @@ def effect_size(better: Replicates, than: Replicates, level: float = 0.95) -> In
 @lru_cache(maxsize=4)
 def _item_counts(n: int) -> np.ndarray:
     """Count how often each of n items is drawn in n draws: (DRAWS, n), the same for every cell."""
+    # Another stream than the seeds', which are drawn independently of the items.
     rng = np.random.default_rng(1)
     counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(DRAWS)]
+    # Half the memory of float64, and exact for counts.
     return np.stack(counts).astype(np.float32)
 
 
@@ -346,6 +355,7 @@ def hierarchical_interval(
     if items is None:
         drawn = values[seeds]
     else:
+        # (DRAWS, S): the mean of each seed over the items of each draw.
         by_seed = _item_counts(items.shape[1]) @ items.T / items.shape[1]
         drawn = np.take_along_axis(by_seed, seeds, axis=1)
     low, high = np.quantile(drawn.mean(1), [(1 - level) / 2, (1 + level) / 2])
@@ -356,6 +366,7 @@ def hierarchical_interval(
 def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> float:
     """Compute t(df) sqrt(V) / (z sqrt(V*)) of `hierarchical_interval`; 1 when nothing varies."""
     s = len(values)
+    # Without items n only keeps their terms, which are 0, from dividing by 0.
     seed, item, cell, n = values.var(ddof=1) / s, 0.0, 0.0, 2
     if items is not None and items.shape[1] > 1:
         n = items.shape[1]
@@ -365,6 +376,7 @@ def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> floa
     # The items' own part: the variance of their means holds the interaction too.
     own = max(item - cell, 0.0)
     unbiased = seed + own
+    # S draws of S seeds have (S - 1) / S of the unbiased variance, and so for the items.
     resampled = seed * (s - 1) / s + item * (n - 1) / n + cell * (s - 1) * (n - 1) / (s * n)
     if resampled <= SAME**2:
         return 1.0
@@ -504,10 +516,12 @@ def more_seeds(
         Seeds to add, from 1 to 1000.
     """
     if sd == 0 or effect == 0:
+        # Without spread one pair more is enough. A mean of 0 is never found.
         return 1 if sd == 0 else 1000
     z, z_power = float(stats.norm.ppf(1 - alpha / 2)), float(stats.norm.ppf(power))
     known = ((z + z_power) * sd / abs(effect)) ** 2
     if margin is not None:
         known = max(known, (z_power * sd / margin) ** 2 if margin > 0 else np.inf)
     needed = known + z**2 / 2
+    # Infinity has no integer.
     return int(min(max(np.ceil(min(needed, 1e9)) - n, 1), 1000))

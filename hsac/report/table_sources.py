@@ -112,6 +112,7 @@ def _certificate_shares() -> dict[str, Origin]:
     for name, source in theory.SHARES.items():
         field = source
         if source == "test_error":
+            # The runs give it under the start prior. Networks trained again bring their own.
             field = "1 − metrics.last.test_accuracy, or the row's test_error"
         half = name.replace("_percent", "_half_width_percent")
         found[name] = Origin(field, f"100 × {OVER_SEEDS}", MEAN, WITH_ROWS)
@@ -222,6 +223,7 @@ def _overview_origin(name: str) -> Origin | None:
         return None
     experiment = name.removesuffix("_percent").removesuffix("_half_width")
     how = HALF_WIDTH if name.endswith("_half_width_percent") else OVER_SEEDS
+    # Each column takes another cell, so its role is the experiment.
     return Origin(ACCURACY, f"100 × {how}", MEAN, (experiment,))
 
 
@@ -242,6 +244,7 @@ def _experiment_roles(results: Results, experiment: str, row: Row) -> Roles:
     run = results.cells(experiment)
     reference = f"{experiment}/{results.graph.study.experiments[experiment].reference}"
     named = {"own": [f"{experiment}/{row['method']}"], "reference": [reference], "family": run}
+    # A method without runs has a row and nothing behind it.
     return {role: [name for name in names if name in run] for role, names in named.items()}
 
 
@@ -289,15 +292,18 @@ def _rank_roles(results: Results, row: Row) -> Roles:
     in_row &= runs["weight_rule"] == row["weight_rule"]
     methods = runs.loc[in_row, "method"].drop_duplicates()
     own = [f"{row['experiment']}/{method}" for method in methods]
+    # Sharpness, gap and test error are of the runs themselves.
     is_measured = bool({row["x"], row["y"]} & set(theory.MEASURED))
     path = results.graph.theory_file("landscape", row["experiment"])
     return {"own": own, "rows": _file(results, path) if is_measured else []}
 
 
 def _published_roles(results: Results, row: Row) -> Roles:
+    # NaN stands in the CSV file where we have no cell.
     own = [_cell_of(row)] if isinstance(row["experiment"], str) else []
     if results.ledger is None:
         return {"own": own, "ledger": []}
+    # The ledger lies with the configuration, outside of the results.
     return {"own": own, "ledger": [os.path.relpath(results.ledger, results.root)]}
 
 
@@ -343,7 +349,7 @@ def _ranks(results: Results) -> pd.DataFrame:
 def _named(
     headings: Mapping[str, str], csv_names: Mapping[str, str] | None = None
 ) -> Callable[[pd.DataFrame], dict[str, str]]:
-    """Turn column -> heading around; `csv_names` has what the CSV file calls a column otherwise."""
+    """Invert column -> heading; `csv_names` renames columns that the CSV calls differently."""
     names = csv_names or {}
     found = {heading: names.get(column, column) for column, heading in headings.items()}
     return lambda numbers: {
@@ -359,6 +365,7 @@ def _declared(found: Iterable[Column]) -> tuple[Callable[..., dict[str, str]], C
 
 
 def _overview_headings(numbers: pd.DataFrame) -> dict[str, str]:
+    # After the method, each experiment has a mean and a half width.
     experiments = {f"{c.removesuffix('_percent')} (%)": c for c in numbers.columns[1::2]}
     return {"Method": "method"} | experiments
 
@@ -445,5 +452,6 @@ def table(name: str, experiments: Iterable[str]) -> Table | None:
     def roles(results: Results, row: Row) -> Roles:
         return _experiment_roles(results, name, row)
 
+    # Not among `TABLES`, as plugin folders add columns while they are in use.
     declared = _declared(columns.experiment())
     return Table(("method",), *declared, roles, numbers, tables.displayed)

@@ -61,6 +61,7 @@ def experiment_table(
         )
         rows.append({c.name: c.value(cell) for c in declared if c.value is not None})
     table = pd.DataFrame(rows)
+    # Only here is it known whether any row has an entry.
     return table.drop(
         columns=[c.name for c in declared if c.optional and table[c.name].isna().all()]
     )
@@ -119,6 +120,7 @@ def overview_labels(
     pairs |= set(zip(runs["experiment"], runs["method"], strict=True))
     used = {(experiment, method.split("+")[0]) for experiment, method in pairs}
     plain = {(experiment, rule) for experiment, rule in used if rule in PLAIN}
+    # Otherwise a joint row would hold two methods of an experiment, or rename the only rule.
     one_each = len({e for e, _ in plain}) == len(plain) and len({rule for _, rule in plain}) > 1
     labels = {}
     for experiment, method in pairs:
@@ -142,10 +144,12 @@ def overview_table(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> pd
     sequence = [
         labels[experiment, method] for experiment, methods in order.items() for method in methods
     ]
+    # What was run and is in no order comes last.
     rows = list(dict.fromkeys(sequence + [labels[key] for key in sorted(labels)]))
     experiments = [*order, *sorted(set(runs["experiment"]) - set(order))]
     table = pd.DataFrame({"method": rows})
     for experiment in experiments:
+        # A row that an experiment lacks gets the method "", which has no runs, and so a dash.
         by_label = {labels[e, m]: m for e, m in labels if e == experiment}
         cells = [Replicates(runs, experiment, by_label.get(row, ""), scale=100) for row in rows]
         means = [mean_interval(cell) for cell in cells]
@@ -251,6 +255,7 @@ def markdown(shown: pd.DataFrame, note: str) -> str:
     Returns:
         The Markdown.
     """
+    # A bar, as in a reason why a run failed, would end the cell.
     lines = [
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
         for row in shown.to_numpy()
@@ -280,6 +285,7 @@ def latex(shown: pd.DataFrame, note: str) -> str:
         f" \\usepackage{{booktabs,graphicx}}\n\\resizebox{{\\linewidth}}{{!}}{{%\n{body}}}\n\n"
     )
     text += "{\\footnotesize " + note.replace("%", "\\%").replace("_", "\\_") + "}\n"
+    # Signs that pdfLaTeX does not print as they stand.
     for sign, command in (
         ("±", "$\\pm$"),
         ("−", "$-$"),
@@ -301,6 +307,7 @@ def write(out_dir: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame, 
         shown: What is printed.
         note: Put under it.
     """
+    # The same line ends, and so the same bytes, on every system.
     write_bytes(out_dir / f"{name}.csv", numbers.to_csv(index=False, lineterminator="\n").encode())
     write_bytes(out_dir / f"{name}.md", markdown(shown, note).encode())
     write_bytes(out_dir / f"{name}.tex", latex(shown, note).encode())

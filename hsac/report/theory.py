@@ -144,8 +144,10 @@ def landscape(folder: Path, runs: pd.DataFrame, order: Mapping[str, Sequence[str
     found = found if len(found) else pd.DataFrame(columns=[*keys, *MEASURED])
     # A frame without rows has no types to join on.
     found = found.astype({"experiment": str, "method": str, "seed": "int64"})
+    # A left join, since runs that were not measured still have a sharpness and a gap.
     joined = ok.merge(found, on=keys, how="left", validate="one_to_one")
     return joined.assign(
+        # The networks that were measured are those of the last epoch.
         gap=joined["last_test_nll"] - joined["last_train_nll"],
         test_error=1 - joined["last_test_accuracy"],
     )
@@ -162,6 +164,7 @@ def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         are others.
     """
     rows = rows[rows["method"].isin(plain(rows["method"]))]
+    # At 0 the ball is flat, and a log axis of c has no 0.
     fixed = rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)]
     return fixed, rows[rows["curvature_rule"] == "euclidean"]
 
@@ -218,6 +221,7 @@ def certificates(measured: pd.DataFrame, informed: pd.DataFrame) -> pd.DataFrame
 
 def _certificate(experiment: str, method: str, prior: str, rows: pd.DataFrame) -> dict[str, object]:
     row: dict[str, object] = {"experiment": experiment, "method": method, "prior": prior}
+    # The same for every seed.
     row |= {"examples": int(rows["examples"].iloc[0]), "kl_nats": rows["kl"].mean()}
     row |= {"slack": rows["slack"].mean(), "sigma": rows["sigma"].median()}
     for name, column in SHARES.items():
@@ -275,6 +279,7 @@ def coverage_displayed(rows: pd.DataFrame) -> pd.DataFrame:
         "delta": rows["delta"].map("{:g}".format),
         "bound": rows["bound"],
         "coverage_percent": [f"{held:.1f} [{low:.1f}, {high:.1f}]" for held, low, high in percent],
+        # δ is the chance to fail, the column the share that must hold.
         "required_percent": (100 * (1 - rows["delta"])).map("{:g}".format),
         "mean_bound_percent": (100 * rows["mean_bound"]).map("{:.1f}".format),
         "mean_risk_percent": (100 * rows["mean_risk"]).map("{:.1f}".format),

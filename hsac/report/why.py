@@ -41,6 +41,7 @@ def explain(root: Path, table: str, row: str, column: str) -> tuple[str, bool]:
     """
     path = Path(root) / "settings.json"
     folders = load.read(path).plugins if path.is_file() else []  # `find` says what is missing
+    # Columns of plugins are there only while their folders are in use.
     with plugins.using(folders):
         return _explain(find(root, table, row, column))
 
@@ -64,6 +65,7 @@ def _explain(answer: Answer) -> tuple[str, bool]:
             lines += _file(answer, item) if item in answer.files else _cell(answer, role, item)
     if not answer.cells and not answer.files:
         nothing = "no run and no file goes in"
+        # An empty entry with nothing behind it is sound.
         if same(stated.value, None):
             nothing += "; there is no such run"
         lines.append(_line("", nothing))
@@ -88,6 +90,7 @@ def _now(answer: Answer) -> tuple[str, bool]:
     try:
         value = answer.recomputed().get(answer.row, {}).get(answer.column)
     except (InputError, LookupError, TypeError, ValueError) as error:
+        # Where nothing was changed the fault is ours, and must not be hidden.
         if not answer.changed:
             raise
         said = "NOT COMPUTED: what is listed was changed so that it cannot be used"
@@ -198,6 +201,7 @@ def _search(answer: Answer, cell: CellFiles, role: str) -> list[str]:
         _line("point", f"{path}, {_state(path, answer.changed)}"),
         _line("", f"SHA-256 {cell.choice.sha256}"),
     ]
+    # Every run of a method tells the same search.
     found = dict.fromkeys(map(_tuned, _records_of(answer, cell)))
     lines += [_line("", text) for text in found]
     if role not in BESIDE:
@@ -218,6 +222,7 @@ def _code_and_configuration(
     # a cell that a grid chose was not trained by code of its own
     if is_present and not cell.made_from:
         known = {one.hash: one for one in (*resolve.trials(study, made), made)}
+        # A searched method was trained with the configuration of the trial chosen.
         trained = known.get(own[0]["config_hash"], made) if own else made
         now = of_training(trained.config)
         code += ", the present code" if [now] == cell.code else f"; the present code is {now}"
@@ -248,6 +253,7 @@ def _searched(record: Record) -> str:
     """Say what a searching rule tried for one seed, and which training the run is."""
     found = record["search"]
     tried = ["/".join(f"{c:.3g}" for c in one["curvature"]) for one in found["tried"]]
+    # Records count from 0, people from 1.
     training = f"training {found['chosen'] + 1} is the run"
     return f"seed {record['seed']}: curvatures {', '.join(tried)}; {training}"
 

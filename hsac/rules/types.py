@@ -10,6 +10,7 @@ from torch import Tensor
 from hsac.ball.curvature import Transform
 from hsac.hypergradient.operator import Loss
 
+# Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state.
 State = dict[str, Any]
 
 
@@ -61,6 +62,7 @@ class WeightRule(Protocol):
         ...
 
 
+# The drawers are protocols, because a `Callable` cannot name its keywords.
 class Draw(Protocol):
     """A drawer of losses (w, θ) -> (R,) on a sample that stays the same all through a step."""
 
@@ -114,7 +116,7 @@ class Step:
     The samples of `upper`, `lower` and `adversary` are independent of each other. The implicit term
     multiplies a factor of the upper level with one of the lower level: on one sample for both, its
     mean is not the product of their means (Ghadimi and Wang 2018, arXiv:1802.02246; Ji, Yang and
-    Liang, ICML 2021). And a loss at the worst point for its own sample is on average above the loss
+    Liang, ICML 2021). And the loss on the sample that chose the adversary overestimates the loss
     there, by an amount that depends on θ.
 
     Nothing is drawn where a rule does not ask.

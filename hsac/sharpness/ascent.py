@@ -58,4 +58,5 @@ def ascend(
 
 def _higher(e: Tensor, value: Tensor, best: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
     value = value[:, None]
+    # NaN is higher than nothing, so a point with such a loss is never chosen.
     return torch.where(value > highest, e, best), torch.maximum(value, highest)

@@ -31,6 +31,7 @@ def perturbed_loss(loss: Loss, perturbations: Sequence[Tensor], gap: bool) -> Lo
 
     def upper(w: Tensor, theta: Tensor) -> Tensor:
         value = torch.stack([loss(w + e, theta) for e in perturbations]).mean(0)
+        # L(w, θ) is differentiated as well: of gap, U_w is L_w(w + e) - L_w(w).
         return value - loss(w, theta) if gap else value
 
     return upper

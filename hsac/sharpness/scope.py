@@ -24,6 +24,7 @@ def scope_scale(w: Tensor, scope: str) -> Tensor:
     Returns:
         T (R, P).
     """
+    # T is frozen: its change with w is no part of the hypergradient.
     w = w.detach()
     return w.abs() + FLOOR if scope == "adaptive" else w.new_ones(()).expand_as(w)
 
@@ -40,4 +41,5 @@ def layer_norm(a: Tensor, layers: Sequence[int]) -> Tensor:
     """
     if not layers:
         return norm(a)
+    # Repeated for each coordinate, so that callers divide as by a single norm.
     return torch.cat([norm(part).expand_as(part) for part in a.split(list(layers), -1)], -1)

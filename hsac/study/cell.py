@@ -53,8 +53,8 @@ class Configuration:
         curvature: the parametrisation, with the method's initial curvature.
         curvature_rule: what moves the curvature.
         measure: how sharpness is measured.
-        among: of a cell that chooses the best of several methods, candidate -> hash of its cell.
-        search: of a cell that is trained at the point that a search chooses, what this tries.
+        among: candidate method -> hash of its cell; only for `best_of`.
+        search: the search's seeds and trials; only for a searched cell.
     """
 
     setting: str
@@ -72,6 +72,7 @@ class Configuration:
 
     def dump(self) -> JsonObject:
         """Return the configuration as records hold it and as its hash is taken of."""
+        # The hash is of these very keys, so another name for one would orphan every finished run.
         found = {
             "setting": self.setting,
             "dataset": self.dataset,
@@ -115,6 +116,7 @@ class Configuration:
         made = self
         for key, one in point.items():
             kind, _, parameter = key.partition(".")
+            # The start belongs to the parametrisation. No curvature rule has such a parameter.
             if key == "curvature.start":
                 curvature = made.curvature.model_copy(update={"start": one})
                 made = replace(made, curvature=curvature)
@@ -140,9 +142,11 @@ class Configuration:
 
 def _replaced(part: Part, parameter: str, value: Any) -> Part:
     *path, last = parameter.split(".")
+    # The parameters are the study's own, shared by every cell of the rule.
     made = copy.deepcopy(dict(part.parameters))
     into = made
     for name in path:
+        # A mapping may be absent, or None as YAML reads an empty one.
         into[name] = into.get(name) or {}
         into = into[name]
     into[last] = value

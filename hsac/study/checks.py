@@ -1,7 +1,7 @@
 """What a configuration must fulfil beyond the form of its keys: that its parts fit each other.
 
 Each check raises an InputError for the first thing that it finds. `problems` runs all checks and
-collects what they say, one line a problem: the first of each method, so that one cause is not told
+collects their lines. It keeps only the first problem of each method, so that one cause is not told
 in several ways.
 """
 
@@ -24,7 +24,7 @@ def problems(
     Args:
         study: the study.
         sources: top-level key -> the file that gives it, or the command line.
-        layers: the keys as each file, and last the command line, gives them.
+        layers: the keys of each file in order, then of the command line.
 
     Returns:
         A line for each problem: file, key, what was found and what is allowed.
@@ -35,6 +35,7 @@ def problems(
         try:
             check(*given)
         except InputError as error:
+            # Kept and not raised, since a user wants to see all problems at once.
             found.append(str(error))
             return False
         return True
@@ -46,16 +47,18 @@ def problems(
         key = f"{sources['experiments']}: experiments.{name}"
         good = tried(_distinct, experiment, key)
         for method in experiment.methods:
+            # Not `and`, which would leave out the methods after the first fault.
             good &= tried(_method, study, name, method, sources)
         if good:  # a method that is misspelt may be the reference
             tried(_reference, experiment, key)
             tried(_theory_of, study, name, sources)
     tried(_theory, study, sources.get("theory", ""))
+    # Methods share rules and losses, and with them their faults.
     return list(dict.fromkeys(found))
 
 
 def _losses_and_heads(study: Study, source: str) -> None:
-    """A loss and a head of one name could not be told apart in a method's name."""
+    """Check that no head has a loss's name: a method's name could not tell them apart."""
     for name in study.rules.of("losses"):
         if name in study.rules.of("heads"):
             raise InputError(
@@ -104,7 +107,7 @@ def _cell(cell: Cell, key: str) -> None:
 
 
 def _parts(cell: Cell, key: str) -> None:
-    """The parts of a cell exist and take the parameters given."""
+    """Check that the parts of a cell exist and take the parameters given."""
     config, model = cell.config, cell.config.model
     chosen = [
         ("weight rule", config.weight_rule),
@@ -136,7 +139,7 @@ def _labelled_rows(cell: Cell, key: str) -> None:
 
 
 def _fit(cell: Cell, key: str) -> None:
-    """Setting, dataset, recipe and model are for the same kind of data."""
+    """Check that setting, dataset, recipe and model are for the same kind of data."""
     config, recipe = cell.config, cell.config.variant.recipe
     if recipe in variants.names() and recipe not in RECIPES[config.setting]:
         allowed = " or ".join(RECIPES[config.setting])
@@ -158,10 +161,11 @@ def _fit(cell: Cell, key: str) -> None:
 
 
 def _fit_model(cell: Cell, gives: str, key: str) -> None:
-    """The model takes what the data give: images, a graph, or episodes."""
+    """Check that the model takes what the data give: images, a graph, or episodes."""
     model = cell.config.model.name
     parts.check_name("model", model, f"{key}.model.name")
     needs = parts.filled("model", model)
+    # A graph gives a number of features, images the shape of one.
     takes = "graph" if needs["inputs"] == "int" else "images"
     if "shot" in needs:
         takes = "episodes"
@@ -207,13 +211,14 @@ def _space(
     experiment: Experiment | None,
     replaced: bool,
 ) -> None:
-    """A space is of a rule that the configuration names, and holds what this takes."""
+    """Check that the configuration names a space's rule, and that this takes its parameters."""
     known = study.rules.of(kind)
     if name not in known:
         if experiment is None and replaced:
             return
         near = parts.nearest(name, known)
         raise InputError(f"{where}: found {name!r}; {near}, as `rules.{kind}` names them")
+    # A space at the top is of the rules at the top, so no experiment's own may change them.
     any_experiment = next(iter(study.experiments.values()))
     rules = experiment or any_experiment.model_copy(update={"rules": None})
     rule = resolve.rule_of(study, rules, kind, name, where)
@@ -226,13 +231,15 @@ def _space(
 
 
 def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
-    """Every method has as many trials, and on other seeds than it is judged by."""
+    """Check that all methods have equally many trials, on seeds apart from the judged ones."""
     search = cell.config.search
     assert search is not None
     name = cell.experiment
+    # Being set decides, since null is how an experiment says that it has no search.
     own = "search" in study.experiments[name].model_fields_set
     source = sources["experiments" if own else "search"]
     key = f"{source}: {f'experiments.{name}.search' if own else 'search'}"
+    # Points are chosen by their luck on these seeds as well.
     shared = sorted({*search.seeds} & {*study.seeds_of(name)})
     if shared:
         raise InputError(
@@ -254,7 +261,7 @@ def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
 
 
 def _theory(study: Study, source: str) -> None:
-    """The studies exist, and what is measured are curvature rules."""
+    """Check that the studies exist, and that only curvature rules are measured."""
     if study.theory is None:
         return
     for name, parameters in study.theory.studies.items():
@@ -268,7 +275,7 @@ def _theory(study: Study, source: str) -> None:
 
 
 def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
-    """What the theory measures of an experiment can be measured there."""
+    """Check that an experiment allows the theory's measurements of it."""
     experiment = study.experiments[name]
     source = sources.get("theory", sources["experiments"])  # a study without a theory has no file
     key = f"{sources['experiments']}: experiments.{name}"
@@ -287,7 +294,7 @@ def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
 
 
 def _hypergradient(study: Study, name: str, source: str, key: str) -> None:
-    """Its study needs options, and a method with a curvature whose batches are of fixed rows."""
+    """Check for the study's options, and for a curvature and batches of fixed rows."""
     experiment = study.experiments[name]
     if study.theory is None or study.theory.hypergradient is None:
         needs = f"experiments.{name}.hypergradient needs its options"

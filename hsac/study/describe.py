@@ -24,7 +24,9 @@ TABLES: dict[str, type[BaseModel]] = {
     "experiments": Experiment,
 }
 PREFIXES = {"search": "search."}
+# Keys that have a table or a chapter of their own.
 LEFT_OUT = {(Keys, name) for name in Keys.model_fields if name in (*TABLES, "spaces", "rules")}
+# Sections whose keys stand in the table of the section around them.
 OPENED: set[tuple[type[BaseModel], str]] = {
     (Theory, name) for name in ("certificate", "informed", "hypergradient")
 }

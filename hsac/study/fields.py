@@ -29,7 +29,9 @@ class Model(BaseModel):
 
 @dataclass(frozen=True)
 class Allowed:
-    """The words for what a value may be. In a container they stand for its own faults only.
+    """The words for what a value may be.
+
+    A container's words describe the container; its members have their own.
 
     Attributes:
         words: how an error line goes on after "allowed is".
@@ -46,6 +48,7 @@ class Allowed:
             try:
                 return inner(value)
             except Invalid as error:
+                # A fault that has a place is a member's, which has words of its own.
                 if self.container and any(one["loc"] for one in error.errors()):
                     raise
             raise PydanticCustomError("allowed", "{words}", {"words": self.words})
@@ -132,6 +135,7 @@ def _line(error: ErrorDetails, place: tuple[str, ...], model: type[BaseModel]) -
         return f"{key}: found an unknown key; {nearest(place[-1], known)}"
     if error["type"] == "missing":
         return f"{key}: found nothing; this key is required"
+    # Only sections have no words of their own, so whatever else is wrong is no mapping.
     words = error["msg"] if error["type"] == "allowed" else "a mapping of keys"
     return f"{key}: found {error['input']!r}; allowed is {words}"
 

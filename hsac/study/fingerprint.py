@@ -1,9 +1,10 @@
-"""Fingerprints of the code behind a stage.
+"""Fingerprints of the code behind a job.
 
-A fingerprint is a digest of the modules that a stage starts at and of all they import from hsac and
+A fingerprint is a digest of the modules that a job starts at and of all they import from hsac and
 from the plugin folders in use, without comments, formatting and docstrings. A training starts at
-`hsac.train.bundle`, which computes and touches neither disk nor clock. So a changed download or GPU
-lease makes no finished run stale, and a changed loss does.
+`hsac.train.bundle`, which reads no file, and the clock only for the time limit. So a changed
+download or GPU lease makes no finished run stale, and a changed loss does. The import-linter
+contract "Training only computes" and `tests/study/test_fingerprint.py` keep it so.
 """
 
 import ast
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _plugin(module: str) -> parts.Root | None:
-    """The plugin folder that a module is of."""
+    """Return the plugin folder that a module lies in, None for a module of hsac."""
     name = module.partition(".")[0]
     return next((root for root in parts.roots()[1:] if root.module == name), None)
 
@@ -36,7 +37,7 @@ def _path(module: str) -> Path | None:
 
 @cache
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module's meaning, and what it imports from hsac and its own plugin folder."""
+    """Return a digest of a module's code, and its imports from hsac and its plugin folder."""
     path = _path(module)
     if path is None:
         return "", ()
@@ -51,14 +52,14 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     for node in ast.walk(tree):
         imported += _imported(node, package)
         _strip(node)
-    # The package itself only hands on the library's names, on demand: nothing depends on it.
+    # `hsac` itself is left out: its __init__ only re-exports the library, lazily.
     trees = ("hsac.", f"{package[0]}.")
     own = tuple(sorted({m for m in imported if m.startswith(trees) and _path(m)}))
     return digest(ast.dump(tree)), own
 
 
 def _strip_types(tree: ast.Module) -> None:
-    """Take away what stands under `if TYPE_CHECKING:`, which never runs."""
+    """Remove the blocks under `if TYPE_CHECKING:`, which never run."""
     kept: list[ast.stmt] = []
     for node in tree.body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -69,7 +70,7 @@ def _strip_types(tree: ast.Module) -> None:
 
 
 def _imported(node: ast.AST, package: list[str]) -> list[str]:
-    """What a statement of a package imports, also what may be a module or a name in one."""
+    """Return what a statement imports; a name may be a module, so it is listed as one too."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -89,11 +90,12 @@ def _strip(node: ast.AST) -> None:
 
 
 def _closure(modules: Iterable[str]) -> dict[str, str]:
-    """The modules and all they import, directly or not, each with the digest of its meaning."""
+    """Return the digest of every module that these are or import, directly or not."""
     seen: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
+        # Modules may import each other in a circle.
         if module not in seen:
             seen[module], imported = _read(module)
             waiting += imported
@@ -115,6 +117,7 @@ def of_modules(modules: Iterable[str]) -> str:
         InputError: A module cannot be parsed.
     """
     seen = _closure(modules)
+    # Without the folder's name, which depends on where the folder lies.
     plugins = sorted(
         [module.partition(".")[2], found] for module, found in seen.items() if _plugin(module)
     )
@@ -144,6 +147,7 @@ def _modules(config: Configuration) -> list[str]:
     they are plugins.
     """
     rule, weights, head = config.curvature_rule, config.weight_rule, config.model.head
+    # Here and below, what a configuration leaves out is the default of the class.
     solver = (rule.parameters.get("solver") or {}).get("name", "neumann")
     solves = "solver" in parts.parameters("curvature rule", rule.name)
     chosen = [
@@ -157,7 +161,7 @@ def _modules(config: Configuration) -> list[str]:
     if solves and solver != "none":
         chosen.append(("solver", solver))
     places = [(parts.FAMILIES[family], name) for family, name in chosen]
-    # The variant hash also changes with the data, but only after the data has been rebuilt.
+    # Included for plugins: the variant hash would show the change only after the data are rebuilt.
     kind = config.variant.parameters.get("kind")
     data = [("data.sources", config.dataset)]
     if kind is not None:

@@ -3,10 +3,11 @@
 This is the only module that lists the work. The workflow's rules, the plan, what is stale, the
 verification, the progress bar, the report and the command line loop over it.
 
-A bundle is what one job trains: the seeds of one cell in one process, or of some trials of a
-search. The seeds of a bundle are those with the same `seed // bundle`, so that a further seed
-leaves the other bundles as they are. Records and the index of a bundle lie in a folder that is
-named by the hash of the cell's configuration, so that a changed cell is a new folder.
+A bundle is what one job makes: it trains seeds of one cell, or some trials of a search with their
+seeds, or it chooses a derived cell's runs among other bundles. The seeds of a bundle share their
+block, `seed // bundle`. So a further seed leaves the other bundles as they are. Records and the
+index of a bundle lie in a folder named by the hash of the cell's configuration. So a changed cell
+gets a new folder.
 """
 
 import os
@@ -35,8 +36,8 @@ class Bundle:
     Attributes:
         rule: `train`, `points` (trials of a search) or `select` (chosen among other bundles).
         index: the file that names its records; it is written last.
-        of: the cell whose bundle it is.
-        cells: the cells that its runs are of: `of` itself, or some of its trials.
+        of: the cell that the bundle belongs to.
+        cells: the cells of its runs: `of` itself, or some of its trials.
         seeds: the seeds of each of these cells.
     """
 
@@ -53,6 +54,7 @@ class Bundle:
             cell: one of `cells`.
             seed: one of `seeds`.
         """
+        # A trial's records lie in a folder of its own, beside that of its searched cell.
         return self.index.parent.with_name(cell.hash) / f"seed{seed}.json"
 
     def runs(self) -> Iterator["Run"]:
@@ -67,7 +69,7 @@ class Run:
     """One seed of one cell.
 
     Attributes:
-        cell: the cell, of a search's run that of the trial.
+        cell: the cell; for a run of a search, the trial's cell.
         seed: the seed.
         record: the path of its record.
         bundle: the bundle that makes it.
@@ -86,8 +88,8 @@ class Job:
     Attributes:
         rule: its rule.
         owner: the experiment, or one of `SHARED`, that it belongs to.
-        output: its file.
-        needs: the files that must be new when it is to be new.
+        output: its file or folder; the first, where it makes several files.
+        needs: the files that it is made from: a change of one makes the job run again.
     """
 
     rule: str
@@ -119,6 +121,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: names the folder.
     """
+    # What is not there yet will be made in the nearest folder that is.
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     allowed = "allowed is a folder that can be written"
     if not there.is_dir():
@@ -176,6 +179,7 @@ def blocks(seeds: Sequence[int], size: int) -> dict[int, list[int]]:
         seeds: the seeds.
         size: how many runs a bundle has at most.
     """
+    # Sorted, since `groupby` only joins neighbours.
     return {block: list(group) for block, group in groupby(sorted(seeds), lambda s: s // size)}
 
 
@@ -210,7 +214,7 @@ class Graph:
 
     @cached_property
     def bundles(self) -> list[Bundle]:
-        """Every bundle: of each trained cell its trials and itself, then of derived cells."""
+        """Every bundle: for each trained cell its trials' and its own, then the derived cells'."""
         found: list[Bundle] = []
         for cell in self.trained:
             if cell.point is None:  # a trial is trained in a bundle of its searched cell
@@ -246,7 +250,7 @@ class Graph:
         """Return the bundles of a cell's own seeds.
 
         Args:
-            cell: a cell. Of a trial of a search they are those that it would have alone.
+            cell: a cell. For a trial: the bundles it would have outside of a search.
         """
         found = []
         seeds_of = blocks(resolve.seeds(self.study, cell), self.study.bundle)
@@ -263,10 +267,11 @@ class Graph:
             cell: a cell.
 
         Returns:
-            Each has as many trials as make `bundle` runs, but at least one. Of trials that came
-            out alike it has the first. Its seeds are those of a block, so whatever the trials
-            beside it, a trial's seeds train together as they would alone.
+            A bundle holds as many trials as fit: `bundle // seeds`, at least one. Equal trials are
+            listed once, as the first of them. A trial's seeds train together, whichever other
+            trials share its bundle.
         """
+        # In reverse, so that of trials that came out alike the first one stays.
         alike = {trial.hash: trial for trial in reversed(resolve.trials(self.study, cell))}
         points = sorted(alike.values(), key=lambda trial: trial.point or 0)
         found: list[Bundle] = []
@@ -325,7 +330,7 @@ class Graph:
         """Return the files that say which points the searches of cells chose.
 
         Args:
-            cells: cells, of which only the searched ones count.
+            cells: any cells; only the searched ones have such a file.
         """
         return [self.point_file(cell) for cell in cells if cell.searched]
 
@@ -358,7 +363,7 @@ class Graph:
         """Return a file of the theory.
 
         Args:
-            kind: "" for a study, `landscape` for what was measured of an experiment's trained
+            kind: "" for a study, `landscape` for measurements of an experiment's trained
                 networks, `informed` for certificates with an informed prior, `hypergradient` for
                 the study of its bias.
             name: the study or the experiment.
@@ -395,9 +400,11 @@ class _Jobs:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.study, self.results = graph, graph.study, graph.results
         self.made: dict[Path, Job] = {}
+        # Only the report waits for it: trainings depend on fingerprints and variants instead.
         self.resolved = self.add("settings", "report", self.results / "settings.json")
 
     def add(self, rule: str, owner: str, output: Path, *needs: Path) -> Path:
+        # Experiments share datasets and variants, whose job is listed once.
         self.made.setdefault(output, Job(rule, owner, output, needs))
         return output
 

@@ -1,4 +1,4 @@
-"""Read a study from YAML: presets, a scale's file over them, the command line over both."""
+"""Read a study: the default scale's file, a scale's over it, the command line over both."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -56,6 +56,7 @@ def scale_file(scale: str, folder: Path = FOLDER) -> Path:
     """
     path = folder / ("config.yaml" if scale == "default" else f"{scale}.yaml")
     if not path.is_file():
+        # The folder also holds claims, published numbers and files of the user's.
         found = {p.stem for p in folder.glob("*.yaml")} & set(SCALES) | {"default"}
         near = parts.nearest(scale, found)
         raise InputError(f"scale: found {scale!r} but there is no {path}; {near}")
@@ -66,8 +67,8 @@ def load(scale: str, override: Mapping[str, Any] | None = None, folder: Path = F
     """Load the study of a scale.
 
     Each top-level key of the default scale is replaced whole by the scale's, then by `override`'s.
-    Nothing is merged below the top level, so no entry of a default grid survives unseen. Who goes
-    on with a study that names plugins does so inside `plugins.using`.
+    Nothing is merged below the top level, so no entry of a default grid survives unseen.
+    Use a study that names plugins inside `with plugins.using(...)`.
 
     Args:
         scale: the name of the scale.
@@ -81,6 +82,7 @@ def load(scale: str, override: Mapping[str, Any] | None = None, folder: Path = F
     layers = _layers(scale, override, folder)
     keys: dict[str, Any] = {}
     for layer in layers:
+        # Keys replace each other whole: a merged grid would keep entries that nobody asked for.
         keys |= layer.keys
     found = [line for layer in layers for line in _problems(layer)]
     for key, field in Keys.model_fields.items():
@@ -90,6 +92,7 @@ def load(scale: str, override: Mapping[str, Any] | None = None, folder: Path = F
     keys.pop(UNRESOLVED, None)
     study = Study.model_validate(keys | {"scale": scale})
     sources = {key: layer.source for layer in layers for key in layer.keys}
+    # Plugins are in use here, as the checks look up their parts, too.
     with plugins.using(study.plugins, f"{sources.get('plugins', layers[0].source)}: plugins"):
         _refuse(checks.problems(study, sources, [layer.keys for layer in layers]))
     return study
@@ -163,6 +166,7 @@ def retyped(value: Any) -> Any:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
         return value
+    # YAML also reads words like `yes` and `on` as true, which here stay words.
     plain = isinstance(read, int | float) and not isinstance(read, bool)
     return read if plain or value in ("null", "true", "false") else value
 
@@ -174,6 +178,7 @@ def _top_level(key: str, layers: list[Layer]) -> Any:
 
 def _layers(scale: str, override: Mapping[str, Any] | None, folder: Path) -> list[Layer]:
     """Return where the keys come from, the later over the earlier."""
+    # The default scale is one layer, not two.
     paths = dict.fromkeys([scale_file("default", folder), scale_file(scale, folder)])
     files = [Layer(str(path), _read(path)) for path in paths]
     return [*files, Layer(COMMAND_LINE, dict(override or {}))]

@@ -49,6 +49,8 @@ class Method:
     @property
     def names_start(self) -> bool:
         """Whether the name has an `@`, so that no search moves the initial curvature."""
+        # Not `bool(self.start)`: an `@` with nothing behind it must be refused, not read as the
+        # default.
         return "@" in self.name.split("+", 2)[1] if "+" in self.name else False
 
     def with_curvature(self, curvature: str) -> str:

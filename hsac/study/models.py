@@ -243,10 +243,10 @@ class Theory(Model):
     )
 
     def measured_options(self) -> JsonObject:
-        """Return the options that what is measured of trained networks depends on.
+        """Return the options that a measurement depends on.
 
         Returns:
-            All but those of studies, so that another study leaves what was measured as it is.
+            All but `studies` and `hypergradient`. So another study leaves measurements as they are.
         """
         return self.model_dump(exclude_unset=True, exclude={"studies", "hypergradient"})
 
@@ -254,6 +254,7 @@ class Theory(Model):
 class Variant(Model):
     """The variant of a dataset: a name to show, a recipe, and the recipe's parameters."""
 
+    # The recipe's parameters stand beside its name, and only the recipe knows them.
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: Annotated[
@@ -276,6 +277,7 @@ class Variant(Model):
 class ModelChoice(Model):
     """A model: its name, its parameters, and the name of its head."""
 
+    # The model's parameters stand beside its name, and only the model knows them.
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: Annotated[Text, Allowed("the name of a model")] = Field(description="a model")
@@ -325,6 +327,7 @@ def _partial(model: type[Model], **more: Any) -> Any:
     for name, field in model.model_fields.items():
         annotation: Any = field.annotation
         for one in field.metadata:
+            # Pydantic keeps constraints apart from the annotation, so they are put back.
             annotation = Annotated[annotation, one]
         fields[name] = (annotation, _left_out(description=field.description or ""))
     made = create_model(f"Partial{model.__name__}", __base__=Model, **(fields | more))
@@ -333,6 +336,7 @@ def _partial(model: type[Model], **more: Any) -> Any:
 
 
 if TYPE_CHECKING:
+    # A type checker cannot follow `create_model`, so it sees the models that these come from.
     PartialCurvature = Curvature
     PartialRules = Rules
 
@@ -432,12 +436,10 @@ class Keys(Model):
         " weights, same batches, for every method"
     )
     bundle: Count = Field(
-        description="how many runs one job trains, one process for all: seed `s` of a cell is in"
-        " bundle `s // bundle`; of a search, as many points as make that many runs with these"
-        " seeds. Points are trained one after another, each as it would be alone: only a point's"
-        " seeds are one tensor program. A bundle that dies half way keeps its finished runs, and"
-        " none is trained again when `bundle` changes. Does not enter a run's identity. A profile"
-        " can set it: [docs/cluster.md](../docs/cluster.md)"
+        description="how many runs one job trains: seed `s` of a cell is in bundle `s // bundle`."
+        " A search's bundle holds as many points as make that many runs, at least one. More:"
+        " [docs/size.md](../docs/size.md). A profile can set it:"
+        " [docs/cluster.md](../docs/cluster.md)"
     )
     device: Annotated[
         str,
@@ -518,6 +520,7 @@ class Study(Keys):
             configured point.
         """
         own = self.experiments[experiment]
+        # Being set decides, since null is how an experiment says that it has no search.
         return own.search if "search" in own.model_fields_set else self.search
 
     def curvature_of(self, experiment: str) -> Curvature:

@@ -1,6 +1,6 @@
 """A named part with parameters, apart from what a configuration may be.
 
-What trains reads this. So it stands alone: the training fingerprint reaches this module.
+Training imports this module, so it imports nothing else.
 """
 
 from collections.abc import Mapping

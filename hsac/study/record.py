@@ -18,7 +18,8 @@ from hsac.errors import InputError
 from hsac.files import JsonObject, file_sha256, read_json, write_json
 from hsac.study.cell import Cell
 
-# Statuses that count as a result. Runs with any other status are retried.
+# Statuses that count as a result. A run with any other status is trained again when the job of its
+# bundle runs again.
 FINAL = ("ok", "diverged")
 
 ROUNDING = 1e-9  # of an accuracy summed in another order
@@ -304,7 +305,8 @@ def check_record(record: object, path: Path) -> RunRecord:
     except ValidationError as error:
         problem = _problem(error.errors(include_url=False)[0])
         raise InputError(
-            f"{path}: {problem[:300]}; delete the record's bundle and run `snakemake` again"
+            f"{path}: {problem[:300]}; delete it and its bundle's index (block<k>.json) and run"
+            " `snakemake` again"
         ) from None
 
 

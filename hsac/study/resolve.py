@@ -36,8 +36,8 @@ def cell(study: Study, experiment: str, method: str, point: int | None = None) -
         study: the study.
         experiment: the name of one of its experiments.
         method: the name of a method, not necessarily one of the experiment's.
-        point: the number of a trial of the experiment's search. Without it the cell of a searched
-            experiment holds what its search tries, and is trained at the point that this chooses.
+        point: the number of a trial of the experiment's search. None gives the searched cell
+            itself: it holds the trials, and is trained at the one that the search chooses.
 
     Returns:
         All that decides the result, and its hash.
@@ -45,6 +45,7 @@ def cell(study: Study, experiment: str, method: str, point: int | None = None) -
     Raises:
         InputError: names the key of a method that cannot be made.
     """
+    # A study asks for the same cells again and again, and may have thousands.
     known = study.known_cells
     if (key := (experiment, method, point)) not in known:
         known[key] = _cell(study, experiment, method, point)
@@ -56,6 +57,7 @@ def _cell(study: Study, name: str, method_name: str, point: int | None) -> Cell:
     search = study.search_of(name)
     if search is not None:
         if point is None:
+            # The points enter the hash, so that a cell of another search is another cell.
             tried = [_point(study, name, method_name, k) for k in range(search.points)]
             configured = configured.with_search(Trials(search.seeds, tried))
         else:
@@ -92,6 +94,7 @@ def _model(study: Study, name: str, head: str | None, key: str) -> ModelPart:
     experiment = study.experiments[name]
     chosen = experiment.model
     parameters = chosen.parameters
+    # A head of the method stands over that of the experiment's model.
     own = head or chosen.head
     if own is None:
         return ModelPart(chosen.name, parameters)
@@ -108,6 +111,7 @@ def _start(method: Method, default: float, key: str) -> float:
         value = float(method.start)
     except ValueError:
         value = math.nan
+    # Python also reads `nan` and `inf` as numbers.
     if not math.isfinite(value):
         found = f"found start {method.start!r} in {method.name!r}"
         raise InputError(f"{key}: {found}; allowed is a number")
@@ -167,6 +171,7 @@ def rule_of(study: Study, experiment: Experiment, kind: str, name: str, key: str
         )
     own = (getattr(experiment.rules, kind) or {}) if experiment.rules else {}
     given = {**(known[name] or {}), **(own.get(name) or {})}
+    # With `rule` the name is an alias of another class.
     rule = given.pop("rule", name)
     return Part(rule, given)
 
@@ -189,6 +194,7 @@ def _among(study: Study, experiment: str, method: Method, rule: Part) -> dict[st
     for one in names:
         _check_candidate(study, experiment, one, key)
     candidates = [method.with_curvature(one) for one in names]
+    # Hashes and not names, so that the cell changes when a candidate does.
     return {name: cell(study, experiment, name).hash for name in candidates}
 
 
@@ -213,6 +219,7 @@ def candidates(study: Study, of: Cell) -> list[Cell]:
         return []
     rule, method = of.config.curvature_rule, Method.of(of.method)
     if rule.name == "grid":
+        # Named as a configuration would, so that a grid and a table share their cells.
         among = [f"fixed@{c:g}" for c in rule.parameters.get("curvatures", GRID)]
     else:
         among = rule.parameters["among"]
@@ -263,8 +270,8 @@ def space_of(study: Study, experiment: str, kind: str, name: str) -> tuple[str, 
         name: the rule's name in the configuration.
 
     Returns:
-        Whose space it is (the rule's own, or that of the rule it is an alias of) and the space,
-        empty where there is none.
+        The rule that owns the space (this rule, or the one it is an alias of), and the space. It
+        is empty where there is none.
     """
     own = study.experiments[experiment].spaces
     layers = [layer.of(kind) for layer in (study.spaces, own) if layer]
@@ -306,6 +313,7 @@ def trained(study: Study) -> list[Cell]:
     found: dict[tuple[str, str, str], Cell] = {}
     for shown in cells(study):
         for one in candidates(study, shown) or [*trials(study, shown), shown]:
+            # Tables and choices share cells.
             found.setdefault((one.experiment, one.method, one.hash), one)
     return list(found.values())
 
@@ -324,6 +332,7 @@ def measured(study: Study, experiment: str) -> list[Cell]:
     if study.theory is None or not study.theory.measured:
         return []
     reference = Method.of(study.experiments[experiment].reference)
+    # A set, as loss and head may stand in either order.
     same = (reference.weight, set(reference.further))
     found = []
     for one in trained(study):

@@ -1,4 +1,4 @@
-"""The point that a method's search chooses: on validation, over the search's seeds, all alike."""
+"""A method's search: its point is chosen by mean validation accuracy over the search's seeds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -47,7 +47,7 @@ class SearchOutcome:
         seeds: the seeds that every trial was trained on.
         chosen: the number of the best trial.
         points: every trial.
-        cost: gradients, products and seconds of all runs, trials that came out alike once.
+        cost: gradients, products and seconds, summed over all runs; equal trials count once.
         schema: the version of the file.
     """
 
@@ -63,7 +63,7 @@ class SearchOutcome:
 
 @dataclass(frozen=True)
 class SearchFacts:
-    """What the records of a searched cell say of its search.
+    """The fields about its search that the records of a searched cell hold.
 
     Attributes:
         tried: how many trials there were.
@@ -106,6 +106,7 @@ def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -
     trials = resolve.trials(study, cell)
     points, scores = [], []
     for trial, parameters in zip(trials, search.points, strict=True):
+        # By seed, so that means do not depend on how the runs were bundled.
         found = sorted(records.get(trial.hash, ()), key=lambda record: record["seed"])
         _check_complete(trial, found, search.seeds)
         accuracies, likelihoods = zip(*map(run_score, found), strict=True)
@@ -114,6 +115,7 @@ def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -
         failed = sum(record["status"] != "ok" for record in found)
         points.append(Tried(parameters, score, failed, trial.hash))
     hashes = sorted({trial.hash for trial in trials})
+    # Trials that came out alike were trained once, and so cost once.
     trained = [record for key in hashes for record in records[key]]
     return SearchOutcome(
         experiment=cell.experiment,
@@ -129,6 +131,7 @@ def outcome(study: Study, cell: Cell, records: Mapping[str, Sequence[Record]]) -
 def _check_complete(trial: Cell, found: Sequence[Record], seeds: Sequence[int]) -> None:
     where = f"{trial.experiment} {trial.method}, point {trial.point}"
     present = [record["seed"] for record in found]
+    # Lists and not sets, so that a seed that is there twice shows.
     if present != sorted(seeds):
         raise InputError(
             f"{where}: found runs of the seeds {present}; allowed is one of each of {sorted(seeds)}"
@@ -145,6 +148,7 @@ def _check_complete(trial: Cell, found: Sequence[Record], seeds: Sequence[int]) 
 def _total(values: Sequence[int | float | None]) -> int | float:
     """Return the sum in whatever order, without what was not counted of a run that failed."""
     known = [value for value in values if value is not None]
+    # Counts stay integers, while seconds are summed exactly, whatever their order.
     if any(isinstance(value, float) for value in known):
         return fsum(known)
     return sum(known)
@@ -196,6 +200,7 @@ def read_point(path: Path, cell: Cell) -> SearchOutcome:
         InputError: names the file when it is missing, damaged or another cell's.
     """
     found = read_json(path)
+    # The hash covers the trials, so the choice of an earlier search is not taken for this one's.
     if not isinstance(found, dict) or found.get("config_hash") != cell.hash:
         raise InputError(
             f"{path}: not of {cell.experiment} {cell.method}; delete it and run `snakemake`"
@@ -204,7 +209,7 @@ def read_point(path: Path, cell: Cell) -> SearchOutcome:
 
 
 def at_point(study: Study, cell: Cell, point: SearchOutcome) -> Cell:
-    """Return the cell that a searched cell's runs are of: that of the chosen point.
+    """Return the cell that is trained for a searched cell: the one at the chosen point.
 
     Args:
         study: the study.
@@ -215,7 +220,7 @@ def at_point(study: Study, cell: Cell, point: SearchOutcome) -> Cell:
 
 
 def search_facts(study: Study, cell: Cell, point: SearchOutcome) -> SearchFacts:
-    """Return what the records of a searched cell say of its search.
+    """Return the fields about its search that the records of a searched cell hold.
 
     Args:
         study: the study.
@@ -246,8 +251,7 @@ def present(graph: Graph, cell: Cell) -> tuple[Cell, SearchOutcome | None]:
         cell: one of its cells.
 
     Returns:
-        Of a searched cell that of the point that its `point.json` chose, and this; of another the
-        cell itself and None.
+        (cell at the chosen point, outcome), or (cell, None) where nothing is searched.
 
     Raises:
         InputError: as `read_point` does.
@@ -277,6 +281,7 @@ def _check_point(
     graph: Graph, cell: Cell, read: Callable[[Path], Iterable[tuple[Path, Record]]]
 ) -> None:
     tried = [bundle.index for bundle in graph.trial_bundles(cell)]
+    # The choice is made anew from the records, as `point.json` may be older than they are.
     made = outcome(graph.study, cell, read_points(tried, read))
     expected = search_facts(graph.study, cell, made).dump()
     identity = {"config_hash": made.points[made.chosen].config_hash}

@@ -1,9 +1,9 @@
 """Search spaces: the trials of a method, drawn so that every method has as many.
 
-Trial 0 is the configuration itself. In trial k each parameter of a named rule is drawn by a number
-that only the draw, the rule's kind and name, k and the parameter decide. So methods that share a
-rule try the same values of it, in pairs. The values of a parameter are spread over its space, and
-those of few trials stay what they are when there are more.
+Trial 0 is the configuration itself. In trial k each parameter of a named rule is drawn. The draw
+depends only on `draw`, kind, rule, k and parameter. So methods that share a rule try the same
+values. The values of a parameter are spread over its space. More trials leave the first ones as
+they are.
 """
 
 from collections.abc import Mapping
@@ -36,6 +36,7 @@ def _share(k: int, *key: Any) -> float:
     for level in range(LEVELS):
         flip = int(digest([*key, level, k % 2**level]), 16) & 1
         share += ((k >> level & 1) ^ flip) / 2 ** (level + 1)
+    # Below the strata decide 53 of the digest's 64 bits, as many as a float holds.
     return share + (int(digest([*key, k]), 16) >> 11) / 2 ** (53 + LEVELS)
 
 
@@ -55,6 +56,7 @@ def value(spec: Any, k: int, *key: Any) -> Any:
     if isinstance(spec, list):
         return spec[int(share * len(spec))]
     low, high = float(spec["low"]), float(spec["high"])
+    # Rounding to three digits may step out of the range.
     return min(max(float(f"{low * (high / low) ** share:.3g}"), low), high)
 
 
@@ -69,6 +71,7 @@ def drawn(space: Mapping[str, Any], draw: int, kind: str, owner: str, k: int) ->
         k: the number of the trial, from 1.
     """
     return {
+        # Trial 0 is the configuration itself, so the first draw is that of trial 1.
         f"{kind}.{parameter}": value(spec, k - 1, draw, kind, owner, parameter)
         for parameter, spec in sorted(space.items())
     }
@@ -126,6 +129,7 @@ def check(
         for one in values:
             if not parts.fits(one, annotation):
                 raise InputError(f"{where}: found {one!r}; allowed is {annotation}")
+        # A range gives fractions, which parameters that are integers cannot take.
         if not listed and not parts.fits(0.5, annotation):
             raise InputError(f"{where}: found low and high; allowed is a list of {annotation}")
 

@@ -1,7 +1,7 @@
 """The one rule by which epochs, runs and searched points are ranked: by validation alone.
 
-It stands by itself because trainings are recorded under it. The training fingerprint reaches this
-module, and must not reach what reads and writes records.
+Kept apart from record.py so that a change there makes no run stale: the training fingerprint
+includes this module.
 """
 
 from collections.abc import Mapping

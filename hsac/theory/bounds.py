@@ -15,6 +15,7 @@ def identity(scale: float, mu: float, ell: float, size: float) -> float:
     Returns:
         The bound.
     """
+    # 1/λ is monotone, so the worst case lies at an end of the spectrum.
     return max(abs(scale - 1 / mu), abs(scale - 1 / ell)) * size
 
 
@@ -32,6 +33,7 @@ def neumann(terms: int, step: float, mu: float, size: float) -> float:
     Returns:
         The bound.
     """
+    # What is left is (I - aH)^(terms + 1) H⁻¹v, whose factor is largest at μ for a ≤ 1/ℓ.
     return (1 - step * mu) ** (terms + 1) * size / mu
 
 
@@ -50,8 +52,11 @@ def cg(terms: int, damping: float, mu: float, ell: float, size: float) -> float:
     Returns:
         The bound.
     """
+    # The solver inverts H + dI, so κ is of that.
     root = sqrt((ell + damping) / (mu + damping))
     shrunk = ((root - 1) / (root + 1)) ** terms
+    # The textbook bound is in the norm of H + dI. The Euclidean error is at most 1/√(μ + d) of it,
+    # and the solution in that norm at most |v|/√(μ + d).
     return 2 * shrunk * size / (mu + damping) + damped(damping, mu, size)
 
 
@@ -69,6 +74,7 @@ def nystrom(rest: float, damping: float, mu: float, size: float) -> float:
     Returns:
         The bound.
     """
+    # 1/d - 1/(d + |E|): worst where H_k is 0 and E has its whole norm.
     return rest / (damping * (damping + rest)) * size + damped(damping, mu, size)
 
 
@@ -83,6 +89,7 @@ def damped(damping: float, mu: float, size: float) -> float:
     Returns:
         The bound.
     """
+    # 1/μ - 1/(μ + d), since the difference 1/λ - 1/(λ + d) falls with λ.
     return damping / (mu * (mu + damping)) * size
 
 
@@ -97,4 +104,5 @@ def contraction(step: float, mu: float, ell: float) -> float:
     Returns:
         The factor.
     """
+    # |1 - aλ| is convex in λ, so its maximum is at an end.
     return max(abs(1 - step * mu), abs(1 - step * ell))

@@ -21,7 +21,7 @@ class Problem(Protocol):
 
     @property
     def start(self) -> Tensor:
-        """Hyper-parameters θ (R, C) to begin with."""
+        """Hyperparameters θ (R, C) to begin with."""
         ...
 
     @property
@@ -34,7 +34,7 @@ class Problem(Protocol):
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters (R, C).
+            theta: Hyperparameters (R, C).
 
         Returns:
             L (R,).
@@ -46,7 +46,7 @@ class Problem(Protocol):
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters (R, C).
+            theta: Hyperparameters (R, C).
 
         Returns:
             U (R,).
@@ -57,7 +57,7 @@ class Problem(Protocol):
         """Compute the lower level's minimiser w*(θ).
 
         Args:
-            theta: Hyper-parameters (R, C).
+            theta: Hyperparameters (R, C).
 
         Returns:
             w* (R, P).
@@ -74,7 +74,7 @@ def operator(loss: Loss, w: Tensor, theta: Tensor) -> HessianOperator:
     Args:
         loss: A loss (w, θ) -> (R,).
         w: Weights (R, P), which are detached first.
-        theta: Hyper-parameters (R, C), which are detached first.
+        theta: Hyperparameters (R, C), which are detached first.
 
     Returns:
         The operator.
@@ -106,7 +106,7 @@ def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         loss: A loss (w, θ) -> (R,).
         w: Weights (R, P).
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
 
     Returns:
         The gradients in w (R, P) and in θ (R, C), 0 where the loss does not depend on one.
@@ -126,7 +126,7 @@ def linearised(loss: Loss, w: Tensor, theta: Tensor) -> Loss:
     Args:
         loss: A loss (w, θ) -> (R,).
         w: Weights (R, P).
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
 
     Returns:
         The linear loss.
@@ -140,7 +140,7 @@ def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         problem: The problem.
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
 
     Returns:
         μ and ℓ (R,).
@@ -153,11 +153,11 @@ def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
     """Compute dF/dθ by central differences of the re-solved problem.
 
     They are extrapolated once (Richardson). Nothing of the implicit function theorem is in it:
-    F(θ) = U(w*(θ), θ) is evaluated four times a hyper-parameter.
+    F(θ) = U(w*(θ), θ) is evaluated four times a hyperparameter.
 
     Args:
         problem: The problem.
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
         step: The wider of the two differences.
 
     Returns:
@@ -166,6 +166,7 @@ def reference(problem: Problem, theta: Tensor, step: float = STEP) -> Tensor:
     columns = []
     for j in range(theta.shape[1]):
         wide, narrow = (_difference(problem, theta, j, h) for h in (step, step / 2))
+        # The terms in h² of the two cancel, and that in h⁴ is left.
         columns.append((4 * narrow - wide) / 3)
     return torch.stack(columns, -1)
 
@@ -183,7 +184,7 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
     Args:
         loss: L.
         w: Weights (R, P) near the minimiser.
-        theta: Hyper-parameters (R, C).
+        theta: Hyperparameters (R, C).
         steps: Newton steps at most.
 
     Returns:
@@ -199,6 +200,7 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
         values, basis = torch.linalg.eigh(dense(hessian))
         ell = values.abs().amax(-1, keepdim=True)
         # Negative eigenvalues change sign, so that every step descends.
+        # Clamped relative to ℓ, so that a direction without curvature takes no endless step.
         scaled = (basis.mT @ g[..., None]).squeeze(-1) / values.abs().clamp(min=1e-8 * ell)
         descent = -(basis @ scaled[..., None]).squeeze(-1)
         if (norm(g) <= TOLERANCE * ell * (1 + norm(w))).all():
@@ -213,10 +215,12 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
 
 def _backtrack(loss: Loss, w: Tensor, theta: Tensor, descent: Tensor, slope: Tensor) -> Tensor:
     value = loss(w, theta).detach()[:, None]
+    # Close to the minimum L falls by less than its own rounding, and no step would count as one.
     slack = 10 * torch.finfo(w.dtype).eps * (1 + value.abs())
     length = torch.ones_like(slope)
     for _ in range(HALVINGS):
         reached = loss(w + length * descent, theta).detach()[:, None]
+        # Armijo's condition, with its usual constant.
         enough = reached <= value + 1e-4 * length * slope + slack
         if enough.all():
             break

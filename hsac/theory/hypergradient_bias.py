@@ -89,6 +89,7 @@ class MeanOperator(HessianOperator):
 
     def __init__(self, losses: Callable[[], Losses], w: Tensor, theta: Tensor) -> None:
         """Stand at a point w (R, P), θ (R, C), where `losses` are made anew for each product."""
+        # The base's own `__init__` would build one graph for all products.
         self.losses, self.products = losses, 0
         self.w, self.theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
 
@@ -209,6 +210,7 @@ def batch_of(task: Sampled, rows: Tensor) -> Any:
     Returns:
         The batch.
     """
+    # A copy has streams of its own, so that those of the training are not disturbed.
     alike = copy.copy(task)
     alike.size, alike.streams = rows.shape[1], {"given": _Given(rows)}  # type: ignore[dict-item]
     return alike.batch("given")
@@ -250,6 +252,7 @@ class Draws:
         for number in self.numbers:
             own = generator(self.seed, f"hypergradient {self.place} {self.size} {purpose} {number}")
             order = torch.randperm(len(self.population), generator=own)
+            # Sorted, so that a sample of all rows is the population in its own order.
             places.append(order[: self.size].sort().values)
         return batch_of(self.task, self.population[torch.stack(places)])
 
@@ -336,7 +339,7 @@ def _ascended(
     steps: int,
     start: Tensor | None,
 ) -> Tensor:
-    """The adversary of a mean of losses in the rule's scope, from a start or from none."""
+    """Find the adversary of a mean of losses in the rule's scope, from a start or from none."""
 
     def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
         value, slope, _ = mean_gradients(losses(), point, theta)
@@ -392,7 +395,7 @@ def known(losses: BilevelLosses, w: Tensor, theta: Tensor, rows: Tensor, objecti
 
 
 def _nothing(w: Tensor, theta: Tensor) -> Tensor:
-    """The lower level's loss where a solver has an operator of its own, and never asks for it."""
+    """Stand for the lower level's loss, which a solver with its own operator never asks for."""
     return (w * w).sum(-1)
 
 
@@ -424,6 +427,7 @@ def estimates(
         The estimates and their cost.
     """
     runs = len(draws.numbers)
+    # Draws stand where runs do otherwise, so R estimates are one program.
     rule, losses = Hsac(objective=objective), repeated(losses, runs)
     w, theta = w.repeat(runs, 1), theta.repeat(runs, 1)
     upper = losses.loss(draws.batch("upper"))
@@ -452,7 +456,7 @@ def _no_noise() -> Tensor:
 
 
 def _one_a_product(losses: BilevelLosses, draws: Draws) -> Callable[[], Losses]:
-    """Losses of another batch each time."""
+    """Make losses of another batch each time."""
     count = itertools.count()
     return lambda: [(1.0, losses.objective(draws.batch(f"term {next(count)}")))]
 
@@ -496,10 +500,12 @@ def at_point(
     """
     every = population(_sampled(losses), options["rows"], options["seed"])
     names = losses.ensemble.model.curvature_names
+    # A set, as in a small part several sizes come to the same number of rows.
     sizes = {min(len(every), max(1, round(s * options["batch"]))) for s in options["sizes"]}
     rows = []
     for objective in OBJECTIVES:
         truth = known(losses, w, theta, every, objective)
+        # Without a scope there is no adversary that could share a sample.
         kinds = [kind for kind in KINDS if objective == "worst" or kind != "adversary"]
         for shared, size in itertools.product(kinds, sorted(sizes)):
             drawn = []
@@ -512,12 +518,13 @@ def at_point(
                 row |= {"objective": objective, "shared": shared, "size": size}
                 row |= {"draws": options["draws"], **_truth(truth, column)}
                 row |= {name: values[column] for name, values in found.items()}
+                # An estimate counts in batches of its own size, a row in training batches.
                 rows.append(row | {"gradients": drawn[0].gradients * size / options["batch"]})
     return rows
 
 
 def _truth(truth: Known, column: int) -> Row:
-    """The true hypergradient and its two terms, of one column of θ."""
+    """Compute the true hypergradient and its two terms, for one column of θ."""
     found = truth.found
     return {
         "truth": float(found.total[0, column]),
@@ -545,6 +552,7 @@ def points(trainer: Trainer, shares: Sequence[float]) -> Iterator[int]:
         while done < step:
             trainer.step(done)
             done += 1
+        # As the next step would set it, since some losses change along a training.
         trainer.losses.progress = done / trainer.total
         yield done
 

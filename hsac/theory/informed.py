@@ -53,7 +53,7 @@ def split(
 
 
 def _cut(variant: StoredVariant, keep: np.ndarray) -> StoredVariant:
-    """The variant with those of its training rows that are to be kept."""
+    """Return the variant with only those training rows that are kept."""
     cut = {}
     for field, parts in (("indices", variant["indices"]), ("labels", variant.get("labels", {}))):
         own = dict(parts)
@@ -150,6 +150,7 @@ def _train(inputs: Inputs, seeds: Sequence[int], options: InformedOptions) -> _N
     onward = replace(
         whole,
         weight_rule=made.weight_rule,
+        # A curvature that went on moving would be chosen on the examples that are certified.
         curvature_rule=made.curvature_rule if made.transform is None else Fixed(),
         schedule=replace(made.schedule, rate=options.rate),
         w=prior.w,
@@ -164,9 +165,10 @@ def _train(inputs: Inputs, seeds: Sequence[int], options: InformedOptions) -> _N
 def _certificate(
     networks: _Networks, w: Tensor, i: int, posteriors: Posteriors, stream: torch.Generator
 ) -> Row:
-    """The certificate's numbers of weights (P,) of run i, all None where these are not finite."""
+    """Compute the certificate of run i at weights (P,); all None where these are not finite."""
     if not w.isfinite().all():
         return dict(EMPTY)
+    # The curvature is kept after the prior, so the prior's is that of both networks.
     c, certified = networks.prior.c[i], networks.certified
 
     def risk(samples: Tensor) -> Tensor:

@@ -101,6 +101,7 @@ def measure(
                 inputs = load_inputs(study.device, cell, chosen, data)
                 made = prepare(inputs, [record["seed"]])
                 write_json(path, _finite(measured(study.theory, cell, made, weights, record)))
+            # Read back, so that a row just measured equals one that was kept.
             rows.append(read_json(path))
     return rows
 
@@ -164,7 +165,9 @@ def certified(
     if isinstance(task, EpisodeTask):
         return dict.fromkeys(names)
     log_choices = 0.0
+    # A curvature that saw the examples was chosen among many, and the bound pays for that.
     if made.transform is not None and cell.config.curvature_rule.name not in GIVEN:
+        # Where all layers share a curvature it was chosen once, and is paid for once.
         free, points = c[: made.theta.shape[1]], options.curvature_points
         rounded, log_choices = round_curvature(free, made.transform.bounds, points)
         c = rounded.expand(len(c))
@@ -182,6 +185,7 @@ def certified(
         log_choices=log_choices,
     )
     stream = generator(seed, "certificate")
+    # Start weights depend on no example, so they may be the prior's mean.
     found = certify(risk, w, made.w[0], task.examples, posteriors, stream, task.chance)
     with torch.no_grad():
         held_out = float(task.held_out_risk(made.ensemble, w[None], c[None])[0])

@@ -39,11 +39,13 @@ def kl_bernoulli(q: float, p: float) -> float:
     """
     _probability("q", q)
     _probability("p", p)
+    # Rounding may leave a sum just below 0.
     return max(_term(q, p, p - q) + _term(1 - q, 1 - p, q - p), 0.0)
 
 
 def _term(a: float, b: float, difference: float) -> float:
-    """One term of kl: a ln(a/b), b = a + difference."""
+    """Compute one term of kl: a ln(a/b), b = a + difference."""
+    # The limit of a ln(a/b).
     if a == 0:
         return 0.0
     if b == 0:
@@ -75,7 +77,9 @@ def kl_inverse(q: float, bound: float) -> float:
     if bound == 0 or q == 1:
         return float(q)
     if q == 0:
+        # kl(0|p) = -ln(1 - p) has an inverse in closed form.
         return -math.expm1(-bound)
+    # At 1 itself kl is infinite, and no root finder can begin there.
     highest = math.nextafter(1.0, 0.0)
     if kl_bernoulli(q, highest) <= bound:
         return 1.0
@@ -198,6 +202,7 @@ def certify(
     require(n >= 1, "n", n, "an integer from 1")
     _probability("chance", chance)
     path = w - prior
+    # float64, since it sums over all weights and enters the bound.
     length = float(path.double().square().sum())
     if not math.isfinite(length):
         raise InputError(
@@ -211,9 +216,11 @@ def certify(
 
     def assemble(sigma: float, alpha: float, empirical: float) -> Certificate:
         kl = alpha**2 * length / (2 * sigma**2)
+        # ln(2/δ₂) with δ₂ = δ/2.
         upper = kl_inverse(empirical, math.log(4 / posteriors.delta) / posteriors.draws)
         slack = (
             kl
+            # ln(2√n/δ₁) with δ₁ = δ/2.
             + math.log(4 * math.sqrt(n) / posteriors.delta)
             + math.log(len(posteriors.sigmas))
             + posteriors.log_choices
@@ -227,15 +234,17 @@ def certify(
     for sigma, alpha in itertools.product(posteriors.sigmas, posteriors.alphas):
         tried.append(assemble(sigma, alpha, mean_error(sigma, alpha, pilot)))
     best = min(tried, key=lambda c: c.bound)
+    # Fresh draws, since the least of many pilot means is too small.
     noise = _normal(w, posteriors.draws, generator)
     return assemble(best.sigma, best.alpha, mean_error(best.sigma, best.alpha, noise))
 
 
 def _normal(w: Tensor, count: int, generator: torch.Generator) -> Iterable[Tensor]:
-    """Standard normals in chunks (S, P) that are `count` draws together."""
+    """Draw standard normals in chunks (S, P), `count` draws in all."""
     chunk = max(1, WEIGHTS // len(w))
     for start in range(0, count, chunk):
         size = min(chunk, count - start)
+        # Drawn in float64 on the CPU, so that every device and dtype sees the same noise.
         yield torch.randn(size, len(w), generator=generator, dtype=torch.float64).to(w)
 
 
@@ -261,6 +270,7 @@ def round_curvature(c: Tensor, bounds: tuple[float, float], points: int) -> tupl
     low, high = bounds
     require(points >= 2, "points", points, "an integer from 2")
     require(0 < low < high < math.inf, "bounds", list(bounds), "0 < low < high")
+    # A curvature at an end of its interval may lie beyond it by a rounding of float32.
     inside = bool(((c >= low * (1 - 1e-6)) & (c <= high * (1 + 1e-6))).all())
     require(inside, "c", c.tolist(), f"{low:g} to {high:g}")
     step = math.log(high / low) / (points - 1)

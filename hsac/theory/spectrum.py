@@ -58,7 +58,7 @@ def extreme_eigenvalues(
 def _ends(
     hessian: HessianOperator, run: int, tolerance: float, restarts: int
 ) -> tuple[float, float]:
-    """Smallest and largest eigenvalue of one run."""
+    """Compute the smallest and the largest eigenvalue of one run."""
     w = hessian.w
     dtype = np.dtype(str(w.dtype).removeprefix("torch."))
 

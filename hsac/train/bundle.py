@@ -1,7 +1,7 @@
 """Train the seeds of a cell: a function of cell, seeds, variant and arrays to results.
 
-A bundle's seeds are trained together as one program. What a record says of the run itself is made
-here. What it says of the machine is the meter's, which whoever trains may hand in.
+`train_seeds` trains a group: seeds of a cell that are one program. This module fills the run's own
+fields of a record. An optional `Meter` adds those of the machine.
 """
 
 import math
@@ -27,7 +27,7 @@ Change = Callable[[Prepared], Prepared]
 
 
 class Meter(Protocol):
-    """Measures one training, from before it is prepared."""
+    """Measures one training, its preparation included."""
 
     @property
     def deadline(self) -> float:
@@ -35,12 +35,12 @@ class Meter(Protocol):
         ...
 
     def facts(self) -> Record:
-        """Collect what all records of the training say of it, once it is at its end."""
+        """Return the fields that all records of the training share, once it has ended."""
         ...
 
 
 class Unmeasured:
-    """The meter of who wants to know nothing."""
+    """A meter that measures nothing."""
 
     deadline = math.inf
 
@@ -50,7 +50,7 @@ class Unmeasured:
 
 
 class _Training(NamedTuple):
-    """One training of some seeds: the records and weights, what was trained, what came of it."""
+    """One training of some seeds: records and weights, what was prepared, and its outcome."""
 
     runs: list[Trained]
     made: Prepared
@@ -87,7 +87,7 @@ def train_seeds(
         measure: Starts a meter for each training of some of the seeds.
 
     Returns:
-        Of every seed its record and its final weights (P,).
+        The record and the final weights (P,) of every seed.
 
     Raises:
         InputError: The configuration names a part, parameter or value that cannot be built here.
@@ -125,13 +125,14 @@ def _trained(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter)
 
 
 def _tried(training: _Training, theta: Tensor) -> list[TriedRun]:
-    """One training of a search, with what its rule is told."""
+    """Return one training of a search, with the trial that its rule sees."""
     made, outcome = training.made, training.outcome
     with torch.no_grad():
         held_out = made.task.held_out_logits(made.ensemble, outcome.w, outcome.c)
         tempered = tempered_loss(*held_out).tolist()
     found = []
     for i, (record, weights) in enumerate(training.runs):
+        # The score is of the epoch selected on validation, the tempered loss of the final weights.
         trial = Trial(theta[i], run_score(record), tempered[i])
         found.append(TriedRun(record, weights, trial))
     return found

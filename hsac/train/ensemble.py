@@ -56,6 +56,7 @@ class Ensemble:
     @property
     def vmapped(self) -> bool:
         """Whether the runs go as one program: the model and its head allow it."""
+        # A model without a head answers for itself.
         head_vmapped = not isinstance(self.model, WithHead) or self.model.classifier.vmapped
         return self.model.vmapped and head_vmapped
 
@@ -126,10 +127,13 @@ class Ensemble:
             # What all runs share has no axis to map over.
             dims = (0, 0, None if shared else 0, None if state is None else 0)
             return torch.func.vmap(one, in_dims=dims)(w, c, x, state)
+        # One run after another, for models that vmap refuses or makes slower, as it does
+        # convolutions.
         runs = []
         for i in range(len(w)):
             own = state and {name: values[i] for name, values in state.items()}
             runs.append(one(w[i], c[i], x if shared else x[i], own))
+        # `statistics` gives several tensors by name, every other method a single one.
         if isinstance(runs[0], dict):
             return {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
         return torch.stack(runs)

@@ -32,6 +32,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device("cuda:0" if count else "cpu")
     device = torch.device(wanted)
+    # `cuda` without a number is the first GPU.
     if device.type == "cuda" and (device.index or 0) >= count:
         there = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(count))])
         raise InputError(f"device: found {wanted!r}; allowed here is {there}")
@@ -58,6 +59,7 @@ def load_inputs(device: str, cell: Cell, variant: StoredVariant, root: Path) -> 
     # Rows may be of images or of a graph. Episodes are of images only.
     graph = "episodes" not in variant and entry(dataset).kind == "graph"
     arrays, sha256 = load_arrays(dataset, root, "graph" if graph else "images")
+    # In other data the variant's row numbers would mean other rows.
     if variant["data_sha256"] != sha256:
         name, cut_from = variant["name"], variant["data_sha256"]
         raise InputError(

@@ -62,6 +62,7 @@ class Schedule:
             return self.rate * (0.5 * (1 + math.cos(math.pi * step / total)))
         if self.kind == "warmup_steps":
             done = step / total
+            # From step + 1, so that the first step already moves the weights.
             rising = min(1.0, (step + 1) / (0.025 * total))
             return self.rate * rising * (1.0 if done < 0.8 else 0.01 if done < 0.9 else 0.0001)
         return self.rate
@@ -75,6 +76,7 @@ class Schedule:
         Returns:
             Numbers of steps done, from 1 to `total`.
         """
+        # A set, as a short training may have fewer steps than evaluations.
         return {round(total * (i + 1) / self.evaluations) for i in range(self.evaluations)}
 
 
@@ -185,7 +187,7 @@ class BilevelLosses:
 
         Args:
             batch: A batch of the training part.
-            first: The first time of a training step. The loss then remembers what it sees.
+            first: Whether this is the step's own batch. A loss with a memory then updates it.
             times: The batch's size in training batches. Its gradient counts as so many.
 
         Returns:
@@ -207,6 +209,7 @@ class BilevelLosses:
         return loss
 
     def _count(self, times: int) -> None:
+        # MAML takes gradients of its own in a pass, to adapt to each episode.
         model = self.ensemble.model
         self.gradients += times * (model.gradients_per_pass if isinstance(model, Adapting) else 1)
 
@@ -218,6 +221,7 @@ class BilevelLosses:
         return {k: kept[self._places(outputs)] for k, kept in self.memory.items()}
 
     def _remember(self, outputs: Outputs) -> None:
+        # The memory is a constant to every loss of the step, so no graph may lead through it.
         seen = self.task.trained.observe(self._recalled(outputs), outputs.logits.detach())
         for k, values in seen.items():
             self.memory[k][self._places(outputs)] = values
@@ -344,17 +348,21 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
     never = torch.full((len(made.w),), -1, device=made.w.device)
     bad = {name: never.clone() for name in QUANTITIES}
     out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=total)
+    # One batch for all evaluations, so that sharpness is comparable along a training.
     probe = made.task.probe()
 
     for index in range(total):
+        # Asked before each step, so that a training overruns by one step at most.
         if time.perf_counter() > deadline:
             raise TimeLimitError(f"stopped after step {index} of {total}")
         at, log = trainer.step(index)
+        # In the order of QUANTITIES. The loss gets an axis, so that `all(-1)` serves all three.
         moved = (at.loss[:, None], trainer.w, trainer.theta)
         for name, value in zip(QUANTITIES, moved, strict=True):
             # Noted on the device, as reading it each step would make the host wait for a GPU.
             fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
             out.bad[name] = torch.where(fault, index + 1, out.bad[name])
+        # The log is empty on steps that the rule does not move on.
         if log:
             out.outer.append((index + 1, log))
         if index + 1 in evaluated:
@@ -362,6 +370,7 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
                 out.metrics.append(made.task.evaluate(made.ensemble, trainer.w, trainer.c))
             out.steps.append(index + 1)
             out.curvature.append(trainer.c)
+            # Outside of `no_grad`, since the ascent takes gradients.
             sharpness, _ = losses.sharpness(probe, trainer.w, trainer.theta, made.schedule)
             out.sharpness.append(sharpness)
     out.w, out.theta, out.c, out.gradients = trainer.w, trainer.theta, trainer.c, losses.gradients
@@ -399,7 +408,7 @@ class Trainer:
         self.curvature_state = made.curvature_rule.init(made.theta)
 
     def _tau(self, theta: Tensor) -> Tensor:
-        """The model's curvatures: a column a name, where all share one it is repeated."""
+        """Return c with one column per layer name; a shared curvature is repeated."""
         transform, names = self.made.transform, self.made.ensemble.model.curvature_names
         # Flat space is a ball of curvature 0.
         c = torch.zeros_like(theta) if transform is None else transform(theta)
@@ -427,6 +436,7 @@ class Trainer:
         self.w, self.weight_state, at = made.weight_rule.update(
             self.w, self.weight_state, gradient, rate
         )
+        # The curvature moves last, so that its rule sees the weights after their step.
         theta, self.curvature_state, log = made.curvature_rule.update(
             self.theta, self.curvature_state, self._seen(index, at)
         )
@@ -435,7 +445,7 @@ class Trainer:
         return at, log
 
     def _seen(self, index: int, at: Gradient) -> Step:
-        """The step as the curvature rule sees it, after the weights moved."""
+        """Return the step as the curvature rule sees it, after the weights moved."""
         made, drawn = self.made, StepBatches(self.losses, self.w, self.theta)
         return Step(
             index=index,
@@ -530,9 +540,10 @@ class StepBatches:
 def _slices(
     losses: BilevelLosses, batch: Any, out: Outcome, direction: Tensor, schedule: Schedule
 ) -> dict[str, list[Tensor]]:
-    """Cross-entropy at w + αd, α in SLICE.
+    """Compute the cross-entropy at w + αd, α in SLICE.
 
-    One d is filter-normalised random (Li et al., NeurIPS 2018), one the worst case in the scope.
+    d is first a random filter-normalised direction (Li et al., NeurIPS 2018), then the worst-case
+    one of the scope.
     """
     directions = {
         "random": filter_normalised(losses.ensemble, direction, out.w),
@@ -562,6 +573,7 @@ def filter_normalised(ensemble: Ensemble, direction: Tensor, w: Tensor) -> Tenso
         The scaled direction (R, P).
     """
     runs = []
+    # Run by run, as a filter's norm must not mix runs.
     for d, weights in zip(direction, w, strict=True):
         pairs = zip(
             ensemble.unflatten(d).values(), ensemble.unflatten(weights).values(), strict=True

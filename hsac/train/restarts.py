@@ -13,6 +13,7 @@ from hsac.train.seeds import generator
 
 Record = dict[str, Any]
 SUMMED = ("steps", "gradients", "products", "held_out_batches", "seconds")
+# Of the bisection. They leave 2e-11 of an interval of length 20.
 HALVINGS = 40
 
 
@@ -44,6 +45,7 @@ def tempered_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     Returns:
         The loss (R,) in nats. Infinite for logits that are not finite.
     """
+    # float64, since near the minimum the derivative is a small difference of large sums.
     logits, weights = logits.double(), weights.double() / weights.double().sum()
     place = labels.expand(logits.shape[:-1])[..., None]
     true = logits.gather(-1, place).squeeze(-1)
@@ -51,10 +53,12 @@ def tempered_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         p = (middle.exp()[:, None, None] * logits).softmax(-1)
+        # The sign of dU/da. Its factor e^a is above 0 and left out.
         rises = (((p * logits).sum(-1) - true) * weights).sum(-1) > 0
         low, high = torch.where(rises, low, middle), torch.where(rises, middle, high)
     scaled = ((low + high) / 2).exp()[:, None, None] * logits
     nll = scaled.logsumexp(-1) - scaled.gather(-1, place).squeeze(-1)
+    # A broken network must rank last, and NaN would not rank at all.
     return (nll * weights).sum(-1).nan_to_num(torch.inf, torch.inf, torch.inf)
 
 
@@ -98,6 +102,7 @@ def search(
         for seed, run in zip(waiting, found, strict=True):
             tried[seed].append(run.trial)
             records[seed].append(run.record)
+            # A later training must be better, so of equal ones the first is chosen.
             leader = tried[seed][best[seed][0]] if seed in best else None
             if leader is None or rule.score(run.trial) > rule.score(leader):
                 best[seed] = len(tried[seed]) - 1, run.weights
@@ -105,9 +110,10 @@ def search(
 
 
 def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[int]) -> Record:
-    """The record of the chosen training, with what was tried and the cost of all."""
-    # Whoever trains without a meter has no seconds and no memory to add up.
+    """Return the record of the chosen training, with what was tried and the cost of all."""
+    # Without a meter there are no seconds and no memory to add up.
     cost = {key: sum(one[key] for one in records) for key in SUMMED if key in records[0]}
+    # Trainings follow one another, so their peaks do not add up.
     if "peak_memory_mib" in records[0]:
         cost["peak_memory_mib"] = max(record["peak_memory_mib"] for record in records)
     trials = [_told(record, trial) for record, trial in zip(records, tried, strict=True)]
@@ -120,7 +126,7 @@ def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[in
 
 
 def _told(record: Record, trial: Trial) -> Record:
-    """What the chosen training's record says of one that was tried."""
+    """Return the entry of a tried training in the record of the chosen one."""
     selected = (record["metrics"] or {}).get("selected") or {}
     return {
         "curvature": record["curvature"]["final"],

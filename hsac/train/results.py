@@ -36,6 +36,7 @@ def results(made: Prepared, outcome: Outcome, i: int) -> Record:
         still in them: see `finite`.
     """
     faults = {name: int(step[i]) for name, step in outcome.bad.items() if step[i] >= 0}
+    # Of quantities that fail at the same step, min takes the first in the order of QUANTITIES.
     first = min(faults, key=lambda name: faults[name], default=None)
     # What is evaluated after a divergence is of weights that mean nothing.
     end = faults[first] if first else outcome.total + 1
@@ -67,7 +68,7 @@ def results(made: Prepared, outcome: Outcome, i: int) -> Record:
 
 
 def _evaluation(outcome: Outcome, k: int, i: int) -> Record:
-    """The metrics of run i at evaluation k, but for its single answers."""
+    """Return the metrics of run i at evaluation k, without `test_right`."""
     values = {
         name: float(value[i]) for name, value in outcome.metrics[k].items() if name != "test_right"
     }
@@ -75,12 +76,14 @@ def _evaluation(outcome: Outcome, k: int, i: int) -> Record:
 
 
 def _chosen(task: Any, outcome: Outcome, metrics: list[Record], i: int) -> Record:
-    """The evaluation that each rule of choice takes, from all of run i."""
+    """Return the evaluation of run i that each rule of choice takes."""
     selection = {
         "selected": lambda m: validation_score(m, task.selected_by),
         "last": lambda m: m["step"],
+        # The best on test is shown as an oracle only. Nothing is selected by it.
         "oracle": lambda m: m["test_accuracy"],
     }
+    # Of equal evaluations max takes the earliest.
     chosen = {rule: max(metrics, key=key) for rule, key in selection.items()}
     # Test items or episodes are the second level of the statistics, so their answers are kept.
     k = outcome.steps.index(chosen["selected"]["step"])
@@ -90,7 +93,7 @@ def _chosen(task: Any, outcome: Outcome, metrics: list[Record], i: int) -> Recor
 
 
 def _moves(outcome: Outcome, i: int) -> Record:
-    """Step and log of each of the curvature rule's moves, of run i."""
+    """Return step and log of every move that the curvature rule made in run i."""
     found: Record = {"step": [step for step, _ in outcome.outer]}
     for name in LOGGED:
         found[name] = [log[name][i].tolist() for _, log in outcome.outer]
@@ -121,6 +124,7 @@ def embeddings(made: Prepared, outcome: Outcome) -> list[Record | None]:
     with torch.no_grad():
         u, labels = made.task.embedding(made.ensemble, outcome.w, outcome.c)
     found: list[Record | None] = []
+    # The points lie in the head's ball, whose curvature is the last one.
     for tangent, c in zip(u, outcome.c[:, -1], strict=True):
         x = expmap0(tangent, c)
         point = {"x": x.tolist(), "label": labels.tolist(), "c": float(c)}
@@ -137,4 +141,5 @@ def finite(value: Any) -> Any:
     Returns:
         A copy as it would be read back.
     """
+    # Python writes NaN and infinities as words, and reading hands these words to parse_constant.
     return json.loads(json.dumps(value), parse_constant=lambda _: None)

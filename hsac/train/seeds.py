@@ -38,6 +38,7 @@ def normals(seeds: Sequence[int], w: Tensor) -> Callable[[str], Tensor]:
     streams: dict[str, list[torch.Generator]] = {}
 
     def normal(purpose: str) -> Tensor:
+        # A stream goes on from call to call, so that no two draws of a training are alike.
         streams.setdefault(purpose, [generator(seed, f"normal {purpose}") for seed in seeds])
         # Drawn in float64 on the CPU, so that every device and dtype sees the same numbers.
         drawn = [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # what a configuration may be is no part of what is computed 
     from hsac.data.stored_variant import StoredVariant
     from hsac.study.cell import Cell, Configuration
 
-Sizes = dict[str, Any]  # what the data decide of the model
+Sizes = dict[str, Any]  # model fields that the data determine
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,22 @@ def prepare(inputs: Inputs, seeds: Sequence[int]) -> Prepared:
     config, curvature = inputs.cell.config, inputs.cell.config.curvature
     curvature_rule = _built("curvature rule", config.curvature_rule)
     name = config.model.name
+    # Read from the class: the task needs it before the model, which in turn needs the task's sizes.
     dtype = parts.part("model", name).dtype
     task, sizes = build_task(inputs, seeds, torch.zeros((), dtype=dtype, device=inputs.device))
     chosen = {k: v for k, v in config.model.dump().items() if k != "name"}
     space = curvature_rule.geometry
     model = parts.build("model", name, chosen, "model", space=space, **sizes)
+    # The task draws the masks, so that a pass is a pure function of weights and batch.
     if isinstance(task, NodeTask) and isinstance(model, WithDropout) and model.dropout:
         task.drop(model.dropout, model.hidden)
     transform = _transform(inputs.cell, model) if space == "hyperbolic" else None
     ensemble, w = Ensemble.start(model, seeds, inputs.device)
     columns = len(model.curvature_names)
     if curvature.sharing != "per_layer":
+        # A model without a curvature has no column to share.
         columns = min(1, columns)
+    # In flat space θ moves nothing: the curvature is 0 whatever θ is.
     start = 0.0 if transform is None else transform.inverse(curvature.start)
     return Prepared(
         task=task,
@@ -89,8 +93,8 @@ def prepare(inputs: Inputs, seeds: Sequence[int]) -> Prepared:
 
 
 def _determine() -> None:
-    """Make torch repeat itself."""
-    # cuBLAS repeats itself only with a fixed workspace.
+    """Make torch deterministic."""
+    # cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as records say
@@ -99,7 +103,7 @@ def _determine() -> None:
 
 
 def _transform(cell: "Cell", model: Any) -> Transform:
-    """From θ to the curvatures of a model that has some."""
+    """Return the map from θ to the curvatures of a model that has some."""
     given = cell.config
     if not model.curvature_names:
         with_head = " with this head" if given.model.head else ""
@@ -155,6 +159,7 @@ def build_task(inputs: Inputs, seeds: Sequence[int], like: Tensor) -> tuple[Any,
         few_shot = EpisodeTask(arrays, variant, seeds, batch, like, trained)
         given = {"inputs": few_shot.inputs, "way": few_shot.way, "shot": few_shot.shot}
         needs = parts.filled("model", config.model.name)
+        # Prototypes serve any number of classes, so not every few-shot model has a field `way`.
         return few_shot, {name: value for name, value in given.items() if name in needs}
     if "edge" in arrays:
         task: Any = NodeTask(arrays, variant, seeds, like, trained)

@@ -64,7 +64,7 @@ def test_equals_finite_differences(solver) -> None:
 
 
 def test_adjoint_equals_forward_form() -> None:
-    """The adjoint form (L_θw)ᵀ (H⁻¹ v) equals v·(H⁻¹ L_wθ), one solve a hyper-parameter."""
+    """The adjoint form (L_θw)ᵀ (H⁻¹ v) equals v·(H⁻¹ L_wθ), one solve a hyperparameter."""
     w = solve(THETA)
     adjoint = implicit_hypergradient(held_out, ridge, w, THETA, Exact(), {}).implicit
     w, theta = w.requires_grad_(), THETA.clone().requires_grad_()

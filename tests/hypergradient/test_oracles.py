@@ -121,7 +121,7 @@ def test_settled_amortised_adjoint_equals_forward() -> None:
 
 
 def same_in_both_forms(problem, solver) -> None:
-    """(L_θw)ᵀ S v, one solve, against vᵀ S L_wθ, one solve a hyper-parameter."""
+    """(L_θw)ᵀ S v, one solve, against vᵀ S L_wθ, one solve a hyperparameter."""
     w, theta = solved(problem), problem.start
     v, _ = gradients(problem.upper, w, theta)
     hessian = operator(problem.lower, w, theta)

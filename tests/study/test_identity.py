@@ -1,4 +1,4 @@
-"""Every cell of every shipped scale keeps the hash that it had before the redesign."""
+"""Every cell of every shipped scale keeps the hash that tests/golden/cells.csv records."""
 
 import csv
 from pathlib import Path

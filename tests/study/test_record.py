@@ -113,7 +113,9 @@ def test_misfits_are_named(place, value, words):
     with pytest.raises(InputError, match=words) as raised:
         check_record(with_value(place, value), Path("r.json"))
     assert "\n" not in str(raised.value)
-    assert str(raised.value).endswith("delete the record's bundle and run `snakemake` again")
+    assert str(raised.value).endswith(
+        "delete it and its bundle's index (block<k>.json) and run `snakemake` again"
+    )
 
 
 @pytest.mark.parametrize("content", [None, 3, [], "record"])

@@ -25,66 +25,81 @@ def logged(command):
 
 
 def texts(paths):
+    """Return paths as text, which Snakemake needs."""
     return [path.as_posix() for path in paths]
 
 
 def cell(wildcards):
+    """Return the cell whose folder the wildcards name."""
     return GRAPH.cell(wildcards.experiment, wildcards.method, wildcards.hash)
 
 
 def bundle(wildcards, name="block"):
+    """Return the bundle whose index the wildcards name."""
     return GRAPH.by_index[
         GRAPH.folder(cell(wildcards)) / f"{name}{wildcards.block}.json"
     ]
 
 
 def points_bundle(wildcards):
+    """Return the bundle of trials whose index the wildcards name."""
     return bundle(wildcards, POINTS)
 
 
 def bundle_seeds(wildcards):
+    """Return the seeds of a bundle."""
     return list(bundle(wildcards).seeds)
 
 
 def training_code(wildcards):
-    return fingerprint.of_cell_and_trials(STUDY, cell(wildcards))
+    """Return the fingerprint of what trains a cell or its trials."""
+    return fingerprint.of_trainings(STUDY, cell(wildcards))
 
 
 def variant(wildcards):
+    """Return the variant file of an experiment."""
     return GRAPH.variant(wildcards.experiment).as_posix()
 
 
 def inputs_of_variant(wildcards):
+    """Return the files that a variant is made of."""
     path = data_root() / "variants" / wildcards.dataset / f"{wildcards.variant}.json"
     return texts(variant_inputs(VARIANTS[path.as_posix()]))
 
 
 def point(wildcards):
-    # none of a derived cell, which rule select makes
+    """Return the point that a search chose: empty where nothing is searched."""
+    # empty for derived cells, which rule select makes
     return texts(GRAPH.point_files([cell(wildcards)]))
 
 
 def point_option(wildcards, input):
+    """Return the option --point of a searched cell, nothing for another."""
     return f"--point {shlex.quote(str(input.point))}" if input.point else ""
 
 
 def trials(wildcards):
+    """Return the indexes of a searched cell's trials."""
     return texts(one.index for one in GRAPH.trial_bundles(cell(wildcards)))
 
 
 def candidates(wildcards):
+    """Return the indexes that a derived cell is chosen among."""
     return texts(GRAPH.candidates(bundle(wildcards)))
 
 
 def measured(wildcards):
+    """Return the indexes of the networks that are measured."""
     return texts(GRAPH.indexes(resolve.measured(STUDY, wildcards.experiment)))
 
 
 def informed_points(wildcards):
+    """Return the points of the methods with an informed certificate."""
     return texts(GRAPH.point_files(resolve.informed(STUDY, wildcards.experiment)))
 
 
 def hypergradient_points(wildcards):
+    """Return the point of the method whose hypergradient is studied."""
     return texts(GRAPH.point_files([resolve.studied(STUDY, wildcards.experiment)]))
 
 
@@ -94,12 +109,14 @@ def trained_again(cell):
 
 
 def informed_cells(wildcards):
+    """Return what identifies the cells with an informed certificate."""
     return [
         trained_again(cell) for cell in resolve.informed(STUDY, wildcards.experiment)
     ]
 
 
 def hypergradient_cell(wildcards):
+    """Return what identifies the cell whose hypergradient is studied."""
     return trained_again(resolve.studied(STUDY, wildcards.experiment))
 
 

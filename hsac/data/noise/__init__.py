@@ -71,6 +71,7 @@ def some(rate: float, n: int, stream: np.random.Generator) -> np.ndarray:
     Returns:
         round(rate * n) different places below n.
     """
+    # An exact number, not a coin for each place: so every draw has the rate that is stated.
     return stream.permutation(n)[: round(rate * n)]
 
 
@@ -83,4 +84,5 @@ def classes_of(arrays: Arrays) -> int:
     Returns:
         The number of different labels.
     """
+    # Of all rows, as those of one part may lack a class.
     return len(np.unique(arrays["label"]))

@@ -26,6 +26,7 @@ class Asymmetric:
             truck by automobile, bird by airplane, deer by horse, cat and dog by one another.
     """
 
+    # The rate is that of the mapped classes, not of all.
     exact: ClassVar[bool] = False
     rate: float = 0.4
     map: dict[str, str] | None = None

@@ -22,6 +22,7 @@ class Human:
         column: Its column.
     """
 
+    # There is no rate: people err as often as they do.
     exact: ClassVar[bool] = False
     labels: str
     column: str
@@ -71,6 +72,7 @@ class Human:
             raise InputError(
                 f"column: found {self.column!r}; of {self.labels} {nearest(self.column, columns)}"
             )
+        # CIFAR-100N also has labels of 20 superclasses, which no image has for its label.
         found, wanted = len(np.unique(columns[self.column])), classes_of(arrays)
         if found != wanted:
             raise InputError(

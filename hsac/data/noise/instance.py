@@ -100,6 +100,7 @@ def _moments(image: np.ndarray, rows: np.ndarray) -> tuple[int, float]:
         count += np.bincount(image[some].ravel(), minlength=256)
     value = np.arange(256)
     n, total, squares = (int((count * value**power).sum()) for power in (0, 1, 2))
+    # Rounded down, so that pixels less it are whole. A deviation of 0 could not divide.
     return total // n, math.sqrt((squares * n - total**2) / n**2) or 1.0
 
 

@@ -50,6 +50,7 @@ class Pair:
         Returns:
             Labels int64 (n,).
         """
+        # Indexing by an array copies, so that the dataset keeps its labels.
         given = arrays["label"][rows]
         places = some(self.rate, len(given), stream)
         given[places] = (given[places] + 1) % classes_of(arrays)

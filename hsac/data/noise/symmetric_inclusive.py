@@ -20,6 +20,7 @@ class SymmetricInclusive:
         rate: Share of replaced labels, from 0 to 1.
     """
 
+    # How often the true class is drawn again is chance.
     exact: ClassVar[bool] = False
     rate: float = 0.4
 

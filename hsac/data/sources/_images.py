@@ -12,6 +12,7 @@ from PIL import Image
 from hsac.errors import InputError
 
 BATCH = 1000
+# The values of a stored ``split``, as `hsac.data.store` reads them.
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
@@ -69,6 +70,7 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
         raise InputError(f"{paths[0]}: cannot be read as parquet with images ({reason})") from None
     names = {}
     for name, feature in stream.features.items():
+        # Only columns of class labels have names.
         if getattr(feature, "names", None):
             names[name] = list(feature.names)
     return Table(pixels, columns, names, sizes)
@@ -127,6 +129,7 @@ def shards(folder: Path, part: str) -> list[Path]:
     found = sorted(folder.glob(f"{part}-?????-of-?????*.parquet"))
     if not found:
         raise InputError(f"{folder}: found no {part}-*.parquet")
+    # A name may go on after the total: train-00000-of-00001-1359597a978bc4fa.parquet.
     total = int(found[0].name.removeprefix(f"{part}-").split("-of-")[1][:5])
     if len(found) != total:
         raise InputError(f"{folder}: found {len(found)} files of {part}; its names say {total}")
@@ -188,5 +191,6 @@ def parts_of_classes(
 
 
 def _column(values: list[Any]) -> np.ndarray:
+    # The hub's labels are integers of any width, stored ones are int64.
     column = np.array(values)
     return column.astype(np.int64) if column.dtype.kind in "iu" else column

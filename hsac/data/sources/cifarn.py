@@ -84,6 +84,7 @@ def _array_makers() -> list[Any]:
 
     rebuild = multiarray._reconstruct
     return [
+        # numpy 2 renamed the module, and a pickle names that of its time.
         (rebuild, "numpy.core.multiarray._reconstruct"),
         (rebuild, "numpy._core.multiarray._reconstruct"),
         np.ndarray,

@@ -21,6 +21,7 @@ def build() -> dict[str, np.ndarray]:
     """
     bunch = load_digits()
     label = bunch.target.astype(np.int64)
+    # scikit-learn ships UCI's test file alone, so that a test part must be cut from it.
     split = np.zeros(label.size, dtype=np.int8)
     draw = np.random.Generator(np.random.PCG64(SEED))
     for digit in range(10):

@@ -36,9 +36,11 @@ def build() -> dict[str, np.ndarray]:
     """
     draw = np.random.Generator(np.random.PCG64(SEED))
     parent = _grow(draw)
+    # All from one stream: in another order these draws would make other data.
     frail = draw.random(NODES) < 0.5
     reach = draw.random(NODES) < np.where(frail, 0.97, 0.79)
     infected = np.ones(NODES, dtype=bool)
+    # Parents have lower numbers, so that one pass goes down the whole tree.
     for node in range(1, NODES):
         infected[node] = infected[parent[node]] and reach[node]
     symptoms = _signal(draw, infected, 0.3, SYMPTOMS)
@@ -55,6 +57,7 @@ def _grow(draw: np.random.Generator) -> np.ndarray:
     parent = np.zeros(NODES, dtype=np.int64)
     size, node = 1, 0
     while size < NODES:
+        # The last family is cut off, so that the number of nodes is exact.
         children = min(1 + int(draw.poisson(0.9)), NODES - size)
         parent[size : size + children] = node
         size, node = size + children, node + 1

@@ -66,6 +66,7 @@ def build_upstream(folder: Path, data: str) -> tuple[Arrays, Arrays]:
             raise InputError(f"{path}: cannot be read ({reason})") from None
     parent_child = np.ascontiguousarray(found[0])
     x, y = found[1].astype(np.float64), found[2].astype(np.int64)
+    # As the .npz lists them: both containers must decode to the catalogue's hashes.
     both = np.unique(np.hstack([parent_child, parent_child[::-1]]), axis=1)
     decoded = {"edge_index": both, "parent_child": parent_child, "x": x, "y": y}
     return _stored(decoded), decoded

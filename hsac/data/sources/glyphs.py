@@ -54,6 +54,7 @@ def _font_path(name: str) -> Path:
 @cache
 def _font(name: str) -> ImageFont.FreeTypeFont:
     path = str(_font_path(name))
+    # Pillow's other engine, Raqm, is not in every build.
     return ImageFont.truetype(path, EM, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -64,6 +65,7 @@ def _code_points(name: str) -> list[int]:
     # The cm fonts are in TeX's order: only their letters and digits are what the code point says.
     if name.startswith("cm"):
         return [point for point in points if chr(point).isascii() and chr(point).isalnum()]
+    # Controls, blanks and combining marks show no character of their own.
     return [point for point in points if unicodedata.category(chr(point))[0] not in "CZM"]
 
 

@@ -39,6 +39,7 @@ def build(folder: Path, data: str, side: int = 84) -> dict[str, np.ndarray]:
     place = Path(folder) / data
     rows = [(part, *row) for name, part in LISTS.items() for row in _rows(place / name)]
     part_of = {label: part for part, _, label in rows}
+    # The last list that names a class has it, so that rows of an earlier one disagree.
     for part, _, label in rows:
         if part_of[label] != part:
             found = f"class {label} in two lists"

@@ -154,6 +154,7 @@ def _drawings(archive: Path, half: str, folder: Path) -> list[tuple[str, str, in
     if not rows:
         wanted = f"images_{half}/ALPHABET/characterNN/NNNN_NN.png"
         raise InputError(f"{archive}: found no {wanted} in it")
+    # The file system decides the order of a glob. Pixels have no order.
     return sorted(rows, key=lambda row: row[:3])
 
 

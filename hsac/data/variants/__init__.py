@@ -32,6 +32,7 @@ def names() -> tuple[str, ...]:
     Returns:
         The names, sorted.
     """
+    # Files whose names begin with an underscore are what the recipes share.
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")))
 
 
@@ -80,6 +81,7 @@ def _parameters(build: Recipe) -> dict[str, bool]:
     """Return the parameters of a recipe's function and whether they must be given."""
     known = {}
     for parameter in inspect.signature(build).parameters.values():
+        # `arrays` is no key of a configuration, and **parameters stands for those of a noise kind.
         if parameter.kind is parameter.KEYWORD_ONLY:
             known[parameter.name] = parameter.default is parameter.empty
     return known
@@ -108,6 +110,7 @@ def build_variant(dataset: str, name: str, recipe: Mapping[str, Any], root: Path
     others, hashes = read_inputs(given, root, key)
     try:
         made = build(arrays | others, **given)
+        # Here and not in each recipe, so that a new one cannot leave it out.
         check_disjoint(made, arrays)
     except InputError as error:
         raise InputError(f"{key} of {dataset}: {error}") from None

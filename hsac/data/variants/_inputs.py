@@ -68,9 +68,11 @@ def read_inputs(recipe: Mapping[str, Any], root: Path, key: str) -> tuple[Arrays
     hashes: dict[str, str] = {}
     if recipe.get("labels") is not None:
         columns, hashes["labels_sha256"] = store.load_arrays(recipe["labels"], root, "labels")
+        # The prefix keeps them apart from the dataset's arrays, which they are put beside.
         arrays |= {f"labels/{name}": column for name, column in columns.items()}
     if recipe.get("split") is not None:
         lists = _read_class_lists(recipe["split"], f"{key}.split")
+        # Of the lists and not of the file: other white space is no other split.
         hashes["split_sha256"] = digest(lists)
         arrays |= {f"split/{part}": np.array(names) for part, names in lists.items()}
     return arrays, hashes
@@ -93,6 +95,7 @@ def _read_class_lists(path: str, key: str) -> dict[str, list[str]]:
             found = f"{str(names)[:40]!r} under {part} in {path}"
             raise InputError(f"{key}: found {found}; allowed is a list of class names")
         for name in names:
+            # A class in two parts would be tested after it was trained on.
             if name in owner:
                 other = owner[name]
                 where = f"twice in {part}" if other == part else f"in both {other} and {part}"

@@ -71,6 +71,7 @@ def generator(draw: int, purpose: str) -> np.random.Generator:
     require(is_integer(draw) and draw >= 0, "draw", draw, "an integer from 0")
     # Not hash(), which differs between runs of Python.
     words = np.frombuffer(hashlib.sha256(f"{purpose} {draw}".encode()).digest(), dtype="<u4")
+    # Not default_rng, whose kind of generator numpy may change.
     return np.random.Generator(np.random.PCG64([int(word) for word in words]))
 
 
@@ -110,6 +111,7 @@ def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: For a graph, and for a set whose parts do not all hold every class.
     """
+    # A graph may have a split, but has no labels of this name.
     if "split" not in arrays or "label" not in arrays:
         raise InputError(
             "recipe: found a graph; allowed are image sets (for graphs use node_split or"
@@ -302,6 +304,7 @@ def kept_columns(arrays: Arrays, without: Sequence[int]) -> list[int] | None:
     Raises:
         InputError: For what are not different columns, or all of them.
     """
+    # None is not written: a variant that shows all columns does not name them.
     if without in ((), []):
         return None
     features = arrays["x"].shape[1]

@@ -61,6 +61,7 @@ def build(  # noqa: PLR0913 - each parameter is a key of a configuration
         rows = np.flatnonzero(own == code)
         labels = arrays["label"][rows]
         classes[part] = _check_part(part, labels, way, shot + query)
+        # A stream a part: more training episodes leave the test episodes as they are.
         # numpy's global generator takes seeds of 32 bits at most.
         seed = int(generator(draw, f"episodes {part}").integers(2**31))
         episodes[part] = _draw(rows, labels, way, shot + query, sizes[part], seed)
@@ -132,6 +133,7 @@ def _seeded(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
+    # Not torch.manual_seed, which seeds GPUs as well, and these are not put back.
     torch.random.default_generator.manual_seed(seed)
     try:
         yield

@@ -73,6 +73,7 @@ def build(
         # The second is the same for both parts: noise that depends on the image is one function.
         streams = generator(draw, f"noise {part}"), generator(draw, "noise")
         labels[part] = noise.corrupt(arrays, rows[part], *streams)
+        # Counted, not computed from the rate: a drawn label can be the true one.
         wrong[part] = int((labels[part] != arrays["label"][rows[part]]).sum())
     counts: dict[str, Any] = {**part_sizes(arrays, rows), "wrong": wrong}
     if not noise.exact:

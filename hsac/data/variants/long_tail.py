@@ -63,6 +63,7 @@ def shot_groups(sizes: list[int]) -> dict[str, list[int]]:
     """
     groups: dict[str, list[int]] = {"many": [], "medium": [], "few": []}
     for c, size in enumerate(sizes):
+        # Strict bounds, as published: 100 and 20 rows are medium.
         groups["many" if size > 100 else "few" if size < 20 else "medium"].append(c)
     return {name: classes for name, classes in groups.items() if classes}
 
@@ -144,6 +145,7 @@ def _thin(
 ) -> tuple[np.ndarray, list[int]]:
     """Return the rows that are left and how many of each class."""
     label = arrays["label"]
+    # The smallest class bounds the head, so that each class has the rows asked of it.
     n_max = min(smallest_class(label, rows), largest or len(label))
     sizes = class_counts(n_max, factor, len(np.unique(label)), profile)
     if min(sizes) < 1:

@@ -27,6 +27,7 @@ def build(
         InputError: For a share outside (0, 1), a cap below 1, or a dataset whose classes are not in
             every part.
     """
+    # Validation is cut before thinning, so that it is the same for every cap.
     rows = cap_training(arrays, split_rows(arrays, validation, draw), largest, draw)
     words = f"all classes as they come; {validation:g} of each class's training groups validate"
     if largest is not None:

@@ -37,6 +37,7 @@ def build(arrays: Arrays, *, without: Sequence[int] = ()) -> VariantContent:
     if "split" not in arrays:
         raise InputError("recipe: found a graph without a split of its own; allowed is node_split")
     split = arrays["split"]
+    # Unused nodes are -1, the code of no part.
     rows = {part: np.flatnonzero(split == code) for code, part in enumerate(PARTS)}
     for part, index in rows.items():
         if not len(index):

@@ -43,6 +43,7 @@ class Amortised:
         """
         before = hessian.products
         largest, power = hessian.power(state.get("power", v))
+        # Where H is about 0 the step would have no bound.
         a = (self.safety / largest).clamp(max=1.0)
         # v shrinks as training goes on, and the solution with it
         x = state["x"] * (norm(v) / norm(state["v"])) if "x" in state else a * v
@@ -59,6 +60,7 @@ class Amortised:
             The new state.
         """
         v, x, a, power = (state[name] for name in ("v", "x", "step", "power"))
+        # Only the state is used, so the count of products does not matter.
         return self._advance(hessian, v, x, a, power, 0).state
 
     def _advance(

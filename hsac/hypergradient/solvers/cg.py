@@ -43,6 +43,7 @@ class Cg:
         Returns:
             The solution. Its residual is of the damped system.
         """
+        # At x = 0 the residual is v, so starting here saves a product.
         x, r = torch.zeros_like(v), v
         p, rr = r, dot(r, r)
         going = torch.ones_like(rr, dtype=torch.bool)
@@ -62,5 +63,6 @@ class Cg:
             rr = fresh
         # r is the residual of the damped system, so no further product is needed
         residual = relative_residual(v - r, v)
+        # x is still 0 where already the first direction had no positive curvature.
         stuck = (v != 0).any(-1) & ~(x != 0).any(-1)
         return Solution(x, self.terms, residual, failed=~(residual <= GROWTH) | stuck)

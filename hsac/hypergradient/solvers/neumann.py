@@ -55,8 +55,10 @@ class Neumann:
             product = term_product if j == 0 and term_product is not None else hessian(term)
             term = term - a * product
             x = x + term
+        # (v + term) - v is the last term
         residual = relative_residual(v + term, v)
         products = hessian.products - before
+        # written so that NaN fails, too
         return Solution(a * x, products, residual, carried, failed=~(residual <= GROWTH))
 
     def _step(
@@ -70,4 +72,5 @@ class Neumann:
         hv = hessian(v) if self.terms else None
         if hv is not None:
             largest = torch.maximum(largest, norm(hv) / norm(v))
+        # Where H is about 0 the step would have no bound.
         return (self.safety / largest).clamp(max=1.0), {"power": u}, hv

@@ -63,6 +63,7 @@ class Nystrom:
         inner = self.damping * diagonal + image.mT @ image
         found, info = torch.linalg.solve_ex(inner, image.mT @ v.double()[..., None])
         x = ((v - (image @ found).squeeze(-1)) / self.damping).to(v)
+        # With the true H: the residual tells what the low rank has left out.
         residual = relative_residual(hessian(x) + self.damping * x, v)
         failed = ~usable | (info != 0) | ~(residual <= GROWTH)
         return Solution(x, omega.shape[1] + 1, residual, failed=failed)
@@ -85,6 +86,7 @@ def sketch(
     Returns:
         Ω (P, min(rank, P)).
     """
+    # A CPU's generator, so that Ω does not depend on the device.
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(size, min(rank, size), generator=generator, dtype=torch.float64)
     return torch.linalg.qr(drawn)[0].to(device, dtype)

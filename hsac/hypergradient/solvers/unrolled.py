@@ -59,6 +59,7 @@ class Unrolled:
             (g,) = torch.autograd.grad(hessian.loss(w, hessian.theta).sum(), w, create_graph=True)
             w = w - a * (g + shift)
         x, implicit = torch.autograd.grad(w, (shift, hessian.theta), -v, allow_unused=True)
+        # To reverse a step is one product. The steps' own gradients are counted by the loss.
         hessian.products += self.terms
         implicit = torch.zeros_like(hessian.theta) if implicit is None else implicit
         residual = relative_residual(hessian(x), v)

@@ -58,5 +58,6 @@ def scaled(logits: Tensor, params: Params, start: float, rate: float) -> Tensor:
         Logits (B, K).
     """
     if "s" in params:
+        # The exponential keeps the scale above 0 for every s.
         return logits * (rate * params["s"]).exp()
     return logits if start == 1 else logits * start

@@ -53,6 +53,7 @@ class GeooptMlr:
             The parameters, by name.
         """
         shape = (self.classes, self.dim)
+        # From p = 0 the logits are those of `poincare_mlr` with the normals a.
         a = torch.randn(shape, generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
         return {"p": torch.zeros_like(a), "a": a} | scale_start(self.scale, self.start, self.rate)
 

@@ -48,6 +48,7 @@ class Linear:
             The parameters, by name.
         """
         shape = (self.classes, self.dim)
+        # four times the Poincaré MLR's normals, because its logits are 4 u·z at c = 0
         z = torch.randn(shape, generator=generator, dtype=torch.float64) * (2 / self.dim**0.5)
         params = {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)}
         return params | scale_start(self.scale, self.start, self.rate)

@@ -48,6 +48,7 @@ class PoincareMlr:
             The parameters, by name.
         """
         shape = (self.classes, self.dim)
+        # At c = 0 logits are 4 u·z, so they start with standard deviation 2|u|/√dim.
         z = torch.randn(shape, generator=generator, dtype=torch.float64) / (2 * self.dim**0.5)
         params = {"z": z, "r": torch.zeros(self.classes, dtype=torch.float64)}
         return params | scale_start(self.scale, self.start, self.rate)

@@ -28,6 +28,7 @@ class Prototypes:
 
     dim: int
     classes: int
+    # In -scale·d² curvature acts as a scale, too. A fixed one would let c stand in for it.
     scale: str = "learned"
     start: float = 1.0
     rate: float = 1.0

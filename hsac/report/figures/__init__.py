@@ -41,7 +41,9 @@ def _name(module: ModuleType) -> str:
     return module.__name__.rpartition(".")[2]
 
 
+# A study's module has the name of the CSV file with its rows.
 STUDIES = (approximation, inexactness, convergence, negative_curvature, lipschitz, coverage)
+# The page shows these apart from the figures of the results.
 THEORY = (
     "role_of_curvature",
     "rank_correlations",
@@ -182,6 +184,7 @@ def write_figures(
         "rule_graph": rule_graph.draw(rulegraph),
     }
     figures |= {_name(module): _study(module, rows) for module in STUDIES}
+    # By name, so that a new entry breaks no plugin: `draw` takes those it asks for.
     offered: dict[str, Any] = {"runs": runs, "trajectories": trajectories, "root": root}
     offered |= {"order": order, "references": references}
     figures |= {name: _of_plugin(name, offered) for name in plugins.names("figure")}
@@ -205,6 +208,7 @@ def _of_plugin(name: str, offered: Mapping[str, Any]) -> Figure:
     root, path = parts.find("figures", name)
     try:
         figure = draw(**{asked: offered[asked] for asked in inspect.signature(draw).parameters})
+    # A plugin can raise anything.
     except Exception as error:
         raise InputError(f"{path}: draw raised {parts.exception_line(error, root)}") from error
     if not isinstance(figure, Figure):

@@ -31,10 +31,12 @@ def compute(block: pd.DataFrame) -> pd.Series:
         The cost by method: gradient evaluations, a Hessian product counted as two, in units of the
         cheapest method's training.
     """
+    # A method that was not searched has no search to pay.
     known = block[["gradients", "products", "search_gradients", "search_products"]].fillna(0)
     run = known["gradients"] + PRODUCT * known["products"]
     search = known["search_gradients"] + PRODUCT * known["search_products"]
     by_method = block["method"]
+    # Each run carries its method's whole search, so the mean has it once.
     return (run + search).groupby(by_method).mean() / run.groupby(by_method).mean().min()
 
 
@@ -86,6 +88,7 @@ def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str
     for (method, _, mean, half), x in zip(rows, points["cost"] * aside, strict=True):
         if mean < floor:
             below = sum(max(x / other, other / x) < NEAR for other in feet)
+            # 24 points are the height of a number at the foot, which is written upwards.
             feet.append(x)
             _foot(axes, x, floor, mean, 24 * below, style.colour(method))
         else:
@@ -97,6 +100,7 @@ def _panel(axes: Axes, block: pd.DataFrame, experiment: str, order: Sequence[str
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    # The cheapest method's training is 1.
     axes.set_xlim(0.8, 1.25 * max(points["cost"].max(), 1.6))
     axes.set_xlabel("compute (trainings of the cheapest method)")
     axes.set_ylabel("test accuracy (%)")
@@ -132,7 +136,7 @@ def _point(axes: Axes, x: float, mean: float, half: float, method: str) -> None:
 
 
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
-    """Colours are curvature rules, shapes weight rules."""
+    """Draw the legend: colours are curvature rules, shapes weight rules."""
     rules: dict[str, str] = {}
     for method in methods:
         rules.setdefault(Method.of(method).curvature, style.colour(method))

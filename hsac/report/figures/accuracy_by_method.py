@@ -82,5 +82,6 @@ def _panel(
         failed = "" if len(values) == len(cell) else f" ({len(values)}/{len(cell)} ok)"
         labels.append(("▸ " if method == reference else "") + method + failed)
     axes.set_yticks(range(len(methods)), labels)
+    # Upside down, so that the first method stands on top as in the tables.
     axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.set_xlabel("test accuracy (%); ▸ and dashed line: reference")

@@ -55,6 +55,7 @@ def _descent(axes: Axes, cells: pd.DataFrame, colours: dict[int, str]) -> None:
 
 
 def _floor(axes: Axes, cells: pd.DataFrame, colours: dict[int, str]) -> None:
+    # Floor and bound are of a whole descent and repeated in its rows.
     last = cells.drop_duplicates("terms").sort_values("terms")
     axes.plot(last["terms"], last["bound"], color="#4d4d4d", linestyle="--", linewidth=1)
     axes.plot(last["terms"], last["floor"].clip(lower=SMALLEST), color="#4d4d4d", linewidth=0.8)

@@ -73,6 +73,7 @@ def title(rows: pd.DataFrame) -> str:
         the smallest n surely less. Elsewhere a title that claims nothing.
     """
     certificate, control = (rows[rows["bound"] == bound] for bound in LOOKS)
+    # The title speaks of small samples. With many, the control may well hold.
     control = control[control["n"] == control["n"].min()]
     holds = bool((certificate["coverage_low"] >= 1 - certificate["delta"]).all())
     fails = bool((control["coverage_high"] < 1 - control["delta"]).all())
@@ -86,6 +87,7 @@ def _points(axes: Axes, cells: pd.DataFrame, columns: tuple[str, str, str], boun
     axes.errorbar(
         (cells["n"] * shift).to_numpy(),
         y.to_numpy(),
+        # Rounding can put an end on the wrong side of its estimate, which matplotlib refuses.
         yerr=np.maximum(np.stack([y - low, high - y]), 0),
         label=bound,
         color=colour,

@@ -76,6 +76,7 @@ def _line(axes: Axes, x: np.ndarray, own: pd.DataFrame, kind: str, quantity: str
     y = own[quantity].to_numpy()
     axes.plot(x, y, color=colour, linestyle=line, linewidth=1.3, zorder=2)
     if quantity == "bias_percent":
+        # The floor is a single point's standard error. That of all points is smaller by √points.
         bar = own["floor_percent"].to_numpy() / np.sqrt(own["points"].to_numpy())
         low = np.minimum(bar, 0.9 * y)  # a log axis has no 0
         bars = np.stack([low, bar])

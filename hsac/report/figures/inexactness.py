@@ -42,6 +42,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         panel.set_xscale("log")
         panel.set_yscale("log")
         _slope(panel, cells[cells["solver"] == "exact"])
+        # Time runs to the right, and the distance falls with it.
         panel.invert_xaxis()
         panel.set_title(problem)
         panel.set_xlabel("|w − w*| (units of w)")
@@ -58,6 +59,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def _slope(axes: Axes, cells: pd.DataFrame) -> None:
     """Draw a line of slope 1 above the exact solve's errors, touching the worst of them."""
+    # Below that is rounding, which does not fall with the distance.
     cells = cells[(cells["relative"] > 1e-9) & (cells["distance"] > 0)]
     if len(cells) < 2:
         return

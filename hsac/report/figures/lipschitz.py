@@ -54,6 +54,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         if i >= len(names):
             panel.set_axis_off()
             continue
+        # Shared axes have labels in the last row alone, where panels may be missing.
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("curvature c")
         if i % columns == 0:

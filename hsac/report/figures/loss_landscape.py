@@ -60,6 +60,7 @@ def draw(
         for method in compared(methods, references.get(name, "")):
             paths = block.loc[block["method"] == method, "record"]
             stored = [read_json(root / path)["landscape"] for path in paths]
+            # Not every seed stores a slice.
             found = [landscape for landscape in stored if landscape]
             if found:
                 slices.setdefault(name, {})[method] = found
@@ -77,6 +78,7 @@ def draw(
             panel.set_xlabel(f"step along {label}")
             if column == 0:
                 panel.set_ylabel("cross-entropy (nats)")
+        # Name and setting in one line would be wider than these narrow panels.
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
     drawn = [method for by_method in slices.values() for method in by_method]
     style.method_legend(figure, style.ordered(drawn, style.every_method(order)))

@@ -53,6 +53,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def _length(axes: Axes, cells: pd.DataFrame) -> None:
     for solver, (_, colour, marker) in SOLVERS.items():
+        # Guarded, the direct term alone is left, and nothing grows.
         one = cells[(cells["solver"] == solver) & (cells["guarded"] == 0)]
         x, y = one["terms"], one["length"]
         axes.plot(x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.3)
@@ -68,5 +69,6 @@ def _errors(axes: Axes, cells: pd.DataFrame) -> None:
             one = cells[(cells["solver"] == solver) & (cells["guarded"] == guarded)]
             x, y = one["terms"], one["relative"]
             axes.plot(x, y, color=colour, linestyle=line, marker=marker, markersize=3.5)
+    # The error of taking 0 for the hypergradient.
     axes.axhline(1.0, color="#4d4d4d", linewidth=0.6)
     axes.set_yscale("log")

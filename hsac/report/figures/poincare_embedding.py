@@ -60,11 +60,13 @@ def _row(panels: np.ndarray, name: str, records: dict[str, dict]) -> None:
     for panel in panels[len(records) :]:
         panel.set_axis_off()
     embeddings = [record["embedding"] for record in records.values()]
+    # Over all panels, so that a colour is the same class in each.
     classes = sorted({label for embedding in embeddings for label in embedding["label"]})
     for panel, (method, record) in zip(panels, records.items(), strict=False):
         embedding = record["embedding"]
         _disk(panel, embedding, classes)
         panel.set_title(f"{name}: {method}\nseed {record['seed']}, c = {embedding['c']:.3g}")
+    # Shades along a scale cannot be told apart in a legend.
     if len(classes) > len(style.CLASSES):
         return
     handles = []
@@ -82,6 +84,7 @@ def _row(panels: np.ndarray, name: str, records: dict[str, dict]) -> None:
 
 
 def _disk(axes: Axes, embedding: dict, classes: Sequence[int]) -> None:
+    # The ball has radius 1/√c.
     points = np.sqrt(embedding["c"]) * np.array(embedding["x"], dtype=float).reshape(-1, 2)
     index = np.array([classes.index(label) for label in embedding["label"]], dtype=int)
     if len(classes) <= len(style.CLASSES):

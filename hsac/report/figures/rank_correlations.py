@@ -86,6 +86,7 @@ def _panel(
         cells = block[block["weight_rule"] == rule]
         y = [heights[pair] for pair in zip(cells["x"], cells["y"], strict=True)]
         rho, low, high = cells[["rho", "low", "high"]].to_numpy(dtype=float).T
+        # A single seed has no interval, hence no whisker.
         whiskers = np.nan_to_num(np.stack((rho - low, high - rho)).clip(min=0))
         axes.errorbar(
             rho,
@@ -114,4 +115,5 @@ def _rows(axes: Axes, heights: dict[tuple[str, str], float]) -> None:
     for text in axes.get_yticklabels():
         if text.get_text() in GROUPS.values():
             text.set_fontweight("bold")
+    # Upside down, as heights count from the top.
     axes.set_ylim(max(labels) + 0.7, min(labels) - 0.5)

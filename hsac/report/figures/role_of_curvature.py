@@ -57,6 +57,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
             level = _mean(euclidean[euclidean["weight_rule"] != "sam"], quantity).mean
             _panel(panel, curves, level)
             if quantity in logarithmic:
+                # An interval can reach below 0 although its mean is above.
                 panel.set_yscale("log", nonpositive="clip")
             has_flat |= bool(np.isfinite(level))
             if column == 0:
@@ -66,6 +67,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
             panel.set_xscale("log")
             panel.set_xlim(low / 1.5, high * 1.5)
             style.log_axis(panel.xaxis)
+        # Name and setting in one line would be wider than these narrow panels.
         axes[0, column].set_title(titles[name].replace(" (", "\n("))
         axes[-1, column].set_xlabel("fixed curvature c")
     figure.align_ylabels()

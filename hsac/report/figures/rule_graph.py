@@ -32,8 +32,10 @@ def parse(dot: str) -> nx.DiGraph:
     """
     graph = nx.DiGraph()
     for key, label in NODE.findall(dot):
+        # Dot writes a new line as a backslash and n.
         graph.add_node(key, label=label.replace("\\n", "\n"))
     for a, b in EDGE.findall(dot):
+        # A rule whose jobs feed one another has an arrow to itself.
         if a in graph and b in graph and a != b:
             graph.add_edge(a, b)
     return graph
@@ -68,6 +70,7 @@ def layers(graph: nx.DiGraph) -> list[list[str]]:
 def _columns(graph: nx.DiGraph) -> dict[str, int]:
     """Return the layer of each node, counted from the left."""
     depth: dict[str, int] = {}
+    # Of the many topological orders always the same.
     for node in reversed(list(nx.lexicographical_topological_sort(graph))):
         depth[node] = 1 + max((depth[after] for after in graph.successors(node)), default=-1)
     last = max(depth.values())
@@ -146,6 +149,7 @@ def draw(dot: str) -> Figure:
         )
     for a, b in sorted(reduced.edges):
         for start, end in pairwise(way(a, b, column)):
+            # Between stand-ins a line goes on, so only its last piece has a head.
             head = {"arrowstyle": "-|>" if end == b else "-"}
             patches = {"patchA": boxes.get(start), "patchB": boxes.get(end)}
             arrow = {**ARROW, **head, **patches}

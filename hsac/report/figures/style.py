@@ -57,7 +57,9 @@ RC: Any = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    # TrueType: many publishers refuse the Type 3 that is matplotlib's default.
     "pdf.fonttype": 42,
+    # Else the ids in an SVG file would be drawn anew each time.
     "svg.hashsalt": "hsac",
 }
 
@@ -116,9 +118,11 @@ def grid(
     """
     # Not pyplot's: its figures live on, and its state would leak from one figure to the next.
     with rc_context(RC):
+        # A narrower figure has no room for title and legend.
         size = (max(width * columns, 6.0), height * rows + 0.6)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
+        # About ten letters of the title take an inch.
         figure.suptitle(textwrap.fill(title, round(10 * figure.get_figwidth())))
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
@@ -294,11 +298,13 @@ def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: boo
     """
     if log:
         known = values > 0
+        # `where` computes both sides, so the log must not meet a 0.
         values = np.where(known, np.log(np.where(known, values, 1.0)), np.nan)
     seen = np.isfinite(values).any(axis=0)
     x, values = x[seen], values[:, seen]
     n = np.isfinite(values).sum(axis=0)
     mean = np.nansum(values, axis=0) / n
+    # A single seed has a band without width.
     spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(n - 1, 1))
     middle, low, high = (np.exp(v) if log else v for v in (mean, mean - spread, mean + spread))
     axes.plot(x, middle, color=colour(method), linestyle=line(method), linewidth=1.6)
@@ -312,10 +318,12 @@ def save(fig: Figure, path_stem: Path) -> None:
         fig: The figure.
         path_stem: The files' path without its ending.
     """
+    # Dates and versions would make the bytes differ.
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
+    # Some settings, as the fonts of a PDF file, act only when it is saved.
     with rc_context(RC):
         for kind, entries in metadata.items():
             # Through memory, so that an interrupted run leaves no half a picture.

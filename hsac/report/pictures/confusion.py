@@ -28,6 +28,7 @@ def draw(name: str, arrays: Arrays) -> Picture:
     figure, axes = grid(1, len(columns), 2.6, 2.8, title)
     differ = {}
     for panel, column in zip(axes[0], columns, strict=True):
+        # For CIFAR-100N people also chose among the 20 superclasses.
         official = arrays["clean_coarse_label" if "coarse" in column else "clean_label"]
         differ[column] = float((official != arrays[column]).mean())
         shown = _shares(panel, official, arrays[column])
@@ -44,7 +45,9 @@ def draw(name: str, arrays: Arrays) -> Picture:
 def _shares(panel: Axes, official: np.ndarray, given: np.ndarray) -> AxesImage:
     size = int(official.max()) + 1
     table = np.zeros((size, size))
+    # Not table[official, given] += 1, which counts a pair once however often it comes.
     np.add.at(table, (official, given), 1)
+    # One scale for all panels, as they share a colour bar.
     shown = panel.imshow(table / table.sum(axis=1, keepdims=True), vmin=0, vmax=1, cmap="Blues")
     panel.set_xlabel("label given")
     panel.grid(False)

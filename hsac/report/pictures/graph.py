@@ -175,16 +175,20 @@ def place_tree(edge: np.ndarray, nodes: int) -> np.ndarray:
     while stack:
         node = stack.pop()
         order.append(node)
+        # A stack gives back the last first, so this walks the children in order.
         for child in reversed(near[node]):
             if child != parent[node]:
                 parent[child], depth[child] = node, depth[node] + 1
                 stack.append(child)
     low, high = np.full(nodes, np.inf), np.full(nodes, -np.inf)
+    # The root of a path has one neighbour, too, but stands in the middle.
     leaves = [node for node in order if node != 0 and len(near[node]) == 1]
     low[leaves] = high[leaves] = np.arange(len(leaves)) / max(len(leaves), 1)
+    # Children come before their parents, so a span is complete when it is passed up.
     for node in reversed(order[1:]):
         up = parent[node]
         low[up], high[up] = min(low[up], low[node]), max(high[up], high[node])
+    # The spans are shares of a turn: 2π times the middle of one. A lone node has no span.
     angle = np.pi * (low + high) if leaves else np.zeros(nodes)
     return np.stack([depth * np.cos(angle), depth * np.sin(angle)], axis=1)
 
@@ -206,7 +210,9 @@ def drawn_part(edge: np.ndarray, nodes: int) -> np.ndarray:
     stream = generator(0, "graph drawing")
     start = int(np.bincount(edge.ravel(), minlength=nodes).argmax())
     seen, queue = {start}, [start]
+    # The queue grows while it is walked, which makes the walk breadth first.
     for node in queue:
+        # Sorted before, so that the order in which edges are listed does not show.
         shuffled = stream.permutation(sorted(near[node])).tolist()
         fresh = [other for other in shuffled if other not in seen]
         for other in fresh[: min(BRANCHES, DRAWN - len(seen))]:
@@ -240,7 +246,9 @@ def place_part(edge: np.ndarray, kept: np.ndarray) -> np.ndarray:
     graph = nx.Graph()
     graph.add_nodes_from(range(len(kept)))
     graph.add_edges_from(local.T.tolist())
+    # The part is connected, so that no distance is infinite.
     start = _scaled(distances(local, len(kept), np.arange(len(kept))))
+    # networkx's own k, 1 / √n, sets the nodes closer together.
     placed = nx.spring_layout(
         graph, pos=dict(enumerate(start)), k=2.5 / np.sqrt(len(kept)), iterations=150, seed=0
     )
@@ -251,7 +259,9 @@ def _scaled(distance: np.ndarray) -> np.ndarray:
     """Scale distances (n, n) classically to the plane, (n, 2), within the unit square."""
     squared = distance**2
     centred = squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean()
+    # Half of it, negated, is the matrix of inner products of the places (Torgerson).
     values, vectors = np.linalg.eigh(-centred / 2)
+    # The largest two come last. The second is 0 for a path, and may round below it.
     found = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0))
     return found / np.abs(found).max()
 
@@ -294,6 +304,7 @@ def _drawing(
 
 def _degrees(panel: Axes, degree: np.ndarray) -> None:
     """Draw how many nodes have at least so many neighbours, both axes logarithmic."""
+    # Nodes without neighbours have no place on a logarithmic axis.
     values, counts = np.unique(degree[degree > 0], return_counts=True)
     at_least = counts[::-1].cumsum()[::-1]
     panel.plot(values, at_least, marker="o", markersize=3, linewidth=1, color=CLASSES[0])
@@ -306,6 +317,7 @@ def _sizes(panel: Axes, sizes: np.ndarray, classes: list[str]) -> None:
     rows = np.arange(len(classes))
     panel.barh(rows, sizes, color=[CLASSES[c % len(CLASSES)] for c in rows])
     panel.set_yticks(rows, classes, fontsize=7, parse_math=False)
+    # Bars begin at the bottom, but class 0 is to be on top.
     panel.invert_yaxis()
     panel.grid(False, axis="y")
     panel.set_xlabel("nodes")

@@ -8,6 +8,7 @@ from scipy.sparse import csgraph
 
 from hsac.data.variants._parts import generator
 
+# Each costs a row of distances to all nodes, in float64.
 LANDMARKS = 1000
 QUADRUPLES = 200_000
 
@@ -51,6 +52,7 @@ def hyperbolicity(edge: np.ndarray, nodes: int) -> Hyperbolicity:
     members = components(edge, nodes)[0]
     stream = generator(0, "hyperbolicity")
     chosen = np.sort(stream.permutation(members)[:LANDMARKS])
+    # All are of one component, so that distances are finite and whole.
     distance = distances(edge, nodes, chosen)[:, chosen].astype(np.int32)
     (a, b, c, d), exact = _quadruples(len(chosen), stream)
     opposite = [
@@ -58,6 +60,7 @@ def hyperbolicity(edge: np.ndarray, nodes: int) -> Hyperbolicity:
         distance[a, c] + distance[b, d],
         distance[a, d] + distance[b, c],
     ]
+    # Ascending, so that s₁ is the last.
     sums = np.sort(opposite, 0)
     delta = (sums[2] - sums[1]) / 2
     diameter = int(distance.max(initial=0))
@@ -65,8 +68,10 @@ def hyperbolicity(edge: np.ndarray, nodes: int) -> Hyperbolicity:
     return Hyperbolicity(
         largest=largest,
         mean=float(delta.mean()) if delta.size else 0.0,
+        # A single node has the diameter 0.
         relative=2 * largest / max(diameter, 1),
         diameter=diameter,
+        # All quadruples of a sample of the nodes are not all quadruples.
         exact=exact and len(chosen) == len(members),
     )
 
@@ -97,6 +102,7 @@ def components(edge: np.ndarray, nodes: int) -> list[np.ndarray]:
     """
     count, component = csgraph.connected_components(_matrix(edge, nodes), directed=False)
     ends = np.cumsum(np.bincount(component, minlength=count))[:-1]
+    # A stable sort keeps the nodes of a component ascending.
     return sorted(np.split(np.argsort(component, kind="stable"), ends), key=len, reverse=True)
 
 
@@ -109,6 +115,7 @@ def _quadruples(size: int, stream: np.random.Generator) -> tuple[np.ndarray, boo
     every = size * (size - 1) * (size - 2) * (size - 3) // 24
     if every <= QUADRUPLES:
         mesh = np.array(np.meshgrid(*[np.arange(size)] * 4, indexing="ij")).reshape(4, -1)
+        # Ascending places only, so that each quadruple comes in one order.
         return mesh[:, (np.diff(mesh, axis=0) > 0).all(axis=0)], True
     drawn = stream.integers(0, size, (4, QUADRUPLES))
     ordered = np.sort(drawn, axis=0)

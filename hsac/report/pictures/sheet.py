@@ -52,6 +52,7 @@ def _chosen_classes(arrays: Arrays) -> tuple[list[tuple[int, int]], bool]:
     """Return part and class of each row of the sheet, and whether no class is in two parts."""
     label, split = arrays["label"], arrays["split"]
     within = {part: np.unique(label[split == part]) for part in range(3) if (split == part).any()}
+    # The sum is larger where a class is in two parts.
     apart = sum(map(len, within.values())) == len(np.unique(label))
     if not apart:
         return [(0, c) for c in evenly_spaced(within[0], ROWS)], False
@@ -71,8 +72,10 @@ def _samples(arrays: Arrays, chosen: list[tuple[int, int]]) -> list[np.ndarray]:
 
 
 def _show(panel: Axes, picture: np.ndarray, words: list[str]) -> None:
+    # Without limits the darkest pixel of the sheet, however bright, would be black.
     panel.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
     middles = (np.arange(len(words)) + 0.5) * (picture.shape[0] / len(words))
+    # A name with two dollar signs would be read as a formula.
     panel.set_yticks(middles, words, parse_math=False)
     panel.set_xticks([])
     panel.tick_params(length=0)
@@ -82,6 +85,7 @@ def _show(panel: Axes, picture: np.ndarray, words: list[str]) -> None:
 
 def _fit(figure: Figure, panel: Axes, width: float, height: float) -> None:
     """Give the panel its inches, and the figure room for the longest class name beside it."""
+    # A layout engine would move the panel again when the figure is saved.
     figure.set_layout_engine("none")
     # The widths of texts are known only once they are drawn.
     figure.canvas.draw()
@@ -138,6 +142,7 @@ def readable(words: list[str]) -> list[str]:
     lines = []
     for word in words:
         plain = word.replace("_", " ")
+        # Beyond Latin-1 the report's font may lack the sign.
         is_sign = len(word.split(" (")[0]) == 1 and ord(word[0]) > 255
         lines.append(f"U+{ord(word[0]):04X} {plain}" if is_sign else plain)
     return lines

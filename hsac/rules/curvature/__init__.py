@@ -4,6 +4,7 @@ Class variables classify the rules:
 
 - `geometry` is `euclidean` where the rule means no hyperbolic space at all.
 - `needs_gradient`: the rule reads the training loss's own gradient in θ.
-- `derived`: its run is chosen among the runs of other methods, and nothing is trained.
+- `derived`: its run is chosen among the runs of other methods, and nothing is trained. Such a rule
+  (`grid`, `best_of`) only holds parameters and does not implement the interface.
 - `searches`: its run is chosen among several trainings of its own, as a `SearchingRule`'s.
 """

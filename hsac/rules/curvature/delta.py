@@ -36,6 +36,7 @@ class Delta:
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
+        # δ is defined by four points.
         require(self.sample >= 4, "sample", self.sample, "an integer from 4")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
 
@@ -68,6 +69,7 @@ class Delta:
         distance = torch.stack([pairwise_distance(points) for points in self._points(step)])
         finite = distance.isfinite().all(-1).all(-1)
         usable = (finite & (distance.amax((-2, -1)) > 0))[:, None]
+        # δ_rel = 0 gives infinity, which `to_theta` pulls down to the upper bound.
         c = (OF_THE_BALL / relative_hyperbolicity(distance)).square()[:, None].expand_as(theta)
         return torch.where(usable, step.to_theta(c.to(theta)), theta), {"measured": True}, {}
 
@@ -75,6 +77,7 @@ class Delta:
         """Return features (R, at most `sample`, d), float64, spread evenly over enough batches."""
         # the size of a batch of features is known only once there is one
         batches = [step.features()]
+        # -(-a // b) rounds up. One batch is there already.
         batches += [step.features() for _ in range(-(-self.sample // batches[0].shape[1]) - 1)]
         points = torch.cat(batches, 1).double()
         rows = torch.linspace(0, points.shape[1] - 1, min(points.shape[1], self.sample)).long()

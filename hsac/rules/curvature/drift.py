@@ -68,6 +68,7 @@ class Drift:
         """
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
+        # No clamp here: the training loop pulls every θ into its bounds.
         factor = annealing(step) if self.anneal else 1.0
         return theta + self.direction * self.step * factor, state, {}
 
@@ -83,6 +84,7 @@ def due(step: Step, period: int, warm_up: float) -> bool:
     Returns:
         Whether it is due.
     """
+    # Steps count from 0, and a period has to be over before its outer step.
     return step.index >= warm_up * step.total and (step.index + 1) % period == 0
 
 

@@ -39,4 +39,5 @@ class Euclidean:
         Returns:
             The new θ (R, C), the new state, and the log.
         """
+        # In Euclidean geometry c is 0 whatever θ is.
         return theta, state, {}

@@ -21,6 +21,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Refuse an empty grid and curvatures that are not above 0."""
+        # Values come from a configuration file, so they may be of any type.
         positive = all(isinstance(c, int | float) and c > 0 for c in self.curvatures)
         ok = bool(self.curvatures) and positive
         require(ok, "curvatures", self.curvatures, "a list of numbers above 0")

@@ -1,4 +1,4 @@
-"""Hyperbolic sharpness-aware curvature learning."""
+"""The rule `hsac`: c follows an implicit hypergradient."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -57,11 +57,12 @@ class Hsac:
     After Fan et al. (IJCV 2025), as reconstructed. Every `period` steps after `warm_up`, θ moves by
     Adam along the implicit hypergradient of a scope objective.
 
-    On one batch of B examples for both levels the implicit term would be off by about
-    a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum. Here ∇ℓ is an example's gradient in w, and
-    J Neumann terms of step a turn H⁻¹ into about a(J + 1). An adversary found on the upper level's
-    batch does more harm there than elsewhere, which biases the direct term. So each of the three
-    has a batch of its own, unless `shared` says otherwise to measure the effect.
+    Each level draws its own batch, because sharing one biases the hypergradient. On one batch of B
+    examples the implicit term would be off by about a(J + 1)/(2B)·∂θ tr Cov(∇ℓ), also at a minimum
+    (docs/verdict.md derives it for H⁻¹ = 1). Here ∇ℓ is an example's gradient in w, and J Neumann
+    terms of step a turn H⁻¹ into about a(J + 1). The adversary draws a third batch: one found on
+    the upper level's batch does more harm there than elsewhere, which biases the direct term.
+    `shared` merges batches, to measure these effects.
 
     Attributes:
         objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean
@@ -87,8 +88,8 @@ class Hsac:
         clip: Largest |dF/dθ|, over all curvatures of a network. Longer ones are scaled back.
         ratio: Largest length of the implicit term, in units of the direct one. Longer ones are
             scaled back.
-        anneal: Whether the steps of θ shrink by half a cosine over training (ours). w follows c no
-            longer when its own learning rate falls.
+        anneal: Whether the steps of θ shrink by half a cosine over training (ours). With a decaying
+            learning rate w can no longer follow c.
     """
 
     objective: str = "worst"
@@ -101,11 +102,13 @@ class Hsac:
     ascent_steps: int = 1
     warm_start: bool = True
     samples: int = 4
+    # None stands for the default, because a dataclass refuses a dict as one.
     solver: dict = None  # type: ignore[assignment]
     period: int = 10
     warm_up: float = 0.1
     step: float = 0.25
     clip: float = 1.0
+    # It is to stop runaways only: implicit terms 10⁵ times the direct one have been seen.
     ratio: float = 100.0
     anneal: bool = False
     geometry: ClassVar[str] = "hyperbolic"
@@ -130,6 +133,7 @@ class Hsac:
             require(apart, "shared", self.shared, "none or adversary with batch: held_out")
             require(single, "batch_factor", self.batch_factor, "1 with batch: held_out")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
+        # refuses bad parameters of the solver at once
         _ = self.linear_solver
 
     @cached_property
@@ -173,12 +177,14 @@ class Hsac:
             The new θ (R, C), the new state, and the log.
         """
         if not due(step, self.period, self.warm_up):
+            # The loss is drawn only if the solver tracks, so that other solvers cost no batch.
             return theta, self.between(theta, state, step.w, lambda: self.lower(step)), {}
         samples = self.draw(step)
         moved, state, log = self.outer(theta, state, step.w, samples, step.normal, step.layers)
         # a product on a larger sample costs as many products on a training batch
         log["products"] = log["products"] * self.times(step)
         if self.anneal:
+            # Adam's moments stay those of the whole step.
             moved = theta + annealing(step) * (moved - theta)
         return moved, state, log
 
@@ -253,6 +259,7 @@ class Hsac:
         found = implicit_hypergradient(
             upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio
         )
+        # A run that overflowed must not begin its next ascent at NaN.
         adversary = perturbations[0] if perturbations else torch.zeros_like(w)
         finite = adversary.isfinite().all(-1, keepdim=True)
         adversary = torch.where(finite, adversary, torch.zeros_like(adversary))
@@ -276,6 +283,7 @@ class Hsac:
         size = found.total.norm(dim=-1, keepdim=True)
         # the adversary's loss can overflow where the loss itself does not: then c rests
         usable = size.isfinite()
+        # The clamp leaves short ones as they are, and never divides by 0.
         clipped = found.total * (self.clip / size.clamp(min=self.clip))
         bounded = torch.where(usable, clipped, torch.zeros_like(size))
         moved, adam = self.optimizer.apply(theta, state["adam"], bounded)
@@ -287,6 +295,7 @@ class Hsac:
             "hypergradient": found.total,
             "residual": found.residual,
             "fallback": found.fallback | ~usable.squeeze(-1),
+            # with those between the last outer step and this one
             "products": torch.full_like(found.value, found.products + state["tracked"]),
         }
         return moved, adam, log
@@ -347,5 +356,7 @@ class Hsac:
             value = loss(w, theta)
             return value.detach(), torch.autograd.grad(value.sum(), w)[0]
 
+        # At a converged minimum with weight decay ∇L of the loss is along -w. One step from 0 finds
+        # no other adversary than that, and its hypergradient is wrong.
         start = state["adversary"] if self.warm_start else None
         return [ascend(gradient, w, scale, self.radius, self.ascent_steps, start, layers)]

@@ -83,6 +83,7 @@ class HsacSteady:
         # an empty log means that no outer step was due
         if not log:
             return theta, state, log
+        # Only the move of θ is scaled. Adam's moments are those of `hsac`.
         return theta + self.factor(state) * (moved - theta), state, log
 
     def factor(self, state: State) -> Tensor:
@@ -105,5 +106,6 @@ class HsacSteady:
         # At the first outer step the mean equals its standard error but for rounding. A threshold
         # of 1 must not be passed by that.
         known = mean.abs() > (1 + 1e-6) * self.threshold * size * weight.sqrt()
+        # Without epsilon this would be 0/0 for a curvature that has had no gradient.
         factor = size / (size + self.epsilon) if self.epsilon else torch.ones_like(size)
         return factor * known if self.threshold else factor

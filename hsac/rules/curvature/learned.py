@@ -61,6 +61,7 @@ class Learned:
         Returns:
             The new θ (R, C), the new state, and the log.
         """
+        # During the warm-up Adam's moments rest, too.
         if step.index < self.warm_up * step.total:
             return theta, state, {}
         # `needs_gradient` promises it

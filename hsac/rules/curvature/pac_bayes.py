@@ -101,13 +101,14 @@ class PacBayes:
         Returns:
             The new θ (R, C), the new state, and the log.
         """
+        # The first weights that a rule sees are those after the first step.
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
             return theta, self.hsac.between(theta, state, step.w, step.lower), {}
         loss = step.held_out() if self.batch == "held_out" else step.upper()
         lower = step.lower()
         noise = [step.normal() for _ in range(self.samples)]
-        # log σ is one more hyper-parameter, which only the upper level sees
+        # log σ is one more hyperparameter, which only the upper level sees
         both = torch.cat([theta, state["spread"]], -1)
         found = implicit_hypergradient(
             self.bound(loss, noise, state["origin"], step.examples),
@@ -120,7 +121,9 @@ class PacBayes:
         )
         both, adam, log = self.hsac.move(both, state, found)
         low, high = map(math.log, SPREADS)
+        # The training loop pulls θ into its bounds, but does not know of σ.
         spread = both[:, -1:].clamp(low, high)
+        # in θ alone, as other rules log it
         log["hypergradient"] = found.total[:, :-1]
         new = {"adam": adam, "solver": found.state, "spread": spread, "tracked": 0}
         return both[:, :-1], state | new, log

@@ -13,6 +13,7 @@ from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.types import Trial
 
 
+# It is a `Fixed`, because c rests within each of its trainings.
 @dataclass(frozen=True)
 class RandomSearch(Fixed):
     """The best on validation of trainings at random curvatures.

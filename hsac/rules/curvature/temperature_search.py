@@ -14,6 +14,7 @@ from hsac.rules.curvature.fixed import Fixed
 from hsac.rules.types import Trial
 
 
+# It is a `Fixed`, because c rests within each of its trainings.
 @dataclass(frozen=True)
 class TemperatureSearch(Fixed):
     """Descent on the held-out loss of whole trainings.
@@ -60,8 +61,10 @@ class TemperatureSearch(Fixed):
 
         def found(offset: float) -> float | None:
             """Return U at the start moved by so much, None where it is not known."""
+            # Trainings are at clamped θ, so that points beyond a bound are all found there.
             theta = transform.clamp(start + offset)
             for trial in tried:
+                # Sums of steps that lead to the same place differ by rounding, in float32 the more.
                 if torch.allclose(trial.theta, theta, rtol=0, atol=1e-6):
                     return trial.tempered
             return None

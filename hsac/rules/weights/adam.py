@@ -29,6 +29,7 @@ class Adam:
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
         require(self.lr > 0, "lr", self.lr, "a number above 0")
+        # Values come from a configuration file, so they may be of any type.
         inside = all(isinstance(b, int | float) and 0 <= b < 1 for b in self.betas)
         ok = len(self.betas) == 2 and inside
         require(ok, "betas", self.betas, "two numbers in [0, 1)")
@@ -43,6 +44,7 @@ class Adam:
         Returns:
             The state.
         """
+        # `Hsac` has a tensor as count, because its runs can skip steps.
         return {"first": torch.zeros_like(w), "second": torch.zeros_like(w), "count": 0}
 
     def apply(self, w: Tensor, state: State, g: Tensor, rate: float = 1.0) -> tuple[Tensor, State]:
@@ -62,6 +64,7 @@ class Adam:
         first = first_beta * state["first"] + (1 - first_beta) * g
         second = second_beta * state["second"] + (1 - second_beta) * g * g
         # both means start at 0, and the factors undo that bias
+        # As torch has it, eps is added to the corrected root.
         scale = (second / (1 - second_beta**count)).sqrt() + self.eps
         moved = w - rate * self.lr * first / (1 - first_beta**count) / scale
         return moved, {"first": first, "second": second, "count": count}

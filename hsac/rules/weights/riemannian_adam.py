@@ -49,6 +49,7 @@ class RiemannianAdam:
         flat = torch.ones(w.shape[1], dtype=torch.bool, device=w.device)
         for start, end, *_ in self.points:
             flat[start:end] = False
+        # A manifold of geoopt has one curvature, and each run has its own.
         return {"flat": flat, "runs": [self._optimizer(row, flat) for row in w.detach()]}
 
     def _optimizer(self, w: Tensor, flat: Tensor) -> Any:
@@ -76,6 +77,7 @@ class RiemannianAdam:
             The new weights (R, P), the new state, and the last gradient that was evaluated.
         """
         g = gradient(w)
+        # Gradients of the training loop always carry it.
         assert g.curvature is not None
         moved = w.clone()
         for i, optimizer in enumerate(state["runs"]):

@@ -72,5 +72,7 @@ class Sam:
             g = gradient(point)
             return g.loss, g.weights
 
+        # The ascent climbs weight decay, too. Public implementations leave it out of the maximum.
         e = ascend(loss_and_gradient, w, scope_scale(w, self.scope), self.rho)
+        # The base rule steps from w itself. Only its gradients are taken at w + e.
         return self.rule.update(w, state, lambda point: gradient(point + e), rate)

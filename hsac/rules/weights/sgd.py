@@ -55,5 +55,6 @@ class Sgd:
             The new weights (R, P), the new state, and the last gradient that was evaluated.
         """
         g = gradient(w)
+        # As in torch the gradient enters whole: a steady g comes to moves of lr·g/(1 - momentum).
         momentum = self.momentum * state["momentum"] + g.weights
         return w - rate * self.lr * momentum, {"momentum": momentum}, g

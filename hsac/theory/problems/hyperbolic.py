@@ -73,8 +73,10 @@ class Hyperbolic:
         centres = normal(self.classes, self.inputs)
         labels = torch.arange(self.rows).expand(self.runs, -1) % self.classes
         spread = normal(self.rows, self.inputs)
+        # Divided so that points are as long for any number of features.
         x = (torch.take_along_dim(centres, labels[..., None], 1) + 0.7 * spread) / self.inputs**0.5
         sizes = self._sizes
+        # w₀, and as many draws as the rule `hsac` takes for the objective mean
         anchor, *draws = (normal(sum(sizes)) for _ in range(5))
         weight, bias, normals, offsets = anchor.split(sizes, -1)
         # the logits have a kink at normals of length 0: they start at length 1, far from it
@@ -110,7 +112,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             Cross-entropy (R,), in nats.
@@ -124,7 +126,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,).
@@ -136,7 +138,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             The perturbation (R, P), of length `radius`.
@@ -148,10 +150,12 @@ class Hyperbolic:
         scale = torch.ones_like(w)
 
         def gradient(at: Tensor) -> tuple[Tensor, Tensor]:
+            # An ascent of one step compares no losses, so any will do.
             return at.new_zeros(len(at)), gradients(self.cross_entropy, at, theta)[0]
 
         for _ in range(ASCENT):
             before = e
+            # Single steps, each from where the last one ended: only the fixed point is wanted.
             e = ascend(gradient, w, scale, self.radius, start=before)
             if before is not None and (e - before).norm(dim=-1).max() <= STILL * self.radius:
                 return e
@@ -162,7 +166,7 @@ class Hyperbolic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,), in nats.
@@ -178,7 +182,7 @@ class Hyperbolic:
         """Solve the lower level by Newton's method from w₀.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) (R, P).

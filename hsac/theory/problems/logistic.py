@@ -44,6 +44,7 @@ class Logistic:
         g = torch.Generator().manual_seed(self.seed)
         x = torch.randn(self.runs, 2 * self.rows, self.size, generator=g, dtype=torch.float64)
         truth = torch.randn(self.runs, self.size, 1, generator=g, dtype=torch.float64)
+        # Scaled to length `signal`, which decides how certain the labels are.
         chance = (self.signal * x @ truth / truth.norm(dim=1, keepdim=True)).sigmoid()
         drawn = torch.rand(chance.shape, generator=g, dtype=torch.float64)
         signed = x * torch.where(drawn < chance, 1.0, -1.0)
@@ -64,7 +65,7 @@ class Logistic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,), in nats.
@@ -76,7 +77,7 @@ class Logistic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,), in nats.
@@ -88,7 +89,7 @@ class Logistic:
         """Solve the lower level by Newton's method.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) (R, P).
@@ -100,4 +101,5 @@ class Logistic:
 
 
 def _nll(signed: Tensor, w: Tensor) -> Tensor:
+    # -log sigmoid(m) without overflow
     return softplus(-(signed @ w[..., None]).squeeze(-1)).mean(-1)

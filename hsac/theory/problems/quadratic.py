@@ -20,7 +20,7 @@ class Quadratic:
         mu: Smallest eigenvalue of H, above 0.
         ell: Largest eigenvalue of H.
         size: Number P of weights.
-        hyper: Number C of hyper-parameters.
+        hyper: Number C of hyperparameters.
         direct: Factor of the term of U in θ alone.
         runs: Number R of independent problems.
         seed: Seed that they are drawn from.
@@ -48,9 +48,11 @@ class Quadratic:
         def normal(*shape: int) -> Tensor:
             return torch.randn(self.runs, *shape, generator=g, dtype=torch.float64)
 
+        # Q of a Gaussian matrix is a random orthonormal basis.
         first, second = (torch.linalg.qr(normal(self.size, self.size))[0] for _ in range(2))
         share = torch.linspace(0, 1, self.size, dtype=torch.float64)
         hessian = first @ torch.diag_embed(self.mu * (self.ell / self.mu) ** share) @ first.mT
+        # from ½ to 2 in the logarithm
         metric = second @ torch.diag_embed(0.5 * 4**share) @ second.mT
         coupling = normal(self.size, self.hyper)
         return hessian, metric, coupling, normal(self.size)
@@ -70,7 +72,7 @@ class Quadratic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,).
@@ -84,7 +86,7 @@ class Quadratic:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,).
@@ -98,7 +100,7 @@ class Quadratic:
         """Solve the lower level.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) = H⁻¹Bθ (R, P).

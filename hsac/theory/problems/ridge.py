@@ -71,6 +71,7 @@ class Ridge:
         return torch.zeros(self.runs, self.size, dtype=torch.float64)
 
     def _decay(self, theta: Tensor) -> Tensor:
+        # The group of each feature: neighbours, in groups as even as can be.
         return theta.exp()[:, torch.arange(self.size) * self.groups // self.size]
 
     def lower(self, w: Tensor, theta: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class Ridge:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             L (R,).
@@ -90,7 +91,7 @@ class Ridge:
 
         Args:
             w: Weights (R, P).
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             U (R,).
@@ -102,12 +103,13 @@ class Ridge:
         """Solve the lower level by the normal equations.
 
         Args:
-            theta: Hyper-parameters θ (R, C).
+            theta: Hyperparameters θ (R, C).
 
         Returns:
             w*(θ) (R, P).
         """
         x, y = self._drawn[0]
+        # Divided by the rows, because L has the mean of the squares.
         gram = x.mT @ x / self.rows + torch.diag_embed(self._decay(theta))
         return torch.linalg.solve(gram, x.mT @ y[..., None] / self.rows).squeeze(-1)
 

@@ -71,22 +71,26 @@ class Approximation:
 
     def _problem(self, problem: Problem) -> Iterator[Row]:
         case = _Case.of(problem)
+        # 1/ℓ is the longest step for which Neumann's bound holds.
         mu, ell, size, a, d = case.mu, case.ell, case.size, 1 / case.ell, self.damping
         some = [j for j in self.terms if j > 0]
         yield case.row("identity", 0, Identity(), bounds.identity(1.0, mu, ell, size))
         for j in self.terms:
             yield case.row("neumann", j, Neumann(terms=j, step=a), bounds.neumann(j, a, mu, size))
         for j in some:
+            # At a minimiser j unrolled steps are Neumann's first j terms.
             bound = bounds.neumann(j - 1, a, mu, size)
             yield case.row("unrolled", j, Unrolled(terms=j, step=a), bound)
         for label, damping in (("cg", 0.0), ("cg_damped", d)):
             for j in some:
                 bound = bounds.cg(j, damping, mu, ell, size)
                 yield case.row(label, j, Cg(terms=j, damping=damping), bound)
+        # There are no more than P directions to sketch.
         for k in (k for k in some if k <= len(case.h)):
             bound = bounds.nystrom(left_over(case.h, k), d, mu, size)
             yield case.row("nystrom", k, Nystrom(rank=k, damping=d), bound)
         yield from case.amortised(some)
+        # Its only error is rounding, which no bound here is of.
         yield case.row("exact", len(case.h), Exact(), nan)
 
 
@@ -146,6 +150,7 @@ class _Case:
             v=v,
             x=torch.linalg.solve(h, v),
             direct=direct,
+            # By finite differences: a wrong implicit formula would not be its own reference.
             truth=reference(problem, theta),
             mu=float(values[0]),
             ell=float(values[-1]),

@@ -15,6 +15,7 @@ from hsac.theory import bounds
 from hsac.theory.ground_truth import Problem, dense, gradients, operator
 
 Row = dict[str, float | int | str]
+# F'' only sets the length of the steps, so it need not be exact.
 NUDGE = 1e-4  # of θ, for the curvature of F at the start
 
 
@@ -77,6 +78,7 @@ class Convergence:
                 for k, running in enumerate(accumulate(squared), 1):
                     row: Row = {"problem": name, "terms": terms, "outer": k}
                     row |= {"squared": squared[k - 1], "running": running / k}
+                    # `floor` and `bound` are of the whole descent, so they repeat in its rows.
                     found.append({**row, "floor": floor, "bound": bound})
         return found
 
@@ -88,6 +90,7 @@ class Convergence:
             # the lower level is carried over and not solved: the descent is inexact on purpose
             for _ in range(self.inner):
                 w = w - gradients(problem.lower, w, theta)[0] / truth.ell
+            # The step follows ℓ, which changes with θ.
             solver = Neumann(terms=terms, step=1 / truth.ell)
             g = implicit_hypergradient(problem.upper, problem.lower, w, theta, solver, {}).total
             theta = theta - step * g
@@ -118,7 +121,7 @@ class Truth:
 
         Args:
             problem: The problem, of one run.
-            theta: Hyper-parameters (1, C).
+            theta: Hyperparameters (1, C).
 
         Returns:
             The truth at θ.

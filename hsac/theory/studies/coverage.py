@@ -98,6 +98,7 @@ class Coverage:
             x = torch.randn(n, self.dimensions, generator=generator, dtype=torch.float64)
             flipped = torch.rand(n, generator=generator, dtype=torch.float64) < self.noise
             y = torch.where((x[:, 0] >= 0) ^ flipped, 1.0, -1.0).double()  # u is the first axis
+            # The ridge keeps the system solvable with fewer points than dimensions.
             gram = x.mT @ x + torch.eye(self.dimensions, dtype=torch.float64)
             w = torch.linalg.solve(gram, x.mT @ y)
             w = w / w.norm()
@@ -107,6 +108,7 @@ class Coverage:
             chance = min(float((y > 0).double().mean()), float((y < 0).double().mean()))
             for k, delta in enumerate(self.deltas):
                 c = certify(
+                    # A tie counts as an error.
                     lambda weights, signed=signed: (weights @ signed.mT <= 0).double().mean(-1),  # type: ignore[misc]
                     w,
                     torch.zeros_like(w),
@@ -120,6 +122,7 @@ class Coverage:
                     found[name][k, i] = value
         for k in range(len(self.deltas)):
             mean = found["alpha"][k][:, None] * means
+            # All samples at once, and α scales the posterior's mean.
             found["risk"][k] = true_risk(mean, found["sigma"][k], self.noise)
         return found
 
@@ -163,6 +166,7 @@ def true_risk(mean: np.ndarray, sigma: np.ndarray, noise: float) -> np.ndarray:
     """
     lengths, angles = QUADRATURE
     node, weight = np.polynomial.legendre.leggauss(lengths)
+    # Nodes lie in [-1, 1] and weights sum to 2, hence the halves here and below.
     r = np.sqrt(stats.beta(1, mean.shape[1] / 2 - 1).ppf((node + 1) / 2))
     phi = ((np.arange(angles) + 0.5) / angles - 0.5) * np.pi
     b = np.linalg.norm(mean[:, 1:], axis=1)

@@ -63,7 +63,9 @@ class Inexactness:
 
     def _stops(self) -> list[int]:
         last = max(self.checks - 1, 1)
+        # Shifted by 1, so that the start is a stop, too.
         spread = (round((self.steps + 1) ** (k / last)) - 1 for k in range(self.checks))
+        # Early stops can round to the same step.
         return sorted(set(spread))
 
     def _problem(self, problem: Problem) -> Iterator[Row]:
@@ -74,11 +76,13 @@ class Inexactness:
             "exact": Exact(),
             "cg": Cg(terms=self.terms, damping=0.0),
             "neumann": Neumann(terms=self.terms, step=1 / ell),
+            # one step more, because its first term takes one
             "unrolled": Unrolled(terms=self.terms + 1, step=1 / ell),
         }
         done = 0
         for stop in self._stops():
             for _ in range(stop - done):
+                # the best fixed step on a quadratic with this spectrum
                 w = w - 2 / (mu + ell) * gradients(problem.lower, w, theta)[0]
             done = stop
             at = {

@@ -97,6 +97,7 @@ def log0_bound(argument: str, c: float, r: float) -> Bound:
     s = math.sqrt(c) * r
     if argument == "point":
         return Bound(math.cosh(s) ** 2, True)
+    # sinh(2σ)/2 = sinh σ cosh σ
     return Bound(c**-1.5 * (math.sinh(2 * s) / 2 - s) / 2, True)
 
 
@@ -128,8 +129,10 @@ def mobius_add_bound(argument: str, c: float, r: float) -> Bound:
     if argument == "point":
         return Bound(cosh2, True)
     if argument == "base":
+        # (√(1 + 8t²) - 1)/(4t), written so that it does not cancel for small t
         m = 2 * t / (math.sqrt(1 + 8 * t * t) + 1)
         return Bound((1 + t * m) * math.sqrt(1 - m * m) * cosh2, True)
+    # m√(1 - m²) is greatest at 1/√2, unless the scope ends before.
     m = min(math.sqrt(0.5), 2 * t / (1 + t * t))
     return Bound(c**-1.5 * t * t * cosh2 * m * math.sqrt(1 - m * m), True)
 
@@ -166,6 +169,7 @@ def exp_bound(argument: str, c: float, r: float) -> Bound:
     addition = mobius_add_bound(argument, c, r).value
     if argument == "base":
         return Bound(addition + 2 * t * s * cosh2, False)
+    # One maximum, not a sum: the two terms have one sign and are subtracted.
     return Bound(addition + c**-1.5 * max((math.sinh(2 * s) / 2 - s) / 2, s * t * t * cosh2), False)
 
 
@@ -204,6 +208,7 @@ def log_bound(argument: str, c: float, r: float) -> Bound:
     across = 2 * t * s * (1 + t * math.tanh(2 * s))
     if argument == "base":
         return Bound(1 + math.hypot(4 * t * s, 2 * across), False)
+    # The two terms have opposite signs, so the larger bounds their sum.
     along = max(2 * s * t * t, _chord(math.cosh(2 * s)) / 2)
     return Bound(c**-1.5 * math.hypot(along, t * across), False)
 
@@ -269,6 +274,7 @@ def _points(v: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 def _velocity(v: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     x = ball.expmap0(v, c)
+    # so that its length at x, λ_x times its own, is 2|u|
     return x, 2 * u / ball.conformal_factor(x, c)
 
 
@@ -277,6 +283,7 @@ def _vectors(v: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mlr_logit(x: Tensor, u: Tensor, c: Tensor) -> Tensor:
+    # Any unit normal will do, because the ball looks alike in all directions.
     z = torch.zeros_like(u)
     z[..., 0] = 1.0
     return ball.mlr_logits_tangent(u[None], z[None], u.new_zeros(1), c)[0]
@@ -306,6 +313,7 @@ MAPS = {
     "exp": Map(ball.expmap, _velocity, exp_bound),
     "log": Map(ball.logmap, _points, log_bound),
     "squared_distance": Map(
+        # A vector of one, so that all maps have rows in their Jacobians.
         lambda x, y, c: ball.squared_distance(x, y, c)[None],
         _points,
         squared_distance_bound,
@@ -332,6 +340,7 @@ def spectral_norms(item: Map, argument: str, pairs: Tensor, c: float) -> Tensor:
     position = ARGUMENTS.index(argument)
     derivative = torch.func.jacrev(item.function, argnums=position)
     jacobian = torch.vmap(derivative, in_dims=(0, 0, None))(x, y, curvature)
+    # A single row or column has one singular value, its length.
     if argument == "c" or jacobian.shape[-2] == 1:
         return jacobian.flatten(1).norm(dim=-1)
     return torch.linalg.svdvals(jacobian)[:, 0]
@@ -340,6 +349,7 @@ def spectral_norms(item: Map, argument: str, pairs: Tensor, c: float) -> Tensor:
 def _draw(shape: tuple[int, ...], r: float, generator: Generator) -> Tensor:
     drawn = torch.randn(shape, generator=generator, dtype=F64)
     direction = torch.nn.functional.normalize(drawn, dim=-1)
+    # Uniform in length and not in volume: some suprema are at the origin.
     return r * torch.rand((*shape[:-1], 1), generator=generator, dtype=F64) * direction
 
 
@@ -385,13 +395,16 @@ def supremum(item: Map, argument: str, c: float, r: float, search: "Lipschitz") 
         nonlocal best
         position = torch.from_numpy(flat).requires_grad_()
         length, direction = position[:2, None], position[2:].view(2, search.dimension)
+        # The variable's own length is divided out, so that it stands for a direction.
         pairs = (length * direction / safe_norm(direction))[None]
         value = spectral_norms(item, argument, pairs, c).log().sum()
+        # Every point on the way counts, not only the last.
         best = max(best, value.exp().item())
         (gradient,) = torch.autograd.grad(-value, position)
         return -value.item(), gradient.numpy()
 
     bounds = [(0.0, r)] * 2 + [(None, None)] * 2 * search.dimension
+    # Tolerances near rounding, because results are compared with bounds that are attained.
     options = {"maxiter": search.iterations, "ftol": 1e-15, "gtol": 1e-12}
     for pair in found[chosen]:
         lengths = pair.norm(dim=-1)
@@ -461,6 +474,7 @@ class Lipschitz:
             for argument in item.arguments:
                 progress(f"{name}, {argument}")
                 for i in range(self.count):
+                    # evenly in log c
                     c = self.low * math.exp(step * i)
                     bound = item.bound(argument, c, self.radius)
                     measured = supremum(item, argument, c, self.radius, self)

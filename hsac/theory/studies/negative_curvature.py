@@ -38,6 +38,7 @@ class NegativeCurvature:
         seed: Seed that the problem is drawn from.
     """
 
+    # 0.09 all but cancels the damping of 0.1, which cg does not notice.
     curvatures: tuple[float, ...] = (0.0, 0.09, 0.5, 2.0)
     terms: tuple[int, ...] = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
     ratio: float = 100.0
@@ -78,6 +79,7 @@ class NegativeCurvature:
         along, turn = basis[:, 0], (float(values[0]) + m) if m else 0.0
 
         def lower(w: Tensor, hyper: Tensor) -> Tensor:
+            # It takes `turn` off the eigenvalue μ and leaves -m.
             return problem.lower(w, hyper) - 0.5 * turn * (w @ along).square()
 
         # the stationary point: Newton's step from anywhere, the level being quadratic
@@ -86,6 +88,7 @@ class NegativeCurvature:
         w = problem.initial - torch.linalg.solve(turned, slope)
         truth = implicit_hypergradient(problem.upper, lower, w, theta, Exact(), {})
         v = gradients(problem.upper, w, theta)[0]
+        # ℓ as without the turn: the direction of μ does not count in it.
         part, ell = abs(float(v[0] @ along)), float(values[-1])
         for terms in self.terms:
             series = Neumann(terms=terms, step=1 / ell).solve(operator(lower, w, theta), v, {})
@@ -95,6 +98,7 @@ class NegativeCurvature:
                 solutions["cg"] = cg.solve(operator(lower, w, theta), v, {})
             for solver, solution in solutions.items():
                 for guarded in (0, 1):
+                    # Without guard nothing is marked as failed. Both share one solve.
                     given = _Given(solution if guarded else replace(solution, failed=None))
                     ratio = self.ratio if guarded else inf
                     found = implicit_hypergradient(problem.upper, lower, w, theta, given, {}, ratio)
@@ -104,6 +108,7 @@ class NegativeCurvature:
                         "solver": solver,
                         "terms": terms,
                         "guarded": guarded,
+                        # with the mixed product
                         "products": solution.products + 1,
                         "length": float(solution.x.norm()),
                         "theory": grown if solver == "neumann" else nan,

@@ -36,6 +36,7 @@ class EpisodeTask:
         answers: The right answers (way·query,) of an episode's queries.
     """
 
+    # Training episodes of an evaluation, and images of the batch that sharpness is measured on.
     EVALUATED_TRAIN = 50
     PROBE = 400
     selected_by = "validation_accuracy"
@@ -68,11 +69,13 @@ class EpisodeTask:
         self.way = self.episodes["train"].shape[1]
         self.inputs, self.runs = self.pixels.shape, len(seeds)
         self.trained = training_loss(trained, None, self.way, like)
+        # A model answers an episode's queries class by class.
         self.answers = torch.arange(self.way, device=like.device).repeat_interleave(self.query)
         self.asked = len(self.answers)
         self.examples = n = len(self.episodes["train"])
         held_out = len(self.episodes["validation"])
         self.size, self.held_out_size = min(batch, n), min(batch, held_out)
+        # An epoch drops what is too little for a batch. To cover the whole part takes a batch more.
         self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
         drawn = ("batches", *SAMPLES, "features")
         self.streams = {name: Shuffled(n, seeds, name) for name in drawn}
@@ -204,17 +207,20 @@ class EpisodeTask:
                 out[f"{part}_ece"] = calibration_error(right.flatten(1), confidence.flatten(1))
             if part == "test":
                 out["test_right"] = right.sum(-1)
+                # Few-shot results have two uncertainties: over episodes, which is this one, and
+                # over seeds.
                 out["test_accuracy_episode_sd"] = (out["test_right"].double() / self.asked).std(-1)
         return out
 
     def _logits(
         self, ensemble: Ensemble, w: Tensor, c: Tensor, episodes: Tensor
     ) -> Iterator[Tensor]:
-        """Logits to predict with (R, some, way·query, way).
+        """Yield the logits to predict with (R, some, way·query, way).
 
         They come as many episodes at a time as memory should hold.
         """
         if not isinstance(ensemble.model, Episodic):  # its features are the episode's own
+            # CHUNK counts images, and an episode holds many.
             size = max(1, CHUNK // episodes[0].numel())
             for some in episodes.split(size):
                 logits = ensemble.call("forward", w, c, self.pixels(some), shared=True)

@@ -56,10 +56,12 @@ class NodeTask:
         from torch_geometric.utils import to_undirected
 
         x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))
+        # Edges are stored one way, while messages pass both ways.
         edge_index = to_undirected(edge, num_nodes=x.shape[0])
         edge_index, weight = gcn_norm(edge_index, num_nodes=x.shape[0], dtype=like.dtype)
         x = x.to(like)
         if "columns" in variant:
+            # A feature may all but name the class, as the fourth one of Airport does.
             x = x[:, variant["columns"]]
         # A product with mostly zeros is many times faster without them.
         features = SparseFeatures.of(x) if (x != 0).double().mean() <= SPARSE else x
@@ -88,6 +90,7 @@ class NodeTask:
         # A zero stays one whatever is dropped, so only the other entries need a mask.
         x = self.graph[0]
         entries = len(x.values) if isinstance(x, SparseFeatures) else int(x.count_nonzero())
+        # One shape a layer: what enters it, then the hidden features.
         self.masked = ((entries,), (len(self.y), hidden))
 
     def batch(self, stream: str, times: int = 1) -> dict[str, Tensor] | None:
@@ -108,6 +111,7 @@ class NodeTask:
         )
         masks = {}
         for i, shape in enumerate(self.masked):
+            # Drawn on the CPU, so that every device drops the same.
             kept = [torch.rand(shape, generator=g) >= self.rate for g in streams]
             masks[f"layer{i}"] = torch.stack(kept).to(self.y.device)
         return masks
@@ -129,6 +133,7 @@ class NodeTask:
         Returns:
             Logits, beside labels and rows.
         """
+        # Nodes take messages from nodes of other parts, so the whole graph is passed through.
         logits = self._logits(ensemble, w, c, batch)[:, self.rows["train"]]
         labels = self.y[self.rows["train"]]
         # A loss with a memory counts training rows from 0, not nodes.
@@ -252,7 +257,7 @@ class NodeTask:
     def _logits(
         self, ensemble: Ensemble, w: Tensor, c: Tensor, masks: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """Logits (R, N, K) of all nodes."""
+        """Compute the logits (R, N, K) of all nodes."""
         return ensemble.call("forward", w, c, self.graph, shared=True, state=masks)
 
     def _error(self, ensemble: Ensemble, w: Tensor, c: Tensor, part: str) -> Tensor:

@@ -115,6 +115,7 @@ class ImageTask:
         groups: Classes by number of training rows, under a long tail only.
     """
 
+    # Training rows of an evaluation, and rows of the batch that sharpness is measured on.
     EVALUATED_TRAIN = 1000
     PROBE = 256
     asked = 1
@@ -177,12 +178,14 @@ class ImageTask:
         """Start the streams that batches are drawn from."""
         n, held_out = len(self.clean), len(self.y["validation"])
         self.size, self.held_out_size = min(batch, n), min(batch, held_out)
+        # An epoch drops what is too little for a batch. To cover the whole part takes a batch more.
         self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
         trained = ("batches", *SAMPLES, "features")
         self.streams = {name: Shuffled(n, seeds, name) for name in trained}
         self.streams |= {name: Shuffled(held_out, seeds, name) for name in HELD_OUT}
         self.augment: dict[str, CropFlip] = {}
         if augment == "crop_flip":
+            # What a curvature rule draws of training is augmented as training batches are.
             self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *SAMPLES)}
 
     def held_out(self, stream: str = "held_out") -> Batch:
@@ -267,6 +270,7 @@ class ImageTask:
 
     def probe(self) -> Batch:
         """Make one fixed batch of training rows, spread over the set, the same for every run."""
+        # The stride is rounded up, so that at most PROBE rows are left.
         index = self.spread[:: -(-len(self.spread) // self.PROBE)]
         # All runs share the rows, so that their sharpness is measured on the same batch.
         x, y = self.pixels(self.rows["train"][index]), self.y["train"][index]
@@ -396,6 +400,7 @@ class ImageTask:
         """
         spread = _spread(len(self.rows[part]), self.EVALUATED_TRAIN).to(self.clean.device)
         rows = self.rows[part][spread]
+        # The batches are strided and differ by one row at most, so their plain mean is fair.
         count = -(-len(rows) // CHUNK)
         return ensemble.statistics(w, c, (self.pixels(rows[i::count]) for i in range(count)))
 
@@ -407,14 +412,14 @@ class ImageTask:
         rows: Tensor,
         state: State | None,
     ) -> Iterator[Tensor]:
-        """What the model makes of images at weights and curvatures, CHUNK of them at a time."""
+        """Apply the model to images at weights and curvatures, CHUNK of them at a time."""
         for some in rows.split(CHUNK):
             yield ensemble.call(method, *at, self.pixels(some), shared=True, state=state)
 
     def _wrong(
         self, ensemble: Ensemble, at: tuple[Tensor, Tensor], rows: Tensor, labels: Tensor
     ) -> Tensor:
-        """Errors (R, N) as 0 and 1."""
+        """Return the errors (R, N) as 0 and 1."""
         # See `risk`: what is certified must not depend on the training rows in this way.
         state = self.statistics(ensemble, *at, "validation")
         chunks = self._chunks("forward", ensemble, at, rows, state)
@@ -423,5 +428,6 @@ class ImageTask:
 
 
 def _spread(n: int, most: int) -> Tensor:
-    """At most so many of n rows, evenly spread."""
+    """Choose at most so many of n rows, evenly spread."""
+    # Rows may stand class by class, so the first ones would be of few classes.
     return torch.linspace(0, n - 1, min(n, most)).long()

@@ -40,6 +40,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     Returns:
         The mean (R,) in nats.
     """
+    # Not divided by the batch's weights: these have mean 1 over the part, so the mean is unbiased.
     return -(weights * log_probability(logits, labels.expand(logits.shape[:-1]))).mean(-1)
 
 

@@ -171,6 +171,7 @@ def plain_loss(task: Task, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Any)
         Mean cross-entropy (R,) in nats.
     """
     logits, labels, _ = task.outputs(ensemble, w, c, batch)
+    # Cross-entropy has no memory and no schedule, so an empty state and any progress will do.
     return CrossEntropy()(logits, labels, {}, 0.0)
 
 
@@ -196,5 +197,6 @@ def training_loss(given: Part, labels: Tensor | None, classes: int, like: Tensor
                 f"loss: found {given.name!r}, which needs labelled training rows; episodes have"
                 " none"
             )
+        # Of the model's dtype, as losses divide and take logarithms of the counts.
         filled["training"] = Labels(torch.bincount(labels, minlength=classes).to(like))
     return parts.build("loss", given.name, dict(given.parameters), "loss", **filled)
