@@ -74,7 +74,7 @@ def _configured(study: Study, name: str, method_name: str) -> Configuration:
     start = _start(method, curvature.start, key)
     loss, head = loss_and_head(study, method, key)
     rule = rule_of(study, experiment, "curvature", method.curvature, key)
-    made = Configuration(
+    return Configuration(
         setting=experiment.setting,
         dataset=experiment.dataset,
         variant=experiment.variant,
@@ -87,7 +87,6 @@ def _configured(study: Study, name: str, method_name: str) -> Configuration:
         measure=study.measure,
         among=_among(study, name, method, rule) if rule.name == "best_of" else None,
     )
-    return made
 
 
 def _model(study: Study, name: str, head: str | None, key: str) -> ModelPart:
