@@ -407,7 +407,7 @@ def _method_text(row: Row) -> str:
 
 _BOOTSTRAP = "95 % hierarchical bootstrap interval of the mean"
 _ITEMS = f"end of the {_BOOTSTRAP}, over seeds and items"
-EXPERIMENT: tuple[Column, ...] = (  # of the table of an experiment, in the order of its CSV file
+_OF_METHODS: tuple[Column, ...] = (  # of the table of an experiment, in the order of its CSV file
     Column(
         "method",
         Origin("method", "name of the row", SETTINGS, finished=False),
@@ -591,8 +591,9 @@ EXPERIMENT: tuple[Column, ...] = (  # of the table of an experiment, in the orde
     _search_column("different", TABLE, None, "{:.0f}"),
     _search_column("gradients", TABLE, "Search gradients", "{:.0f}"),
     _search_column("products", TABLE, None, "{:.0f}"),
-    *_counts(TABLE),
 )
+_OF_RUNS = _counts(TABLE)  # after the columns of plugins
+EXPERIMENT: tuple[Column, ...] = (*_OF_METHODS, *_OF_RUNS)
 
 
 def _cost_column(name: str, heading: str, pattern: str) -> Column:
@@ -732,4 +733,4 @@ def experiment() -> tuple[Column, ...]:
     """
     plugged = [_plugin_column(*item) for item in plugin_metrics().items()]
     # The last two count the runs.
-    return (*EXPERIMENT[:-2], *plugged, *EXPERIMENT[-2:])
+    return (*_OF_METHODS, *plugged, *_OF_RUNS)
