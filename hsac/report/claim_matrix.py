@@ -19,8 +19,8 @@ from pydantic_core import ErrorDetails
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import JsonObject
+from hsac.study.models import Setting
 
-Setting = Literal["classification", "long_tailed", "noisy", "few_shot"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
 THEORY: Literal["theory"] = "theory"  # the setting and the source of a theory claim
 KINDS = ("comparison", THEORY)

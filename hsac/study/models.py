@@ -7,7 +7,7 @@ are made from these models (`python -m hsac.study.describe`). Numbers stay as th
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, create_model
 
@@ -31,6 +31,7 @@ from hsac.study.fields import (
 )
 from hsac.study.method import GRAMMAR
 
+Setting = Literal["classification", "long_tailed", "noisy", "few_shot"]
 RECIPES = {
     "classification": ("plain", "node_split", "public_split"),
     "long_tailed": ("long_tail",),
@@ -38,7 +39,7 @@ RECIPES = {
     "few_shot": ("episodes",),
 }
 GRAPH_RECIPES = ("node_split", "public_split")
-SETTINGS = tuple(RECIPES)
+SETTINGS: tuple[str, ...] = get_args(Setting)
 LOSS = "cross_entropy"  # of a method that names none
 KINDS = ("weights", "curvature", "losses", "heads")  # of named rules, in a method's order
 
@@ -370,10 +371,9 @@ def variant_id(dataset: str, variant: Mapping[str, Any]) -> str:
 class Experiment(Model):
     """One block of tables and figures: a dataset's variant, a model, and methods."""
 
-    setting: Annotated[
-        Literal["classification", "long_tailed", "noisy", "few_shot"],
-        Allowed("classification, long_tailed, noisy or few_shot"),
-    ] = Field(description="`classification`, `long_tailed`, `noisy` or `few_shot`")
+    setting: Annotated[Setting, Allowed("classification, long_tailed, noisy or few_shot")] = Field(
+        description="`classification`, `long_tailed`, `noisy` or `few_shot`"
+    )
     dataset: Annotated[Text, Allowed("the name of a dataset")] = Field(
         description="a name of `hsac list`"
     )

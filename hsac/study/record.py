@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from hsac.errors import InputError
 from hsac.files import JsonObject, file_sha256, read_json, write_json
 from hsac.study.cell import Cell
+from hsac.study.models import Setting
 
 # Statuses that count as a result. A run with any other status is trained again when the job of its
 # bundle runs again.
@@ -164,7 +165,7 @@ class RunRecord(Section):
     # The key in the file is `schema`, which is a method of pydantic's models.
     version: Annotated[Literal[1], Field(alias="schema")]
     experiment: Text
-    setting: Literal["classification", "long_tailed", "noisy", "few_shot"]
+    setting: Setting
     dataset: Text
     variant: Text
     model: Text
