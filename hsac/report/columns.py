@@ -732,5 +732,4 @@ def experiment() -> tuple[Column, ...]:
         In the order of the CSV file, those of the plugin folders in use before the counts of runs.
     """
     plugged = [_plugin_column(*item) for item in plugin_metrics().items()]
-    # The last two count the runs.
     return (*_OF_METHODS, *plugged, *_OF_RUNS)
