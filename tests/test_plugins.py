@@ -384,7 +384,7 @@ BUILT = {
         r"dataset noise_images: image: found uint8 \(10, 9\); allowed is uint8",
     ),
     "missing": (
-        ('"group": rows, ', ""),
+        (', "group": rows', ""),
         r"dataset noise_images: found no array 'group'; images have one, int64",
     ),
     "length": (

@@ -58,7 +58,7 @@ def _cut(variant: StoredVariant, keep: np.ndarray) -> StoredVariant:
     for field, parts in (("indices", variant["indices"]), ("labels", variant.get("labels", {}))):
         own = dict(parts)
         if "train" in own:
-            own["train"] = np.asarray(own["train"])[keep]
+            own["train"] = np.asarray(own["train"])[keep].tolist()
         cut[field] = own
     return cast(StoredVariant, {**variant, **cut})
 
