@@ -53,7 +53,7 @@ def bundle_seeds(wildcards):
 
 def training_code(wildcards):
     """Return the fingerprint of what trains a cell or its trials."""
-    return fingerprint.of_trainings(STUDY, cell(wildcards))
+    return fingerprint.of_cell_and_trials(STUDY, cell(wildcards))
 
 
 def variant(wildcards):
