@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hsac.ops import progress, workflow_run
+from hsac.ops import workflow_run
 from hsac.ops.workflow_run import LOGGER, open_run
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -44,7 +44,7 @@ def shown(level: int, text: str) -> str | None:
 
 def finish(run, count: int) -> int:
     """Put empty records where those of some runs are expected, and count all."""
-    expected = progress.expected(run.settings, run._results)
+    expected = [one.record for one in run.graph.runs()]
     for path in expected[:count]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -53,7 +53,7 @@ def finish(run, count: int) -> int:
 
 def test_configuration_is_resolved_once(run):
     assert (run.scale, run.override) == ("smoke", {"seeds": [0, 1, 2]})
-    assert run.settings["seeds"] == [0, 1, 2]
+    assert run.study.dump()["seeds"] == [0, 1, 2]
     assert run.job_settings.is_file()
 
 
@@ -62,7 +62,7 @@ def test_mirror_is_no_setting(run, monkeypatch):
     monkeypatch.delenv("HSAC_MIRROR", raising=False)
     os.mkdir("mirror")
     other = open_run({"scale": "smoke", "seeds": [0, 1, 2], "mirror": "mirror"})
-    assert other.settings == run.settings
+    assert other.study.dump() == run.study.dump()
     assert other.environment()["HSAC_MIRROR"] == "mirror"
 
 
