@@ -53,18 +53,26 @@ def audit(name: str, root: Path, mirror: Path | None) -> Audit:
     """
     found = entry(name)
     result = Audit(name)
-    if store.raw_folder(name, root).exists():
+    built = store.raw_folder(name, root).exists()
+    if built:
         result.looked.append(str(store.raw_folder(name, root)))
         try:
             _audit_stored(found, root, result)
         except InputError as error:
             result.problems.append(str(error))
+    unknown: list[str] = []
     for folder in (mirror, obtain.downloads(root)):
         for form in found.forms:
             # Of a form that is only partly here nothing can be said.
             if folder is not None and form.files and obtain.holds(folder, form):
                 result.looked.append(f"files in {folder}")
                 result.problems += obtain.problems(form, folder)
+                unknown += [f"{folder}/{path}" for path in obtain.unstated(form, folder)]
+    # What is built was compared with the catalogue. Otherwise only the files can be spoken of.
+    if not built and unknown:
+        result.notes.append(f"no hash is recorded of {', '.join(unknown)}")
+    elif not built:
+        result.notes.append("the files are as recorded, and nothing is built of them")
     return result
 
 

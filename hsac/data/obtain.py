@@ -139,6 +139,21 @@ def problems(form: Form, folder: Path) -> list[str]:
     return [problem for problem in found if problem is not None]
 
 
+def unstated(form: Form, folder: Path) -> list[str]:
+    """List a form's files in a folder that neither the catalogue nor SHA256SUMS has a hash of.
+
+    Args:
+        form: The form.
+        folder: The folder, laid out like a mirror.
+
+    Returns:
+        Their paths in the folder.
+    """
+    sums = read_sums(folder)
+    files = [inner for file in form.files for inner in expanded(file, folder)]
+    return [file.path for file in files if not file.sha256 and file.path not in sums]
+
+
 def expanded(file: File, folder: Path) -> list[File]:
     """Return a form's file, or the files in it where a form names a whole folder.
 

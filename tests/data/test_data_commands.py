@@ -86,7 +86,14 @@ def test_verify_reads_the_mirrors_files_again(data, capsys, tmp_path, monkeypatc
     cli.main(["data", "mirror", str(mirror), "toy"])
     monkeypatch.setenv("HSAC_MIRROR", str(mirror))
     capsys.readouterr()
-    assert said(capsys, "verify", "toy")[0] == "0"
+    # a download has no SHA256SUMS beside it
+    (data / "downloads" / PATH).unlink()
+    words = "toy: the files are as recorded, and nothing is built of them"
+    assert said(capsys, "verify", "toy") == ["0", f"{words} (files in {mirror})"]
+    (mirror / "SHA256SUMS").unlink()
+    status, line = said(capsys, "verify", "toy")
+    assert status == "0"
+    assert f"no hash is recorded of {mirror / PATH}" in line
     (mirror / PATH).write_bytes(GOOD[:-1])
     status, line = said(capsys, "verify", "toy")
     assert status == "1"

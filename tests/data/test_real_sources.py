@@ -36,7 +36,7 @@ from hsac.data.store import (
 from hsac.errors import InputError
 
 QUICK = ("cora", "citeseer", "pubmed", "airport", "disease_lp", "cifar10n", "cifar100n")
-LARGE = ("cifar10", "fashion_mnist", "omniglot")
+LARGE = ("cifar10", "cifar100", "cifar_fs", "fashion_mnist", "omniglot")
 MIRRORED = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 Fetched = Callable[[str], dict[str, np.ndarray]]
 

@@ -11,7 +11,7 @@ from studies import cell_of, keys_of, recipe_of
 from hsac.data import build_variant
 from hsac.ops.runner import train_seeds
 
-IMAGES = ("fashion_mnist", "cifar10", "omniglot")
+IMAGES = ("fashion_mnist", "cifar10", "cifar_fs", "omniglot")  # cifar100 begins with cifar10
 SLOW = ("pubmed", *IMAGES)
 CASES = [
     ("workstation", "cora", {}),
@@ -22,7 +22,11 @@ CASES = [
     ("workstation", "fashion_mnist", {}),
     ("workstation", "cifar10", {}),
     ("workstation", "cifar10_noisy_human", {}),
+    ("workstation", "cifar100", {}),
+    ("workstation", "cifar100_long_tailed_100", {}),
+    ("workstation", "cifar100_noisy_human", {}),
     ("workstation", "omniglot_way5_shot1", {}),
+    ("workstation", "cifar_fs_way5_shot1", {}),
     ("paper", "cifar10_long_tailed_100", {}),
 ]
 
