@@ -20,7 +20,7 @@ Mukuta, Harada, "Hyperbolic Neural Networks++" (ICLR 2021).
 import torch
 from torch import Tensor
 
-from hsac.ball.arsinh import FLOOR, arsinh
+from hsac.ball.arsinh import arsinh
 from hsac.ball.inputs import (
     check_last_axis,
     check_same_dimension,
@@ -38,6 +38,8 @@ BOUNDARY = {torch.float32: 4e-3, torch.float64: 1e-5}
 # Arguments of sinh and cosh up to which the logits' own formula is used. The square of a product of
 # two of these numbers does not overflow.
 LIMIT = {torch.float32: 20.0, torch.float64: 150.0}
+# Squares up to which a root is not taken, as its derivatives would overflow in float32.
+SHORT = 1e-12
 
 
 @full_precision
@@ -376,7 +378,7 @@ def mlr_logits(x: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     check_scalar("c", c)
     gamma = conformal_factor(x, c)
     # eq. 6 has sinh and cosh of 2√c r
-    sinh, cosh, beyond = _limited(4 * c * r * r, c)
+    sinh, cosh, beyond = _limited(4 * c * r * r, r * r)
     return _mlr((gamma * x, gamma - 1), (sinh, cosh), beyond, z, r, c)
 
 
@@ -400,7 +402,7 @@ def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     check_scalar("c", c)
     # the tensors are small, so that one call costs less than two
     squares = torch.cat((_square(u).squeeze(-1), r * r))
-    both_sinh, both_cosh, both_beyond = _limited(4 * c * squares, c)
+    both_sinh, both_cosh, both_beyond = _limited(4 * c * squares, squares)
     sinh, sinh_r = both_sinh.split((len(u), len(r)))
     cosh, cosh_r = both_cosh.split((len(u), len(r)))
     beyond = None
@@ -410,18 +412,21 @@ def mlr_logits_tangent(u: Tensor, z: Tensor, r: Tensor, c: Tensor) -> Tensor:
     return _mlr((2 * sinh[:, None] * u, cosh[:, None]), (sinh_r, cosh_r), beyond, z, r, c)
 
 
-def _limited(s: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Compute sinhc(s) and cosh(√s) over exp(m), and m/√c, with m what √s exceeds the limit by.
+def _limited(s: Tensor, squares: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Compute sinhc(s) and cosh(√s) over exp(m), and m/√c, for s = 4cq and squares q.
 
-    Within the limit m is 0, and None stands for it where that is known.
+    m is by how much √s exceeds the limit. Within it m is 0, and None stands for it where that is
+    known.
     """
     limit = LIMIT[s.dtype]
     if not may_exceed(s, limit**2):
         return *sinhc_coshr(s), None
-    root = s.clamp(min=limit**2).sqrt()
-    sinh, cosh = sinhc_coshr(s.clamp(max=limit**2))
     # From the limit on sinh and cosh are exp/2 to rounding. sinhc is sinh over the root.
-    return sinh * (limit / root), cosh, (root - limit) / c.clamp(min=FLOOR).sqrt()
+    share = limit / s.clamp(min=limit**2).sqrt()
+    sinh, cosh = sinhc_coshr(s.clamp(max=limit**2))
+    # As 2√q times a share, its derivative in c does not cancel. A short one's is 0.
+    length = 2 * squares.clamp(min=SHORT).sqrt()
+    return sinh * share, cosh, length * (1 - share)
 
 
 def _mlr(

@@ -8,10 +8,12 @@ With a, b the lengths, w = |u/|u| - v/|v||² and D half the distance in units of
 cosines is sinh² D = sinh²(a - b) + w sinh(2a) sinh(2b)/4.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from hsac.ball.arsinh import FLOOR
 from hsac.ball.inputs import check_last_axis, check_same_dimension, full_precision, may_exceed
@@ -27,6 +29,9 @@ from hsac.ball.maps import (
 from hsac.ball.pairwise import squared_differences
 from hsac.ball.series import asinhc
 
+LOG_2 = math.log(2)
+NEVER = -1e30  # the logarithm of nothing, with finite derivatives
+
 
 @dataclass(frozen=True)
 class _Range:
@@ -38,7 +43,7 @@ class _Range:
         apart: sinh² D from which D is log(2 sinh D) to rounding.
         difference: Cap on a - b where points are not apart.
         growth: Cap on 4·min(a, b) there. Beyond, directions differ by less than rounding.
-        exponent: Cap on exponents where all are divided by the largest.
+        exponent: Cap on 4·min(a, b) elsewhere, from which on expm1 is exp.
     """
 
     far: float
@@ -50,7 +55,7 @@ class _Range:
 
 RANGES = {
     torch.float32: _Range(6.4, 1e7, 10.0, 60.0, 20.0),
-    torch.float64: _Range(9.5, 1e16, 20.0, 100.0, 150.0),
+    torch.float64: _Range(9.5, 1e16, 20.0, 100.0, 50.0),
 }
 
 
@@ -66,6 +71,25 @@ def may_be_far(u: Tensor, c: Tensor) -> bool:
     """
     s = c * squared_norm(u)
     return may_exceed(s, RANGES[s.dtype].far ** 2)
+
+
+@full_precision
+def shortened(u: Tensor, c: Tensor) -> Tensor:
+    """Shorten the tangent vectors of far points until they are not far, and leave the others.
+
+    What is computed of them is to be replaced by `replace_far`. Derivatives at the far points
+    themselves overflow in float32, which would make those that replace them NaN.
+
+    Args:
+        u: Tangent vectors at the origin (..., d).
+        c: Curvature.
+
+    Returns:
+        Tangent vectors (..., d).
+    """
+    s = c * squared_norm(u)
+    limit = RANGES[s.dtype].far ** 2
+    return u * (limit / s.clamp(min=limit)).sqrt()
 
 
 @full_precision
@@ -98,12 +122,13 @@ def _replaced(near: Tensor, first: Tensor, second: Tensor, w: Tensor, c: Tensor)
     same = w == 0
     apart = torch.where(same, torch.ones_like(w), w)
     log_q = (growth - limit).clamp(min=0) + (growth.clamp(max=limit).expm1() * apart / 4).log()
-    more = torch.nn.functional.softplus(log_q, threshold=40.0)
+    more = softplus(log_q, threshold=40.0)
     large = difference + torch.where(same, torch.zeros_like(more), more) / 2
     # And sinh² D = sinh²(a - b) + q exp(2|a - b|)/4 where it is not.
     capped = difference.clamp(max=at.difference)
     q = w * growth.clamp(max=at.growth).expm1() / 4
-    s = capped.sinh().square() + q * (2 * capped).exp() / 4
+    # The clamp changes nothing that is used. Powers of what it cuts would overflow in derivatives.
+    s = (capped.sinh().square() + q * (2 * capped).exp() / 4).clamp(max=2 * at.apart)
     squared = torch.where(s < at.apart, s * asinhc(s).square(), large * large)
     return torch.where(torch.maximum(a, b) > at.far, 4 * squared / (scale * scale), near)
 
@@ -122,10 +147,11 @@ def pairwise_squared_distance_tangent(u: Tensor, v: Tensor, c: Tensor) -> Tensor
     Returns:
         Squared distances (..., n, m).
     """
-    near = pairwise_squared_distance(expmap0(u, c), expmap0(v, c), c)
+    check_common(c)
     if not may_be_far(u, c) and not may_be_far(v, c):
-        return near
-    return replace_far(near, u, v, c)
+        return pairwise_squared_distance(expmap0(u, c), expmap0(v, c), c)
+    x, y = expmap0(shortened(u, c), c), expmap0(shortened(v, c), c)
+    return replace_far(pairwise_squared_distance(x, y, c), u, v, c)
 
 
 @full_precision
@@ -144,12 +170,13 @@ def dist_tangent(u: Tensor, v: Tensor, c: Tensor) -> Tensor:
     """
     check_last_axis("c", c)
     check_same_dimension(u, v)
-    near = squared_distance(expmap0(u, c), expmap0(v, c), c)
-    if may_be_far(u, c) or may_be_far(v, c):
-        first, second = safe_norm(u), safe_norm(v)
-        w = squared_norm(u / first - v / second)
-        near = _replaced(near[..., None], first, second, w, c).squeeze(-1)
-    return root(near)
+    if not may_be_far(u, c) and not may_be_far(v, c):
+        return root(squared_distance(expmap0(u, c), expmap0(v, c), c))
+    first, second = safe_norm(u), safe_norm(v)
+    w = squared_norm(u / first - v / second)
+    x, y = expmap0(shortened(u, c), c), expmap0(shortened(v, c), c)
+    near = squared_distance(x, y, c)[..., None]
+    return root(_replaced(near, first, second, w, c).squeeze(-1))
 
 
 @full_precision
@@ -166,18 +193,28 @@ def midpoint_tangent(u: Tensor, c: Tensor) -> Tensor:
     check_common(c)
     if u.shape[-2] == 1:
         return u.squeeze(-2)
-    # With L = cosh 2a and S the sum of sinh(2a) u/|u|, it has the direction of S, and its length
-    # is ½ artanh(|S|/ΣL)/√c. Their difference is a sum of positive terms.
+    # With C the sum of cosh(2a) and S that of sinh(2a) u/|u|, it has the direction of S, and its
+    # length is artanh(|S|/C)/(2√c). C² - S² is a sum over pairs, of terms that are positive and
+    # too different in size for anything but their logarithms.
     length = safe_norm(u)
     scale = c.clamp(min=FLOOR).sqrt()
-    a, direction = scale * length, u / length
-    # the largest exponent, which cancels
-    most = (2 * a - RANGES[a.dtype].exponent).clamp(min=0).amax(-2, keepdim=True).detach()
-    up, down = (2 * a - most).exp(), (-2 * a - most).exp()
-    total = ((up - down) / 2 * direction).sum(-2, keepdim=True)
-    size = safe_norm(total)
-    w = squared_norm(direction - total / size)
-    apart = (down + (up - down) / 4 * w).sum(-2, keepdim=True)
-    cosh = ((up + down) / 2).sum(-2, keepdim=True)
-    ratio = (cosh + size) / apart.clamp(min=torch.finfo(a.dtype).tiny)
-    return (total / size * ratio.log() / (4 * scale)).squeeze(-2)
+    double, direction = 2 * scale * length, u / length
+    w = squared_differences(direction, direction)
+    log_sinh = double + (-torch.expm1(-2 * double)).log()
+    same = w == 0
+    across = log_sinh + log_sinh.mT + (torch.where(same, torch.ones_like(w), w) / 2).log()
+    across = torch.where(same, torch.full_like(w, NEVER), across)
+    # each is times 4 so far, which C² then is, too
+    along = double - double.mT
+    apart = torch.cat((_log_two_cosh(along) + LOG_2, across), -1).logsumexp((-2, -1))[..., None]
+    log_cosh = _log_two_cosh(double).logsumexp(-2)
+    most = log_sinh.amax(-2, keepdim=True).detach()
+    total = ((log_sinh - most).exp() * direction).sum(-2)
+    share = safe_norm(total) * (most.squeeze(-2) - log_cosh).exp()
+    artanh = share.log1p() + log_cosh - apart / 2
+    one = scale.squeeze(-2) if scale.dim() > 1 else scale
+    return total / safe_norm(total) * artanh / (2 * one)
+
+
+def _log_two_cosh(x: Tensor) -> Tensor:
+    return x + softplus(-2 * x, threshold=40.0)
