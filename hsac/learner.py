@@ -10,13 +10,17 @@
 `examples/own_loop.py` is complete.
 """
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import geoopt
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -235,6 +239,7 @@ class CurvatureLearner:
             # A loop may call under no_grad.
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
+            _no_reentrant_checkpoints(),
             sdpa_kernel(SDPBackend.MATH),  # the faster kernels have no second derivatives
         ):
             if not due:
@@ -475,6 +480,28 @@ class _Called(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.call[0](batch)
+
+
+@contextmanager
+def _no_reentrant_checkpoints() -> Iterator[None]:
+    """Refuse the kind of gradient checkpointing that saves nothing which hooks would see.
+
+    It runs the forward pass without gradients. Weights of a block whose input needs none would have
+    no gradient, and no error would say so.
+    """
+    module, own = torch.utils.checkpoint, threading.get_ident()
+    original = module.CheckpointFunction
+
+    def apply(*args: Any) -> Any:
+        if threading.get_ident() == own:
+            raise RuntimeError(NO_HOOKS)
+        return original.apply(*args)
+
+    try:
+        module.CheckpointFunction = SimpleNamespace(apply=apply)  # type: ignore[assignment,misc]
+        yield
+    finally:
+        module.CheckpointFunction = original  # type: ignore[misc]
 
 
 def _seed_apart(stream: int, devices: list[torch.device]) -> None:

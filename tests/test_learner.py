@@ -23,6 +23,7 @@ from hsac.rules.curvature.hsac import Hsac, Samples
 
 ROOT = Path(__file__).parent.parent
 F64 = torch.float64
+CHECKPOINT = torch.utils.checkpoint.CheckpointFunction
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 MANIFOLDS = ("Lorentz", "Stiefel", "EuclideanStiefel", "SymmetricPositiveDefinite")
 SOLVERS = ("neumann", "cg", "amortised", "nystrom", "unrolled", "identity")
@@ -824,13 +825,22 @@ def test_due_says_when_batches_count() -> None:
         assert bool(learner.step(data() if due else None)) == due
 
 
-def test_checkpointing_is_refused() -> None:
-    """A call under no_grad is not."""
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("needs_gradient", [False, True])
+def test_checkpointing_is_refused(reentrant: bool, needs_gradient: bool) -> None:
+    """Either kind, whether or not the block's input needs a gradient. A call under no_grad is not.
+
+    The reentrant kind would leave out the gradient of weights whose block has such an input.
+    """
     model = Net(nn.Tanh())
     features = model.features
     checkpointed = lambda batch: cross_entropy(  # noqa: E731
         mlr_logits_tangent(
-            torch.utils.checkpoint.checkpoint(features, batch[0], use_reentrant=False),
+            torch.utils.checkpoint.checkpoint(
+                features,
+                batch[0].clone().requires_grad_(needs_gradient),
+                use_reentrant=reentrant,
+            ),
             model.z,
             model.r,
             model.c[0](),
@@ -839,12 +849,29 @@ def test_checkpointing_is_refused() -> None:
     )
     with pytest.raises(RuntimeError, match="gradient checkpointing recomputes at other weights"):
         hsac.CurvatureLearner(model, sgd(model), checkpointed, period=1).step(data())
+    assert torch.utils.checkpoint.CheckpointFunction is CHECKPOINT
     with torch.no_grad():
         log = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1).step(data())
     other = Net(nn.Tanh())
     assert log == hsac.CurvatureLearner(other, sgd(other), loss_of(other), period=1).step(data())
     with torch.inference_mode(), pytest.raises(InputError, match="inference mode"):
         hsac.CurvatureLearner(other, sgd(other), loss_of(other), period=1).step(data())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_model_is_served(dtype: torch.dtype) -> None:
+    """The hypergradient is that of the model in float32, to the weights' rounding."""
+    found = []
+    for at in (dtype, torch.float32):
+        model = Net(dtype=torch.float32).to(dtype).to(at)
+        assert model.c[0].theta.dtype == torch.float32
+        x, y = data()
+        batch = x.to(dtype).to(at), y
+        learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), period=1)
+        log = learner.step(batch, batch, batch)
+        assert not log["fallback"]
+        found.append(log["hypergradient"]["c.0.theta"])
+    assert found[0] == pytest.approx(found[1], rel=0.03)
 
 
 def test_missing_second_derivatives_warn(

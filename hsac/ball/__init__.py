@@ -22,6 +22,7 @@ from hsac.ball.maps import (
     project,
     squared_distance,
 )
+from hsac.ball.tangent import dist_tangent, pairwise_squared_distance_tangent
 
 __all__ = [
     "Curvature",
@@ -29,6 +30,7 @@ __all__ = [
     "clip_norm",
     "conformal_factor",
     "dist",
+    "dist_tangent",
     "expmap",
     "expmap0",
     "logmap",
@@ -40,6 +42,7 @@ __all__ = [
     "mobius_scalar_mul",
     "pairwise_distance",
     "pairwise_squared_distance",
+    "pairwise_squared_distance_tangent",
     "project",
     "squared_distance",
 ]

@@ -10,31 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from hsac.ball.series import ASINHC_SLOPE, NEAR_ZERO, asinhc_second
+from hsac.ball.nodes import batched, forward_rule
+from hsac.ball.series import ASINHC_SLOPE, NEAR_ZERO, asinhc, asinhc_second
 
 Partial = Callable[[Tensor, Tensor], Tensor]
 # Least c of the closed form. Below it the first two terms of the series in c are exact to rounding.
 FLOOR = 1e-9
-
-
-def batched(size: int, dims: tuple[int | None, ...], *inputs: Tensor) -> list[Tensor]:
-    """Move the batch of a vmap rule to the front of each input.
-
-    Args:
-        size: Number of elements of the batch.
-        dims: Where the batch is in each input, None for an input that has none.
-        *inputs: The inputs of the rule.
-
-    Returns:
-        The inputs, each with the batch in front and as many axes as the largest of them.
-    """
-    moved = [
-        x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
-        for x, dim in zip(inputs, dims, strict=True)
-    ]
-    most = max(x.dim() for x in moved)
-    # New axes go right behind the batch, where broadcasting would put them for one element.
-    return [x.reshape(size, *(1,) * (most - x.dim()), *x.shape[1:]) for x in moved]
+# Where the second derivative in c leaves the form with t⁵, which overflows in float32.
+LARGE = 1e6
 
 
 class _Node(Function):
@@ -73,9 +56,9 @@ class _SlopeInC(_Node):
         return in_t, (gradient * _second_in_c(t, c)).sum_to_size(c.shape)
 
     @staticmethod
-    def jvp(ctx: Any, in_t: Tensor | None, in_c: Tensor | None) -> Tensor:
-        t, c = ctx.saved_tensors
-        return _total(in_t, in_c, t, c, _mixed, _second_in_c)
+    @forward_rule
+    def jvp(saved: tuple[Tensor, ...], tangents: tuple[Tensor | None, ...]) -> Tensor:
+        return _total(tangents, saved, _mixed, _second_in_c)
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int | None, ...], t: Tensor, c: Tensor) -> tuple[Tensor, int]:
@@ -108,9 +91,9 @@ class _Arsinh(_Node):
         return in_t, (gradient * _SlopeInC.apply(t, c)).sum_to_size(c.shape)
 
     @staticmethod
-    def jvp(ctx: Any, in_t: Tensor | None, in_c: Tensor | None) -> Tensor:
-        t, c = ctx.saved_tensors
-        return _total(in_t, in_c, t, c, _slope, _SlopeInC.apply)
+    @forward_rule
+    def jvp(saved: tuple[Tensor, ...], tangents: tuple[Tensor | None, ...]) -> Tensor:
+        return _total(tangents, saved, _slope, _SlopeInC.apply)
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int | None, ...], t: Tensor, c: Tensor) -> tuple[Tensor, int]:
@@ -128,17 +111,24 @@ def _mixed(t: Tensor, c: Tensor) -> Tensor:
 
 
 def _second_in_c(t: Tensor, c: Tensor) -> Tensor:
-    square = t * t
-    return t * square * square * asinhc_second(c * square)
+    large = c * t * t > LARGE
+    # The other branch's t is 0, so that none of its powers overflows.
+    small = torch.where(large, torch.zeros_like(t), t)
+    square = small * small
+    near = small * square * square * asinhc_second(c * square)
+    # F' = (g - F)/2c with g = t/√(1 + s), hence F'' = (g' - 3F')/2c. It does not cancel here.
+    at, s = c.clamp(min=FLOOR), c * t * t
+    in_g = -t * (s / (1 + s)) * (1 + s).rsqrt() / (2 * at)
+    return torch.where(large, (in_g - 3 * _SlopeInC.apply(t, c)) / (2 * at), near)
 
 
 def _total(
-    in_t: Tensor | None, in_c: Tensor | None, t: Tensor, c: Tensor, f: Partial, g: Partial
+    tangents: tuple[Tensor | None, ...], saved: tuple[Tensor, ...], f: Partial, g: Partial
 ) -> Tensor:
     # a tangent is None where an argument is not differentiated
-    total = torch.zeros_like(t)
-    for tangent, slope in ((in_t, f), (in_c, g)):
-        total = total if tangent is None else total + tangent * slope(t, c)
+    total = torch.zeros_like(saved[0])
+    for tangent, slope in zip(tangents, (f, g), strict=True):
+        total = total if tangent is None else total + tangent * slope(*saved[:2])
     return total
 
 
@@ -148,11 +138,14 @@ def arsinh(t: Tensor, c: Tensor) -> Tensor:
     All derivatives in t and in c exist.
 
     Args:
-        t: Any shape.
-        c: Curvature from 0, which broadcasts to t's shape.
+        t: Any shape. √c|t| is below 1e19 in float32, where its square overflows.
+        c: Curvature from 0, which broadcasts to t's shape. Below 1e-9, where the first two terms of
+            the series in c are used, |t| is below 1e3.
 
     Returns:
         The values, of t's shape.
     """
+    if torch.compiler.is_compiling():
+        return t * asinhc(c * t * t)
     out: Tensor = _Arsinh.apply(t, c)
     return out

@@ -1,6 +1,7 @@
 """Curvature parameters: c = τ(θ) with θ unconstrained, and τ inverted exactly at the start."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from hsac.errors import InputError
 
 TRANSFORMS = ("exp", "softplus", "sigmoid")
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class Curvature(nn.Module):
 
     Attributes:
         theta: The parameter θ. It is float64 unless the module is moved, so that the inverse at the
-            start is exact to rounding.
+            start is exact to rounding. In a model of half precision it is float32: there 0.1 would
+            be 0.1006, and small steps would be lost.
         transform: The map from θ to c.
     """
 
@@ -142,6 +145,15 @@ class Curvature(nn.Module):
         super().__init__()
         self.transform = Transform(transform, bounds)
         self.theta = nn.Parameter(torch.tensor(self.transform.inverse(c), dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Curvature":
+        # Of `half` and `bfloat16`, the device alone is obeyed.
+        def moved(t: Tensor) -> Tensor:
+            found = fn(t)
+            return t.to(found.device, torch.float32) if found.dtype in HALF else found
+
+        super()._apply(moved, recurse)
+        return self
 
     def forward(self) -> Tensor:
         """Return the curvature.

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from hsac.ball.nodes import forward_rule
+
 # Where series and closed forms meet. With eight terms both sides agree to rounding here, and their
 # second derivatives to 1e-11 (float64).
 NEAR_ZERO = 0.01
@@ -120,6 +122,28 @@ def _coefficients(name: str, order: int) -> list[float]:
     return found[:TERMS]
 
 
+def _traced(name: str, s: Tensor) -> Tensor:
+    """Compute a function by plain operations, for torch.compile.
+
+    It traces no custom function that has rules of its own for vmap and forward mode. Compiled code
+    has first derivatives only, and these are as accurate here.
+    """
+    _, times_root, _ = FUNCTIONS[name]
+    near, far = s.clamp(max=NEAR_ZERO), s.clamp(min=NEAR_ZERO)
+    polynomial = torch.zeros_like(near)
+    for a in reversed(FUNCTIONS[name][0]):
+        polynomial = polynomial * near + a
+    root = far.sqrt()
+    return torch.where(s < NEAR_ZERO, polynomial, times_root(far, root) / root)
+
+
+def _function(name: str, s: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return _traced(name, s)
+    out: Tensor = _derivative(name)(s)
+    return out
+
+
 def _value(
     s: Tensor, times_root: Callable[[Tensor, Tensor], Tensor], own: Sequence[float]
 ) -> Tensor:
@@ -152,8 +176,8 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
         closed = (source(lower, far, order - 1) - (2 * order - 1) * lower[-1]) / (2 * far)
         return torch.where(s < NEAR_ZERO, polynomial, closed)
 
-    def slope(ctx: Any) -> Tensor:
-        s, *known = ctx.saved_tensors
+    def slope(saved: Sequence[Tensor]) -> Tensor:
+        s, *known = saved
         # Derivatives before it enter as numbers: how they change with s is in the next one already.
         return _derivative(name, order + 1)(s, *[f.detach() for f in known])
 
@@ -161,14 +185,15 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
         rest = (None,) * order
         # Gradients are on here only under create_graph: then the slope needs a graph of its own.
         if torch.is_grad_enabled():
-            return gradient * slope(ctx), *rest
+            return gradient * slope(ctx.saved_tensors), *rest
         # a kept graph serves many Hessian products, all of the same slope
         if ctx.slope is None:
-            ctx.slope = slope(ctx)
+            ctx.slope = slope(ctx.saved_tensors)
         return gradient * ctx.slope, *rest
 
-    def jvp(ctx: Any, tangent: Tensor, *_: Tensor | None) -> Tensor:
-        return tangent * slope(ctx)
+    def tangent_of(saved: Sequence[Tensor], tangents: Sequence[Any]) -> Tensor:
+        # That of s alone, as in `slope`: the derivatives before it enter as numbers.
+        return tangents[0] * slope(saved)
 
     def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
         moved = [
@@ -176,7 +201,7 @@ def _derivative(name: str, order: int = 0) -> Callable[..., Tensor]:
         ]
         return made.apply(*torch.broadcast_tensors(*moved)), 0
 
-    methods = (forward, backward, jvp, vmap)
+    methods = (forward, backward, forward_rule(tangent_of), vmap)
     made: Any = type(f"{name}{order}", (_Analytic,), {f.__name__: staticmethod(f) for f in methods})
     return made.apply
 
@@ -190,7 +215,7 @@ def tanhc(s: Tensor) -> Tensor:
     Returns:
         The values, of s's shape.
     """
-    return _derivative("tanhc")(s)
+    return _function("tanhc", s)
 
 
 def atanhc(s: Tensor) -> Tensor:
@@ -202,7 +227,7 @@ def atanhc(s: Tensor) -> Tensor:
     Returns:
         The values, of s's shape.
     """
-    return _derivative("atanhc")(s)
+    return _function("atanhc", s)
 
 
 def asinhc(s: Tensor) -> Tensor:
@@ -214,7 +239,7 @@ def asinhc(s: Tensor) -> Tensor:
     Returns:
         The values, of s's shape.
     """
-    return _derivative("asinhc")(s)
+    return _function("asinhc", s)
 
 
 def asinhc_second(s: Tensor) -> Tensor:
@@ -239,7 +264,7 @@ def sinhc(s: Tensor) -> Tensor:
     Returns:
         The values, of s's shape.
     """
-    return _derivative("sinhc")(s)
+    return _function("sinhc", s)
 
 
 def coshr(s: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from hsac.ball import expmap0, midpoint, pairwise_squared_distance
+from hsac.ball.tangent import may_be_far, midpoint_tangent, replace_far, shortened
 from hsac.models.layers import ConvBlocks, Params, bounded
 from hsac.parts import require
 
@@ -107,9 +108,15 @@ class Conv4Protonet:
         Returns:
             Logits (E, way·query, way), queries in class order.
         """
-        points = expmap0(u, c[0])
+        # Only unclipped features are far. Their points have lost the digits of distances.
+        far = may_be_far(u, c[0])
+        points = expmap0(shortened(u, c[0]) if far else u, c[0])
         prototypes = midpoint(points[:, :, : self.shot], c[0])
         queries = points[:, :, self.shot :].flatten(1, 2)
+        distance = pairwise_squared_distance(queries, prototypes, c[0])
+        if far:
+            tangent = midpoint_tangent(u[:, :, : self.shot], c[0])
+            distance = replace_far(distance, u[:, :, self.shot :].flatten(1, 2), tangent, c[0])
         temperature = (self.temperature_rate * params["t"]).exp()
         # At c = 0 this is four times the squared Euclidean distance, which T makes up for.
-        return -pairwise_squared_distance(queries, prototypes, c[0]) / temperature
+        return -distance / temperature

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from hsac.ball import expmap0, pairwise_squared_distance
+from hsac.ball import pairwise_squared_distance_tangent
 from hsac.models.heads._scale import check_scale, scale_start, scaled
 from hsac.models.layers import Params
 
@@ -65,5 +65,5 @@ class Prototypes:
             Logits (B, K).
         """
         # tangent vectors, because points would leave the ball as it shrinks
-        distance = pairwise_squared_distance(expmap0(u, c), expmap0(params["z"], c), c)
+        distance = pairwise_squared_distance_tangent(u, params["z"], c)
         return scaled(-distance, params, self.start, self.rate)
