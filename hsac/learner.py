@@ -26,6 +26,7 @@ from hsac.batches import halves
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator, Loss
 from hsac.hypergradient.operator import norm
+from hsac.interrupts import Deferred
 from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
@@ -107,7 +108,8 @@ class CurvatureLearner:
     What an outer step leaves as it was: buffers (BatchNorm's statistics) and torch's random number
     stream (dropout). All evaluations on one sample in an outer step see the same random numbers,
     those on different samples different ones. Other randomness inside `loss` differs between
-    evaluations. A frozen curvature (`requires_grad_(False)`) stays where it is.
+    evaluations. A frozen curvature (`requires_grad_(False)`) stays where it is. Signals such as
+    Ctrl-C wait until the model's tensors are back in their places.
 
     Weights are vectors, except for geoopt's manifold parameters: these are perturbed along a
     retraction at where they are, and differentiated in its coordinates. Points on a ball whose c is
@@ -164,6 +166,7 @@ class CurvatureLearner:
         self._names = list(self._weights())
         self._checked = False
         self._warned: set[str] = set()
+        self._signals = Deferred()
 
     @property
     def due(self) -> bool:
@@ -227,11 +230,14 @@ class CurvatureLearner:
         found = self._weights()
         if list(found) != self._names:
             # A layer was frozen or added: what was carried over is of other weights.
-            self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
+            self._names = list(found)
         # The rule moves a bundle of runs, one a row. Here is one row.
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
         with (
+            # A signal's handler can raise, such as that of Ctrl-C, and θ, the rule's state, the
+            # model's tensors and torch's settings must not be left halfway.
+            self._signals,
             # A loop may call under no_grad.
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
@@ -259,7 +265,7 @@ class CurvatureLearner:
 
             sizes = [p.numel() for p in found.values()]
             theta, self.state, log = self.rule.outer(theta, self.state, w, samples, normal, sizes)
-        self._move(theta[0])
+            self._move(theta[0])
         return self._report(log)
 
     def _move(self, theta: Tensor) -> None:
@@ -416,6 +422,7 @@ class CurvatureLearner:
                     )
 
             value = _of_sample(called, sample)
+            self._signals.deliver()
             _check_scalar(value)
             return (value + self._decay(points) if decay else value).reshape(1)
 

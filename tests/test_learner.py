@@ -3,8 +3,12 @@
 And beside manifolds, BatchNorm, dropout and autocast.
 """
 
+import contextlib
 import runpy
+import signal
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import stateless
 
 import hsac
+import hsac.learner as learner_module
 from hsac.ball import mlr_logits_tangent
 from hsac.errors import InputError
 from hsac.hypergradient import implicit_hypergradient
@@ -701,6 +707,70 @@ def test_shared_modules_and_tensors_stay_shared() -> None:
     at(theta)
     batch = x, y
     assert direct.step(batch, batch)["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
+
+
+def interrupted(learner: hsac.CurvatureLearner, event: int) -> tuple[int, bool]:
+    """Take a step, with Ctrl-C at the given line of those that swap, evaluate and move.
+
+    Returns the number of lines not yet reached, and whether the step was interrupted.
+    """
+    files = (learner_module, stateless, torch.random, torch.nn.attention, contextlib)
+    names, left = {module.__file__ for module in files}, [event]
+
+    def trace(frame: Any, kind: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in names:
+            return None
+        left[0] -= kind == "line"
+        if left[0] == 0 and kind == "line":
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        learner.step(data())
+    except KeyboardInterrupt:
+        return left[0], True
+    finally:
+        sys.settrace(None)
+    return left[0], False
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C raise, which a worker of pytest-xdist ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_interrupted_steps_leave_the_model() -> None:
+    """Ctrl-C at any line: tensors, buffers, random numbers and torch's settings are as before.
+
+    The curvature and the learner's own state have either moved both, or neither.
+    """
+    model = Shared()
+    loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
+    # Two evaluations are enough: all of a step's are alike.
+    one = {"period": 1, "objective": "loss", "solver": {"name": "identity"}}
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, **one)
+    learner.step(data())
+    places = slots(model)
+    events = 100_000 - interrupted(learner, 100_000)[0]
+    interrupts = 0
+    for event in range(1, events + 1):
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        counted, stream = learner.state["adam"]["count"].item(), torch.get_rng_state()
+        interrupts += interrupted(learner, event)[1]
+        assert slots(model) == places, event
+        now = model.state_dict().items()
+        assert all(torch.equal(v, state[k]) for k, v in now if "theta" not in k), event
+        moved = not torch.equal(model.c.theta, state["c.theta"])
+        assert moved == (learner.state["adam"]["count"].item() > counted), event
+        assert torch.equal(torch.get_rng_state(), stream), event
+        assert torch.backends.cuda.flash_sdp_enabled(), event
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, event
+    assert interrupts == events > 200
 
 
 def test_loss_may_hold_the_model() -> None:
