@@ -11,6 +11,7 @@
 """
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,9 @@ class CurvatureLearner:
     evaluations. A frozen curvature (`requires_grad_(False)`) stays where it is. Signals such as
     Ctrl-C wait until the model's tensors are back in their places.
 
+    For as long as a learner lives, its curvatures get no gradient of the weights' loss. So they do
+    not count where all gradients of a model are scaled, clipped or measured.
+
     Weights are vectors, except for geoopt's manifold parameters: these are perturbed along a
     retraction at where they are, and differentiated in its coordinates. Points on a ball whose c is
     learned are not kept inside as c grows. Give them as tangent vectors at the origin.
@@ -167,6 +171,24 @@ class CurvatureLearner:
         self._checked = False
         self._warned: set[str] = set()
         self._signals = Deferred()
+        # All modules of a θ, which can be in several.
+        self._held = [module for module in model.modules() if isinstance(module, Curvature)]
+        self._hold()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Hold the curvatures of a copy, too."""
+        self.__dict__.update(state)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep the weights' backward passes from the curvatures for as long as the learner lives.
+
+        Their gradients would pile up in no optimizer. A GradScaler would leave them scaled, and
+        they would count in the norm that all gradients are clipped by.
+        """
+        for module in self._held:
+            module.learners += 1
+        weakref.finalize(self, _release, self._held).atexit = False
 
     @property
     def due(self) -> bool:
@@ -224,7 +246,8 @@ class CurvatureLearner:
         due = self.due
         self.count += 1
         for module in self.curvatures.values():
-            module.theta.grad = None  # the weights' backward passes pile up there
+            # DistributedDataParallel leaves a 0 there, and a loss can use θ itself.
+            module.theta.grad = None
         if not due and not self.rule.tracks(self.state):
             return {}
         found = self._weights()
@@ -450,6 +473,11 @@ def _check_for_library(rule: Hsac) -> None:
     require(not rule.anneal, "CurvatureLearner.anneal", True, unknown)
     require(rule.shared == "none", "CurvatureLearner.shared", rule.shared, shares)
     require(rule.batch_factor == 1, "CurvatureLearner.batch_factor", rule.batch_factor, size)
+
+
+def _release(held: list[Curvature]) -> None:
+    for module in held:
+        module.learners -= 1
 
 
 def _slots(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

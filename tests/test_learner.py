@@ -4,6 +4,8 @@ And beside manifolds, BatchNorm, dropout and autocast.
 """
 
 import contextlib
+import copy
+import pickle
 import runpy
 import signal
 import sys
@@ -883,6 +885,94 @@ def test_curvature_gradients_do_not_accumulate() -> None:
         learner.loss(data()).backward()
         learner.step(data())
         assert model.c[0].theta.grad is None
+
+
+@pytest.mark.parametrize("clipped", [nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_])
+def test_weights_train_without_theta(clipped: Any) -> None:
+    """Under a GradScaler, whatever is clipped: θ is in no optimizer and has no gradient."""
+    trained = []
+    for parameters in (nn.Module.parameters, hsac.weights):
+        model = Net(nn.Tanh(), dtype=torch.float32)
+        optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu")
+        x, y = data(dtype=torch.float32)
+        learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=2)
+        for _ in range(6):
+            optimizer.zero_grad()
+            scaler.scale(learner.loss((x, y))).backward()
+            assert model.c[0].theta.grad is None
+            scaler.unscale_(optimizer)
+            clipped(parameters(model), 0.1)
+            scaler.step(optimizer)
+            scaler.update()
+            learner.step((x, y))
+        trained.append(model.state_dict())
+    assert float(model.c[0]().detach()) != pytest.approx(0.1)
+    assert all(torch.equal(v, trained[1][k]) for k, v in trained[0].items())
+
+
+def theta_gradient(model: nn.Module, called: Any = None) -> Tensor | None:
+    x, y = data()
+    model.zero_grad()
+    cross_entropy((model if called is None else called)(x), y).backward()
+    return model.c[0].theta.grad
+
+
+def test_theta_follows_losses_without_learner() -> None:
+    """So it is the baseline of an ordinary optimizer, before a learner, after it and in copies."""
+    model = Net()
+    expected = theta_gradient(model)
+    assert expected != 0
+    first = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    second = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert theta_gradient(copied) == expected
+    del first
+    assert theta_gradient(model) is None
+    with_learner = copy.deepcopy(second)
+    assert theta_gradient(with_learner.model) is None
+    del second
+    assert theta_gradient(model) == expected
+
+
+def test_shared_thetas_are_held() -> None:
+    """Also where two modules share it, one of which the learner knows by name."""
+    model = Shared()
+    loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1)
+    loss(data()).backward()
+    assert model.c.theta.grad is None
+    batch = data()
+    assert learner.step(batch, batch)["hypergradient"]["c.theta"] != 0
+
+
+def test_functional_calls_differentiate_theta() -> None:
+    """One's own functional calls ask for it, and get what they got without a learner."""
+    model, (x, y) = Net(), data()
+    point = {k: v.detach() for k, v in model.named_parameters()}
+
+    def loss(point: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(torch.func.functional_call(model, point, (x[None],)), y[None])
+
+    examples = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))
+    expected = examples(point, x, y)["c.0.theta"]
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    assert torch.equal(examples(point, x, y)["c.0.theta"], expected)
+    assert torch.allclose(torch.func.vmap(lambda x: model(x[None]))(x)[:, 0], model(x))
+    assert learner.due is False
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_compiled_models_leave_theta_alone() -> None:
+    """Compiled before there is a learner, while there is one, and after it."""
+    model = Net()
+    compiled = torch.compile(model, backend="aot_eager")
+    expected = theta_gradient(model)
+    assert theta_gradient(model, compiled) == pytest.approx(expected)
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    assert theta_gradient(model, compiled) is None
+    del learner
+    assert theta_gradient(model, compiled) == pytest.approx(expected)
+    torch._dynamo.reset()
 
 
 def test_due_says_when_batches_count() -> None:
