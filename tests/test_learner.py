@@ -5,6 +5,7 @@ And beside manifolds, BatchNorm, dropout and autocast.
 
 import contextlib
 import copy
+import math
 import pickle
 import runpy
 import signal
@@ -18,8 +19,11 @@ import geoopt
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import stateless
+from two_ranks import on_two_ranks
 
 import hsac
 import hsac.learner as learner_module
@@ -973,6 +977,121 @@ def test_compiled_models_leave_theta_alone() -> None:
     del learner
     assert theta_gradient(model, compiled) == pytest.approx(expected)
     torch._dynamo.reset()
+
+
+def batch_of(rank: int, step: int) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(2 * step + rank)
+    return torch.randn(16, 5, generator=g, dtype=F64), torch.randint(3, (16,), generator=g)
+
+
+def parallel(rank: int, learner_first: bool, wrapped: bool, **options: Any) -> dict[str, Any]:
+    """Train as DistributedDataParallel does, each rank on batches of its own."""
+    model = Net(nn.BatchNorm1d(4, dtype=F64), nn.Tanh())
+    optimizer = sgd(model)
+    ddp = None if learner_first else DistributedDataParallel(model, **options)
+    seen: Any = ddp if wrapped else model
+    solver = {"solver": {"name": "amortised"}, "ascent_steps": 2}
+    learner = hsac.CurvatureLearner(seen, optimizer, loss_of(seen), period=3, **solver)
+    ddp = ddp or DistributedDataParallel(model, **options)
+    norms = []
+    for step in range(12):
+        optimizer.zero_grad()
+        loss_of(ddp)(batch_of(rank, step)).backward()
+        gradients = [[p.grad for p in of] for of in (model.parameters(), hsac.weights(model))]
+        norms.append([float(nn.utils.get_total_norm(of)) for of in gradients])
+        optimizer.step()
+        log = learner.step(*(batch_of(rank, 100 + 3 * step + k) for k in range(3)))
+    state = {k: v for k, v in learner.state_dict().items() if k in ("count", "rule")}
+    return {"theta": float(model.c[0].theta.detach()), "norms": norms, "log": log, "state": state}
+
+
+def on_rank(rank: int) -> dict[str, Any]:
+    """Return what one of two ranks finds."""
+    found: dict[str, Any] = {name: parallel(rank, **how) for name, how in PARALLEL.items()}
+    model = Net()
+    scale = [1.0]
+
+    def loss(batch: Any) -> Tensor:
+        if batch == "bad":
+            raise ValueError("a bad batch")
+        return scale[0] * cross_entropy(model(batch[0]), batch[1])
+
+    def tried(call: Any) -> Any:
+        try:
+            return call()
+        except (InputError, ValueError, RuntimeError) as error:
+            return repr(error)
+
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1)
+    batches = [batch_of(rank, k) for k in range(3)]
+    found["failed"] = tried(lambda: learner.step("bad" if rank == 1 else batches[0], *batches[1:]))
+    scale[0] = float("nan") if rank == 1 else 1.0
+    found["not finite"] = learner.step(*batches)
+    scale[0] = 1.0
+    found["after"] = learner.step(*batches)
+    # ranks that train models of their own
+    with torch.no_grad():
+        model.z.add_(rank)
+    found["apart"] = tried(lambda: learner.step(*batches))
+    own = hsac.CurvatureLearner(model, sgd(model), loss, period=1, ranks="own")
+    found["own"] = own.step(*batches)["hypergradient"]["c.0.theta"]
+    found["some"] = tried(lambda: hsac.CurvatureLearner(model, sgd(model), loss, ranks=rank))
+    fully_shard(model.features)
+    found["sharded"] = tried(lambda: hsac.CurvatureLearner(model, sgd(model), loss))
+    return found
+
+
+PARALLEL: dict[str, dict[str, Any]] = {
+    "model": {"learner_first": False, "wrapped": False},
+    "wrapper": {"learner_first": False, "wrapped": True},
+    "learner first": {"learner_first": True, "wrapped": False},
+    "unused": {"learner_first": False, "wrapped": False, "find_unused_parameters": True},
+    "static": {"learner_first": True, "wrapped": False, "static_graph": True},
+    "views": {"learner_first": True, "wrapped": False, "gradient_as_bucket_view": True},
+}
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return on_two_ranks(on_rank, tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.parametrize("how", PARALLEL)
+def test_ranks_share_one_curvature(ranks: list[dict[str, Any]], how: str) -> None:
+    """And all that their learners hold, so that a checkpoint of one is one of all."""
+    first, second = (rank[how] for rank in ranks)
+    assert first["theta"] == second["theta"] == pytest.approx(ranks[0]["model"]["theta"], rel=1e-9)
+    assert first["theta"] != pytest.approx(math.log(0.1))
+    assert first["log"] == second["log"]
+    pairs = zip(tensors(first["state"]), tensors(second["state"]), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
+    assert all(every == pytest.approx(of_weights) for every, of_weights in first["norms"])
+
+
+def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, dict):
+        return [x for value in state.values() for x in tensors(value)]
+    return [torch.as_tensor(state)]
+
+
+def test_ranks_fall_back_together(ranks: list[dict[str, Any]]) -> None:
+    """A batch of one rank that fails, or is not finite, leaves both at the same curvature."""
+    first, second = ranks
+    assert second["failed"] == "ValueError('a bad batch')"
+    assert "failed on another rank" in first["failed"]
+    assert first["not finite"]["fallback"]
+    assert second["not finite"]["curvature"] == first["not finite"]["curvature"]
+    assert not first["after"]["fallback"]
+    assert first["after"] == second["after"]
+
+
+def test_ranks_apart_are_refused(ranks: list[dict[str, Any]]) -> None:
+    """Models that differ, and those that no rank has as a whole. Each may say that it is alone."""
+    for rank in ranks:
+        assert "differ between ranks" in rank["apart"]
+        assert "DTensor" in rank["sharded"]
+        assert "all, own, or a process group" in rank["some"]
+    assert ranks[0]["own"] != ranks[1]["own"]
 
 
 def test_due_says_when_batches_count() -> None:
