@@ -12,6 +12,7 @@
 
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 
 import geoopt
 import torch
+import torch.distributed as dist
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
@@ -30,6 +32,8 @@ from hsac.batches import halves
 from hsac.errors import InputError
 from hsac.hypergradient import HessianOperator, Loss
 from hsac.hypergradient.operator import norm
+from hsac.hypergradient.ranks import agreed, mean_over_ranks, same_on_ranks
+from hsac.interrupts import Deferred
 from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
@@ -57,6 +61,7 @@ NO_THIRD = (
 # Stands for a batch that was left out. It is not None, which can be a batch: that of a loss which
 # always takes the whole training set.
 _NOT_GIVEN: Any = object()
+F64 = torch.float64
 
 
 def _curvatures(model: nn.Module) -> dict[str, Curvature]:
@@ -111,7 +116,13 @@ class CurvatureLearner:
     What an outer step leaves as it was: buffers (BatchNorm's statistics) and torch's random number
     stream (dropout). All evaluations on one sample in an outer step see the same random numbers,
     those on different samples different ones. Other randomness inside `loss` differs between
-    evaluations. A frozen curvature (`requires_grad_(False)`) stays where it is.
+    evaluations. A frozen curvature (`requires_grad_(False)`) stays where it is. Signals such as
+    Ctrl-C wait until the model's tensors are back in their places.
+
+    For as long as a learner lives, its curvatures get no gradient of the weights' loss. So they do
+    not count where all gradients of a model are scaled, clipped or measured. In
+    DistributedDataParallel, which needs a gradient of all parameters, theirs is 0. All ranks move
+    them by the mean of their losses. To shard the weights over the ranks (FSDP) is not supported.
 
     Weights are vectors, except for geoopt's manifold parameters: these are perturbed along a
     retraction at where they are, and differentiated in its coordinates. Points on a ball whose c is
@@ -128,9 +139,13 @@ class CurvatureLearner:
             objective, except where it is decoupled, as in AdamW: then it is the gradient of no
             objective. Curvatures must not be in it (`hsac.weights`).
         loss: batch -> scalar loss of the model, a mean over the batch without weight decay. It may
-            autocast.
+            autocast. It best calls the module itself, not its wrapper for several processes.
         warm_up: calls before the first outer step.
         seed: of the Gaussian draws of the objective `mean`.
+        ranks: with torch.distributed, the processes that train this model together: all, own (each
+            trains a model of its own), or a process group. Their curvatures follow one loss, the
+            mean of their losses, and so stay the same. Each calls `step` as often as the others,
+            with batches of its own.
         parameters: of the rule: objective, scope, radius, per_layer, ascent_steps, warm_start,
             samples, solver ({"name": "neumann", "terms": 3}), period, step, clip, ratio.
 
@@ -147,6 +162,7 @@ class CurvatureLearner:
         *,
         warm_up: int = 0,
         seed: int = 0,
+        ranks: "str | dist.ProcessGroup" = "all",
         **parameters: Any,
     ) -> None:
         """Check the parameters and the model; nothing is computed yet."""
@@ -168,6 +184,27 @@ class CurvatureLearner:
         self._names = list(self._weights())
         self._checked = False
         self._warned: set[str] = set()
+        _check_ranks(model, ranks)
+        self.ranks = ranks
+        self._signals = Deferred()
+        # All modules of a θ, which can be in several.
+        self._held = [module for module in model.modules() if isinstance(module, Curvature)]
+        self._hold()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Hold the curvatures of a copy, too."""
+        self.__dict__.update(state)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep the weights' backward passes from the curvatures for as long as the learner lives.
+
+        Their gradients would pile up in no optimizer. A GradScaler would leave them scaled, and
+        they would count in the norm that all gradients are clipped by.
+        """
+        for module in self._held:
+            module.learners += 1
+        weakref.finalize(self, _release, self._held).atexit = False
 
     @property
     def due(self) -> bool:
@@ -225,17 +262,24 @@ class CurvatureLearner:
         due = self.due
         self.count += 1
         for module in self.curvatures.values():
-            module.theta.grad = None  # the weights' backward passes pile up there
+            # DistributedDataParallel leaves a 0 there, and a loss can use θ itself.
+            module.theta.grad = None
         if not due and not self.rule.tracks(self.state):
             return {}
-        found = self._weights()
+        group = self._group()
+        with agreed(group, self._theta().device):
+            found = self._weights()
         if list(found) != self._names:
             # A layer was frozen or added: what was carried over is of other weights.
-            self._names = list(found)
             self.state = self.state | {"adversary": None, "solver": {}}
+            self._names = list(found)
         # The rule moves a bundle of runs, one a row. Here is one row.
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
+        self._check_copies(group, w, theta)
         with (
+            # A signal's handler can raise, such as that of Ctrl-C, and θ, the rule's state, the
+            # model's tensors and torch's settings must not be left halfway.
+            self._signals,
             # A loop may call under no_grad.
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
@@ -243,11 +287,13 @@ class CurvatureLearner:
             sdpa_kernel(SDPBackend.MATH),  # the faster kernels have no second derivatives
         ):
             if not due:
-                _, lower = self._levels(batch, other)
+                with agreed(group, w.device):
+                    _, lower = self._levels(batch, other)
                 tracked = self._objective(found, lower, decay=True)
                 self.state = self.rule.between(theta, self.state, w, lambda: tracked)
                 return {}
-            upper, lower, adversary = self._samples(batch, other, third)
+            with agreed(group, w.device):
+                upper, lower, adversary = self._samples(batch, other, third)
             samples = Samples(
                 upper=self._objective(found, upper, decay=False),
                 lower=self._objective(found, lower, decay=True),
@@ -264,8 +310,29 @@ class CurvatureLearner:
 
             sizes = [p.numel() for p in found.values()]
             theta, self.state, log = self.rule.outer(theta, self.state, w, samples, normal, sizes)
-        self._move(theta[0])
+            self._move(theta[0])
         return self._report(log)
+
+    def _group(self) -> "dist.ProcessGroup | None":
+        """Return the ranks that train the model together, None where it is this one alone."""
+        if self.ranks == "own" or not (dist.is_available() and dist.is_initialized()):
+            return None
+        group = dist.group.WORLD if isinstance(self.ranks, str) else self.ranks
+        return group if dist.get_world_size(group) > 1 else None
+
+    def _check_copies(self, group: "dist.ProcessGroup | None", w: Tensor, theta: Tensor) -> None:
+        """Raise InputError, on all ranks, where they do not hold one model and one learner."""
+        if group is None:
+            return
+        sizes = [torch.linalg.vector_norm(x, dtype=F64) for x in (w, theta, *_tensors(self.state))]
+        counts = w.new_tensor([w.numel(), theta.numel()], dtype=F64)
+        numbers = torch.stack([*counts, *sizes[:2], sum(sizes[2:])])
+        if not same_on_ranks(numbers, group):
+            raise InputError(
+                "CurvatureLearner.step: found weights, curvatures or a learner's state that differ"
+                " between ranks of torch.distributed; allowed are copies of one model, as"
+                " DistributedDataParallel keeps them, or ranks='own' where each rank trains its own"
+            )
 
     def _move(self, theta: Tensor) -> None:
         """Put the curvatures that are not frozen at θ, (C,)."""
@@ -421,10 +488,12 @@ class CurvatureLearner:
                     )
 
             value = _of_sample(called, sample)
+            self._signals.deliver()
             _check_scalar(value)
             return (value + self._decay(points) if decay else value).reshape(1)
 
-        return objective
+        group = self._group()
+        return objective if group is None else mean_over_ranks(objective, group)
 
     def _decay(self, points: dict[int, Tensor]) -> Tensor | float:
         """Return Σ weight decay/2·|w|², as the optimizer's groups say."""
@@ -448,6 +517,32 @@ def _check_for_library(rule: Hsac) -> None:
     require(not rule.anneal, "CurvatureLearner.anneal", True, unknown)
     require(rule.shared == "none", "CurvatureLearner.shared", rule.shared, shares)
     require(rule.batch_factor == 1, "CurvatureLearner.batch_factor", rule.batch_factor, size)
+
+
+def _check_ranks(model: nn.Module, ranks: Any) -> None:
+    """Raise InputError for ranks that are none, and for a model that is spread over the ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        require(ranks in ("all", "own"), "CurvatureLearner.ranks", ranks, "all, own")
+        return
+    known = ranks in ("all", "own") or isinstance(ranks, dist.ProcessGroup)
+    allowed = "all, own, or a process group that this rank is in"
+    require(known, "CurvatureLearner.ranks", ranks, allowed)
+    # These come with torch.distributed only, and take a while to import.
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    sharded = (FullyShardedDataParallel, DTensor)
+    spread = [x for x in (*model.modules(), *model.parameters()) if isinstance(x, sharded)]
+    if spread:
+        raise InputError(
+            f"model: found {type(spread[0]).__name__}, whose weights are spread over the ranks;"
+            " allowed is a model that is whole on each rank, as in DistributedDataParallel"
+        )
+
+
+def _release(held: list[Curvature]) -> None:
+    for module in held:
+        module.learners -= 1
 
 
 def _slots(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -605,6 +700,13 @@ def _custom_functions(node: Any) -> set[str]:
 
 def _is_ours(node: Any) -> bool:
     return node._forward_cls.__module__.startswith("hsac.")
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Return the tensors of a nested state."""
+    if isinstance(value, dict):
+        return [tensor for inner in value.values() for tensor in _tensors(inner)]
+    return [value] if isinstance(value, Tensor) else []
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -3,8 +3,15 @@
 And beside manifolds, BatchNorm, dropout and autocast.
 """
 
+import contextlib
+import copy
+import math
+import pickle
 import runpy
+import signal
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +19,14 @@ import geoopt
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import stateless
+from two_ranks import on_two_ranks
 
 import hsac
+import hsac.learner as learner_module
 from hsac.ball import mlr_logits_tangent
 from hsac.errors import InputError
 from hsac.hypergradient import implicit_hypergradient
@@ -704,6 +716,70 @@ def test_shared_modules_and_tensors_stay_shared() -> None:
     assert direct.step(batch, batch)["hypergradient"]["c.theta"] == pytest.approx(want, rel=1e-5)
 
 
+def interrupted(learner: hsac.CurvatureLearner, event: int) -> tuple[int, bool]:
+    """Take a step, with Ctrl-C at the given line of those that swap, evaluate and move.
+
+    Returns the number of lines not yet reached, and whether the step was interrupted.
+    """
+    files = (learner_module, stateless, torch.random, torch.nn.attention, contextlib)
+    names, left = {module.__file__ for module in files}, [event]
+
+    def trace(frame: Any, kind: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in names:
+            return None
+        left[0] -= kind == "line"
+        if left[0] == 0 and kind == "line":
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        learner.step(data())
+    except KeyboardInterrupt:
+        return left[0], True
+    finally:
+        sys.settrace(None)
+    return left[0], False
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C raise, which a worker of pytest-xdist ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_interrupted_steps_leave_the_model() -> None:
+    """Ctrl-C at any line: tensors, buffers, random numbers and torch's settings are as before.
+
+    The curvature and the learner's own state have either moved both, or neither.
+    """
+    model = Shared()
+    loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
+    # Two evaluations are enough: all of a step's are alike.
+    one = {"period": 1, "objective": "loss", "solver": {"name": "identity"}}
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, **one)
+    learner.step(data())
+    places = slots(model)
+    events = 100_000 - interrupted(learner, 100_000)[0]
+    interrupts = 0
+    for event in range(1, events + 1):
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        counted, stream = learner.state["adam"]["count"].item(), torch.get_rng_state()
+        interrupts += interrupted(learner, event)[1]
+        assert slots(model) == places, event
+        now = model.state_dict().items()
+        assert all(torch.equal(v, state[k]) for k, v in now if "theta" not in k), event
+        moved = not torch.equal(model.c.theta, state["c.theta"])
+        assert moved == (learner.state["adam"]["count"].item() > counted), event
+        assert torch.equal(torch.get_rng_state(), stream), event
+        assert torch.backends.cuda.flash_sdp_enabled(), event
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, event
+    assert interrupts == events > 200
+
+
 def test_loss_may_hold_the_model() -> None:
     """It may be a module that has the model as a submodule."""
 
@@ -814,6 +890,209 @@ def test_curvature_gradients_do_not_accumulate() -> None:
         learner.loss(data()).backward()
         learner.step(data())
         assert model.c[0].theta.grad is None
+
+
+@pytest.mark.parametrize("clipped", [nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_])
+def test_weights_train_without_theta(clipped: Any) -> None:
+    """Under a GradScaler, whatever is clipped: θ is in no optimizer and has no gradient."""
+    trained = []
+    for parameters in (nn.Module.parameters, hsac.weights):
+        model = Net(nn.Tanh(), dtype=torch.float32)
+        optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu")
+        x, y = data(dtype=torch.float32)
+        learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), period=2)
+        for _ in range(6):
+            optimizer.zero_grad()
+            scaler.scale(learner.loss((x, y))).backward()
+            assert model.c[0].theta.grad is None
+            scaler.unscale_(optimizer)
+            clipped(parameters(model), 0.1)
+            scaler.step(optimizer)
+            scaler.update()
+            learner.step((x, y))
+        trained.append(model.state_dict())
+    assert float(model.c[0]().detach()) != pytest.approx(0.1)
+    assert all(torch.equal(v, trained[1][k]) for k, v in trained[0].items())
+
+
+def theta_gradient(model: nn.Module, called: Any = None) -> Tensor | None:
+    x, y = data()
+    model.zero_grad()
+    cross_entropy((model if called is None else called)(x), y).backward()
+    return model.c[0].theta.grad
+
+
+def test_theta_follows_losses_without_learner() -> None:
+    """So it is the baseline of an ordinary optimizer, before a learner, after it and in copies."""
+    model = Net()
+    expected = theta_gradient(model)
+    assert expected != 0
+    first = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    second = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert theta_gradient(copied) == expected
+    del first
+    assert theta_gradient(model) is None
+    with_learner = copy.deepcopy(second)
+    assert theta_gradient(with_learner.model) is None
+    del second
+    assert theta_gradient(model) == expected
+
+
+def test_shared_thetas_are_held() -> None:
+    """Also where two modules share it, one of which the learner knows by name."""
+    model = Shared()
+    loss = lambda batch: cross_entropy(model(batch[0][:, :4]), batch[1])  # noqa: E731
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1)
+    loss(data()).backward()
+    assert model.c.theta.grad is None
+    batch = data()
+    assert learner.step(batch, batch)["hypergradient"]["c.theta"] != 0
+
+
+def test_functional_calls_differentiate_theta() -> None:
+    """One's own functional calls ask for it, and get what they got without a learner."""
+    model, (x, y) = Net(), data()
+    point = {k: v.detach() for k, v in model.named_parameters()}
+
+    def loss(point: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(torch.func.functional_call(model, point, (x[None],)), y[None])
+
+    examples = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))
+    expected = examples(point, x, y)["c.0.theta"]
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    assert torch.equal(examples(point, x, y)["c.0.theta"], expected)
+    assert torch.allclose(torch.func.vmap(lambda x: model(x[None]))(x)[:, 0], model(x))
+    assert learner.due is False
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_compiled_models_leave_theta_alone() -> None:
+    """Compiled before there is a learner, while there is one, and after it."""
+    model = Net()
+    compiled = torch.compile(model, backend="aot_eager")
+    expected = theta_gradient(model)
+    assert theta_gradient(model, compiled) == pytest.approx(expected)
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model))
+    assert theta_gradient(model, compiled) is None
+    del learner
+    assert theta_gradient(model, compiled) == pytest.approx(expected)
+    torch._dynamo.reset()
+
+
+def batch_of(rank: int, step: int) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(2 * step + rank)
+    return torch.randn(16, 5, generator=g, dtype=F64), torch.randint(3, (16,), generator=g)
+
+
+def parallel(rank: int, learner_first: bool, wrapped: bool, **options: Any) -> dict[str, Any]:
+    """Train as DistributedDataParallel does, each rank on batches of its own."""
+    model = Net(nn.BatchNorm1d(4, dtype=F64), nn.Tanh())
+    optimizer = sgd(model)
+    ddp = None if learner_first else DistributedDataParallel(model, **options)
+    seen: Any = ddp if wrapped else model
+    solver = {"solver": {"name": "amortised"}, "ascent_steps": 2}
+    learner = hsac.CurvatureLearner(seen, optimizer, loss_of(seen), period=3, **solver)
+    ddp = ddp or DistributedDataParallel(model, **options)
+    norms = []
+    for step in range(12):
+        optimizer.zero_grad()
+        loss_of(ddp)(batch_of(rank, step)).backward()
+        gradients = [[p.grad for p in of] for of in (model.parameters(), hsac.weights(model))]
+        norms.append([float(nn.utils.get_total_norm(of)) for of in gradients])
+        optimizer.step()
+        log = learner.step(*(batch_of(rank, 100 + 3 * step + k) for k in range(3)))
+    state = {k: v for k, v in learner.state_dict().items() if k in ("count", "rule")}
+    return {"theta": float(model.c[0].theta.detach()), "norms": norms, "log": log, "state": state}
+
+
+def on_rank(rank: int) -> dict[str, Any]:
+    """Return what one of two ranks finds."""
+    found: dict[str, Any] = {name: parallel(rank, **how) for name, how in PARALLEL.items()}
+    model = Net()
+    scale = [1.0]
+
+    def loss(batch: Any) -> Tensor:
+        if batch == "bad":
+            raise ValueError("a bad batch")
+        return scale[0] * cross_entropy(model(batch[0]), batch[1])
+
+    def tried(call: Any) -> Any:
+        try:
+            return call()
+        except (InputError, ValueError, RuntimeError) as error:
+            return repr(error)
+
+    learner = hsac.CurvatureLearner(model, sgd(model), loss, period=1)
+    batches = [batch_of(rank, k) for k in range(3)]
+    found["failed"] = tried(lambda: learner.step("bad" if rank == 1 else batches[0], *batches[1:]))
+    scale[0] = float("nan") if rank == 1 else 1.0
+    found["not finite"] = learner.step(*batches)
+    scale[0] = 1.0
+    found["after"] = learner.step(*batches)
+    # ranks that train models of their own
+    with torch.no_grad():
+        model.z.add_(rank)
+    found["apart"] = tried(lambda: learner.step(*batches))
+    own = hsac.CurvatureLearner(model, sgd(model), loss, period=1, ranks="own")
+    found["own"] = own.step(*batches)["hypergradient"]["c.0.theta"]
+    found["some"] = tried(lambda: hsac.CurvatureLearner(model, sgd(model), loss, ranks=rank))
+    fully_shard(model.features)
+    found["sharded"] = tried(lambda: hsac.CurvatureLearner(model, sgd(model), loss))
+    return found
+
+
+PARALLEL: dict[str, dict[str, Any]] = {
+    "model": {"learner_first": False, "wrapped": False},
+    "wrapper": {"learner_first": False, "wrapped": True},
+    "learner first": {"learner_first": True, "wrapped": False},
+    "unused": {"learner_first": False, "wrapped": False, "find_unused_parameters": True},
+    "static": {"learner_first": True, "wrapped": False, "static_graph": True},
+    "views": {"learner_first": True, "wrapped": False, "gradient_as_bucket_view": True},
+}
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return on_two_ranks(on_rank, tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.parametrize("how", PARALLEL)
+def test_ranks_share_one_curvature(ranks: list[dict[str, Any]], how: str) -> None:
+    """And all that their learners hold, so that a checkpoint of one is one of all."""
+    first, second = (rank[how] for rank in ranks)
+    assert first["theta"] == second["theta"] == pytest.approx(ranks[0]["model"]["theta"], rel=1e-9)
+    assert first["theta"] != pytest.approx(math.log(0.1))
+    assert first["log"] == second["log"]
+    pairs = zip(tensors(first["state"]), tensors(second["state"]), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
+    assert all(every == pytest.approx(of_weights) for every, of_weights in first["norms"])
+
+
+def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, dict):
+        return [x for value in state.values() for x in tensors(value)]
+    return [torch.as_tensor(state)]
+
+
+def test_ranks_fall_back_together(ranks: list[dict[str, Any]]) -> None:
+    """A batch of one rank that fails, or is not finite, leaves both at the same curvature."""
+    first, second = ranks
+    assert second["failed"] == "ValueError('a bad batch')"
+    assert "failed on another rank" in first["failed"]
+    assert first["not finite"]["fallback"]
+    assert second["not finite"]["curvature"] == first["not finite"]["curvature"]
+    assert not first["after"]["fallback"]
+    assert first["after"] == second["after"]
+
+
+def test_ranks_apart_are_refused(ranks: list[dict[str, Any]]) -> None:
+    """Models that differ, and those that no rank has as a whole. Each may say that it is alone."""
+    for rank in ranks:
+        assert "differ between ranks" in rank["apart"]
+        assert "DTensor" in rank["sharded"]
+        assert "all, own, or a process group" in rank["some"]
+    assert ranks[0]["own"] != ranks[1]["own"]
 
 
 def test_due_says_when_batches_count() -> None:

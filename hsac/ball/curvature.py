@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from hsac.errors import InputError
@@ -127,7 +129,12 @@ class Curvature(nn.Module):
             start is exact to rounding. In a model of half precision it is float32: there 0.1 would
             be 0.1006, and small steps would be lost.
         transform: The map from θ to c.
+        learners: How many living `hsac.CurvatureLearner` move θ. Where one does, θ gets no gradient
+            of the weights' loss: it is in no optimizer, and would only count in what looks at all
+            gradients of a model, such as clipping. Copies of the module start at 0.
     """
+
+    learners: int = 0
 
     def __init__(
         self, c: float, transform: str = "exp", bounds: tuple[float, float] = (1e-3, 10.0)
@@ -159,6 +166,23 @@ class Curvature(nn.Module):
         """Return the curvature.
 
         Returns:
-            c, a scalar tensor.
+            c, a scalar tensor. Gradients reach θ unless a `hsac.CurvatureLearner` moves it.
         """
-        return self.transform(self.theta)
+        theta = self.theta
+        # In the place of the parameter, functional calls put tensors whose gradient is asked for,
+        # the learner's own among them.
+        if self.learners and isinstance(theta, nn.Parameter):
+            return self.transform(_without_gradient(theta))
+        return self.transform(theta)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled. No learner moves the copy."""
+        return self.__dict__ | {"learners": 0}
+
+
+def _without_gradient(theta: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized()):
+        return theta.detach()
+    # DistributedDataParallel waits for a gradient of every parameter. This one is 0, even where
+    # that of c overflowed.
+    return torch.where(torch.zeros_like(theta, dtype=torch.bool), theta, theta.detach())
