@@ -367,6 +367,11 @@ _NAMES: dict[str, Any] = {
     "Literal": Literal,
     "Any": Any,
 }
+# What an annotation of these names is written with: `dict[str, tuple[int, ...]] | None`.
+_TYPE_NODES = (
+    *(ast.Expression, ast.Name, ast.Load, ast.Constant),
+    *(ast.Subscript, ast.Tuple, ast.BinOp, ast.BitOr, ast.UnaryOp, ast.USub),
+)
 
 
 @cache
@@ -380,8 +385,11 @@ def accepted(annotation: str) -> TypeAdapter[Any] | None:
         None for an annotation that is not understood, which takes any value.
     """
     try:
-        # the file is not imported for it, so only these names are known
-        meant = eval(annotation, {"__builtins__": {}}, _NAMES)
+        # The file is not imported for it, so only these names are known, and nothing may run.
+        tree = ast.parse(annotation, mode="eval")
+        if not all(isinstance(node, _TYPE_NODES) for node in ast.walk(tree)):
+            return None
+        meant = eval(compile(tree, "annotation", "eval"), {"__builtins__": {}}, _NAMES)
         return TypeAdapter(meant)
     except Exception:  # whatever an author's text makes of it
         return None

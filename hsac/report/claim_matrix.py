@@ -5,6 +5,7 @@ experiments and rivals, experiment by experiment. A rival says which two methods
 experiment in which setting and with which weight rule, and a template makes the sentence.
 """
 
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -19,12 +20,14 @@ from pydantic_core import ErrorDetails
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import JsonObject
+from hsac.report.expressions import read
 from hsac.study.models import Setting
 
 SETTINGS: tuple[str, ...] = get_args(Setting)
 THEORY: Literal["theory"] = "theory"  # the setting and the source of a theory claim
 KINDS = ("comparison", THEORY)
 RELATIONS = ("<=", ">=")
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 Text = Annotated[str, Field(min_length=1)]
 Source = Literal["paper", "control"]
@@ -81,8 +84,8 @@ class Claim:
 class TheoryClaim:
     """A claim that a relation holds in every row of a study.
 
-    Both sides of a relation, and ``where``, are expressions of the study's columns as pandas
-    evaluates them. They must allow for rounding themselves.
+    Both sides of a relation, and ``where``, are expressions of the study's columns as
+    `hsac.report.expressions` has them. They must allow for rounding themselves.
 
     Attributes:
         id: Names the claim, once in a file.
@@ -266,11 +269,14 @@ def _cell(
 
 
 def _sentence(template: str, filled: Mapping[str, str], where: str) -> str:
-    try:
-        return template.format_map(filled)
-    except (LookupError, ValueError, AttributeError):  # an unknown placeholder, a lone brace
+    """Fill the placeholders of a template."""
+    # Not `str.format`, which reads attributes and pads to any width that a file asks for.
+    texts, names = PLACEHOLDER.split(template)[::2], PLACEHOLDER.findall(template)
+    # A brace that is left belongs to no placeholder.
+    if not set(names) <= set(filled) or any(set("{}") & set(text) for text in texts):
         allowed = ", ".join(f"{{{name}}}" for name in filled)
-        raise InputError(f"{where}: claim is {template!r}, allowed in it are {allowed}") from None
+        raise InputError(f"{where}: claim is {template!r}, allowed in it are {allowed}")
+    return PLACEHOLDER.sub(lambda found: filled[found[1]], template)
 
 
 def _written(entry: Any, path: Path) -> AnyClaim:
@@ -287,10 +293,15 @@ def _written(entry: Any, path: Path) -> AnyClaim:
     # Both keys can have but one value, so the file need not say it.
     claim = _made(TheoryClaim, {"setting": THEORY, "source": THEORY} | entry, where)
     parts.check_name("study", claim.study, f"{where}: study")
-    # A bad relation would otherwise show only when the studies have been run.
-    sides(claim.holds, f"{where}: holds")
-    if claim.fails:
-        sides(claim.fails, f"{where}: fails")
+    # A bad expression would otherwise show only when the studies have been run.
+    for key in ("holds", "fails"):
+        # Without a text `fails` is the opposite of `holds`.
+        if relation := getattr(claim, key):
+            left, _, right = sides(relation, f"{where}: {key}")
+            read(left, f"{where}: {key}")
+            read(right, f"{where}: {key}")
+    if claim.where:
+        read(claim.where, f"{where}: where")
     return claim
 
 

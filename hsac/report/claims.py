@@ -8,7 +8,6 @@ from typing import Any, TypedDict, cast
 import numpy as np
 import pandas as pd
 
-from hsac.errors import InputError
 from hsac.files import JsonObject, read_json, write_json
 from hsac.report.claim_matrix import (
     SETTINGS,
@@ -19,6 +18,7 @@ from hsac.report.claim_matrix import (
     read_claims,
     sides,
 )
+from hsac.report.expressions import evaluate
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import (
     UNDEFINED,
@@ -268,7 +268,7 @@ def _judge_theory(claim: TheoryClaim, folder: Path) -> dict[str, Any]:
     where = f"claim {claim.id}: study {claim.study}"
     rows = study(folder, claim.study)
     if len(rows) and claim.where:
-        rows = rows[_evaluate(claim.where, rows, where).astype(bool)]
+        rows = rows[evaluate(claim.where, rows, where, truth=True)]
     # A table of claims shows these keys of a comparison, so a theory claim fills them too.
     shown: dict[str, Any] = {"experiment": claim.study, "better": claim.holds}
     shown["than"] = claim.where or "every row"
@@ -308,23 +308,11 @@ def _relation(
     side, and its sides by their expression.
     """
     left, sign, right = sides(relation, where)
-    a, b = (_evaluate(side, rows, where).astype(float) for side in (left, right))
+    a, b = (evaluate(side, rows, where, truth=False) for side in (left, right))
     true, slack = (a <= b, b - a) if sign == "<=" else (a >= b, a - b)
     size = a.abs().combine(b.abs(), max)
     # Where both sides are 0 the slack is 0, not 0 / 0.
     return true, slack / size.where(size > 0, 1.0), {left: a, right: b}
-
-
-def _evaluate(expression: str, rows: pd.DataFrame, where: str) -> pd.Series:
-    """Evaluate an expression of the columns in each row; an error line starts with ``where``."""
-    try:
-        value = rows.eval(expression, engine="python")
-        # A constant side, as in `error <= 0.1`, evaluates to a number.
-        return value if isinstance(value, pd.Series) else pd.Series(value, index=rows.index)
-    except Exception as error:  # pandas raises what its parser, NumPy or the columns raise
-        reason, columns = " ".join(str(error).split()), ", ".join(map(str, rows.columns))
-        found = f"cannot evaluate {expression!r} ({reason})"
-        raise InputError(f"{where}: {found}; columns are {columns}") from None
 
 
 def write_claims(claims_yaml: Path, runs_parquet: Path, out: Path) -> list[Judged]:
