@@ -9,6 +9,7 @@ from hsac.files import write_bytes
 from hsac.report import columns
 from hsac.report.columns import MISSING, SELECTIONS, MethodRuns
 from hsac.report.gather import read_gathered
+from hsac.report.latex import escaped
 from hsac.report.statistics import Replicates, mean_interval, summarise
 
 RECONSTRUCTED = (
@@ -275,26 +276,14 @@ def latex(shown: pd.DataFrame, note: str) -> str:
         note: Put under it.
 
     Returns:
-        The LaTeX.
+        The LaTeX, in ASCII.
     """
-    body = shown.to_latex(
-        index=False, escape=True, column_format="l" + "r" * (len(shown.columns) - 1)
+    texts = shown.map(lambda cell: escaped(str(cell)))
+    body = texts.rename(columns=escaped).to_latex(
+        index=False, escape=False, column_format="l" + "r" * (len(shown.columns) - 1)
     )
-    text = (
-        "% needs"
-        f" \\usepackage{{booktabs,graphicx}}\n\\resizebox{{\\linewidth}}{{!}}{{%\n{body}}}\n\n"
-    )
-    text += "{\\footnotesize " + note.replace("%", "\\%").replace("_", "\\_") + "}\n"
-    # Signs that pdfLaTeX does not print as they stand.
-    for sign, command in (
-        ("±", "$\\pm$"),
-        ("−", "$-$"),
-        ("Δ", "$\\Delta$"),
-        ("–", "--"),
-        ("< 0.001", "$<$ 0.001"),
-    ):
-        text = text.replace(sign, command)
-    return text
+    head = "% needs \\usepackage{booktabs,graphicx}\n\\resizebox{\\linewidth}{!}{%\n"
+    return f"{head}{body}}}\n\n{{\\footnotesize {escaped(note)}}}\n"
 
 
 def write(out_dir: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
