@@ -324,20 +324,33 @@ def marked(family: str, name: str, mark: str) -> bool:
     Returns:
         False where it says anything else, or nothing.
     """
-    return mark in _marks(*find(FAMILIES[family], name))
+    return constant(family, name, mark) is True
+
+
+def constant(family: str, name: str, variable: str) -> Any:
+    """Read a class variable of a part without importing it.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        variable: the class variable, as in `geometry: ClassVar[str] = "euclidean"`.
+
+    Returns:
+        Its value, None where the class has none or computes it.
+    """
+    return _constants(*find(FAMILIES[family], name)).get(variable)
 
 
 @cache
-def _marks(root: Root, path: Path) -> frozenset[str]:
+def _constants(root: Root, path: Path) -> dict[str, Any]:
     node = class_of(path)
-    return frozenset(
-        item.target.id
+    return {
+        item.target.id: item.value.value
         for item in (node.body if node else ())
         if isinstance(item, ast.AnnAssign)
         and isinstance(item.target, ast.Name)
         and isinstance(item.value, ast.Constant)
-        and item.value.value is True
-    )
+    }
 
 
 def summary(family: str, name: str) -> str:

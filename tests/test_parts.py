@@ -118,3 +118,11 @@ def test_annotation_is_read_not_run(tmp_path):
 )
 def test_plain_annotation_is_understood(annotation):
     assert parts.accepted(annotation) is not None
+
+
+def test_constants_are_read_unimported():
+    assert parts.constant("curvature rule", "euclidean", "geometry") == "euclidean"
+    assert parts.constant("curvature rule", "hsac", "geometry") == "hyperbolic"
+    assert parts.constant("curvature rule", "grid", "geometry") is None
+    assert parts.marked("curvature rule", "grid", "derived")
+    assert not parts.marked("curvature rule", "hsac", "geometry")

@@ -15,7 +15,7 @@ from hsac.report.columns import MISSING
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, mean_interval
 from hsac.report.tables import with_half_width, write
-from hsac.study.method import plain
+from hsac.study.method import Method, plain
 
 CERTIFICATES = {
     "experiment": "Experiment",
@@ -164,6 +164,8 @@ def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         are others.
     """
     rows = rows[rows["method"].isin(plain(rows["method"]))]
+    # As methods name it: sam and asam are one class of rules, with parameters that differ.
+    rows = rows.assign(weight_rule=[Method.of(name).weight for name in rows["method"]])
     # At 0 the ball is flat, and a log axis of c has no 0.
     fixed = rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)]
     return fixed, rows[rows["curvature_rule"] == "euclidean"]

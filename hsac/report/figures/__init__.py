@@ -178,8 +178,8 @@ def write_figures(
         ),
         "role_of_curvature": role_of_curvature.draw(fixed, euclidean),
         "rank_correlations": rank_correlations.draw(correlations(fixed)),
-        "loss_landscape": loss_landscape.draw(runs, root, order, references),
-        "poincare_embedding": poincare_embedding.draw(runs, root, order, references),
+        "loss_landscape": loss_landscape.draw(runs, trajectories, root, order, references),
+        "poincare_embedding": poincare_embedding.draw(runs, trajectories, root, order, references),
         "hypergradient_bias": hypergradient_bias.draw(theory.hypergradients(rows, order)),
         "rule_graph": rule_graph.draw(rulegraph),
     }
