@@ -27,18 +27,21 @@ SETTINGS: tuple[str, ...] = get_args(Setting)
 THEORY: Literal["theory"] = "theory"  # the setting and the source of a theory claim
 KINDS = ("comparison", THEORY)
 RELATIONS = ("<=", ">=")
+MOST_LOST = 0.1  # a file's `most_lost` where it gives none
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 Text = Annotated[str, Field(min_length=1)]
 Source = Literal["paper", "control"]
 Points = Annotated[float, Field(ge=-100, lt=100)]
 Level = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 # What an error line says is allowed. Looked up by key, then by pydantic's error type; otherwise
 # "text".
 ALLOWED = {
     "minimum_effect": "a number from -100 to 100",
     "alpha": "a number from 0 to 1",
+    "most_lost": "a number from 0 to 1",
     "list_type": "a list",
     "dict_type": "a mapping of keys",
 }
@@ -114,6 +117,20 @@ class TheoryClaim:
 AnyClaim = Claim | TheoryClaim
 
 
+@dataclass(frozen=True)
+class ClaimsFile:
+    """A file of claims.
+
+    Attributes:
+        claims: The claims, in the file's order.
+        most_lost: Largest share of a comparison's pairs that may be lost to runs that did not
+            finish. Above it no verdict is given.
+    """
+
+    claims: list[AnyClaim]
+    most_lost: float
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class _Defaults:
     """Values used where a rival, or for `weight_rule` an experiment, gives none."""
@@ -156,6 +173,7 @@ class _Block:
 class _Sections:
     """The file, its entries still unchecked so that an error can name the one it is in."""
 
+    most_lost: Share = MOST_LOST
     defaults: JsonObject = Field(default_factory=dict)
     words: dict[str, Text] = Field(default_factory=dict)
     experiments: JsonObject = Field(default_factory=dict)
@@ -168,10 +186,25 @@ def read_claims(path: Path) -> list[AnyClaim]:
     """Read the claims of a YAML file.
 
     Args:
-        path: A file of the sections that config/README.md describes, or a mere list of claims.
+        path: The file, as of `read_file`.
 
     Returns:
         The claims of the matrix, block by block, and then those written out, in the file's order.
+
+    Raises:
+        InputError: As of `read_file`.
+    """
+    return read_file(path).claims
+
+
+def read_file(path: Path) -> ClaimsFile:
+    """Read a YAML file of claims.
+
+    Args:
+        path: A file of the sections that config/README.md describes, or a mere list of claims.
+
+    Returns:
+        The claims, and how they are to be judged.
 
     Raises:
         InputError: The file is missing or no YAML, or something in it does not fit. The line names
@@ -196,7 +229,7 @@ def read_claims(path: Path) -> list[AnyClaim]:
         if claim.id in seen:
             raise InputError(f"{path}: claim {claim.id}: id is used twice")
         seen.add(claim.id)
-    return claims
+    return ClaimsFile(claims, sections.most_lost)
 
 
 def sides(relation: str, where: str) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from hsac.files import write_bytes
-from hsac.report import columns
+from hsac.report import columns, unfinished
 from hsac.report.columns import MISSING, SELECTIONS, MethodRuns
 from hsac.report.gather import read_gathered
 from hsac.report.latex import escaped
@@ -196,7 +196,7 @@ def overview_note(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> str
     if used:
         places = [f"{rule} on {', '.join(names)}" for rule, names in used.items()]
         note += f"The weight rule base is {'; '.join(places)}. "
-    return note + RECONSTRUCTED + held_out_note(runs)
+    return note + RECONSTRUCTED + held_out_note(runs) + unfinished.note(runs)
 
 
 def held_out_note(runs: pd.DataFrame) -> str:
@@ -321,7 +321,8 @@ def write_tables(
     for experiment in [*order, *sorted(set(runs["experiment"]) - set(order))]:
         reference = references.get(experiment, "")
         numbers = experiment_table(runs, experiment, order.get(experiment, ()), reference)
-        note = RECONSTRUCTED + held_out_note(runs[runs["experiment"] == experiment])
+        block = runs[runs["experiment"] == experiment]
+        note = RECONSTRUCTED + held_out_note(block) + unfinished.note(block)
         write(
             out,
             experiment,

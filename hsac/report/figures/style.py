@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.files import write_bytes
+from hsac.report import unfinished
 from hsac.study.method import Method
 
 Line = Literal["-", "--", "-.", ":"]
@@ -201,6 +202,20 @@ def nothing(title: str, reason: str) -> Figure:
     axes[0, 0].set_axis_off()
     axes[0, 0].text(0.5, 0.5, reason, ha="center", va="center", transform=axes[0, 0].transAxes)
     return figure
+
+
+def mark_lost(figure: Figure, runs: pd.DataFrame) -> None:
+    """Say under the title of a figure which runs it lacks; nothing where all finished.
+
+    Args:
+        figure: The figure, whose means are over the runs that finished.
+        runs: The gathered runs that it is about.
+    """
+    if said := unfinished.note(runs).strip():
+        # The title, since the foot is the legend's. As wide as `grid` makes the title.
+        wide = round(10 * figure.get_figwidth())
+        with rc_context(RC):
+            figure.suptitle(f"{figure.get_suptitle()}\n{textwrap.fill(said, wide)}")
 
 
 def entry(label: str, **look: Any) -> Line2D:
