@@ -324,20 +324,33 @@ def marked(family: str, name: str, mark: str) -> bool:
     Returns:
         False where it says anything else, or nothing.
     """
-    return mark in _marks(*find(FAMILIES[family], name))
+    return constant(family, name, mark) is True
+
+
+def constant(family: str, name: str, variable: str) -> Any:
+    """Read a class variable of a part without importing it.
+
+    Args:
+        family: a key of `FAMILIES`.
+        name: the part's name.
+        variable: the class variable, as in `geometry: ClassVar[str] = "euclidean"`.
+
+    Returns:
+        Its value, None where the class has none or computes it.
+    """
+    return _constants(*find(FAMILIES[family], name)).get(variable)
 
 
 @cache
-def _marks(root: Root, path: Path) -> frozenset[str]:
+def _constants(root: Root, path: Path) -> dict[str, Any]:
     node = class_of(path)
-    return frozenset(
-        item.target.id
+    return {
+        item.target.id: item.value.value
         for item in (node.body if node else ())
         if isinstance(item, ast.AnnAssign)
         and isinstance(item.target, ast.Name)
         and isinstance(item.value, ast.Constant)
-        and item.value.value is True
-    )
+    }
 
 
 def summary(family: str, name: str) -> str:
@@ -367,6 +380,11 @@ _NAMES: dict[str, Any] = {
     "Literal": Literal,
     "Any": Any,
 }
+# What an annotation of these names is written with: `dict[str, tuple[int, ...]] | None`.
+_TYPE_NODES = (
+    *(ast.Expression, ast.Name, ast.Load, ast.Constant),
+    *(ast.Subscript, ast.Tuple, ast.BinOp, ast.BitOr, ast.UnaryOp, ast.USub),
+)
 
 
 @cache
@@ -380,8 +398,11 @@ def accepted(annotation: str) -> TypeAdapter[Any] | None:
         None for an annotation that is not understood, which takes any value.
     """
     try:
-        # the file is not imported for it, so only these names are known
-        meant = eval(annotation, {"__builtins__": {}}, _NAMES)
+        # The file is not imported for it, so only these names are known, and nothing may run.
+        tree = ast.parse(annotation, mode="eval")
+        if not all(isinstance(node, _TYPE_NODES) for node in ast.walk(tree)):
+            return None
+        meant = eval(compile(tree, "annotation", "eval"), {"__builtins__": {}}, _NAMES)
         return TypeAdapter(meant)
     except Exception:  # whatever an author's text makes of it
         return None

@@ -5,6 +5,7 @@ experiments and rivals, experiment by experiment. A rival says which two methods
 experiment in which setting and with which weight rule, and a template makes the sentence.
 """
 
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -19,23 +20,28 @@ from pydantic_core import ErrorDetails
 from hsac import parts
 from hsac.errors import InputError
 from hsac.files import JsonObject
+from hsac.report.expressions import read
 from hsac.study.models import Setting
 
 SETTINGS: tuple[str, ...] = get_args(Setting)
 THEORY: Literal["theory"] = "theory"  # the setting and the source of a theory claim
 KINDS = ("comparison", THEORY)
 RELATIONS = ("<=", ">=")
+MOST_LOST = 0.1  # a file's `most_lost` where it gives none
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 Text = Annotated[str, Field(min_length=1)]
 Source = Literal["paper", "control"]
 Points = Annotated[float, Field(ge=-100, lt=100)]
 Level = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 # What an error line says is allowed. Looked up by key, then by pydantic's error type; otherwise
 # "text".
 ALLOWED = {
     "minimum_effect": "a number from -100 to 100",
     "alpha": "a number from 0 to 1",
+    "most_lost": "a number from 0 to 1",
     "list_type": "a list",
     "dict_type": "a mapping of keys",
 }
@@ -81,8 +87,8 @@ class Claim:
 class TheoryClaim:
     """A claim that a relation holds in every row of a study.
 
-    Both sides of a relation, and ``where``, are expressions of the study's columns as pandas
-    evaluates them. They must allow for rounding themselves.
+    Both sides of a relation, and ``where``, are expressions of the study's columns as
+    `hsac.report.expressions` has them. They must allow for rounding themselves.
 
     Attributes:
         id: Names the claim, once in a file.
@@ -109,6 +115,20 @@ class TheoryClaim:
 
 
 AnyClaim = Claim | TheoryClaim
+
+
+@dataclass(frozen=True)
+class ClaimsFile:
+    """A file of claims.
+
+    Attributes:
+        claims: The claims, in the file's order.
+        most_lost: Largest share of a comparison's pairs that may be lost to runs that did not
+            finish. Above it no verdict is given.
+    """
+
+    claims: list[AnyClaim]
+    most_lost: float
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -153,6 +173,7 @@ class _Block:
 class _Sections:
     """The file, its entries still unchecked so that an error can name the one it is in."""
 
+    most_lost: Share = MOST_LOST
     defaults: JsonObject = Field(default_factory=dict)
     words: dict[str, Text] = Field(default_factory=dict)
     experiments: JsonObject = Field(default_factory=dict)
@@ -165,10 +186,25 @@ def read_claims(path: Path) -> list[AnyClaim]:
     """Read the claims of a YAML file.
 
     Args:
-        path: A file of the sections that config/README.md describes, or a mere list of claims.
+        path: The file, as of `read_file`.
 
     Returns:
         The claims of the matrix, block by block, and then those written out, in the file's order.
+
+    Raises:
+        InputError: As of `read_file`.
+    """
+    return read_file(path).claims
+
+
+def read_file(path: Path) -> ClaimsFile:
+    """Read a YAML file of claims.
+
+    Args:
+        path: A file of the sections that config/README.md describes, or a mere list of claims.
+
+    Returns:
+        The claims, and how they are to be judged.
 
     Raises:
         InputError: The file is missing or no YAML, or something in it does not fit. The line names
@@ -193,7 +229,7 @@ def read_claims(path: Path) -> list[AnyClaim]:
         if claim.id in seen:
             raise InputError(f"{path}: claim {claim.id}: id is used twice")
         seen.add(claim.id)
-    return claims
+    return ClaimsFile(claims, sections.most_lost)
 
 
 def sides(relation: str, where: str) -> tuple[str, str, str]:
@@ -266,11 +302,14 @@ def _cell(
 
 
 def _sentence(template: str, filled: Mapping[str, str], where: str) -> str:
-    try:
-        return template.format_map(filled)
-    except (LookupError, ValueError, AttributeError):  # an unknown placeholder, a lone brace
+    """Fill the placeholders of a template."""
+    # Not `str.format`, which reads attributes and pads to any width that a file asks for.
+    texts, names = PLACEHOLDER.split(template)[::2], PLACEHOLDER.findall(template)
+    # A brace that is left belongs to no placeholder.
+    if not set(names) <= set(filled) or any(set("{}") & set(text) for text in texts):
         allowed = ", ".join(f"{{{name}}}" for name in filled)
-        raise InputError(f"{where}: claim is {template!r}, allowed in it are {allowed}") from None
+        raise InputError(f"{where}: claim is {template!r}, allowed in it are {allowed}")
+    return PLACEHOLDER.sub(lambda found: filled[found[1]], template)
 
 
 def _written(entry: Any, path: Path) -> AnyClaim:
@@ -287,10 +326,15 @@ def _written(entry: Any, path: Path) -> AnyClaim:
     # Both keys can have but one value, so the file need not say it.
     claim = _made(TheoryClaim, {"setting": THEORY, "source": THEORY} | entry, where)
     parts.check_name("study", claim.study, f"{where}: study")
-    # A bad relation would otherwise show only when the studies have been run.
-    sides(claim.holds, f"{where}: holds")
-    if claim.fails:
-        sides(claim.fails, f"{where}: fails")
+    # A bad expression would otherwise show only when the studies have been run.
+    for key in ("holds", "fails"):
+        # Without a text `fails` is the opposite of `holds`.
+        if relation := getattr(claim, key):
+            left, _, right = sides(relation, f"{where}: {key}")
+            read(left, f"{where}: {key}")
+            read(right, f"{where}: {key}")
+    if claim.where:
+        read(claim.where, f"{where}: where")
     return claim
 
 

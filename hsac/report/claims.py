@@ -3,24 +3,27 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import pandas as pd
 
-from hsac.errors import InputError
 from hsac.files import JsonObject, read_json, write_json
 from hsac.report.claim_matrix import (
+    MOST_LOST,
     SETTINGS,
     THEORY,
     AnyClaim,
     Claim,
     TheoryClaim,
     read_claims,
+    read_file,
     sides,
 )
+from hsac.report.expressions import evaluate
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import (
+    SAME,
     UNDEFINED,
     UNPAIRED,
     Interval,
@@ -34,6 +37,7 @@ from hsac.report.statistics import (
     probability_of_improvement,
 )
 from hsac.report.theory import study
+from hsac.report.unfinished import Pairs, pairs
 
 __all__ = [
     "SETTINGS",
@@ -69,6 +73,7 @@ class Compared:
         effect: Hedges' g.
         hierarchical: Interval of the difference from resampled seeds and test items.
         improvement: The probability of improvement.
+        pairs: The pairs that were to be compared, and those that were lost.
     """
 
     zero: Paired
@@ -76,6 +81,7 @@ class Compared:
     effect: Interval
     hierarchical: Interval
     improvement: float
+    pairs: Pairs
 
 
 class Judged(TypedDict, total=False):
@@ -99,6 +105,9 @@ class Judged(TypedDict, total=False):
     n: int  # pairs of seeds, or rows of the study
 
     # of a comparison; None where undefined
+    planned: int | None  # pairs, the lost ones included
+    lost: int | None  # pairs that runs which did not finish left without a difference
+    lost_of: dict[str, dict[str, int]] | None  # method -> status -> pairs
     difference: float | None  # points
     interval: list[float] | None  # points
     p: float | None
@@ -119,7 +128,12 @@ class Judged(TypedDict, total=False):
 
 
 def verdict(
-    claim: Claim, compared: Compared | None, p_holm: float, p_minimum_holm: float, family: int
+    claim: Claim,
+    compared: Compared | None,
+    p_holm: float,
+    p_minimum_holm: float,
+    family: int,
+    most_lost: float = MOST_LOST,
 ) -> str:
     """Return the verdict on one comparison, from two tests.
 
@@ -128,6 +142,9 @@ def verdict(
     (``p_minimum_holm`` < alpha): an effect of the size claimed is excluded. not run: a method has
     no runs. Otherwise inconclusive, with the number of seeds that would decide if the mean is right
     (80 % power at alpha / family).
+
+    There is no verdict either where more than the share ``most_lost`` of the pairs was lost to runs
+    that did not finish: a method that diverges on its worst seeds looks better on the others.
 
     Each test is two-sided and corrected on its own. So a claim of a true difference of 0 or less
     is supported with a probability of at most alpha in all the claims together, and so is a claim
@@ -142,6 +159,7 @@ def verdict(
         p_holm: p of the difference against 0, after Holm's correction.
         p_minimum_holm: p of the difference against the minimum effect, after Holm's correction.
         family: Number of claims that were run, over which both are corrected.
+        most_lost: Largest share of the pairs that may be lost.
 
     Returns:
         The verdict's word, with the reason in brackets where it is inconclusive.
@@ -152,42 +170,51 @@ def verdict(
     if d.n < 2:
         pairs = "pair" if d.n == 1 else "pairs"
         return f"inconclusive (spread unknown: {d.n} finished {pairs}, at least 2 are needed)"
+    if compared.pairs.share > most_lost:
+        return f"inconclusive ({compared.pairs.text}; most_lost allows {100 * most_lost:g} %)"
     not_worse = claim.minimum_effect < 0
     margin = d.difference - claim.minimum_effect
     # The tests are two-sided, so the sign of the mean says to which side it differs.
     above = p_minimum_holm < claim.alpha if not_worse else d.difference > 0 and p_holm < claim.alpha
     # The mean must reach the minimum effect. It need not exceed it significantly.
-    if above and margin >= 0:
+    # A mean that falls short by what rounding leaves has reached it.
+    if above and margin >= -SAME:
         return "supported"
-    if p_minimum_holm < claim.alpha and margin < 0:
+    if p_minimum_holm < claim.alpha and margin < -SAME:
         return "contradicted"
     # The strictest of Holm's levels, as the claim's later place among the others is not known.
-    return f"inconclusive (about {_seeds_to_decide(claim, d, claim.alpha / max(family, 1))})"
+    return f"inconclusive ({_seeds_to_decide(claim, d, claim.alpha / max(family, 1))})"
 
 
 def _seeds_to_decide(claim: Claim, found: Paired, alpha: float) -> str:
     """Say how many more seeds would decide a comparison if its mean is right."""
     margin = found.difference - claim.minimum_effect
-    if margin >= 0 and claim.minimum_effect >= 0:
-        # Supporting the claim takes both: exceeding 0 and reaching the minimum effect.
-        reach = margin if claim.minimum_effect else None
-        more = more_seeds(found.sd, found.difference, found.n, alpha, margin=reach)
-    else:
-        more = more_seeds(found.sd, margin, found.n, alpha)
+    supports = margin >= -SAME and claim.minimum_effect >= 0
+    tested = found.difference if supports else margin
+    if found.sd == 0 and abs(tested) <= SAME:
+        what = "is an exact tie" if supports else "differs by exactly the minimum effect"
+        return f"every pair {what}, which no number of such seeds decides"
+    # Supporting the claim takes both: exceeding 0 and reaching the minimum effect.
+    reach = margin if supports and claim.minimum_effect else None
+    more = more_seeds(found.sd, tested, found.n, alpha, margin=reach)
     # The count of `more_seeds` ends there.
     at_least = "+" if more == 1000 else ""
-    return f"{more}{at_least} more {'seed' if more == 1 else 'seeds'}"
+    return f"about {more}{at_least} more {'seed' if more == 1 else 'seeds'}"
 
 
-def judge(claims: list[AnyClaim], runs: pd.DataFrame, theory: Path) -> list[Judged]:
+def judge(
+    claims: list[AnyClaim], runs: pd.DataFrame, theory: Path, most_lost: float = MOST_LOST
+) -> list[Judged]:
     """Judge claims on the runs and on the studies.
 
-    The comparisons that were run form one family for Holm's correction.
+    The comparisons that were run form one family for Holm's correction. One that lost too many
+    pairs keeps its place in it with p = 1, as it is not decided.
 
     Args:
         claims: The claims.
         runs: The table ``runs.parquet``.
         theory: The folder of the studies' rows.
+        most_lost: Largest share of a comparison's pairs that may be lost.
 
     Returns:
         One entry a claim, in their order. Undefined numbers are None.
@@ -197,8 +224,8 @@ def judge(claims: list[AnyClaim], runs: pd.DataFrame, theory: Path) -> list[Judg
     """
     comparisons = [claim for claim in claims if isinstance(claim, Claim)]
     compared = {claim.id: _compare(claim, runs) for claim in comparisons}
-    against_zero = [np.nan if d is None else d.zero.p for d in compared.values()]
-    against_minimum = [np.nan if d is None else d.minimum.p for d in compared.values()]
+    against_zero = [_tested(d, most_lost, "zero") for d in compared.values()]
+    against_minimum = [_tested(d, most_lost, "minimum") for d in compared.values()]
     p_holm = dict(zip(compared, holm(np.array(against_zero)), strict=True))
     p_minimum_holm = dict(zip(compared, holm(np.array(against_minimum)), strict=True))
     # A claim without runs, or with one pair, is no test.
@@ -209,10 +236,21 @@ def judge(claims: list[AnyClaim], runs: pd.DataFrame, theory: Path) -> list[Judg
             found = _judge_theory(claim, theory)
         else:
             p, p_minimum = float(p_holm[claim.id]), float(p_minimum_holm[claim.id])
-            word = verdict(claim, compared[claim.id], p, p_minimum, family)
+            word = verdict(claim, compared[claim.id], p, p_minimum, family, most_lost)
             found = _found(compared[claim.id], p, p_minimum) | {"verdict": word}
         entries.append(cast(Judged, asdict(claim) | found))
     return entries
+
+
+def _tested(
+    compared: Compared | None, most_lost: float, against: Literal["zero", "minimum"]
+) -> float:
+    """Return the p value that a comparison brings into Holm's family, NaN where it is no test."""
+    if compared is None:
+        return math.nan
+    p: float = getattr(compared, against).p
+    # On the survivors alone a small p would make room for those of the others.
+    return 1.0 if compared.pairs.share > most_lost and not math.isnan(p) else p
 
 
 def _compare(claim: Claim, runs: pd.DataFrame) -> Compared | None:
@@ -229,14 +267,19 @@ def _compare(claim: Claim, runs: pd.DataFrame) -> Compared | None:
         effect_size(better, than, level),
         hierarchical_interval(better, than, level),
         probability_of_improvement(better, than),
+        pairs(block, better, than),
     )
 
 
 def _found(compared: Compared | None, p_holm: float, p_minimum_holm: float) -> dict[str, Any]:
     # A claim that was not run has the same keys, with None.
-    found = compared or Compared(UNPAIRED, UNPAIRED, UNDEFINED, UNDEFINED, np.nan)
+    nothing = Pairs(0, 0, {})
+    found = compared or Compared(UNPAIRED, UNPAIRED, UNDEFINED, UNDEFINED, np.nan, nothing)
     return {
         "n": found.zero.n,
+        "planned": found.pairs.planned,
+        "lost": found.pairs.lost,
+        "lost_of": found.pairs.why,
         "difference": _known(found.zero.difference),
         "interval": _limits(found.zero.low, found.zero.high),
         "p": _known(found.zero.p),
@@ -268,11 +311,12 @@ def _judge_theory(claim: TheoryClaim, folder: Path) -> dict[str, Any]:
     where = f"claim {claim.id}: study {claim.study}"
     rows = study(folder, claim.study)
     if len(rows) and claim.where:
-        rows = rows[_evaluate(claim.where, rows, where).astype(bool)]
+        rows = rows[evaluate(claim.where, rows, where, truth=True)]
     # A table of claims shows these keys of a comparison, so a theory claim fills them too.
     shown: dict[str, Any] = {"experiment": claim.study, "better": claim.holds}
     shown["than"] = claim.where or "every row"
     shown |= dict.fromkeys(["difference", "interval", "p", "p_holm", "minimum_effect", "alpha"])
+    shown |= dict.fromkeys(["planned", "lost", "lost_of"])
     if rows.empty:
         return shown | {"verdict": "not run", "n": 0, "evidence": "the study has no such row"}
     holds, slack, values = _relation(claim.holds, rows, where)
@@ -308,23 +352,11 @@ def _relation(
     side, and its sides by their expression.
     """
     left, sign, right = sides(relation, where)
-    a, b = (_evaluate(side, rows, where).astype(float) for side in (left, right))
+    a, b = (evaluate(side, rows, where, truth=False) for side in (left, right))
     true, slack = (a <= b, b - a) if sign == "<=" else (a >= b, a - b)
     size = a.abs().combine(b.abs(), max)
     # Where both sides are 0 the slack is 0, not 0 / 0.
     return true, slack / size.where(size > 0, 1.0), {left: a, right: b}
-
-
-def _evaluate(expression: str, rows: pd.DataFrame, where: str) -> pd.Series:
-    """Evaluate an expression of the columns in each row; an error line starts with ``where``."""
-    try:
-        value = rows.eval(expression, engine="python")
-        # A constant side, as in `error <= 0.1`, evaluates to a number.
-        return value if isinstance(value, pd.Series) else pd.Series(value, index=rows.index)
-    except Exception as error:  # pandas raises what its parser, NumPy or the columns raise
-        reason, columns = " ".join(str(error).split()), ", ".join(map(str, rows.columns))
-        found = f"cannot evaluate {expression!r} ({reason})"
-        raise InputError(f"{where}: {found}; columns are {columns}") from None
 
 
 def write_claims(claims_yaml: Path, runs_parquet: Path, out: Path) -> list[Judged]:
@@ -342,7 +374,8 @@ def write_claims(claims_yaml: Path, runs_parquet: Path, out: Path) -> list[Judge
         InputError: A file is missing or something in it does not fit.
     """
     theory = Path(runs_parquet).parent / "theory"
-    entries = judge(read_claims(claims_yaml), read_gathered(runs_parquet), theory)
+    read = read_file(claims_yaml)
+    entries = judge(read.claims, read_gathered(runs_parquet), theory, read.most_lost)
     write_json(Path(out), entries)
     return entries
 
@@ -376,11 +409,25 @@ def lines(entries: list[Judged], results: Path) -> list[str]:
         scale = read_json(settings)
         shown = [entry for entry in entries if _is_about(entry, scale)]
     width = max((len(entry["id"]) for entry in shown), default=0)
-    listed = [f"{entry['id']:<{width}}  {entry['verdict']}" for entry in shown]
+    listed = [f"{entry['id']:<{width}}  {entry['verdict']}{lost_mark(entry)}" for entry in shown]
     if others := len(entries) - len(shown):
         noun = "claim" if others == 1 else "claims"
         listed.append(f"{others} {noun} about what only other scales run, left out")
     return listed
+
+
+def lost_mark(entry: Judged) -> str:
+    """Say how many pairs a claim was judged without.
+
+    Args:
+        entry: As `judge` returns it, or as an older ``claims.json`` has it.
+
+    Returns:
+        Words in brackets with a space before them. Empty where no pair was lost, and where the
+        verdict says it.
+    """
+    lost = Pairs(entry.get("planned") or 0, entry.get("lost") or 0, entry.get("lost_of") or {})
+    return f" ({lost.text})" if lost.text and lost.text not in entry["verdict"] else ""
 
 
 def _is_about(entry: Judged, settings: JsonObject) -> bool:

@@ -327,7 +327,9 @@ def _difference_text(row: Row) -> str:
     low, high = (row[f"difference_{end}_points"] for end in ("low", "high"))
     # One pair has a difference and no interval.
     interval = "" if pd.isna(low) else f" [{signed(low)}, {signed(high)}]"
-    return signed(row["difference_points"]) + interval
+    lost = row.get("pairs_lost")
+    pairs = "" if lost is None or pd.isna(lost) else f" ({lost:.0f} pairs lost)"
+    return signed(row["difference_points"]) + interval + pairs.replace("(1 pairs", "(1 pair")
 
 
 def _finished_text(row: Row) -> str:
@@ -460,6 +462,15 @@ _OF_METHODS: tuple[Column, ...] = (  # of the table of an experiment, in the ord
         100,
         heading="Δ to reference (points) [95 % interval]",
         text=_difference_text,
+    ),
+    _statistic(
+        "pairs_lost",
+        "pairs_lost",
+        _compared(
+            "number of seeds without a difference, as a run of either method did not finish",
+            "summarise",
+        ),
+        optional=True,
     ),
     *_ends(
         "difference",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hsac.report import columns
+from hsac.report import columns, unfinished
 from hsac.report.columns import COST, MethodRuns
 from hsac.report.gather import KEYS, read_gathered
 from hsac.report.tables import write
@@ -71,4 +71,4 @@ def write_cost(
     # A second row of a run would weigh it twice.
     measured_runs = runs.merge(read_gathered(measured), on=list(KEYS), validate="one_to_one")
     numbers = cost_table(measured_runs, order)
-    write(Path(out_dir), "cost", numbers, displayed(numbers), NOTE)
+    write(Path(out_dir), "cost", numbers, displayed(numbers), NOTE + unfinished.note(runs))

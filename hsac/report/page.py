@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -24,8 +24,9 @@ from hsac.report import (
     table_sources,
     tables,
     theory,
+    unfinished,
 )
-from hsac.report.claims import SETTINGS
+from hsac.report.claims import SETTINGS, Judged, lost_mark
 from hsac.report.figures import THEORY, captions
 from hsac.report.figures.style import COLOURS, OTHER
 from hsac.report.gather import read_gathered
@@ -76,12 +77,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class ShownExperiment:
-    """An experiment: name, what it ran on, its table and reference."""
+    """An experiment: name, what it ran on, its table, reference, and runs that did not finish."""
 
     name: str
     cell: dict[str, str]
     table: SortableTable
     reference: str
+    lost: str
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,7 @@ def _claims(entries: list[JsonObject]) -> list[JsonObject]:
         # Theory claims have no second test.
         found = entry.get("p_minimum_holm") if second else entry["p_holm"]
         p = float("nan") if found is None else found
+        of = f" of {entry['planned']}" if entry.get("lost") else ""
         # A CSS class: the verdict without its reason.
         style = entry["verdict"].split(" (")[0].replace(" ", "-")
         shown.append(
@@ -295,6 +298,9 @@ def _claims(entries: list[JsonObject]) -> list[JsonObject]:
                 "difference_text": text.replace("-", "−"),
                 "p_text": columns.p_text(p),
                 "p_key": "" if found is None else found,
+                # Beside the verdict, unless that says it itself.
+                "lost_text": lost_mark(cast(Judged, entry)).strip(),
+                "pairs_of": of,
             }
         )
     return shown
@@ -310,11 +316,12 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _experiment(runs: pd.DataFrame, name: str, numbers: pd.DataFrame) -> ShownExperiment:
-    cell = runs[runs["experiment"] == name].iloc[0]
+    block = runs[runs["experiment"] == name]
+    cell = block.iloc[0]
     ran_on = {key: str(cell[key]) for key in ("dataset", "variant", "model", "variant_hash")}
     reference = next(iter(numbers.loc[numbers["reference"], "method"]), "")
     table = sortable(numbers, tables.displayed(numbers), name)
-    return ShownExperiment(name, ran_on, table, reference)
+    return ShownExperiment(name, ran_on, table, reference, unfinished.note(block))
 
 
 def _environment(runs: pd.DataFrame, root: Path) -> dict[str, list[str]]:
@@ -443,7 +450,7 @@ def write_page(
     template = environment.from_string(
         resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8")
     )
-    statuses = runs["status"].value_counts()
+    statuses, lost = runs["status"].value_counts(), unfinished.note(runs)
     html = template.render(
         # Resolved, as the folder may be given as `.`.
         scale=root.resolve().name,
@@ -455,18 +462,19 @@ def write_page(
         overview=sortable(overview, tables.overview_displayed(overview), "overview"),
         overview_note=tables.overview_note(runs, order),
         table_note=tables.RECONSTRUCTED + tables.held_out_note(runs),
+        lost=lost,
         certificates=sortable(
             certificates, theory.certificates_displayed(certificates), "certificates"
         ),
-        certificate_note=theory.CERTIFICATE_NOTE,
+        certificate_note=theory.CERTIFICATE_NOTE + theory.lost_certificates(certificates, runs),
         coverage=sortable(coverage, theory.coverage_displayed(coverage), "coverage"),
         coverage_note=theory.COVERAGE_NOTE,
         ranks=sortable(ranks, curvature_role.displayed(ranks), "rank_correlations"),
-        rank_note=curvature_role.NOTE,
+        rank_note=curvature_role.NOTE + theory.lost_in_sweep(runs, order),
         biases=sortable(biases, hypergradient_bias.displayed(biases), "hypergradient_bias"),
         bias_note=hypergradient_bias.NOTE,
         published=sortable(ledger, published.displayed(ledger), "published"),
-        published_note=published.NOTE,
+        published_note=published.NOTE + published.lost_note(ledger, runs),
         behind=behind,
         verification=_verification(root / "verification.json"),
         failures=sortable(failures, tables.failures_displayed(failures), "failures"),
@@ -482,7 +490,7 @@ def write_page(
         data=runs.drop_duplicates(["dataset", "variant", "variant_hash"]).to_dict("records"),
         environment=_environment(runs, root),
         cost=sortable(costs, cost.displayed(costs), "cost"),
-        cost_note=cost.NOTE,
+        cost_note=cost.NOTE + lost,
         total=duration(float(measured["seconds"].sum())),
         longest=duration(float(measured["seconds"].max())) if len(runs) else columns.MISSING,
         memory=f"{measured['peak_memory_mib'].max():.0f} MiB" if len(runs) else columns.MISSING,

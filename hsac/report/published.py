@@ -15,10 +15,12 @@ from scipy import stats
 from hsac.errors import InputError
 from hsac.files import read_json
 from hsac.parts import nearest
+from hsac.report.claim_matrix import MOST_LOST
 from hsac.report.columns import MISSING, SELECTIONS
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Mean, Replicates, mean_interval, more_seeds
 from hsac.report.tables import write
+from hsac.report.unfinished import lost, note
 from hsac.study.fields import Allowed, Model, Real, problems
 
 ALPHA = 0.05
@@ -383,7 +385,8 @@ def verdict(ours: Mean, published: Published, test: Equivalence) -> str:
     z = float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(0.8))
     # What the published spread leaves of the gap to resolve.
     left = gap**2 - (z * published.standard_error()[0]) ** 2
-    if left <= 0:
+    # Without a spread of ours more seeds change nothing.
+    if left <= 0 or ours.sd == 0:
         return "undecided (the published interval is too wide)"
     # `more_seeds` takes the level of a two-sided test.
     more = more_seeds(ours.sd, math.sqrt(left), ours.n, 2 * ALPHA)
@@ -470,7 +473,16 @@ def _row(
     test = equivalence(ours, number)
     row |= {"difference": test.difference, "low": test.low, "high": test.high}
     row |= {"p_equivalent": test.p_equivalent, "p_beyond": test.p_beyond}
-    return row | {"verdict": verdict(ours, number, test)}
+    return row | {"verdict": _marked(verdict(ours, number, test), ours, rows)}
+
+
+def _marked(word: str, ours: Mean, rows: pd.DataFrame) -> str:
+    """Say in a verdict which runs did not finish, and give none where they are too many."""
+    share, lost_runs = lost(rows)
+    # Under two runs there is none anyway.
+    if share > MOST_LOST and ours.n >= 2:
+        return f"undecided ({lost_runs}; at most {100 * MOST_LOST:g} % may be)"
+    return f"{word} ({lost_runs})" if lost_runs else word
 
 
 def displayed(table: pd.DataFrame) -> pd.DataFrame:
@@ -536,5 +548,21 @@ def write_published(ledger: Path, runs_parquet: Path, out_dir: Path) -> None:
         runs_parquet: The gathered runs, with the records beside them.
         out_dir: The folder to write into.
     """
-    numbers = judge(read_published(ledger), read_gathered(runs_parquet), Path(runs_parquet).parent)
-    write(Path(out_dir), "published", numbers, displayed(numbers), NOTE)
+    runs = read_gathered(runs_parquet)
+    numbers = judge(read_published(ledger), runs, Path(runs_parquet).parent)
+    write(Path(out_dir), "published", numbers, displayed(numbers), NOTE + lost_note(numbers, runs))
+
+
+def lost_note(numbers: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Name the cells beside published numbers of which runs did not finish.
+
+    Args:
+        numbers: What `judge` returns.
+        runs: The gathered runs.
+
+    Returns:
+        A sentence with a space before it, empty where all finished.
+    """
+    # One merge of two columns, as an experiment has other methods, too.
+    cells = numbers[["experiment", "method"]].dropna().drop_duplicates()
+    return note(runs.astype({"experiment": object, "method": object}).merge(cells))

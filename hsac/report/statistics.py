@@ -4,6 +4,7 @@ The replication unit is the seed, by type. One seed concludes nothing.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -417,7 +418,8 @@ def summarise(
 
     Returns:
         One row an experiment and method. Columns: experiment, method, n_ok, n, mean, sd, low, high
-        (t interval), iqm, hierarchical_low and _high; pairs, difference, difference_low, _high,
+        (t interval), iqm, hierarchical_low and _high; pairs, pairs_lost (to runs that are not ok,
+        NaN where none was), difference, difference_low, _high,
         difference_hierarchical_low and _high, improvement (probability of), effect (Hedges' g),
         effect_low and _high, test, p, p_permutation, p_holm, and more_seeds: how many to add where
         p_holm is 0.05 or more. Undefined entries are NaN.
@@ -432,6 +434,11 @@ def summarise(
             values = Replicates(cell, str(experiment), str(method), metric)
             # The reference is compared with nothing, so its entries are undefined.
             compared = _against(values, base if method != against else nothing)
+            compared["pairs_lost"] = np.nan
+            if len(base.values) and method != against:
+                # Of all the seeds of both, those without a difference.
+                seeds = block.loc[block["method"].isin([method, against]), "seed"].nunique()
+                compared["pairs_lost"] = (seeds - int(compared["pairs"])) or np.nan
             rows.append(_summary(values, cell) | compared)
         table = pd.DataFrame(rows)
         table["p_holm"] = holm(table["p"])
@@ -501,7 +508,8 @@ def more_seeds(
     """Compute how many seeds to add so that a paired difference is found (normal approximation).
 
     ``n_needed = ((z_{1-alpha/2} + z_power) sd / effect)^2 + z_{1-alpha/2}^2 / 2``, whose last term
-    is Guenther's (1981) allowance for the t test's unknown sd.
+    is Guenther's (1981) allowance for the t test's unknown sd. Where every pair differs by the
+    same, the sign-flip test decides, whose smallest p of n pairs is ``2^(1 - n)``.
 
     Args:
         sd: Of the paired differences.
@@ -513,11 +521,14 @@ def more_seeds(
             first term is then at least ``(z_power sd / margin)^2``.
 
     Returns:
-        Seeds to add, from 1 to 1000.
+        Seeds to add, from 1 to 1000. A mean of 0 takes 1000, which stands for any number.
     """
-    if sd == 0 or effect == 0:
-        # Without spread one pair more is enough. A mean of 0 is never found.
-        return 1 if sd == 0 else 1000
+    if abs(effect) <= SAME:
+        # A mean of 0 is never found.
+        return 1000
+    if sd == 0:
+        # Without spread the test is that of `paired_difference`, whose p is 2^(1 - n).
+        return int(min(max(math.floor(2 - math.log2(alpha)) - n, 1), 1000))
     z, z_power = float(stats.norm.ppf(1 - alpha / 2)), float(stats.norm.ppf(power))
     known = ((z + z_power) * sd / abs(effect)) ** 2
     if margin is not None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from hsac.files import write_bytes
-from hsac.report import columns
+from hsac.report import columns, unfinished
 from hsac.report.columns import MISSING, SELECTIONS, MethodRuns
 from hsac.report.gather import read_gathered
+from hsac.report.latex import escaped
 from hsac.report.statistics import Replicates, mean_interval, summarise
 
 RECONSTRUCTED = (
@@ -195,7 +196,7 @@ def overview_note(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> str
     if used:
         places = [f"{rule} on {', '.join(names)}" for rule, names in used.items()]
         note += f"The weight rule base is {'; '.join(places)}. "
-    return note + RECONSTRUCTED + held_out_note(runs)
+    return note + RECONSTRUCTED + held_out_note(runs) + unfinished.note(runs)
 
 
 def held_out_note(runs: pd.DataFrame) -> str:
@@ -275,26 +276,14 @@ def latex(shown: pd.DataFrame, note: str) -> str:
         note: Put under it.
 
     Returns:
-        The LaTeX.
+        The LaTeX, in ASCII.
     """
-    body = shown.to_latex(
-        index=False, escape=True, column_format="l" + "r" * (len(shown.columns) - 1)
+    texts = shown.map(lambda cell: escaped(str(cell)))
+    body = texts.rename(columns=escaped).to_latex(
+        index=False, escape=False, column_format="l" + "r" * (len(shown.columns) - 1)
     )
-    text = (
-        "% needs"
-        f" \\usepackage{{booktabs,graphicx}}\n\\resizebox{{\\linewidth}}{{!}}{{%\n{body}}}\n\n"
-    )
-    text += "{\\footnotesize " + note.replace("%", "\\%").replace("_", "\\_") + "}\n"
-    # Signs that pdfLaTeX does not print as they stand.
-    for sign, command in (
-        ("±", "$\\pm$"),
-        ("−", "$-$"),
-        ("Δ", "$\\Delta$"),
-        ("–", "--"),
-        ("< 0.001", "$<$ 0.001"),
-    ):
-        text = text.replace(sign, command)
-    return text
+    head = "% needs \\usepackage{booktabs,graphicx}\n\\resizebox{\\linewidth}{!}{%\n"
+    return f"{head}{body}}}\n\n{{\\footnotesize {escaped(note)}}}\n"
 
 
 def write(out_dir: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
@@ -332,7 +321,8 @@ def write_tables(
     for experiment in [*order, *sorted(set(runs["experiment"]) - set(order))]:
         reference = references.get(experiment, "")
         numbers = experiment_table(runs, experiment, order.get(experiment, ()), reference)
-        note = RECONSTRUCTED + held_out_note(runs[runs["experiment"] == experiment])
+        block = runs[runs["experiment"] == experiment]
+        note = RECONSTRUCTED + held_out_note(block) + unfinished.note(block)
         write(
             out,
             experiment,

@@ -11,12 +11,12 @@ import pandas as pd
 
 from hsac.errors import InputError
 from hsac.files import workflow_of
-from hsac.report import curvature_role, hypergradient_bias
+from hsac.report import curvature_role, hypergradient_bias, unfinished
 from hsac.report.columns import MISSING
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, mean_interval
 from hsac.report.tables import with_half_width, write
-from hsac.study.method import plain
+from hsac.study.method import Method, plain
 
 CERTIFICATES = {
     "experiment": "Experiment",
@@ -165,9 +165,39 @@ def sweep(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         are others.
     """
     rows = rows[rows["method"].isin(plain(rows["method"]))]
+    # As methods name it: sam and asam are one class of rules, with parameters that differ.
+    rows = rows.assign(weight_rule=[Method.of(name).weight for name in rows["method"]])
     # At 0 the ball is flat, and a log axis of c has no 0.
     fixed = rows[(rows["curvature_rule"] == "fixed") & (rows["start"] > 0)]
     return fixed, rows[rows["curvature_rule"] == "euclidean"]
+
+
+def lost_in_sweep(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> str:
+    """Name the fixed curvatures of which runs did not finish, so that a seed's order lacks them.
+
+    Args:
+        runs: The gathered runs.
+        order: The experiments.
+
+    Returns:
+        A sentence with a space before it, empty where all finished.
+    """
+    return unfinished.note(sweep(runs[runs["experiment"].isin(list(order))])[0])
+
+
+def lost_certificates(numbers: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Name the methods with a certificate of which runs did not finish.
+
+    Args:
+        numbers: What `certificates` returns.
+        runs: The gathered runs.
+
+    Returns:
+        A sentence with a space before it, empty where all finished.
+    """
+    shown = set(zip(numbers["experiment"], numbers["method"], strict=True))
+    cells = zip(runs["experiment"], runs["method"], strict=True)
+    return unfinished.note(runs[[cell in shown for cell in cells]])
 
 
 def informed(folder: Path, order: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -302,14 +332,17 @@ def write_theory_tables(
         out_dir: The folder to write into.
     """
     out, folder = Path(out_dir), Path(runs_parquet).parent / "theory"
-    measured = landscape(folder, read_gathered(runs_parquet), order)
+    runs = read_gathered(runs_parquet)
+    measured = landscape(folder, runs, order)
     numbers = certificates(measured, informed(folder, order))
-    write(out, "certificates", numbers, certificates_displayed(numbers), CERTIFICATE_NOTE)
+    note = CERTIFICATE_NOTE + lost_certificates(numbers, runs)
+    write(out, "certificates", numbers, certificates_displayed(numbers), note)
     numbers = study(folder, "coverage")
     numbers = numbers if len(numbers) else pd.DataFrame(columns=list(COVERAGE))
     write(out, "coverage", numbers, coverage_displayed(numbers), COVERAGE_NOTE)
     numbers = curvature_role.correlations(sweep(measured)[0])
-    write(out, "rank_correlations", numbers, curvature_role.displayed(numbers), curvature_role.NOTE)
+    note = curvature_role.NOTE + lost_in_sweep(runs, order)
+    write(out, "rank_correlations", numbers, curvature_role.displayed(numbers), note)
     numbers = hypergradients(folder, order)
     shown = hypergradient_bias.displayed(numbers)
     write(out, "hypergradient_bias", numbers, shown, hypergradient_bias.NOTE)

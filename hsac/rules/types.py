@@ -23,12 +23,15 @@ class Gradient:
         weights: Its gradient in the weights (R, P).
         theta: Its gradient in θ (R, C), None where no rule needs it.
         curvature: The curvatures c (R, C) it was taken at.
+        decay: Factor λ of the weight decay λ|w|²/2 that loss and weights include. A rule that
+            treats weight decay apart, as SAM does, takes λ times the point off `weights`.
     """
 
     loss: Tensor
     weights: Tensor
     theta: Tensor | None = None
     curvature: Tensor | None = None
+    decay: float = 0.0
 
 
 class WeightRule(Protocol):

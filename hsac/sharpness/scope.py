@@ -8,14 +8,18 @@ from torch import Tensor
 from hsac.hypergradient.operator import norm
 
 SCOPES = ("euclidean", "adaptive")
-FLOOR = 0.01  # keeps weights at 0 movable (Kwon et al., ASAM, ICML 2021, η)
+# Keeps weights at 0 movable (Kwon et al., ASAM, ICML 2021, η).
+FLOOR = 0.01
 
 
 def scope_scale(w: Tensor, scope: str) -> Tensor:
     """Compute T of the scope {e : |e/T| ≤ ρ}, without a gradient.
 
     The adaptive scope does not change when a weight is rescaled and the next layer, or the
-    curvature, undoes it.
+    curvature, undoes it. That holds of weights well above the floor. FLOOR is added in every
+    coordinate, biases and scales included, wherever a scope is adaptive: in ASAM, in the adversary
+    of `hsac` and in the sharpness that is measured. The authors' code of ASAM adds the same number
+    in tensors whose name holds "weight", and takes T = 1 in all others.
 
     Args:
         w: Weights (R, P).

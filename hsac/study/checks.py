@@ -303,7 +303,8 @@ def _hypergradient(study: Study, name: str, source: str, key: str) -> None:
     if found not in known:
         raise InputError(f"{key}.method: found {found!r}; {parts.nearest(found, known)}")
     cell = resolve.studied(study, name)
-    if cell.config.curvature_rule.name == "euclidean" or not cell.trains_once:
+    geometry = parts.constant("curvature rule", cell.config.curvature_rule.name, "geometry")
+    if geometry == "euclidean" or not cell.trains_once:
         raise InputError(
             f"{key}.method: found {found!r}; allowed are methods with a curvature that train once"
         )

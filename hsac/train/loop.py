@@ -289,7 +289,8 @@ class BilevelLosses:
             value = objective(w, at)
             found = torch.autograd.grad(value.sum(), (w, at) if with_theta else (w,))
             slope = found[1] if with_theta else None
-            return Gradient(value.detach(), found[0], slope, self.tau(theta).detach())
+            c = self.tau(theta).detach()
+            return Gradient(value.detach(), found[0], slope, c, self.weight_decay)
 
         return gradient
 

@@ -93,6 +93,106 @@ def test_one_pair_concludes_nothing(differences):
     assert verdict(differences).startswith("inconclusive (spread unknown: 1 finished pair,")
 
 
+TEN = [1.0, 1.2, 0.9, 1.1, 1.3, 1.0, 1.2]
+
+
+def test_too_many_lost_pairs_refuse_verdict():
+    """With 3 of 10 runs diverged there is no verdict, in either direction, and the row says why."""
+    for sign in (1, -1):
+        entry = judge([CLAIM], table([sign * d for d in TEN] + [None] * 3), NO_STUDIES)[0]
+        words = "3 of 10 pairs lost: a 3 diverged; most_lost allows 10 %"
+        assert entry["verdict"] == f"inconclusive ({words})"
+        assert (entry["n"], entry["planned"], entry["lost"]) == (7, 10, 3)
+        assert entry["lost_of"] == {"a": {"diverged": 3}}
+        assert entry["p_holm"] == 1.0
+
+
+def test_few_lost_pairs_are_marked(tmp_path):
+    runs = table([*TEN, *TEN[:2], None])
+    (entry,) = judge([CLAIM], runs, NO_STUDIES)
+    assert (entry["verdict"], entry["lost"]) == ("supported", 1)
+    assert lines([entry], tmp_path) == ["c  supported (1 of 10 pairs lost: a 1 diverged)"]
+    # What the reader allows decides.
+    (strict,) = judge([CLAIM], runs, NO_STUDIES, most_lost=0.0)
+    assert strict["verdict"].startswith("inconclusive (1 of 10 pairs lost: a 1 diverged;")
+    assert lines([strict], tmp_path) == [f"c  {strict['verdict']}"]
+    (whole,) = judge([CLAIM], table(TEN), NO_STUDIES)
+    assert lines([whole], tmp_path) == ["c  supported"]
+    assert (whole["planned"], whole["lost"], whole["lost_of"]) == (7, 0, {})
+
+
+def test_lost_by_either_method():
+    """Runs that fail, lack the value or are missing, on either side; a seed counts once."""
+    runs = table([1.0] * 8)
+    runs.loc[(runs["method"] == "a") & (runs["seed"] == 0), "status"] = "timeout"
+    runs.loc[(runs["method"] == "b") & (runs["seed"] == 0), "status"] = "diverged"
+    runs.loc[(runs["method"] == "b") & (runs["seed"] == 1), COLUMNS[-1]] = np.nan
+    runs = runs[(runs["method"] != "a") | (runs["seed"] != 2)]
+    (entry,) = judge([CLAIM], runs, NO_STUDIES)
+    assert (entry["n"], entry["planned"], entry["lost"]) == (5, 8, 3)
+    lost = {"a": {"not run": 1, "timeout": 1}, "b": {"diverged": 1, "no value": 1}}
+    assert entry["lost_of"] == lost
+
+
+def test_refused_claim_keeps_its_place():
+    """A claim that lost too many pairs makes no room for the others' p values."""
+    other = replace(CLAIM, id="other", experiment="f")
+    runs = pd.concat([table([*TEN, None, None, None]), table([1.0, 3.0, -0.5, 2.0, 2.5], "f")])
+    refused, kept = judge([CLAIM, other], runs, NO_STUDIES)
+    assert refused["p"] < kept["p"]
+    assert kept["p_holm"] == pytest.approx(2 * kept["p"])
+
+
+def test_file_says_how_many_may_be_lost(tmp_path):
+    table([*TEN, None, None, None]).to_parquet(tmp_path / "runs.parquet")
+    path, out = tmp_path / "claims.yaml", tmp_path / "claims.json"
+    for most, word in ((None, "inconclusive"), (0.2, "inconclusive"), (0.3, "supported")):
+        content = {"claims": [asdict(CLAIM)]} | ({} if most is None else {"most_lost": most})
+        path.write_text(yaml.safe_dump(content))
+        (entry,) = write_claims(path, tmp_path / "runs.parquet", out)
+        assert entry["verdict"].split(" ")[0] == word
+    for bad in (-0.1, 1.5, "10 %", True):
+        path.write_text(yaml.safe_dump({"claims": [], "most_lost": bad}))
+        words = f"most_lost is {bad!r}, allowed is a number from 0 to 1"
+        with pytest.raises(InputError, match=words):
+            read_claims(path)
+
+
+@pytest.mark.parametrize(
+    ("differences", "minimum", "words"),
+    [
+        ([0.0] * 5, 0.0, "every pair is an exact tie, which no number of such seeds decides"),
+        ([-0.5] * 5, -0.5, "every pair differs by exactly the minimum effect, which no number"),
+        # 2^(1 - n) is under 0.05 from 6 pairs on.
+        ([0.0] * 5, 0.5, "about 1 more seed"),
+        ([0.0] * 3, 0.5, "about 3 more seeds"),
+        ([1.0] * 5, 0.5, "about 1 more seed"),
+        ([0.5] * 5, 0.5, "about 1 more seed"),
+    ],
+)
+def test_ties_say_what_decides(differences, minimum, words):
+    claim = replace(CLAIM, minimum_effect=minimum)
+    found = verdict(differences, claim)
+    assert found.startswith(f"inconclusive ({words}")
+    if words.startswith("about"):
+        more = int(words.split()[1])
+        grown = differences[:1] * (len(differences) + more)
+        assert verdict(grown[1:], claim).startswith("inconclusive")
+        assert not verdict(grown, claim).startswith("inconclusive")
+    else:
+        assert verdict(differences * 20, claim) == found
+
+
+def test_ties_count_the_family():
+    """Beside 19 other claims 5 equal pairs need 10: 2^(1 - 10) is the first p under 0.05 / 20."""
+    among = [CLAIM, *(replace(CLAIM, id=f"c{k}", experiment=f"e{k}") for k in range(19))]
+    even = [table([1.5, -0.5] * 4, f"e{k}") for k in range(19)]
+    entry = judge(among, pd.concat([table([1.0] * 5), *even]), NO_STUDIES)[0]
+    assert entry["verdict"] == "inconclusive (about 5 more seeds)"
+    entry = judge(among, pd.concat([table([1.0] * 10), *even]), NO_STUDIES)[0]
+    assert entry["verdict"] == "supported"
+
+
 def test_not_run():
     assert verdict([1.0, 2.0], replace(CLAIM, better="other")) == "not run"
 
@@ -170,6 +270,10 @@ def test_claims_cover_settings_and_control():
         ("[learned, fixed,", "[fixed, fixed,", "claim digits-fixed: id is used twice"),
         ("better: hsac\n", "better: hsak\n", "digits-learned: words: found 'hsak'.*mean 'hsac'"),
         ("than {than}.", "than {rival}.", "allowed in it are {experiment}, {better}, {than}"),
+        ("than {than}.", "than {than.__class__}.", "allowed in it are {experiment}, {better}"),
+        ("than {than}.", "than {than:>999999999}.", "allowed in it are {experiment}, {better}"),
+        ("than {than}.", "than {than!r}.", "allowed in it are {experiment}, {better}"),
+        ("than {than}.", "than {than}}.", "allowed in it are {experiment}, {better}"),
         ("\nmatrix:", "\nmatrix: 1\nunused:", "unused is unknown"),
         ("\nwords:\n  hsac: s", "\nwords: 1\nrivals:\n  s: s", "words is 1, allowed is a mapping"),
         ("  - experiments: [disease]\n", "  -\n", "block 2 of matrix: experiments is missing"),

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from hsac.report.curvature_role import correlations
 from hsac.report.figures import rank_correlations, role_of_curvature, style
+from hsac.report.theory import sweep
 
 CURVATURES = (0.1, 0.3, 1.0, 3.0)
 
@@ -39,6 +40,22 @@ def texts(figure: Figure) -> str:
     drawn = [text for axes in figure.axes for text in axes.texts]
     drawn += [text for legend in figure.legends for text in legend.get_texts()]
     return " ".join(text.get_text() for text in drawn)
+
+
+def test_asam_is_not_sam(rows) -> None:
+    """Methods under asam are a group of their own, although both are one class of rules."""
+    runs = rows.assign(curvature_rule="fixed", start=rows["curvature"])
+    asam = runs[runs["weight_rule"] == "sam"].assign(gap=100.0)
+    asam["method"] = "a" + asam["method"]
+    both = sweep(pd.concat([runs, asam], ignore_index=True))[0]
+    assert set(both["weight_rule"]) == {"sgd", "sam", "asam"}
+    same = correlations(both).query("weight_rule != 'asam'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, correlations(sweep(runs)[0]))
+    figure = role_of_curvature.draw(both, runs.iloc[:0])
+    assert "asam, fixed c" in texts(figure)
+    gaps = [container.lines[0].get_ydata().max() for container in figure.axes[8].containers]
+    assert sum(gap == 100.0 for gap in gaps) == 1
+    assert rank_correlations.draw(correlations(both)).legends[0].get_texts()
 
 
 def test_means_and_intervals(rows, flat) -> None:

@@ -12,8 +12,10 @@ from hsac.report.figures import (
     CAPTIONS,
     accuracy_by_method,
     curvature_trajectories,
+    loss_landscape,
     poincare_embedding,
     rule_graph,
+    sharpness_trajectories,
     style,
     write_figures,
 )
@@ -48,8 +50,9 @@ def test_figures_say_what_is_missing(results, tmp_path):
     for path in empty:
         pd.read_parquet(results / path.name).iloc[:0].to_parquet(path)
     write_figures(*empty, "", {}, {}, tmp_path)
+    trajectories = pd.read_parquet(results / "trajectories.parquet")
     runs = pd.read_parquet(results / "runs.parquet").query("experiment == 'glyphs_long_tailed'")
-    figure = poincare_embedding.draw(runs, results, ORDER, REFERENCES)
+    figure = poincare_embedding.draw(runs, trajectories, results, ORDER, REFERENCES)
     assert "No model with a two-dimensional ball" in texts(figure)
 
 
@@ -95,10 +98,69 @@ def test_cyclic_and_empty_graphs_are_drawn():
 
 def test_embedding_lies_in_unit_disk(results):
     runs = pd.read_parquet(results / "runs.parquet")
-    figure = poincare_embedding.draw(runs, results, ORDER, REFERENCES)
+    trajectories = pd.read_parquet(results / "trajectories.parquet")
+    figure = poincare_embedding.draw(runs, trajectories, results, ORDER, REFERENCES)
     offsets = [axes.collections[0].get_offsets() for axes in figure.axes if axes.collections]
-    assert len(offsets) == 3
+    titles = [axes.get_title() for axes in figure.axes if axes.collections]
+    shown = ("fixed@0.3", "learned", "drift_up", "drift_down", "hsac")
+    assert [title.split("\n")[0] for title in titles] == [f"digits: sgd+{rule}" for rule in shown]
+    assert len(offsets) == len(titles)
     assert all(((points**2).sum(axis=1) < 1).all() for points in offsets)
+
+
+@pytest.fixture
+def renamed(results):
+    """Runs and trajectories of digits whose rules have names that no list can know."""
+    names = {"hsac": "signed", "learned": "drift_slow", "drift_up": "pac_bayes", "grid": "search"}
+    tables = []
+    for name in ("runs", "trajectories"):
+        table = pd.read_parquet(results / f"{name}.parquet").query("experiment == 'digits'")
+        for old, new in names.items():
+            table["method"] = table["method"].str.replace(f"+{old}", f"+{new}")
+        tables.append(table)
+    return tables
+
+
+def legend(figure: Figure) -> dict[str, str]:
+    """Colours by label."""
+    lines = figure.legends[0].get_lines()
+    return {line.get_label(): line.get_color() for line in lines}
+
+
+def test_moving_is_what_moved(renamed, results):
+    """A rule is drawn because its curvature moved in the records, whatever it is called."""
+    runs, trajectories = renamed
+    order = {"digits": sorted(set(runs["method"]))}
+    moved = {f"sgd+{rule}" for rule in ("signed", "drift_slow", "pac_bayes", "drift_down")}
+    moved |= {"sam+signed", "sam+drift_slow"}
+    curvatures = legend(curvature_trajectories.draw(runs, trajectories, order))
+    assert set(curvatures) == moved
+    # A search's curvature is constant in the training that it chose.
+    references = {"digits": "sgd+fixed@0.3"}
+    sharpness = legend(sharpness_trajectories.draw(runs, trajectories, order, references))
+    still = {"sgd+euclidean", "sgd+fixed@0.3", "sam+fixed@0.3"}
+    assert set(sharpness) == moved | still
+    slices = loss_landscape.draw(runs, trajectories, results, order, references)
+    assert set(legend(slices)) == {m for m in moved if m.startswith("sgd")} | {"sgd+fixed@0.3"}
+    for colours in (curvatures, sharpness):
+        by_rule = {label.split("+")[1]: colour for label, colour in colours.items()}
+        # One colour a rule, and none for two rules.
+        assert len(set(by_rule.values())) == len(by_rule) == len(set(colours.values()))
+
+
+def test_still_curvature_is_said(renamed):
+    runs, trajectories = renamed
+    still = trajectories[trajectories["method"].str.contains("fixed|euclidean|search")]
+    drawn = curvature_trajectories.draw(runs, still, {})
+    assert "No run with a moving curvature" in texts(drawn)
+
+
+def test_weight_rules_look_different():
+    """A rule that no list knows looks like none of the plain ones, nor like sam."""
+    for weight in ("asam", "lion"):
+        assert style.line(f"{weight}+hsac") not in ("-", "--")
+        assert style.marker(f"{weight}+hsac") not in "os"
+        assert style.face(f"{weight}+hsac") == "white"
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,18 @@ def test_duration():
     assert duration(0.2) == "under 1 s"
 
 
+def test_claims_show_lost_pairs():
+    entry = {"difference": None, "minimum_effect": 0.5, "p_holm": None, "planned": 20, "lost": 1}
+    entry |= {"lost_of": {"b": {"diverged": 1}}}
+    (row,) = _claims([entry | {"verdict": "supported"}])
+    assert row["lost_text"] == "(1 of 20 pairs lost: b 1 diverged)"
+    assert row["pairs_of"] == " of 20"
+    (said,) = _claims([entry | {"verdict": "inconclusive (1 of 20 pairs lost: b 1 diverged)"}])
+    assert said["lost_text"] == ""
+    (whole,) = _claims([entry | {"verdict": "supported", "lost": 0, "lost_of": {}}])
+    assert (whole["lost_text"], whole["pairs_of"]) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("verdict", "minimum_effect", "shown"),
     [

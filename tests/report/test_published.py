@@ -114,6 +114,22 @@ def test_one_run_concludes_nothing(tmp_path, accuracies):
     assert judged(tmp_path, accuracies)["verdict"].startswith("undecided (spread unknown: ")
 
 
+def test_lost_runs_are_said(tmp_path):
+    """Diverged runs stand beside the verdict, and too many of them leave none."""
+    good = [50.1, 49.8, 50.3, 50.0, 49.9, 50.1, 49.8, 50.3, 50.0]
+    assert judged(tmp_path, good)["verdict"] == "reproduced"
+    few = judged(tmp_path, [*good, None])["verdict"]
+    assert few == "reproduced (1 of 10 runs lost: 1 diverged)"
+    many = judged(tmp_path, [*good, None, None])["verdict"]
+    assert many == "undecided (2 of 11 runs lost: 2 diverged; at most 10 % may be)"
+
+
+def test_no_spread_needs_no_seeds(tmp_path):
+    """Without a spread of ours it is the published one that leaves the number undecided."""
+    row = judged(tmp_path, [50.6] * 5, replace(ENTRY, interval=1.0, n=5))
+    assert row["verdict"] == "undecided (the published interval is too wide)"
+
+
 def test_not_run(tmp_path):
     assert judged(tmp_path, [50.0, 50.1], replace(ENTRY, dataset="cifar10"))["verdict"] == "not run"
 

@@ -140,7 +140,12 @@ def test_more_seeds_by_hand():
     # ((1.960 + .8416) * 1 / .5)^2 + 1.960^2 / 2 = 33.3
     assert more_seeds(sd=1.0, effect=0.5, n=5) == 29
     assert more_seeds(sd=1.0, effect=1e-9, n=5) == 1000
-    assert more_seeds(sd=0.0, effect=0.0, n=5) == 1
+    # Exact ties: no number of them differs from 0.
+    assert more_seeds(sd=0.0, effect=0.0, n=5) == 1000
+    # Without spread p is 2^(1 - n): 6 pairs at 0.05, 8 at 0.01, 11 at 0.05 over 40 tests.
+    assert more_seeds(sd=0.0, effect=1.0, n=5) == 1
+    assert more_seeds(sd=0.0, effect=1.0, n=5, alpha=0.01) == 3
+    assert more_seeds(sd=0.0, effect=1.0, n=5, alpha=0.05 / 40) == 6
     # to reach a bound 0.1 below, too: (.8416 / .1)^2 + 1.960^2 / 2 = 72.7
     assert more_seeds(sd=1.0, effect=0.5, n=5, margin=0.1) == 68
     assert more_seeds(sd=1.0, effect=0.5, n=5, margin=0.0) == 1000

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_records import ORDER, REFERENCES, synthetic_results
@@ -64,6 +65,28 @@ def test_diverged_runs_are_counted_and_listed(folder):
         ["sgd+fixed@1", 1, "loss not finite at step 12"],
         ["sgd+fixed@1", 3, "loss not finite at step 12"],
     ]
+
+
+def test_means_over_survivors_are_marked(folder, results, tmp_path):
+    """A mean or difference without all runs says so in its row and under its table."""
+    table = pd.read_csv(folder / "digits.csv").set_index("method")
+    assert table["pairs_lost"].dropna().to_dict() == {"sgd+fixed@1": 2.0}
+    text = (folder / "digits.md").read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| sgd+fixed@1 ")]
+    assert "] (2 pairs lost) |" in row
+    note = "Runs that did not finish are in no mean and no comparison, which can flatter a method: "
+    assert f"{note}sgd+fixed@1 2 of 4 (2 diverged)." in text
+    overview = (folder / "overview.md").read_text()
+    assert f"{note}digits sgd+fixed@1 2 of 4 (2 diverged)." in overview
+    # Another experiment, all of whose runs finished.
+    assert note not in (folder / "glyphs_long_tailed.md").read_text()
+    assert "pairs_lost" not in pd.read_csv(folder / "glyphs_long_tailed.csv")
+    # Where the reference lost runs, every difference did.
+    references = REFERENCES | {"digits": "sgd+fixed@1"}
+    write_tables(results / "runs.parquet", {"digits": ORDER["digits"]}, references, tmp_path)
+    lost = pd.read_csv(tmp_path / "digits.csv").set_index("method")["pairs_lost"]
+    assert lost.drop("sgd+fixed@1").tolist() == [2.0] * (len(ORDER["digits"]) - 1)
+    assert np.isnan(lost["sgd+fixed@1"])
 
 
 def test_extra_columns_only_where_measured(folder):

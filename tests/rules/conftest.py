@@ -14,13 +14,15 @@ BOUNDS = (0.005, 5.0)
 F64 = torch.float64
 
 
-def gradient_of(loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Gradient]:
-    """What a weight rule is given, from a loss (R, P) -> (R,)."""
+def gradient_of(
+    loss: Callable[[Tensor], Tensor], decay: float = 0.0
+) -> Callable[[Tensor], Gradient]:
+    """What a weight rule is given, from a loss (R, P) -> (R,) and a weight decay."""
 
     def gradient(w: Tensor) -> Gradient:
         w = w.detach().requires_grad_()
-        value = loss(w)
-        return Gradient(value.detach(), torch.autograd.grad(value.sum(), w)[0])
+        value = loss(w) + decay / 2 * (w * w).sum(-1)
+        return Gradient(value.detach(), torch.autograd.grad(value.sum(), w)[0], decay=decay)
 
     return gradient
 

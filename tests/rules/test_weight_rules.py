@@ -82,6 +82,44 @@ def test_sam_with_adam(w, valley, make_gradient) -> None:
     torch.testing.assert_close(run(rule, w, make_gradient(valley)), want, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("scope", ["euclidean", "adaptive"])
+@pytest.mark.parametrize("base", ["sgd", "adam"])
+def test_sam_climbs_no_weight_decay(base, scope, w, valley, make_gradient) -> None:
+    """The ascent is on the loss alone, and the decay's gradient is that at w, as in public SAMs.
+
+    There backward gives the loss's gradient, and the optimizer adds the decay once w is restored.
+    200 steps are compared, of a decay large enough to turn the ascent.
+    """
+    decay, rho, steps = 0.05, 0.1, 200
+    # Rates at which the trajectory settles: an oscillating one multiplies what rounding leaves.
+    given = {"sgd": {"lr": 0.001, "momentum": 0.9}, "adam": {"lr": 0.01}}[base]
+    make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[base]
+    want = []
+    for row in w:
+        p = row.clone().requires_grad_()
+        optimizer = make([p], weight_decay=decay, **given)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            valley(p[None]).sum().backward()
+            with torch.no_grad():
+                t = p.abs() + 0.01 if scope == "adaptive" else torch.ones_like(p)
+                e = rho * t * t * p.grad / (t * p.grad).norm()
+                kept = p.clone()
+                p.add_(e)
+            optimizer.zero_grad()
+            valley(p[None]).sum().backward()
+            with torch.no_grad():
+                p.copy_(kept)
+            optimizer.step()
+        want.append(p.detach())
+
+    rule, found = Sam(rho, scope, base, given), w
+    state, gradient = rule.init(w), make_gradient(valley, decay)
+    for _ in range(steps):
+        found, state, _ = rule.update(found, state, gradient, 1.0)
+    torch.testing.assert_close(found, torch.stack(want), rtol=1e-10, atol=1e-12)
+
+
 def test_asam_without_floor_is_the_librarys(w, valley, make_gradient, monkeypatch) -> None:
     """Asam is the librarys where no floor is added.
 

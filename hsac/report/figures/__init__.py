@@ -33,7 +33,7 @@ from hsac.report.figures import (
     rule_graph,
     sharpness_trajectories,
 )
-from hsac.report.figures.style import nothing, save
+from hsac.report.figures.style import mark_lost, nothing, save
 from hsac.report.gather import read_gathered
 
 
@@ -50,6 +50,14 @@ THEORY = (
     *map(_name, STUDIES),
     "hypergradient_bias",
 )
+# Their means are over the runs that finished. That of accuracies says so method by method.
+OVER_SEEDS = (
+    "accuracy_by_compute",
+    "curvature_trajectories",
+    "sharpness_trajectories",
+    "loss_landscape",
+)
+OVER_SWEEP = ("role_of_curvature", "rank_correlations")
 CAPTIONS = {
     "accuracy_by_method": (
         "Validation-selected test accuracy by method. Points are means with 95 % t intervals over "
@@ -178,11 +186,16 @@ def write_figures(
         ),
         "role_of_curvature": role_of_curvature.draw(fixed, euclidean),
         "rank_correlations": rank_correlations.draw(correlations(fixed)),
-        "loss_landscape": loss_landscape.draw(runs, root, order, references),
-        "poincare_embedding": poincare_embedding.draw(runs, root, order, references),
+        "loss_landscape": loss_landscape.draw(runs, trajectories, root, order, references),
+        "poincare_embedding": poincare_embedding.draw(runs, trajectories, root, order, references),
         "hypergradient_bias": hypergradient_bias.draw(theory.hypergradients(rows, order)),
         "rule_graph": rule_graph.draw(rulegraph),
     }
+    in_order = runs[runs["experiment"].isin(list(order))]
+    for name in OVER_SEEDS:
+        mark_lost(figures[name], runs)
+    for name in OVER_SWEEP:
+        mark_lost(figures[name], theory.sweep(in_order)[0])
     figures |= {_name(module): _study(module, rows) for module in STUDIES}
     # By name, so that a new entry breaks no plugin: `draw` takes those it asks for.
     offered: dict[str, Any] = {"runs": runs, "trajectories": trajectories, "root": root}

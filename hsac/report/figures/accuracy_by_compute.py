@@ -147,6 +147,9 @@ def _legend(figure: Figure, methods: Sequence[str]) -> None:
     handles = []
     for name, shade in entries.items():
         handles.append(style.entry(name, color=shade, marker="o", linestyle="none"))
-    if any(style.marker(method) == "s" for method in methods):
-        handles.append(style.entry("under sam", color="#999999", marker="s", linestyle="none"))
+    # A marker of each weight rule but the plain ones, which are discs as the rules above.
+    for method in {Method.of(method).weight: method for method in methods}.values():
+        weight, look = Method.of(method).weight, {"color": "#999999", "linestyle": "none"}
+        if not style.is_plain(weight):
+            handles.append(style.entry(f"under {weight}", marker=style.marker(method), **look))
     style.legend(figure, handles, max(1, min(len(handles), int(figure.get_figwidth() / 1.5))))

@@ -12,6 +12,7 @@ from matplotlib.patches import Circle
 
 from hsac.files import read_json
 from hsac.report.figures import style
+from hsac.report.figures.curvature_trajectories import finished, moving
 from hsac.report.figures.loss_landscape import compared
 
 TITLE = "Test points in the Poincaré disk (scaled by √c; the circle is the boundary at infinity)"
@@ -19,6 +20,7 @@ TITLE = "Test points in the Poincaré disk (scaled by √c; the circle is the bo
 
 def draw(
     runs: pd.DataFrame,
+    trajectories: pd.DataFrame,
     root: Path,
     order: Mapping[str, Sequence[str]],
     references: Mapping[str, str],
@@ -29,6 +31,7 @@ def draw(
 
     Args:
         runs: The gathered runs.
+        trajectories: The gathered trajectories, which tell the methods that moved a curvature.
         root: The folder that the ``record`` column of ``runs`` is relative to.
         order: Experiments and their methods, in the tables' order.
         references: The reference method of each experiment.
@@ -37,10 +40,12 @@ def draw(
         The figure.
     """
     found: dict[str, dict[str, dict]] = {}
+    moved = moving(finished(runs, trajectories))
     for name in style.experiments(runs, order):
         block = runs[(runs["experiment"] == name) & (runs["status"] == "ok")].sort_values("seed")
         methods = style.ordered(block["method"], order.get(name, ()))
-        for method in compared(methods, references.get(name, "")):
+        own = [method for method in methods if (name, method) in moved]
+        for method in compared(methods, references.get(name, ""), own):
             for path in block.loc[block["method"] == method, "record"]:
                 record = read_json(root / path)
                 if record["embedding"]:

@@ -31,7 +31,7 @@ def draw(table: pd.DataFrame) -> Figure:
     if known.empty:
         return style.nothing(TITLE, "No seed with three fixed curvatures at this scale.")
     names = list(dict.fromkeys(known["experiment"]))
-    rules = sorted(set(known["weight_rule"]), key=lambda rule: (rule == "sam", rule))
+    rules = sorted(set(known["weight_rule"]), key=lambda rule: (not style.is_plain(rule), rule))
     present = set(zip(known["x"], known["y"], strict=True))
     heights = _heights([pair for pair in PAIRS if pair in present])
     height = 0.5 + 0.25 * (max(heights.values()) + 2)
@@ -47,7 +47,7 @@ def draw(table: pd.DataFrame) -> Figure:
     for rule in rules:
         method = f"{rule}+fixed"
         look = {"color": style.colour(method), "marker": style.marker(method), "linestyle": "-"}
-        handles.append(style.entry(rule, markerfacecolor=_face(rule), **look))
+        handles.append(style.entry(rule, markerfacecolor=style.face(method), **look))
     style.legend(figure, handles, len(handles))
     return figure
 
@@ -67,10 +67,6 @@ def _heights(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
         if members:
             height += len(members) + 1.4
     return heights
-
-
-def _face(rule: str) -> str:
-    return "white" if rule == "sam" else style.colour(f"{rule}+fixed")
 
 
 def _panel(
@@ -95,7 +91,7 @@ def _panel(
             color=style.colour(method),
             linestyle="none",
             marker=style.marker(method),
-            markerfacecolor=_face(rule),
+            markerfacecolor=style.face(method),
             markersize=5,
             elinewidth=1.4,
             clip_on=False,  # a marker at ±1 lies on the panel's edge

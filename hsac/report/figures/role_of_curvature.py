@@ -44,7 +44,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
     if not quantities:
         return style.nothing(TITLE, "No finished run with a fixed curvature at this scale.")
     names = list(dict.fromkeys(rows["experiment"]))
-    rules = sorted(set(rows["weight_rule"]), key=lambda rule: (rule == "sam", rule))
+    rules = sorted(set(rows["weight_rule"]), key=lambda rule: (not style.is_plain(rule), rule))
     figure, axes = style.grid(len(quantities), len(names), 3.0, 1.75, TITLE, sharex="col")
     titles = style.titles(rows)
     logarithmic = [name for name in quantities if name in POSITIVE and _spans_a_decade(rows, name)]
@@ -54,7 +54,7 @@ def draw(rows: pd.DataFrame, flat: pd.DataFrame) -> Figure:
         for row, quantity in enumerate(quantities):
             panel = axes[row, column]
             curves = {rule: _curve(block[block["weight_rule"] == rule], quantity) for rule in rules}
-            level = _mean(euclidean[euclidean["weight_rule"] != "sam"], quantity).mean
+            level = _mean(euclidean[euclidean["weight_rule"].isin(style.PLAIN)], quantity).mean
             _panel(panel, curves, level)
             if quantity in logarithmic:
                 # An interval can reach below 0 although its mean is above.
@@ -98,16 +98,19 @@ def _panel(axes: Axes, curves: dict[str, dict[float, Mean]], level: float) -> No
         axes.text(0.5, 0.5, "not computed", color="#777777", **centred)
         axes.set_yticks([])
         return
+    others = [rule for rule in curves if not style.is_plain(rule)]
     for rule, curve in curves.items():
         method = f"{rule}+fixed"
+        # The plain rules to the left, each other one further to the right.
+        apart = 2 * others.index(rule) + 1 if rule in others else -1
         axes.errorbar(
-            [c * (APART if rule == "sam" else 1 / APART) for c in curve],
+            [c * APART**apart for c in curve],
             [m.mean for m in curve.values()],
             yerr=[0.0 if m.n < 2 else (m.high - m.low) / 2 for m in curve.values()],
             color=style.colour(method),
             linestyle=style.line(method),
             marker=style.marker(method),
-            markerfacecolor=_face(rule),
+            markerfacecolor=style.face(method),
             markersize=4,
             capsize=2.5,
         )
@@ -116,18 +119,14 @@ def _panel(axes: Axes, curves: dict[str, dict[float, Mean]], level: float) -> No
 
 
 def _legend(figure: Figure, rules: list[str], has_flat: bool) -> None:
-    plain = [rule for rule in rules if rule != "sam"]
+    plain = [rule for rule in rules if style.is_plain(rule)]
     handles = [_handle(" or ".join(plain) + ", fixed c", plain[0])] if plain else []
-    if "sam" in rules:
-        handles.append(_handle("sam, fixed c", "sam"))
+    others = [rule for rule in rules if not style.is_plain(rule)]
+    handles += [_handle(f"{rule}, fixed c", rule) for rule in others]
     if has_flat:
         dotted = {"color": style.COLOURS["euclidean"], "linestyle": ":"}
         handles.append(style.entry("euclidean, plain rule", **dotted))
     style.legend(figure, handles, 3)
-
-
-def _face(rule: str) -> str:
-    return "white" if rule == "sam" else style.colour(f"{rule}+fixed")
 
 
 def _handle(label: str, rule: str) -> Line2D:
@@ -137,5 +136,5 @@ def _handle(label: str, rule: str) -> Line2D:
         color=style.colour(method),
         linestyle=style.line(method),
         marker=style.marker(method),
-        markerfacecolor=_face(rule),
+        markerfacecolor=style.face(method),
     )

@@ -3,21 +3,26 @@
 import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hsac.files import write_bytes
+from hsac.report import unfinished
 from hsac.study.method import Method
 
+Line = Literal["-", "--", "-.", ":"]
 # Okabe and Ito's colour-blind-safe palette, by curvature rule.
 COLOURS = {
     "euclidean": "#4d4d4d",
@@ -33,6 +38,10 @@ COLOURS = {
     "random_search": "#000000",
 }
 OTHER = "#009e73"  # of any other rule
+# Lines and markers, by weight rule. Of the plain ones an experiment has one as a rule.
+PLAIN = ("sgd", "adam", "riemannian_adam")
+LOOKS: dict[str, tuple[Line, str]] = {**dict.fromkeys(PLAIN, ("-", "o")), "sam": ("--", "s")}
+FURTHER: tuple[tuple[Line, str], ...] = (("-.", "^"), (":", "D"))  # of any other rule
 CLASSES = (
     "#0072b2",
     "#e69f00",
@@ -76,16 +85,55 @@ def colour(method: str) -> str:
     return COLOURS.get(Method.of(method).curvature, OTHER)
 
 
-def line(method: str) -> Literal["-", "--"]:
+def shades(methods: Iterable[str]) -> dict[str, str]:
+    """Choose a colour for each of the methods of a figure, none for two curvature rules.
+
+    Args:
+        methods: The methods that are drawn.
+
+    Returns:
+        The colours by method. A rule without a colour of its own takes the next hue, in the
+        methods' order.
+    """
+    # By rule, so that the weight rules of one share its colour.
+    by_rule = dict(COLOURS)
+    chosen: dict[str, str] = {}
+    for method in methods:
+        rule = Method.of(method).curvature
+        # Steps by the golden section keep any number of hues apart. The first is green.
+        hue = (0.42 + (len(by_rule) - len(COLOURS)) * 0.618034) % 1
+        chosen[method] = by_rule.setdefault(rule, to_hex(hsv_to_rgb(hue, 0.75, 0.65)))
+    return chosen
+
+
+def is_plain(weight: str) -> bool:
+    """Check whether a weight rule is one of the plain ones, which share a look.
+
+    Args:
+        weight: The weight rule's name.
+
+    Returns:
+        False for sam, and for any rule that the package's figures do not know.
+    """
+    return weight in PLAIN
+
+
+def _look(method: str) -> tuple[Line, str]:
+    weight = Method.of(method).weight
+    # A rule of a plugin, or one that a configuration names, has the same look in every figure.
+    return LOOKS.get(weight) or FURTHER[crc32(weight.encode()) % len(FURTHER)]
+
+
+def line(method: str) -> Line:
     """Return the line style of a method's weight rule.
 
     Args:
         method: The method's name.
 
     Returns:
-        Dashed for sam, solid for the plain rules.
+        Solid for the plain rules, dashed for sam, with dots for any other.
     """
-    return "--" if Method.of(method).weight == "sam" else "-"
+    return _look(method)[0]
 
 
 def marker(method: str) -> str:
@@ -95,9 +143,21 @@ def marker(method: str) -> str:
         method: The method's name.
 
     Returns:
-        A square for sam, a disc for the plain rules.
+        A disc for the plain rules, a square for sam, a triangle or diamond for any other.
     """
-    return "s" if Method.of(method).weight == "sam" else "o"
+    return _look(method)[1]
+
+
+def face(method: str) -> str:
+    """Return the colour that a method's marker is filled with.
+
+    Args:
+        method: The method's name.
+
+    Returns:
+        The method's own colour for the plain weight rules, white for the others.
+    """
+    return colour(method) if is_plain(Method.of(method).weight) else "white"
 
 
 def grid(
@@ -144,6 +204,20 @@ def nothing(title: str, reason: str) -> Figure:
     return figure
 
 
+def mark_lost(figure: Figure, runs: pd.DataFrame) -> None:
+    """Say under the title of a figure which runs it lacks; nothing where all finished.
+
+    Args:
+        figure: The figure, whose means are over the runs that finished.
+        runs: The gathered runs that it is about.
+    """
+    if said := unfinished.note(runs).strip():
+        # The title, since the foot is the legend's. As wide as `grid` makes the title.
+        wide = round(10 * figure.get_figwidth())
+        with rc_context(RC):
+            figure.suptitle(f"{figure.get_suptitle()}\n{textwrap.fill(said, wide)}")
+
+
 def entry(label: str, **look: Any) -> Line2D:
     """Make an entry of a legend.
 
@@ -175,7 +249,9 @@ def legend(figure: Figure, handles: Sequence[Any], columns: int, fontsize: int =
     )
 
 
-def method_legend(figure: Figure, methods: Iterable[str]) -> None:
+def method_legend(
+    figure: Figure, methods: Iterable[str], colours: Mapping[str, str] | None = None
+) -> None:
     """Put a legend of methods under the panels.
 
     Plain weight rules share an entry, as they share a line.
@@ -183,8 +259,9 @@ def method_legend(figure: Figure, methods: Iterable[str]) -> None:
     Args:
         figure: The figure.
         methods: The methods drawn, in the legend's order.
+        colours: As `shades` gives them, by default each rule's own.
     """
-    entries: dict[tuple[Literal["-", "--"], str], list[str]] = {}
+    entries: dict[tuple[Line, str], list[str]] = {}
     for method in methods:
         weight, _, rest = method.partition("+")
         rules = entries.setdefault((line(method), rest), [])
@@ -193,7 +270,8 @@ def method_legend(figure: Figure, methods: Iterable[str]) -> None:
     handles = []
     for (dash, rest), rules in entries.items():
         label = f"{'/'.join(rules)}+{rest}"
-        handles.append(entry(label, color=colour(f"+{rest}"), linestyle=dash, linewidth=1.8))
+        shade = (colours or {}).get(f"{rules[0]}+{rest}") or colour(f"+{rest}")
+        handles.append(entry(label, color=shade, linestyle=dash, linewidth=1.8))
     legend(figure, handles, max(1, min(len(handles), int(figure.get_figwidth() / 1.9))))
 
 
@@ -286,7 +364,15 @@ def title(name: str, rest: str) -> str:
     return one if len(one) <= 32 else f"{name}\n{rest}"
 
 
-def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: bool = False) -> None:
+def band(
+    axes: Axes,
+    x: np.ndarray,
+    values: np.ndarray,
+    method: str,
+    *,
+    shade: str | None = None,
+    log: bool = False,
+) -> None:
     """Draw the mean over seeds as a line, in a band of ± 1 sd.
 
     Args:
@@ -294,6 +380,7 @@ def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: boo
         x: (points,) places.
         values: (seeds, points) values, NaN where unknown.
         method: The method, for colour and line.
+        shade: A colour in place of the curvature rule's own.
         log: Take mean and sd of the logs. Values that are not above 0 then count as unknown.
     """
     if log:
@@ -307,8 +394,9 @@ def band(axes: Axes, x: np.ndarray, values: np.ndarray, method: str, *, log: boo
     # A single seed has a band without width.
     spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(n - 1, 1))
     middle, low, high = (np.exp(v) if log else v for v in (mean, mean - spread, mean + spread))
-    axes.plot(x, middle, color=colour(method), linestyle=line(method), linewidth=1.6)
-    axes.fill_between(x, low, high, color=colour(method), alpha=0.15, linewidth=0)
+    shade = shade or colour(method)
+    axes.plot(x, middle, color=shade, linestyle=line(method), linewidth=1.6)
+    axes.fill_between(x, low, high, color=shade, alpha=0.15, linewidth=0)
 
 
 def save(fig: Figure, path_stem: Path) -> None:

@@ -1,7 +1,7 @@
 """Sharpness-aware minimisation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -15,7 +15,15 @@ from hsac.sharpness import SCOPES, ascend, scope_scale
 class Sam:
     """SAM (Foret et al., ICLR 2021) around another weight rule.
 
-    The base rule takes its step with the gradient at w + ρg/|g|.
+    The base rule takes its step with ∇L(w + e) + λw, where e = ρ∇L(w)/|∇L(w)|. L is the loss alone:
+    weight decay λ|w|²/2 stands outside of the maximum (their equation 1), so it neither turns the
+    ascent nor is taken at w + e. Public implementations come to the same, as their optimizer adds
+    the decay at the restored w.
+
+    The adaptive scope is T = |w| + η with the floor η = `hsac.sharpness.scope.FLOOR` = 0.01 in
+    every coordinate, biases and scales included. The authors' code of ASAM has the same η in
+    tensors whose name holds "weight", and T = 1 in all others. Other implementations take
+    T = |w| everywhere, where a weight of 0 never moves.
 
     Attributes:
         rho: Radius ρ of the scope, in units of the scope's scale.
@@ -68,11 +76,17 @@ class Sam:
             The new weights (R, P), the new state, and the last gradient that was evaluated.
         """
 
-        def loss_and_gradient(point: Tensor) -> tuple[Tensor, Tensor]:
+        def climbed(point: Tensor) -> tuple[Tensor, Tensor]:
             g = gradient(point)
-            return g.loss, g.weights
+            # One step of ascent compares no losses, so the decay may stay in the first.
+            return g.loss, g.weights - g.decay * point
 
-        # The ascent climbs weight decay, too. Public implementations leave it out of the maximum.
-        e = ascend(loss_and_gradient, w, scope_scale(w, self.scope), self.rho)
-        # The base rule steps from w itself. Only its gradients are taken at w + e.
-        return self.rule.update(w, state, lambda point: gradient(point + e), rate)
+        e = ascend(climbed, w, scope_scale(w, self.scope), self.rho)
+
+        def descended(point: Tensor) -> Gradient:
+            g = gradient(point + e)
+            # The decay's λ(w + e) becomes λw.
+            return replace(g, weights=g.weights - g.decay * e)
+
+        # The base rule steps from w itself. Only the loss's gradient is taken at w + e.
+        return self.rule.update(w, state, descended, rate)
