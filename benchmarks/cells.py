@@ -70,7 +70,7 @@ def variant(scale: str, experiment: str) -> tuple[dict[str, Any], Path]:
     made = build_variant(given.dataset, given.variant.name, recipe, folder() / "data")
     path = folder() / f"{scale}-{experiment}.json"
     write_variant(made, path)
-    return json.loads(path.read_text()), path
+    return json.loads(path.read_text(encoding="utf-8")), path
 
 
 def training(
@@ -125,7 +125,10 @@ def trained(
     ]
     command += [str(stored), "--index", "block0.json", "--seeds", *map(str, seeds)]
     wall = run([sys.executable, "-m", "hsac", *command], place)
-    seconds = [json.loads((place / f"seed{seed}.json").read_text())["seconds"] for seed in seeds]
+    seconds = [
+        json.loads((place / f"seed{seed}.json").read_text(encoding="utf-8"))["seconds"]
+        for seed in seeds
+    ]
     return wall | {"training": sum(seconds)}
 
 

@@ -65,7 +65,7 @@ class Module:
     @cached_property
     def text(self) -> str:
         """The source."""
-        return self.path.read_text()
+        return self.path.read_text(encoding="utf-8")
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -218,7 +218,7 @@ def enumerating(tree: Tree) -> list[str]:
             found.append(module.name)
     for path in sorted(tree.root.glob("workflow/**/*.smk")):
         # a Snakefile is no Python, so its calls are found by their spelling
-        if called.search(path.read_text()):
+        if called.search(path.read_text(encoding="utf-8")):
             found.append(path.relative_to(tree.root).as_posix())
     return found
 
@@ -246,7 +246,7 @@ SOURCES = (".py", ".j2", ".json", ".yaml")
 
 
 def _names_metric(path: Path) -> bool:
-    return METRIC.search(path.read_text()) is not None
+    return METRIC.search(path.read_text(encoding="utf-8")) is not None
 
 
 def circles(tree: Tree) -> list[list[str]]:
@@ -290,7 +290,7 @@ def contracts(tree: Tree) -> str:
     Returns:
         "kept of all" contracts, "none" where the tree's pyproject.toml has none.
     """
-    if "[tool.importlinter]" not in (tree.root / "pyproject.toml").read_text():
+    if "[tool.importlinter]" not in (tree.root / "pyproject.toml").read_text(encoding="utf-8"):
         return "none"
     linter = Path(sys.executable).with_name("lint-imports")
     environment = os.environ | {"PYTHONPATH": str(tree.root)}
@@ -397,7 +397,9 @@ def long_test_names(tree: Tree) -> int:
     """
     names: list[str] = []
     for path in tree.root.glob("tests/**/test_*.py"):
-        functions = (node for node in ast.walk(ast.parse(path.read_text())) if _is_test(node))
+        functions = (
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _is_test(node)
+        )
         names += [function.name for function in functions]  # type: ignore[attr-defined]
     return sum(len(name.split("_")) - 1 > LONGEST_NAME for name in names)
 
@@ -438,9 +440,9 @@ def write(column: str, found: dict[str, int | str]) -> None:
     """
     rows: dict[str, dict[str, str]] = {}
     if TABLE.exists():
-        with open(TABLE, newline="") as stream:
+        with open(TABLE, newline="", encoding="utf-8") as stream:
             rows = {row["measure"]: row for row in csv.DictReader(stream)}
-    with open(TABLE, "w", newline="") as stream:
+    with open(TABLE, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ("measure", *COLUMNS), lineterminator="\n")
         writer.writeheader()
         for measure, value in found.items():

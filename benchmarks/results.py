@@ -140,7 +140,7 @@ def write(rows: Iterable[dict[str, object]], titles: dict[str, str], folder: Pat
         table.to_csv(part, index=False, float_format="%.6g")
     earlier = {key(row): float(str(row["ratio"])) for row in read(folder / "before.csv")}
     with atomic(folder / "results.md") as part:
-        part.write_text(markdown(table, titles, earlier))
+        part.write_text(markdown(table, titles, earlier), encoding="utf-8")
     return table
 
 

@@ -57,9 +57,9 @@ def main() -> int:
     subprocess.run([*snakemake, "--config", "scale=smoke"], check=True)
     found = digests(RESULTS)
     if write:
-        DIGESTS.write_text(json.dumps(found, indent=1) + "\n")
+        DIGESTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return 0
-    expected = json.loads(DIGESTS.read_text())
+    expected = json.loads(DIGESTS.read_text(encoding="utf-8"))
     differing = [
         name
         for name in sorted(found.keys() | expected.keys())

@@ -181,10 +181,10 @@ def make(graph: Graph, some: Iterable[Job]) -> None:
                 write_bytes(path, orjson.dumps(made, option=orjson.OPT_SORT_KEYS))
             write_index(job.output, bundle.of, paths)
         else:
-            job.output.write_text("")
+            job.output.write_text("", encoding="utf-8")
             if job.rule == "picture":
-                job.output.with_suffix(".pdf").write_text("")
-                job.output.with_suffix(".json").write_text("{}")
+                job.output.with_suffix(".pdf").write_text("", encoding="utf-8")
+                job.output.with_suffix(".json").write_text("{}", encoding="utf-8")
 
 
 def rows(runs: int) -> Iterator[dict[str, Any]]:

@@ -71,7 +71,7 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
     path = Path(folder) / f".{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "a")  # noqa: SIM115 - closed below, outside of this try
+        lock = open(path, "ab")  # noqa: SIM115 - closed below, outside of this try
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     with lock:
@@ -134,6 +134,23 @@ def recover(folder: Path, name: str) -> None:
 def _staging(folder: Path, name: str) -> tuple[Path, Path]:
     """Return the folder that files are written to, and its name once they are all there."""
     return Path(folder) / f".{name}.staged", Path(folder) / f".{name}.whole"
+
+
+def home_expanded(given: str, key: str) -> Path:
+    """Return a path with the home folder in place of a leading `~`, as a shell would.
+
+    Args:
+        given: the path.
+        key: where it was given, for the error line.
+
+    Raises:
+        InputError: Nobody here has such a home.
+    """
+    path = os.path.expanduser(given)
+    # What cannot be expanded is left as it is, and would be the name of a folder.
+    if path.startswith("~"):
+        raise InputError(f"{key}: found {given!r}, the home of nobody here; allowed is a folder")
+    return Path(path)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -220,7 +220,7 @@ def class_of(path: Path) -> ast.ClassDef | None:
         None where the file defines no class of that name.
     """
     wanted = class_name(path.stem)
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.ClassDef) and node.name == wanted:
             return node
     return None

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from hsac.files import (
     digest,
     exclusive,
     file_sha256,
+    home_expanded,
     read_json,
     recover,
     workflow_of,
@@ -207,3 +209,12 @@ def test_lock_ends_with_its_process(tmp_path):
 def test_command_names_the_scale(tmp_path, path, command):
     """A command in a message makes this file again when it is pasted."""
     assert workflow_of(tmp_path / path) == command
+
+
+def test_home_stands_for_the_tilde(monkeypatch, tmp_path):
+    """As in a shell, which does not see what a file of variables holds."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert home_expanded("~/data", "KEY") == tmp_path / "data"
+    assert home_expanded("a/~", "KEY") == Path("a/~")
+    with pytest.raises(InputError, match=r"^KEY: found '~nobody-here/x', the home of nobody here"):
+        home_expanded("~nobody-here/x", "KEY")

@@ -422,3 +422,27 @@ def test_own_parts_obey_the_interfaces(family, name):
     if name not in ("grid", "best_of"):  # chosen among other methods' runs: it has no methods
         plugins._check(family, parts.file(family, name))
         plugins.check_class(family, name, parts.part(family, name))
+
+
+@pytest.mark.parametrize(
+    ("first", "encoding"),
+    [("", "utf-8-sig"), ("# -*- coding: latin-1 -*-\n", "latin-1"), ("# θ\n", "utf-8")],
+)
+def test_plugins_are_read_as_python(folder, first, encoding):
+    """A file may have a byte order mark or name its encoding, as for any other program."""
+    text = first + RULE.replace("Keeps the curvature.", "Hält die Krümmung.")
+    (folder / "rules/curvature/mine.py").write_bytes(text.encode(encoding))
+    dataset = first + DATASET.replace("Noise.", "Geräusch.")
+    (folder / "data/sources/noise_images.py").write_bytes(dataset.encode(encoding))
+    with plugins.using([folder]):
+        assert parts.summary("curvature rule", "mine") == "Hält die Krümmung."
+        assert parts.build("curvature rule", "mine", {}).rate == 0.1
+        assert catalogue.entry("noise_images").about == "Geräusch."
+
+
+def test_plugins_of_no_encoding_are_refused(folder):
+    path = folder / "rules/curvature/mine.py"
+    path.write_bytes(RULE.replace("Keeps", "Hält").encode("latin-1"))
+    with pytest.raises(InputError, match=f"^{path}: ") as caught, plugins.using([folder]):
+        pass
+    assert "\n" not in str(caught.value)

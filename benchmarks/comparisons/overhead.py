@@ -76,5 +76,5 @@ def first_table() -> tuple[float, float]:
     snakemake = [sys.executable, "-m", "snakemake", "--cores", "all"]
     wall = run([*snakemake, "--config", "scale=smoke", "--", TABLES], place)["wall"]
     paths = place.glob("results/smoke/runs/**/seed*.json")
-    training = sum(json.loads(path.read_text())["seconds"] for path in paths)
+    training = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in paths)
     return wall, training / (os.cpu_count() or 1)

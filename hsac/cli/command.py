@@ -190,10 +190,15 @@ class JsonObject(click.ParamType):
         Returns:
             The object.
         """
+        # Loads what reads YAML, which `hsac --help` needs not.
+        from hsac.documents import parse_json
+
         try:
-            found = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
+            found = parse_json(value) if isinstance(value, str) else value
+        except json.JSONDecodeError:
             found = None
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
         if not isinstance(found, dict):
             self.fail(f"found {value!r}; allowed is a JSON object", param, ctx)
         return found

@@ -498,7 +498,9 @@ def draw_figures(
     from hsac.report.figures import write_figures
 
     order, references = _order(inputs.read(settings))
-    write_figures(runs, trajectories, rulegraph.read_text(), order, references, output)
+    write_figures(
+        runs, trajectories, rulegraph.read_text(encoding="utf-8"), order, references, output
+    )
 
 
 @job.command("page")

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
-from hsac import parts
+from hsac import documents, parts
 from hsac.errors import InputError
 from hsac.parts import nearest
 
@@ -237,7 +236,7 @@ def _require(ok: bool, where: str, found: Any, allowed: str) -> None:
 
 @cache
 def _entries() -> dict[str, Entry]:
-    listed = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+    listed = documents.read_yaml(CATALOGUE)
     return {name: parse(name, given) for name, given in listed.items()}
 
 

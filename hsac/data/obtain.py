@@ -8,8 +8,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from hsac.data.catalogue import Entry, File, Form
+from hsac.documents import read_text
 from hsac.errors import InputError
-from hsac.files import atomic, file_sha256, write_bytes
+from hsac.files import atomic, file_sha256, home_expanded, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,10 @@ def mirror_root(setting: str | None = None) -> Path | None:
         key, given = "HSAC_MIRROR", os.environ["HSAC_MIRROR"]
     if not given:
         return None
-    if not Path(given).is_dir():
+    path = home_expanded(given, key)
+    if not path.is_dir():
         raise InputError(f"{key}: found {given!r}; allowed is a folder that holds a mirror")
-    return Path(given)
+    return path
 
 
 def downloads(root: Path) -> Path:
@@ -183,7 +185,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     sums = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         words = line.split(maxsplit=1)
         if len(words) == 2:
             # sha256sum marks binary mode with a star, and find's paths begin with ./

@@ -23,7 +23,8 @@ def cards() -> list[Card]:
     """
     # The driver's own program is asked, as asking CUDA takes memory of every card.
     try:
-        said = subprocess.run(MEMORY, capture_output=True, text=True, check=True).stdout
+        asked = subprocess.run(MEMORY, capture_output=True, check=True)
+        said = asked.stdout.decode(errors="replace")
     except (OSError, subprocess.CalledProcessError):
         said = ""
     free = dict(line.split(", ") for line in said.splitlines() if line.count(", ") == 1)

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from hsac import plugins
 from hsac.data import catalogue, obtain, overview, store
+from hsac.documents import read_text
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, workflow_of
 from hsac.ops.file_dates import ahead
@@ -80,7 +81,7 @@ def environment(place: Place) -> Iterator[Finding]:
     """
     locked: dict[str, str] = {}
     if LOCK.is_file():
-        locked = dict(re.findall(r"^([\w.-]+)==(\S+)$", LOCK.read_text(), re.MULTILINE))
+        locked = dict(re.findall(r"^([\w.-]+)==(\S+)$", read_text(LOCK), re.MULTILINE))
     here = {name: _version(name) for name in locked}
     wrong = []
     for name in _unlike(locked, here):
@@ -139,9 +140,17 @@ def configuration(place: Place) -> Iterator[Finding]:
 def _scales() -> Iterator[str]:
     """Yield the scales of the configuration's folder."""
     for path in sorted(load.FOLDER.glob("*.yaml")):
-        keys = re.findall(r"^(\w+):", path.read_text(), re.MULTILINE)
-        if path.stem not in NO_SCALES and set(keys) & set(Keys.model_fields):
+        if path.stem not in NO_SCALES and _may_be_scale(path):
             yield "default" if path.stem == "config" else path.stem
+
+
+def _may_be_scale(path: Path) -> bool:
+    """Tell whether a file has a key of a scale, or cannot be read, which loading it then says."""
+    try:
+        text = read_text(path)
+    except InputError:
+        return True
+    return bool(set(re.findall(r"^(\w+):", text, re.MULTILINE)) & set(Keys.model_fields))
 
 
 def data(place: Place) -> Iterator[Finding]:

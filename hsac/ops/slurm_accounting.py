@@ -18,8 +18,8 @@ def check(status_command: str | None) -> None:
     """
     if status_command != "sacct":
         return
-    done = subprocess.run(["sacct", "--allocations", "--noheader"], capture_output=True, text=True)
-    said = " ".join((done.stdout + done.stderr).split())
+    done = subprocess.run(["sacct", "--allocations", "--noheader"], capture_output=True)
+    said = " ".join((done.stdout + done.stderr).decode(errors="replace").split())
     # Whatever else `sacct` says may pass, as when the controller is down. Then the executor's
     # waiting is right.
     if "storage is disabled" in said:

@@ -5,6 +5,7 @@ reported as unknown, never estimated. No torch here.
 """
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from hsac.documents import read_text
 from hsac.errors import InputError
 from hsac.files import canonical, digest, read_json
 from hsac.study.cell import Cell
@@ -257,21 +259,20 @@ def read_rows(file: Path) -> list[Row]:
     """
     if not file.is_file():
         return []
-    with open(file, newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+    reader = csv.DictReader(io.StringIO(read_text(file)))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise InputError(
+            f"{file}: found the columns {reader.fieldnames}; allowed are {', '.join(COLUMNS)}"
+        )
+    rows: list[Row] = []
+    for row in reader:
+        try:
+            rows.append(row | {name: kind(row[name]) for name, kind in NUMBERS.items()})
+        except (TypeError, ValueError):
             raise InputError(
-                f"{file}: found the columns {reader.fieldnames}; allowed are {', '.join(COLUMNS)}"
-            )
-        rows: list[Row] = []
-        for row in reader:
-            try:
-                rows.append(row | {name: kind(row[name]) for name, kind in NUMBERS.items()})
-            except (TypeError, ValueError):
-                raise InputError(
-                    f"{file}, line {reader.line_num}: found {row}; allowed is a row of `hsac time`"
-                ) from None
-        return rows
+                f"{file}, line {reader.line_num}: found {row}; allowed is a row of `hsac time`"
+            ) from None
+    return rows
 
 
 def _of_runs(folder: Path) -> Iterator[Timing]:

@@ -60,7 +60,7 @@ def hold(folder: Path = FOLDER) -> TextIO | None:
     except OSError:
         return None
     if lock is None:
-        with open(folder / "workflow.lock") as other:
+        with open(folder / "workflow.lock", encoding="utf-8") as other:
             host, process = _owner(other)
         raise InputError(
             f"{folder.absolute().parent}: found another workflow at work here (process {process} on"
@@ -80,7 +80,7 @@ def _lock(folder: Path) -> TextIO | None:
         OSError: Files cannot be locked here.
     """
     # Opened to append, which keeps what the present owner has written.
-    lock = open(folder / "workflow.lock", "a+")  # noqa: SIM115 - open as long as it is locked
+    lock = open(folder / "workflow.lock", "a+", encoding="utf-8")  # noqa: SIM115 - open as long as it is locked
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

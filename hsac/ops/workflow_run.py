@@ -31,11 +31,12 @@ INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 NOTHING_TO_DO = "Nothing to be done"  # how its message begins when no job is left
 
 
-def open_run(config: Mapping[str, Any]) -> "WorkflowRun":
+def open_run(config: Mapping[str, Any], words: Iterable[str] | None = None) -> "WorkflowRun":
     """Resolve what a call of Snakemake is about.
 
     Args:
         config: What `--config` says.
+        words: The words that say it, `key=value`, as Snakemake keeps them.
 
     Returns:
         The run.
@@ -45,7 +46,7 @@ def open_run(config: Mapping[str, Any]) -> "WorkflowRun":
             pressed Ctrl-C.
     """
     try:
-        return WorkflowRun(config)
+        return WorkflowRun(config, words or ())
     except InputError as error:
         _give_up(error)
     except KeyboardInterrupt:
@@ -65,17 +66,18 @@ class WorkflowRun:
         stopped: Whether the user pressed Ctrl-C.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], words: Iterable[str] = ()) -> None:
         """Resolve the settings, and know their plugins until the process ends.
 
         Args:
             config: What `--config` says, `scale` among it.
+            words: The words that say it, `key=value`.
 
         Raises:
             InputError: The configuration is faulty, or a folder cannot be written.
         """
-        self.scale = config.get("scale", "default")
-        self.override = load.retyped({k: v for k, v in config.items() if k != "scale"})
+        self.override = load.from_command_line(config, words)
+        self.scale: str = self.override.pop("scale")
         self.mirror = obtain.mirror_root(load.mirror(self.scale, self.override))
         self.override.pop(load.UNRESOLVED, None)
         self.study = load.load(self.scale, self.override)

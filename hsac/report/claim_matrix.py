@@ -12,12 +12,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-from hsac import parts
+from hsac import documents, parts
 from hsac.errors import InputError
 from hsac.files import JsonObject
 from hsac.report.expressions import read
@@ -207,15 +206,10 @@ def read_file(path: Path) -> ClaimsFile:
         The claims, and how they are to be judged.
 
     Raises:
-        InputError: The file is missing or no YAML, or something in it does not fit. The line names
+        InputError: The file cannot be read, or something in it does not fit. The line names
             the file, the claim or the part of the matrix, and the key.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    content = documents.read_yaml(path)
     # A file of written-out claims alone needs no sections.
     if isinstance(content, list):
         content = {"claims": content}

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field, ValidationError
 from scipy import stats
 
+from hsac import documents
 from hsac.errors import InputError
 from hsac.files import read_json
 from hsac.parts import nearest
@@ -169,15 +169,10 @@ def read_published(path: Path) -> list[Published]:
         The numbers, each with its source in words and its protocol's tags under its own.
 
     Raises:
-        InputError: The file is missing or no YAML, or something in it does not fit. The line names
-            the entry and key, what was found and what is allowed.
+        InputError: The file cannot be read, or something in it does not fit. The line names the
+            entry and key, what was found and what is allowed.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    content = documents.read_yaml(path)
     if not isinstance(content, dict):
         allowed = "a mapping of sources, protocols and numbers"
         raise InputError(f"{path}: found {type(content).__name__}; allowed is {allowed}")

@@ -85,7 +85,7 @@ def main(folder: Path = FOLDER) -> None:
         folder: the folder of the configuration.
     """
     readme = folder / "README.md"
-    write_bytes(readme, described(readme.read_text()).encode())
+    write_bytes(readme, described(readme.read_text(encoding="utf-8")).encode())
     write_bytes(folder / "schema.json", schema().encode())
 
 

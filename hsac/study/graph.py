@@ -20,6 +20,7 @@ from typing import Any
 
 from hsac.data import variants
 from hsac.errors import InputError
+from hsac.files import home_expanded
 from hsac.study import resolve
 from hsac.study.cell import Cell
 from hsac.study.models import Experiment, Study, variant_id
@@ -99,8 +100,17 @@ class Job:
 
 
 def data_root() -> Path:
-    """Return the folder of the data: `HSAC_DATA`, else `data`."""
-    return Path(os.environ.get("HSAC_DATA", "data"))
+    """Return the folder of the data: `HSAC_DATA`, else `data`.
+
+    Raises:
+        InputError: names HSAC_DATA.
+    """
+    # A file of variables for containers sets it empty where it has no value.
+    given = os.environ.get("HSAC_DATA") or "data"
+    if any(c in "{}" or not c.isprintable() for c in given):
+        allowed = "allowed is a folder without { and }, which Snakemake takes for wildcards"
+        raise InputError(f"HSAC_DATA: found {given!r}; {allowed}")
+    return home_expanded(given, "HSAC_DATA")
 
 
 def results_root(scale: str) -> Path:

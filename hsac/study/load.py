@@ -1,16 +1,15 @@
 """Read a study: the default scale's file, a scale's over it, the command line over both."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from hsac import parts, plugins
+from hsac import documents, parts, plugins
 from hsac.errors import InputError
-from hsac.files import read_json
 from hsac.study import checks
 from hsac.study.fields import problems
 from hsac.study.models import Keys, Study
@@ -52,10 +51,19 @@ def scale_file(scale: str, folder: Path = FOLDER) -> Path:
         folder: the folder of the configuration.
 
     Raises:
-        InputError: when there is no such file.
+        InputError: when there is no such file, or not even the default scale's.
     """
-    path = folder / ("config.yaml" if scale == "default" else f"{scale}.yaml")
-    if not path.is_file():
+    default = folder / "config.yaml"
+    if not default.is_file():
+        allowed = "allowed is a folder with the project's files, such as a clone of hsac"
+        raise InputError(f"{default}: missing in {Path.cwd()}; {allowed}")
+    # The name is also that of a folder below results/, in paths that Snakemake reads.
+    if not scale or scale[0] == "." or any(c in "/{}" or not c.isprintable() for c in scale):
+        allowed = f"allowed is the name of a file in {folder}/ without .yaml"
+        raise InputError(f"scale: found {scale!r}; {allowed}")
+    path = default if scale == "default" else folder / f"{scale}.yaml"
+    # Unlike Path.is_file it also takes a name that no file system takes.
+    if not os.path.isfile(path):
         # The folder also holds claims, published numbers and files of the user's.
         found = {p.stem for p in folder.glob("*.yaml")} & set(SCALES) | {"default"}
         near = parts.nearest(scale, found)
@@ -107,7 +115,7 @@ def read(path: Path) -> Study:
     Raises:
         InputError: names the file, and a line for each problem in it.
     """
-    content = read_json(path)
+    content = documents.read_json(path)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -163,12 +171,49 @@ def retyped(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
+        read = documents.parse_yaml(value, COMMAND_LINE)
+    except InputError:
         return value
-    # YAML also reads words like `yes` and `on` as true, which here stay words.
     plain = isinstance(read, int | float) and not isinstance(read, bool)
     return read if plain or value in ("null", "true", "false") else value
+
+
+def from_command_line(config: Mapping[str, Any], words: Iterable[str] = ()) -> dict[str, Any]:
+    """Read what Snakemake's --config says as a configuration's file would be read.
+
+    Snakemake itself takes `scale=007` for 7, the last of a key that is given twice, and leaves
+    numbers inside a list text.
+
+    Args:
+        config: what Snakemake makes of --config and of the files that --configfile names.
+        words: what follows --config on the command line, each `key=value`.
+
+    Returns:
+        Value by key. `scale` is always a text.
+
+    Raises:
+        InputError: A key is given twice, or its value is one that `documents` refuses.
+    """
+    texts: dict[str, str] = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        if key in texts:
+            raise InputError(f"{COMMAND_LINE}: {key}: found it twice; allowed is once")
+        texts[key] = text
+    found = retyped({key: value for key, value in config.items() if key not in texts})
+    found |= {key: _typed(text, key) for key, text in texts.items() if key != "scale"}
+    scale = texts.get("scale", config.get("scale", "default"))
+    return found | {"scale": "" if scale is None else str(scale)}
+
+
+def _typed(text: str, key: str) -> Any:
+    """Return what a text of the command line stands for; what is no YAML is a text."""
+    if text in ("yes", "no", "on", "off"):  # words here, which only a file has to tell apart
+        return text
+    try:
+        return documents.parse_yaml(text, f"{COMMAND_LINE}: {key}")
+    except documents.NotYaml:
+        return text
 
 
 def _top_level(key: str, layers: list[Layer]) -> Any:
@@ -185,12 +230,9 @@ def _layers(scale: str, override: Mapping[str, Any] | None, folder: Path) -> lis
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    value = documents.read_yaml(path)
     if not isinstance(value, dict):
-        found = type(value).__name__
+        found = "nothing" if value is None else type(value).__name__
         raise InputError(f"{path}: found {found}, allowed is a mapping of keys")
     return value
 

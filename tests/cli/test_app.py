@@ -178,3 +178,17 @@ def test_plugins_option_wins_over_environment(monkeypatch, capsys):
     monkeypatch.setenv("HSAC_PLUGINS", "nowhere")
     assert "nowhere" in said(capsys, "list", "losses")
     assert cli.main(["list", "losses", "--plugins"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ('{"seeds":[0],"seeds":[0,1]}', "found the key 'seeds' twice; allowed is once"),
+        ('{"time_limit":NaN}', "found NaN; allowed are finite numbers"),
+        ("[1]", "allowed is a JSON object"),
+    ],
+)
+def test_override_is_said_once(override, words, capsys):
+    line = said(capsys, "plan", "--override", override)
+    assert line.startswith("hsac: --override: found")
+    assert words in line

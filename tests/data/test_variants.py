@@ -419,6 +419,21 @@ def test_missing_class_lists_are_named(tmp_path: Path) -> None:
             variants.check_recipe({"recipe": "episodes", **few(), "split": split}, "v")
 
 
+def test_class_lists_may_have_a_mark(tmp_path: Path) -> None:
+    """Editors write one, and none of the advice on files of hsac's own is for a user's file."""
+    path = tmp_path / "classes.json"
+    text = '{"train": ["ä"], "validation": ["b"], "test": ["c"]}'
+    recipe = {"recipe": "episodes", **few(), "split": str(path)}
+    path.write_bytes(text.encode("utf-8-sig"))
+    variants.check_recipe(recipe, "v")
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"classes\.json: found the byte 0xe4 .* allowed is UTF-8"):
+        variants.check_recipe(recipe, "v")
+    path.write_text(text.replace("{", '{"train": ["d"], '))
+    with pytest.raises(InputError, match=r"classes\.json: found the key 'train' twice"):
+        variants.check_recipe(recipe, "v")
+
+
 def test_hash_of_human_labels_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels of people are read, and their hash is kept."""
     data = images()

@@ -252,3 +252,13 @@ def test_absent_devices_are_named(project):
     text, fix = fault("device")
     assert text.startswith("device: found 'cuda:77'; allowed here is auto, cpu")
     assert fix.startswith("snakemake --config device=auto")
+
+
+@pytest.mark.parametrize("content", ["# für".encode("latin-1"), "seeds: [1]".encode("utf-16")])
+def test_one_bad_file_is_one_fault(project, content):
+    """Whatever a file of another scale holds, this scale is examined."""
+    (project / "config/other.yaml").write_bytes(content)
+    found = [one for _, one in doctor.examine("smoke") if one.fix]
+    assert [one.fix for one in found] == ["${EDITOR:-vi} config/other.yaml"]
+    assert "config/other.yaml: found" in found[0].text
+    assert "allowed is UTF-8" in found[0].text

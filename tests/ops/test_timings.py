@@ -169,3 +169,16 @@ def test_rows_are_read_as_written(study, tmp_path):
     (read,) = read_rows(tmp_path / "t.csv")
     assert [read[f.name] for f in fields(Timing)] == [written[f.name] for f in fields(Timing)]
     assert read_rows(tmp_path / "none.csv") == []
+
+
+def test_spreadsheets_may_mark_rows(study, tmp_path):
+    """They write a byte order mark and line ends of their own, and may write UTF-16."""
+    path = tmp_path / "t.csv"
+    write_rows(path, [row(cell(study))])
+    (plain,) = read_rows(path)
+    text = path.read_text().replace("\n", "\r\n")
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert read_rows(path) == [plain]
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match=r"t\.csv: found UTF-16; allowed is UTF-8"):
+        read_rows(path)

@@ -253,6 +253,12 @@ def test_claims_cover_settings_and_control():
     assert judged == {claim.id for claim in claims}
 
 
+WORDS = """words:
+  hsac: sharpness-aware curvature learning
+  hsac_guarded: the better on validation of hsac and a curvature kept at its start
+"""
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -275,7 +281,7 @@ def test_claims_cover_settings_and_control():
         ("than {than}.", "than {than!r}.", "allowed in it are {experiment}, {better}"),
         ("than {than}.", "than {than}}.", "allowed in it are {experiment}, {better}"),
         ("\nmatrix:", "\nmatrix: 1\nunused:", "unused is unknown"),
-        ("\nwords:\n  hsac: s", "\nwords: 1\nrivals:\n  s: s", "words is 1, allowed is a mapping"),
+        (WORDS, "words: 1\n", "words is 1, allowed is a mapping"),
         ("  - experiments: [disease]\n", "  -\n", "block 2 of matrix: experiments is missing"),
         ("[one, searched, sam-searched]", "one", "rivals is 'one', allowed is a list"),
         ("\nmatrix:", "\nmatrices:", "matrices is unknown; .*did you mean 'matrix'"),
@@ -490,3 +496,25 @@ def test_claims_are_judged_and_written(results, tmp_path):
     keys |= {"difference", "interval", "p_holm", "n"}
     assert all(keys <= set(entry) for entry in entries)
     assert {entry["verdict"] for entry in entries if entry["kind"] == "theory"} == {"not run"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: f"{text}\nwords: {{}}\n".encode(), "found the key 'words' twice"),
+        (lambda text: b"# f\xfcr\n" + text.encode(), "found the byte 0xfc in line 1"),
+        (lambda text: text.replace("alpha: 0.05", "alpha: 0:05").encode(), "found 0:05"),
+    ],
+)
+def test_claims_say_no_thing_twice(tmp_path, spoil, words):
+    path = tmp_path / "claims.yaml"
+    path.write_bytes(spoil(CLAIMS_FILE.read_text()))
+    with pytest.raises(InputError, match=words) as caught:
+        read_claims(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_claims_take_exponents(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIMS_FILE.read_text().replace("alpha: 0.05", "alpha: 5e-2"))
+    assert read_claims(path) == read_claims(CLAIMS_FILE)

@@ -355,3 +355,12 @@ def test_command_refuses_bad_ledger(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "no.json" in error
     assert error.count("\n") == 1
+
+
+def test_duplicate_keys_are_refused(tmp_path):
+    path = tmp_path / "published.yaml"
+    path.write_text("sources: {}\nnumbers: []\nsources: {}\n")
+    with pytest.raises(
+        InputError, match=r"published\.yaml: lines 1 and 3: found the key 'sources'"
+    ):
+        read_published(path)

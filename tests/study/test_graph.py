@@ -11,7 +11,7 @@ from studies import CONFIG, changed, smoke, smoke_keys, unchecked
 
 from hsac.errors import InputError
 from hsac.study import load, resolve
-from hsac.study.graph import SELECT, TRAIN, Graph, blocks, check_writable, variant_inputs
+from hsac.study.graph import SELECT, TRAIN, Graph, blocks, check_writable, data_root, variant_inputs
 
 RESULTS = Path("results/smoke")
 SEEDS = st.lists(st.integers(0, 300), unique=True, max_size=30)
@@ -231,3 +231,29 @@ def test_a_file_is_no_folder(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     with pytest.raises(InputError, match=r"found a file at .*there; allowed is a folder"):
         check_writable(tmp_path / "there" / "in")
+
+
+@pytest.mark.parametrize(
+    ("given", "root"),
+    [
+        ("", "data"),
+        (".", "."),
+        ("d/", "d"),
+        ("~/d", "/home/me/d"),
+        ("my d/ü", "my d/ü"),
+        ("/x", "/x"),
+    ],
+)
+def test_data_folder_is_a_path(monkeypatch, given, root):
+    """Empty is as if not set, and `~` is the home folder."""
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HSAC_DATA", given)
+    assert data_root() == Path(root)
+
+
+@pytest.mark.parametrize("given", ["/x/d{run}", "{", "d\n", "~nobody-here/d"])
+def test_odd_data_folders_are_refused(monkeypatch, given):
+    monkeypatch.setenv("HSAC_DATA", given)
+    with pytest.raises(InputError, match=r"^HSAC_DATA: found .*; allowed is a folder") as caught:
+        data_root()
+    assert "\n" not in str(caught.value)

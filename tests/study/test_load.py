@@ -1,10 +1,12 @@
 """What a configuration is loaded from, and the lines that say what is wrong with it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
 from studies import CONFIG, changed, smoke, smoke_keys, with_digits
 
 from hsac.errors import InputError
@@ -168,7 +170,7 @@ def test_the_file_is_named(tmp_path):
 
 def test_broken_yaml_is_one_line(tmp_path):
     (tmp_path / "config.yaml").write_text("seeds: [0\nbundle: {")
-    with pytest.raises(InputError, match=r"config\.yaml cannot be read") as caught:
+    with pytest.raises(InputError, match=r"config\.yaml: not valid YAML: line 2") as caught:
         load.load("default", folder=tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -235,3 +237,114 @@ def test_a_damaged_settings_file_is_named(tmp_path):
     seeds, bundle = str(caught.value).splitlines()
     assert seeds.startswith(f"{path}: seeds: found []")
     assert bundle.startswith(f"{path}: bundle: found 0")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seeds: [0]\nbundle: 1\nseeds: [7]\n", "lines 1 and 3: found the key 'seeds' twice"),
+        ("experiments:\n  digits: 1\n  digits: 2\n", "lines 2 and 3: found the key 'digits' twice"),
+        ("seeds: [0, 010]\n", "line 1: found 010; allowed is 10"),
+        ("bundle: 1\ntime_limit: 1:30\n", "line 2: found 1:30; allowed is a number"),
+        ("", "found nothing, allowed is a mapping"),
+    ],
+)
+def test_documents_say_no_thing_twice(tmp_path, text, words):
+    """A scale's file is refused, with the line in it, where it says a thing in two ways."""
+    shutil.copy(CONFIG / "config.yaml", tmp_path)
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load.load("own", folder=tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/own.yaml: {words}")
+
+
+def test_exponents_are_numbers(tmp_path):
+    """`5e-4` is the number that YAML 1.2 and the command line take it for."""
+    shutil.copy(CONFIG / "config.yaml", tmp_path)
+    (tmp_path / "own.yaml").write_text("measure: { radius: 5e-2, ascent_steps: 1 }\n")
+    assert load.load("own", folder=tmp_path).measure.radius == 0.05
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_name_the_file(tmp_path, encoding):
+    shutil.copy(CONFIG / "config.yaml", tmp_path)
+    (tmp_path / "own.yaml").write_text("# für\nseeds: [0]\n", encoding=encoding)
+    with pytest.raises(InputError, match=r"own\.yaml: found .*; allowed is UTF-8$"):
+        load.load("own", folder=tmp_path)
+
+
+@pytest.mark.parametrize("scale", ["2024", "007", "1e3", "true", "my tiny", "smöke"])
+def test_scale_names_are_texts(tmp_path, scale):
+    """Snakemake takes some for numbers, and the words of its command line tell better."""
+    shutil.copy(CONFIG / "config.yaml", tmp_path)
+    (tmp_path / f"{scale}.yaml").write_text("seeds: [3]\n")
+    given = load.from_command_line(parse_config([f"scale={scale}"]), [f"scale={scale}"])
+    assert given == {"scale": scale}
+    assert load.load(given["scale"], folder=tmp_path).seeds == [3]
+
+
+@pytest.mark.parametrize("scale", ["2024", "007", "1e3", "true", "x" * 300, "my tiny"])
+def test_missing_scales_are_named(scale):
+    with pytest.raises(InputError, match=f"^scale: found '{scale}' but there is no ") as caught:
+        load.load(scale, folder=CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "scale", ["", ".", "..", "../smoke", "/etc/x", "a/b", "{x}", "a\nb", "a\0b"]
+)
+def test_scale_names_are_file_names(scale):
+    """Any other name would lie outside of results/, or be a wildcard of Snakemake's."""
+    with pytest.raises(
+        InputError, match=r"^scale: found .*; allowed is the name of a file"
+    ) as caught:
+        load.load(scale, folder=CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+def test_scales_of_files_are_texts():
+    """A file that --configfile names may hold a number, or nothing."""
+    assert load.from_command_line({"scale": 2024}) == {"scale": "2024"}
+    assert load.from_command_line({"scale": None}) == {"scale": ""}
+    assert load.from_command_line({}) == {"scale": "default"}
+
+
+def test_a_folder_without_configuration_is_named(tmp_path):
+    """The scale's name is not at fault there, and no other name would help."""
+    with pytest.raises(InputError) as caught:
+        load.load("default", folder=tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/config.yaml: missing in {Path.cwd()}; allowed")
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["seeds=[0,1]"], {"seeds": [0, 1]}),
+        (["bundle=3", "device=cpu"], {"bundle": 3, "device": "cpu"}),
+        (["time_limit=5e-1"], {"time_limit": 0.5}),
+        (["mirror=@odd: {"], {"mirror": "@odd: {"}),
+        (["mirror=a=b"], {"mirror": "a=b"}),
+        (["mirror=no"], {"mirror": "no"}),
+        (["search="], {"search": None}),
+        (['theory={"a":[1,"010",null]}'], {"theory": {"a": [1, "010", None]}}),
+    ],
+)
+def test_command_line_reads_as_files(words, expected):
+    found = load.from_command_line(parse_config(words), words)
+    assert found == expected | {"scale": "default"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seeds=[0]", "seeds=[1]"], "the command line: seeds: found it twice; allowed is once"),
+        (["theory={a: 1, a: 2}"], "the command line: theory: found the key 'a' twice"),
+        (["seeds=[0, 010]"], "the command line: seeds: found 010; allowed is 10"),
+        (["time_limit=1:30"], "the command line: time_limit: found 1:30; allowed is a number"),
+    ],
+)
+def test_command_line_says_once(words, said):
+    with pytest.raises(InputError) as caught:
+        load.from_command_line(parse_config(words), words)
+    assert str(caught.value).startswith(said)

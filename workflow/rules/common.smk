@@ -9,6 +9,8 @@ from hsac.study.graph import POINTS, data_root, variant_inputs, variant_path
 
 SCALE, OVERRIDE, STUDY, GRAPH = RUN.scale, RUN.override, RUN.study, RUN.graph
 RESULTS = GRAPH.results.as_posix()
+# joined as paths: with HSAC_DATA=. a rule's output is raw/…, and not ./raw/…
+DATA = {name: (data_root() / name).as_posix() for name in ("raw", "variants", "logs")}
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 PICTURES = [GRAPH.picture(name).as_posix() for name in GRAPH.datasets]
 THEORY = [path.as_posix() for path in GRAPH.theory_files]

@@ -18,9 +18,9 @@ rule settings:
 
 rule fetch:
     output:
-        f"{data_root()}/raw/{{dataset}}/manifest.json",
+        f"{DATA['raw']}/{{dataset}}/manifest.json",
     log:
-        f"{data_root()}/logs/{{dataset}}.log",
+        f"{DATA['logs']}/{{dataset}}.log",
     conda:
         "../../environment.yml"
     params:
@@ -31,7 +31,7 @@ rule fetch:
 
 rule picture:
     input:
-        f"{data_root()}/raw/{{dataset}}/manifest.json",
+        f"{DATA['raw']}/{{dataset}}/manifest.json",
     output:
         png=report(
             f"{RESULTS}/data/{{dataset}}.png",

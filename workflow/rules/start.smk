@@ -7,7 +7,7 @@ from snakemake.settings.enums import Quietness
 # a task of a job array begins as the first task's job
 slurm_arrays.become_own_call(sys.argv, os.environ)
 
-RUN = workflow_run.open_run(config)
+RUN = workflow_run.open_run(config, workflow.config_settings.config_args)
 os.environ.update(RUN.environment())  # for the jobs
 
 if workflow.is_main_process:

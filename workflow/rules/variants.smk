@@ -2,9 +2,9 @@ rule variant:
     input:
         inputs_of_variant,
     output:
-        f"{data_root()}/variants/{{dataset}}/{{variant}}.json",
+        f"{DATA['variants']}/{{dataset}}/{{variant}}.json",
     log:
-        f"{data_root()}/logs/{{dataset}}_{{variant}}.log",
+        f"{DATA['logs']}/{{dataset}}_{{variant}}.log",
     conda:
         "../../environment.yml"
     params:

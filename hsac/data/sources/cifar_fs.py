@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hsac import documents
 from hsac.data.sources import hub
 from hsac.data.sources._images import TEST, TRAIN, VALIDATION, parts_of_classes
 from hsac.errors import InputError
-from hsac.files import read_json
 
 SPELT = {"cra": "crab"}  # the hub's names of CIFAR-100's classes that the lists spell otherwise
 
@@ -47,7 +47,7 @@ def build(
 
 
 def _words(path: Path) -> list[str]:
-    listed = read_json(path)
+    listed = documents.read_json(path)
     pairs = listed if isinstance(listed, list) else [None]
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise InputError(f"{path}: found no list of [superclass, class]")

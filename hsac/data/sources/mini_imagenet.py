@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hsac.data.sources._images import TEST, TRAIN, VALIDATION, image_set, resized
+from hsac.documents import UTF_8
 from hsac.errors import InputError
 
 ADVICE = "`hsac data info mini_imagenet` says what to put there"
@@ -56,7 +57,7 @@ def build(folder: Path, data: str, side: int = 84) -> dict[str, np.ndarray]:
 def _rows(path: Path) -> list[tuple[str, str]]:
     """Return file name and label of each line of a list."""
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
+        with open(path, newline="", encoding=UTF_8) as stream:
             rows = [(row["filename"], row["label"]) for row in csv.DictReader(stream)]
     except FileNotFoundError:
         raise InputError(f"{path} is missing; {ADVICE}") from None

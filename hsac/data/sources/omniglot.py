@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hsac import documents
 from hsac.data.sources._images import (
     TEST,
     TRAIN,
@@ -23,7 +24,6 @@ from hsac.data.sources._images import (
 )
 from hsac.data.unpack import unpack
 from hsac.errors import InputError
-from hsac.files import read_json
 
 Arrays = dict[str, np.ndarray]
 HALVES = ("background", "evaluation")
@@ -131,7 +131,7 @@ def _stored(decoded: Arrays, lists: Path) -> Arrays:
 
 
 def _listed(path: Path) -> list[str]:
-    listed = read_json(path)
+    listed = documents.read_json(path)
     try:
         names = []
         for half in HALVES:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from hsac import documents
 from hsac.data import catalogue, store
 from hsac.data.variants._parts import PARTS, Arrays
 from hsac.errors import InputError
-from hsac.files import digest, read_json
+from hsac.files import digest
 from hsac.parts import nearest
 
 
@@ -83,7 +84,7 @@ def _read_class_lists(path: str, key: str) -> dict[str, list[str]]:
     if not (isinstance(path, str) and Path(path).is_file()):
         allowed = "the path of a JSON file that lists the classes of each part"
         raise InputError(f"{key}: found {path!r}; allowed is {allowed}")
-    lists = read_json(Path(path))
+    lists = documents.read_json(Path(path))
     if not (isinstance(lists, dict) and set(lists) == set(PARTS)):
         found = ", ".join(map(repr, lists)) if isinstance(lists, dict) else type(lists).__name__
         allowed = f"a mapping with {', '.join(PARTS)}"
