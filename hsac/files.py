@@ -1,11 +1,13 @@
 """Write files whole or not at all, and compute the digests that identify them."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -26,35 +28,128 @@ JsonObject = dict[str, Any]  # what a JSON file holds; its reader turns it into 
 def atomic(path: Path) -> Iterator[Path]:
     """Replace a file when the block ends well, and leave it as it was when the block raises.
 
+    A link is followed, and what it points to is replaced. Mode and owner of a file that is there
+    stay. Its other hard links keep the old content, as a backup made of hard links needs. What is
+    no regular file, such as a device, a pipe or an open descriptor, stays too: it is written to.
+
     Args:
         path: the file. Its folder is made if need be.
 
     Yields:
-        A temporary path beside the file, to be written to.
+        A temporary path to be written to. It lies beside a regular file.
 
     Raises:
-        InputError: The folder cannot be written, or the disk is full.
+        InputError: The file cannot be written, the disk is full, or another file that the block
+            reads or writes has a fault. The line names that file.
     """
     path = Path(path)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the file, as a rename is atomic only within one file system.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        # mkstemp lets its owner alone read it.
-        temporary.chmod(0o644)
-        # The bytes go to the disk before the name, or a loss of power could leave an empty file.
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        with _writing(path):
+            target = _followed(path)
+            through = _is_open(target) or (target.exists() and not target.is_file())
+            _check_replaceable(path, target)
+            # Beside the file, as a rename is atomic only within one file system.
+            folder = None if through else target.parent
+            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
+            os.close(handle)
+            temporary = Path(name)
+        with _writing(path, temporary):
+            yield temporary
+        with _writing(path):
+            if through:
+                _copy_into(temporary, target)
+            else:
+                _replace(temporary, target)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+# Errors of the disk that is written to, whichever file a library names beside them.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Errors that say nothing of the content of a file that is read.
+MACHINE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+OPEN_FILES = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/fd")  # what /dev/fd links to
+LINKS = 40  # that one path may lead through, as in Linux
+
+
+@contextmanager
+def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Report an error of the system in one line that names the file at fault.
+
+    Args:
+        path: what is written.
+        temporary: what is written in its place. None where no other file can be at fault.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        own = temporary is None or error.filename is None
+        if own or error.errno in FULL or os.fsdecode(error.filename).startswith(str(temporary)):
+            raise InputError(f"cannot write {path}: {reason}") from error
+        raise InputError(
+            f"{os.fsdecode(error.filename)}: {reason}; so {path} is not written"
+        ) from error
+
+
+def _followed(path: Path) -> Path:
+    """Return what a path's links lead to; an open file is not followed further."""
+    target = path
+    for _ in range(LINKS):
+        if _is_open(target) or not target.is_symlink():
+            if target != path and not target.parent.is_dir():
+                raise InputError(
+                    f"cannot write {path}: it links to {target}, whose folder is missing"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return target
+        target = target.parent / target.readlink()
+    raise InputError(f"cannot write {path}: {os.strerror(errno.ELOOP)}")
+
+
+def _is_open(path: Path) -> bool:
+    """Tell whether a path names an open file of a process, such as /dev/fd/1."""
+    return bool(OPEN_FILES.fullmatch(os.path.realpath(path.parent)))
+
+
+def _check_replaceable(path: Path, target: Path) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    # A rename asks for no permission of the file that it replaces.
+    if target.is_file() and not _is_open(target) and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Rename a file onto another, whose mode and owner stay."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        # mkstemp lets its owner alone read it.
+        temporary.chmod(0o644)
+    else:
+        # Only root may give a file away.
+        with suppress(PermissionError):
+            os.chown(temporary, old.st_uid, old.st_gid)
+        temporary.chmod(old.st_mode & 0o777)
+    # The bytes go to the disk before the name, or a loss of power could leave an empty file.
+    with open(temporary, "rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(temporary, target)
+
+
+def _copy_into(temporary: Path, target: Path) -> None:
+    """Write a file's bytes to a device, a pipe or an open descriptor."""
+    folder = os.path.realpath(target.parent)
+    if _is_open(target) and folder.startswith(f"/proc/{os.getpid()}/"):
+        # To open it anew would cut a file that is appended to, and fail for a socket.
+        handle = os.dup(int(target.name))
+    else:
+        handle = os.open(target, os.O_WRONLY)
+    with open(handle, "wb") as stream, open(temporary, "rb") as source:
+        shutil.copyfileobj(source, stream)
 
 
 @contextmanager
@@ -100,15 +195,16 @@ def all_or_none(folder: Path, name: str) -> Iterator[Path]:
     """
     staged, complete = _staging(folder, name)
     try:
-        # A whole set that a killed writer left would stop the renaming below.
-        recover(folder, name)
-        staged.mkdir(parents=True)
-        yield staged
-        # One renaming decides: before it none of the files counts, after it all do.
-        os.replace(staged, complete)
-        recover(folder, name)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+        with _writing(folder):
+            # A whole set that a killed writer left would stop the renaming below.
+            recover(folder, name)
+            staged.mkdir(parents=True)
+        with _writing(folder, staged):
+            yield staged
+        with _writing(folder):
+            # One renaming decides: before it none of the files counts, after it all do.
+            os.replace(staged, complete)
+            recover(folder, name)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 

@@ -1,8 +1,17 @@
 """Files are whole or not there."""
 
+import errno
 import math
 import os
+import resource
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -101,6 +110,182 @@ def test_read_only_folder_is_an_error(tmp_path):
     with pytest.raises(InputError, match="cannot write"):
         write_json(tmp_path / "a.json", 1)
     tmp_path.chmod(0o700)
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A named pipe, and what a reader of it has got."""
+    path, got = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()), daemon=True)
+    reader.start()
+    return path, got, reader
+
+
+def test_pipe_is_written_through(pipe):
+    path, got, reader = pipe
+    write_bytes(path, b"new")
+    reader.join(10)
+    assert got == [b"new"]
+    assert stat.S_ISFIFO(path.lstat().st_mode)
+
+
+def test_device_is_written_through(tmp_path):
+    """A stand-in for /dev/null stays a device, also where devices cannot be opened."""
+    path = tmp_path / "null"
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except OSError:
+        pytest.skip("no devices can be made here")
+    with suppress(InputError):
+        write_bytes(path, b"new")
+    assert stat.S_ISCHR(path.lstat().st_mode)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_socket_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        with pytest.raises(InputError, match=f"cannot write {path}"):
+            write_bytes(path, b"new")
+    assert stat.S_ISSOCK(path.lstat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_open_descriptor_is_appended_to(tmp_path, name):
+    """As with `>> log`: what the file holds already stays, and it is the same file."""
+    log = tmp_path / "log"
+    log.write_bytes(b"before ")
+    with open(log, "ab") as stream:
+        write_bytes(name.format(stream.fileno()), b"new")
+    assert log.read_bytes() == b"before new"
+    assert list(tmp_path.iterdir()) == [log]
+
+
+def test_standard_output_is_written_to(tmp_path):
+    code = "from hsac.files import write_json; write_json('/dev/stdout', 1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"1\n", b"")
+
+
+def test_links_are_followed(tmp_path):
+    """The target is replaced, also one that is not there yet, and the links stay."""
+    (tmp_path / "deep").mkdir()
+    target, link, second = tmp_path / "deep/a", tmp_path / "link", tmp_path / "second"
+    link.symlink_to("deep/a")
+    second.symlink_to(link)
+    for content in (b"new", b"newer"):
+        write_bytes(second, content)
+        assert target.read_bytes() == content
+    assert link.is_symlink()
+    assert second.is_symlink()
+    assert list((tmp_path / "deep").iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("link", "symbolic links"), ("away/a", "whose folder is missing")]
+)
+def test_link_to_nowhere_is_refused(tmp_path, target, words):
+    """Of a loop and of a folder that is away, for instance a disk, nothing is made."""
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with pytest.raises(InputError, match=f"cannot write {link}: .*{words}"):
+        write_bytes(link, b"new")
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_folder_is_no_file(tmp_path):
+    """It is refused before the work, not after it."""
+    begun = []
+
+    def write():
+        with atomic(tmp_path):
+            begun.append(True)
+
+    with pytest.raises(InputError, match="Is a directory"):
+        write()
+    assert not begun
+
+
+def test_mode_of_a_file_stays(tmp_path):
+    path = tmp_path / "a"
+    for mode in (0o600, 0o664, 0o755):
+        write_bytes(path, b"old")
+        path.chmod(mode)
+        write_bytes(path, b"new")
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_protected_file_stays(tmp_path, monkeypatch):
+    """A file without the right to write is refused, which a rename would not ask for."""
+    path = tmp_path / "a"
+    write_bytes(path, b"old")
+    path.chmod(0o444)
+    # root may write everything
+    monkeypatch.setattr(os, "access", lambda of, mode: bool(of.stat().st_mode & 0o222))
+    with pytest.raises(InputError, match="Permission denied"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_hard_links_keep_the_old(tmp_path):
+    """A backup made of hard links is no part of what is replaced."""
+    path, backup = tmp_path / "a", tmp_path / "backup"
+    write_bytes(path, b"old")
+    os.link(path, backup)
+    write_bytes(path, b"new")
+    assert backup.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("writer", [atomic, lambda path: all_or_none(path.parent, "a")])
+def test_error_names_the_file_read(tmp_path, writer):
+    """An error of another file inside the block is not blamed on what is written."""
+    path, missing = tmp_path / "a", tmp_path / "missing"
+    write_bytes(path, b"old")
+
+    def write():
+        with writer(path) as temporary:
+            shutil.copyfile(missing, temporary)
+
+    with pytest.raises(InputError, match=f"^{missing}: No such file") as caught:
+        write()
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def small_files():
+    """A limit of the size of files, at which writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_loses_nothing(tmp_path, small_files):
+    """The old file stays, no half one is left, and the line names the file."""
+    path = tmp_path / "a"
+    write_bytes(path, b"old")
+    with pytest.raises(InputError, match=f"^cannot write {path}: File too large$"):
+        write_bytes(path, b"x" * 2000)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_blames_the_target(tmp_path):
+    """`shutil.copyfile` names the file that it reads when the disk is full."""
+    path, source = tmp_path / "a", tmp_path / "source"
+
+    def write():
+        with atomic(path) as temporary:
+            raise OSError(errno.ENOSPC, "No space left on device", source, None, temporary)
+
+    with pytest.raises(InputError, match=f"^cannot write {path}: No space"):
+        write()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_digest_ignores_the_keys_order():

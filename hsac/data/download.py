@@ -5,6 +5,7 @@ A file arrives under a temporary name, and a later try goes on where an earlier 
 token count. The others are plain HTTP with ranges.
 """
 
+import io
 import logging
 import os
 from pathlib import Path
@@ -13,7 +14,8 @@ import requests
 from requests.exceptions import ChunkedEncodingError
 from tqdm import tqdm
 
-from hsac.files import read_json, write_json
+from hsac.errors import InputError
+from hsac.files import FULL, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ def _from_hub(inside: str, path: str, staging: Path) -> Path:
         raise DownloadError("HF_HUB_OFFLINE is set") from None
     # The library passes on the exceptions of whatever carries its requests.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise InputError(f"cannot write {folder}: {error.strerror}") from error
         response = getattr(error, "response", None)
         reason = _first_line(error) if response is None else f"status {response.status_code}"
         raise DownloadError(reason) from error
@@ -162,11 +166,22 @@ def _receive(answer: requests.Response, part: Path, start: int, total: int | Non
     with bar, open(part, "ab" if start else "wb", buffering=0) as stream:
         try:
             for chunk in answer.iter_content(CHUNK):
-                stream.write(chunk)
+                _append(stream, chunk, part)
                 bar.update(len(chunk))
         # This is what requests makes of silence half way.
         except requests.exceptions.ConnectionError as error:
             raise ChunkedEncodingError("silence") from error
+
+
+def _append(stream: io.RawIOBase, chunk: bytes, part: Path) -> None:
+    """Write all of a chunk: a full disk may take a part of it without an error."""
+    left = memoryview(chunk)
+    try:
+        while left:
+            left = left[stream.write(left) :]
+    except OSError as error:
+        kept = "what came is kept, and the same command goes on"
+        raise InputError(f"cannot write {part}: {error.strerror}; {kept}") from error
 
 
 def _validator(answer: requests.Response) -> str | None:

@@ -19,7 +19,7 @@ from hsac import parts
 from hsac.data import obtain, shape
 from hsac.data.catalogue import FOLDER, Arrays, Entry, Form, entry
 from hsac.errors import InputError
-from hsac.files import file_sha256, read_json, write_json
+from hsac.files import MACHINE, file_sha256, read_json, write_json
 from hsac.study.fingerprint import of_modules
 
 if TYPE_CHECKING:
@@ -271,8 +271,14 @@ def _decode(found: Entry, form: Form, folder: Path, root: Path) -> tuple[Arrays,
         return form.make(folder)
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{folder}: cannot be decoded: the memory is full") from error
     # Decoders fail in every way on a damaged file. Without files the fault is the source's own.
     except Exception as error:
+        # An intact file must not be set aside because the disk is full.
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            at = os.fsdecode(error.filename or folder)
+            raise InputError(f"{at}: {error.strerror}; so {found.name} is not decoded") from error
         if not form.files:
             raise
         words = (str(error).strip() or type(error).__name__).splitlines()[0]

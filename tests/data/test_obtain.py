@@ -1,7 +1,9 @@
 """Fetching files: mirror, downloads, network, interruptions, wrong content, two processes."""
 
+import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -115,6 +117,38 @@ def test_wrong_hash_is_refused_unopened(served, use, tmp_path, monkeypatch):
     assert bad.startswith(f"rejected/{PATH}.")
     assert reason == f"{bad}.reason"
     assert entry.forms[0].files[0].sha256 in (tmp_path / reason).read_text()
+
+
+def test_full_disk_keeps_what_came(served, use, tmp_path):
+    """The line names the file, and the same command goes on where there was room."""
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (450, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"^cannot write .*toy\.npz\.part: File too large"):
+            store.fetch("toy", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "downloads" / PATH).exists()
+    store.fetch("toy", tmp_path)
+    assert served.gets() == [None, "bytes=450-"]
+    assert left(tmp_path) == [f"downloads/{PATH}"]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), MemoryError()])
+def test_full_machine_rejects_no_file(fault, served, use, tmp_path, monkeypatch):
+    """An intact file is not taken for a damaged one because there was no room to decode it."""
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy"))
+
+    def full(*_):
+        raise fault
+
+    monkeypatch.setattr(catalogue.Form, "make", full)
+    with pytest.raises(InputError, match=r"No space left|memory is full"):
+        store.fetch("toy", tmp_path)
+    assert left(tmp_path) == [f"downloads/{PATH}"]
 
 
 def test_wrong_file_by_hand_is_replaced(served, use, tmp_path):
