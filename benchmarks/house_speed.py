@@ -50,11 +50,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.house_speed", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("trees", nargs=2, type=Path, metavar=("OLD", "NEW"))
+    parser.add_argument("old", type=Path, help="a checkout to compare with")
+    parser.add_argument("new", type=Path, help="the checkout that is compared")
     parser.add_argument("--runs", type=int, default=10_000, help="about how many runs to plan")
     parser.add_argument("--repeats", type=int, default=3, help="how often each is measured")
     given = parser.parse_args()
-    trees = [tree.resolve() for tree in given.trees]
+    trees = [tree.resolve() for tree in (given.old, given.new)]
     least: tuple[dict[str, float], dict[str, float]] = ({}, {})
     for _ in range(given.repeats):
         for tree, best in zip(trees, least, strict=True):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -242,8 +243,25 @@ def read_json(path: Path) -> Any:
         raise _unreadable(path, error) from None
 
 
+def workflow_of(path: Path) -> str:
+    """Name the command that makes a result again.
+
+    Args:
+        path: The result, under `results/<scale>`. Elsewhere the scale is not known.
+
+    Returns:
+        The command in backticks. It names the scale unless that is the default one.
+    """
+    parts = Path(path).absolute().parts
+    # The last folder `results` counts: the project may lie in one of that name itself.
+    places = [k for k, part in enumerate(parts[:-1]) if part == "results"]
+    scale = parts[places[-1] + 1] if places else "default"
+    named = "" if scale == "default" else f" --config scale={shlex.quote(scale)}"
+    return f"`snakemake{named}`"
+
+
 def _missing(path: Path) -> InputError:
-    return InputError(f"{path} is missing; a plain `snakemake` run makes it again")
+    return InputError(f"{path} is missing; {workflow_of(path)} makes it again")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -16,6 +16,7 @@ from hsac.files import (
     file_sha256,
     read_json,
     recover,
+    workflow_of,
     write_bytes,
     write_json,
 )
@@ -192,3 +193,17 @@ def test_lock_ends_with_its_process(tmp_path):
     os.kill(process, 9)
     with exclusive(tmp_path, "x"):
         os.waitpid(process, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        ("results/smoke/runs.parquet", "`snakemake --config scale=smoke`"),
+        ("results/default/tables/a.csv", "`snakemake`"),
+        ("results/my tiny/claims.json", "`snakemake --config scale='my tiny'`"),
+        ("elsewhere/claims.json", "`snakemake`"),
+    ],
+)
+def test_command_names_the_scale(tmp_path, path, command):
+    """A command in a message makes this file again when it is pasted."""
+    assert workflow_of(tmp_path / path) == command

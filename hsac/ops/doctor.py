@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from hsac import plugins
 from hsac.data import catalogue, obtain, overview, store
 from hsac.errors import InputError
-from hsac.files import file_sha256, read_json
+from hsac.files import file_sha256, read_json, workflow_of
 from hsac.ops.file_dates import ahead
 from hsac.ops.gpu_lease import SLOTS, folder, leases
 from hsac.ops.plan import plan
@@ -279,8 +279,7 @@ def records(place: Place) -> Iterator[Finding]:
 
 def _bundle(index: Path, place: Place) -> Iterator[Finding | None]:
     """Yield what is wrong with the index of a bundle, or with each of its records."""
-    scale = "" if place.scale == "default" else f" --config scale={place.scale}"
-    again = f"snakemake{scale} --cores all"
+    again = workflow_of(index).strip("`")
     try:
         listed = read_index(index)[1]
     except InputError as error:

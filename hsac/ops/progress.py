@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hsac import plugins
 from hsac.study import load
 from hsac.study.graph import Graph
 
@@ -40,7 +41,9 @@ def watch(scale: str, override: Mapping[str, Any], process: int) -> None:
     """
     # An exception leaves the `with` below, which completes the line. The default action would not.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    runs = [run.record for run in Graph(load.load(scale, override)).runs()]
+    study = load.load(scale, override)
+    with plugins.using(study.plugins):
+        runs = [run.record for run in Graph(study).runs()]
     waiting = {path for path in runs if not path.exists()}
     with tqdm(
         total=len(runs),

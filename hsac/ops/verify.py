@@ -25,7 +25,7 @@ from torch import Tensor
 from hsac.data import load_variant
 from hsac.data.stored_variant import StoredVariant
 from hsac.errors import InputError
-from hsac.files import read_array, read_json
+from hsac.files import read_array, read_json, workflow_of
 from hsac.ops.runner import run_bundle, train_seeds
 from hsac.rules.types import Gradient, State, WeightRule
 from hsac.study import search
@@ -143,7 +143,8 @@ def draw(graph: Graph, sample: str, seed: int) -> Sample:
     if not fresh:
         raise InputError(
             f"{graph.results}: found {finished} finished runs, none of the present code and"
-            " configuration; run `snakemake` first (`hsac stale` says why)"
+            f" configuration; run {workflow_of(graph.results / 'runs')} first"
+            " (`hsac stale` says why)"
         )
     count = sample_size(sample, len(fresh))
     # Sorted, so that the draw does not depend on the order of the bundles.

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hsac.errors import InputError
-from hsac.files import digest, file_sha256, read_json
+from hsac.files import digest, file_sha256, read_json, workflow_of
 from hsac.report import provenance, table_sources
 from hsac.report.columns import Origin, Record
 from hsac.report.gather import MEASURED_SCHEMA, measured_row, run_row, run_schema
@@ -371,10 +371,12 @@ def find(root: Path, table: str, row: str, column: str) -> Answer:
     """
     csvs = provenance.csv_paths(root)
     if not csvs:
-        raise InputError(f"{Path(root) / 'tables'} is missing; a plain `snakemake` run makes it")
+        missing = Path(root) / "tables"
+        raise InputError(f"{missing} is missing; {workflow_of(missing)} makes it")
     name = pick("TABLE", table, {name: [] for name in sorted(csvs)})
-    path, again = provenance.sidecar_path(root, name), "`snakemake` makes the tables again"
+    path = provenance.sidecar_path(root, name)
     if not path.is_file():
+        again = f"{workflow_of(path)} makes the tables again"
         raise InputError(f"{path} is missing, so nothing is known of {name}; {again}")
     sidecar, study = Sidecar.read(path), load.read(Path(root) / "settings.json")
     if not sidecar.rows:

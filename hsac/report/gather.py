@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from hsac import parts
 from hsac.errors import InputError
-from hsac.files import JsonObject, atomic
+from hsac.files import JsonObject, atomic, workflow_of
 from hsac.report.columns import METRICS, SELECTIONS, Record, measure, plugin_metrics
 from hsac.study.record import check_record, read_index, read_record, read_records
 
@@ -306,12 +306,12 @@ def read_gathered(path: Path) -> pd.DataFrame:
         InputError: It is missing or damaged.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: missing; run `snakemake` to gather the runs")
+        raise InputError(f"{path}: missing; run {workflow_of(path)} to gather the runs")
     try:
         return pd.read_parquet(path)
     except pa.ArrowInvalid as error:
         said = f"{path}: damaged ({str(error).splitlines()[0]})"
-        raise InputError(f"{said}; delete it and run `snakemake` again") from None
+        raise InputError(f"{said}; delete it and run {workflow_of(path)} again") from None
 
 
 def gather(

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from hsac.data import catalogue
 from hsac.data.overview import size
 from hsac.errors import InputError
-from hsac.files import JsonObject, read_json, write_bytes
+from hsac.files import JsonObject, read_json, workflow_of, write_bytes
 from hsac.report import (
     columns,
     cost,
@@ -255,7 +255,7 @@ def image(path: Path) -> tuple[str, int]:
         )
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); run `snakemake` again to remake it"
+            f"{path}: cannot be read ({error.strerror}); run {workflow_of(path)} again to remake it"
         ) from None
 
 
@@ -305,7 +305,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
     except (OSError, ValueError):
         raise InputError(
-            f"{path}: missing or damaged; run `snakemake` again to remake it"
+            f"{path}: missing or damaged; run {workflow_of(path)} again to remake it"
         ) from None
 
 

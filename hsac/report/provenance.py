@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hsac.errors import InputError
-from hsac.files import JsonObject, file_sha256, read_json, write_json
+from hsac.files import JsonObject, file_sha256, read_json, workflow_of, write_json
 from hsac.report.columns import MISSING, Origin, Row
 from hsac.report.gather import read_gathered
 from hsac.report.table_sources import Results, Table, table
@@ -245,7 +245,7 @@ def read_numbers(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     except (OSError, ValueError) as error:
         said = f"{path} cannot be read ({error})"
-        raise InputError(f"{said}; a plain `snakemake` run makes it again") from None
+        raise InputError(f"{said}; {workflow_of(path)} makes it again") from None
 
 
 def _environment(record: Mapping[str, Any]) -> Environment:

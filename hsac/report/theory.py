@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from hsac.errors import InputError
+from hsac.files import workflow_of
 from hsac.report import curvature_role, hypergradient_bias
 from hsac.report.columns import MISSING
 from hsac.report.gather import read_gathered
@@ -93,7 +94,7 @@ def read_rows(path: Path) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; a plain `snakemake` run makes it again") from None
+        raise InputError(f"{path} is missing; {workflow_of(path)} makes it again") from None
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); move it away and run again to remake it"

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from hsac.errors import InputError
-from hsac.files import JsonObject, file_sha256, read_json, write_json
+from hsac.files import JsonObject, file_sha256, read_json, workflow_of, write_json
 from hsac.study.cell import Cell
 from hsac.study.models import Setting
 
@@ -307,7 +307,7 @@ def check_record(record: object, path: Path) -> RunRecord:
         problem = _problem(error.errors(include_url=False)[0])
         raise InputError(
             f"{path}: {problem[:300]}; delete it and its bundle's index (block<k>.json) and run"
-            " `snakemake` again"
+            f" {workflow_of(path)} again"
         ) from None
 
 
@@ -379,7 +379,7 @@ def read_index(index: Path) -> tuple[tuple[str, str], list[tuple[int, Path, str]
         return (content["experiment"], content["method"]), listed
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{index}: not a bundle index ({error}); delete it and run `snakemake` again"
+            f"{index}: not a bundle index ({error}); delete it and run {workflow_of(index)} again"
         ) from None
 
 
@@ -419,15 +419,16 @@ def read_record(
         InputError: The record is missing, differs from the SHA-256, or is another cell's or seed's;
             or there are weights beside it and they differ from the record's.
     """
-    again = f"delete it and {index} and run `snakemake` again"
+    again = f"delete it and {index} and run {workflow_of(path)} again"
     if not path.is_file():
         raise InputError(
-            f"{path}: missing, though {index} lists it; delete that index and run `snakemake` again"
+            f"{path}: missing, though {index} lists it; delete that index and run"
+            f" {workflow_of(path)} again"
         )
     if file_sha256(path) != sha256:
         raise InputError(
             f"{path}: edited or damaged since its run (SHA-256 differs from {index}); "
-            "delete it and that index and run `snakemake` again"
+            f"delete it and that index and run {workflow_of(path)} again"
         )
     record = read_json(path)
     if not isinstance(record, dict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hsac.errors import InputError
-from hsac.files import JsonObject, read_json, write_json
+from hsac.files import JsonObject, read_json, workflow_of, write_json
 from hsac.study import resolve, search_space
 from hsac.study.cell import Cell
 from hsac.study.graph import Graph
@@ -203,7 +203,7 @@ def read_point(path: Path, cell: Cell) -> SearchOutcome:
     # The hash covers the trials, so the choice of an earlier search is not taken for this one's.
     if not isinstance(found, dict) or found.get("config_hash") != cell.hash:
         raise InputError(
-            f"{path}: not of {cell.experiment} {cell.method}; delete it and run `snakemake`"
+            f"{path}: not of {cell.experiment} {cell.method}; delete it and run {workflow_of(path)}"
         )
     return SearchOutcome(**(found | {"points": [Tried(**one) for one in found["points"]]}))
 
@@ -293,5 +293,5 @@ def _check_point(
                 raise InputError(
                     f"{path}: trained at {found}; the runs of the search choose"
                     f" {expected['chosen']!r} of {expected['tried']};"
-                    f" delete {graph.point_file(cell)} and run `snakemake` again"
+                    f" delete {graph.point_file(cell)} and run {workflow_of(path)} again"
                 )

@@ -224,7 +224,7 @@ def test_removing_fixes_damaged_records(finished, which, seed, spoilt):
     (at / spoilt).write_bytes((at / spoilt).read_bytes()[:-20])
     text, fix = fault("records", "own")
     assert str((at / spoilt).with_suffix(".json")) in text
-    assert fix.endswith("; snakemake --config scale=own --cores all")
+    assert fix.endswith("; snakemake --config scale=own")
     shell(fix.partition("; snakemake")[0])
     assert not faults("records", "own")
     left = stale.stale_runs(finished)

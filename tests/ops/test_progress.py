@@ -3,12 +3,32 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from studies import CONFIG, smoke
 
 from hsac.ops import progress
 from hsac.study.graph import Graph
+
+DIGITS = yaml.safe_load((CONFIG / "smoke.yaml").read_text())["experiments"]["digits"]
+DIGITS = {key: one for key, one in DIGITS.items() if key not in ("informed", "hypergradient")}
+RULE = """
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mine:
+    geometry = "hyperbolic"
+    needs_gradient = False
+
+    def init(self, theta):
+        return {}
+
+    def update(self, theta, state, step):
+        return theta, state, {}
+"""
 
 
 def finished_process():
@@ -57,3 +77,22 @@ def test_it_ends_with_the_runs(tmp_path, monkeypatch):
     touch(Graph(smoke()).runs())
     monkeypatch.setattr(progress, "INTERVAL_S", 1e9)
     progress.watch("smoke", {}, os.getpid())
+
+
+def test_parts_of_plugins_are_known(tmp_path, monkeypatch, capfd):
+    """A scale whose method is a plugin's has a bar, too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    for name in ("config", "smoke", "variants"):
+        (tmp_path / f"config/{name}.yaml").write_bytes((CONFIG / f"{name}.yaml").read_bytes())
+    rule = Path("mine/rules/curvature/mine.py")
+    rule.parent.mkdir(parents=True)
+    rule.write_text(RULE)
+    override = {
+        "plugins": ["mine"],
+        "theory": None,
+        "rules": {"weights": {"sgd": {"lr": 0.05}}, "curvature": {"mine": {}}},
+        "experiments": {"digits": {**DIGITS, "methods": ["sgd+mine"], "reference": "sgd+mine"}},
+    }
+    progress.watch("smoke", override, finished_process())
+    assert capfd.readouterr() == ("", "")

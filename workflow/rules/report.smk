@@ -127,12 +127,15 @@ rule rule_graph:
     conda:
         "../../environment.yml"
     params:
-        scale=SCALE,
+        # the one that runs: it may lie outside the folder of the results
+        snakefile=workflow.main_snakefile,
+        scale=f"scale={json.dumps(SCALE)}",
         plugins=f"plugins={json.dumps(STUDY.plugins)}",
         rules=sorted(rule.name for rule in workflow.rules),
     shell:
-        "snakemake --config scale={params.scale} {params.plugins:q} --nolock --quiet all"
-        " --forceall --rulegraph > {output:q} 2> {log:q}"
+        "snakemake --snakefile {params.snakefile:q} --directory . --workflow-profile none"
+        " --config {params.scale:q} {params.plugins:q} --nolock --forceall --rulegraph"
+        " > {output:q} 2> {log:q} || {{ cat {log:q} >&2; exit 2; }}"
 
 
 rule figures:
