@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
+from hsac.ball.inputs import full_precision
 
+
+@full_precision
 def four_point(distance: Tensor) -> Tensor:
     """Compute Gromov's δ by the four-point definition, exactly.
 
@@ -36,6 +39,7 @@ def four_point(distance: Tensor) -> Tensor:
     return delta
 
 
+@full_precision
 def relative_hyperbolicity(distance: Tensor) -> Tensor:
     """Compute δ_rel = 2δ/diameter, which does not depend on the unit of distances.
 

@@ -69,7 +69,7 @@ def may_be_far(u: Tensor, c: Tensor) -> bool:
     Returns:
         Whether `replace_far` may change something.
     """
-    s = c * squared_norm(u)
+    s = c * squared_norm(u.detach())
     return may_exceed(s, RANGES[s.dtype].far ** 2)
 
 

@@ -91,3 +91,11 @@ def test_batch_is_its_parts_any_unit() -> None:
     assert together.tolist() == [float(relative_hyperbolicity(one)) for one in distance]
     torch.testing.assert_close(relative_hyperbolicity(1e3 * distance), together)
     assert float(relative_hyperbolicity(torch.zeros(5, 5))) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_distances_are_differenced_in_float32(dtype: torch.dtype) -> None:
+    """Their sums are exact there, and rounded in half precision."""
+    points = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    distance = torch.cdist(points, points).to(dtype)
+    assert four_point(distance).double() == four_point(distance.double())
