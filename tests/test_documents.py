@@ -271,14 +271,20 @@ def test_the_encoding_check_sees(tmp_path):
     assert [*_texts_without_encoding(path)] == [1, 2, 3, 4]
 
 
-def test_the_locale_does_not_count():
-    """Under an ASCII locale a study is planned as under any other, θ and all."""
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, "-m", "hsac", "plan", "--scale", "smoke"]
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("more", [ASCII, {"PYTHONIOENCODING": "latin-1"}, {}])
+@pytest.mark.parametrize("words", ["plan --scale smoke", "list", "data list", "list losses"])
+def test_the_locale_does_not_count(words, more):
+    """Files with θ are read in any, and what it cannot write is written in another way."""
+    command = [sys.executable, "-m", "hsac", *words.split()]
     said = []
-    for more in ({}, plain):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    for given in ({"PYTHONUTF8": "1"}, more):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **given}
         ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
         assert ran.returncode == 0, ran.stderr
         said.append(ran.stdout)
     assert len(said[0].splitlines()) == len(said[1].splitlines())
+    if more is ASCII:
+        assert said[0] == said[1]

@@ -1,5 +1,7 @@
 """The command `hsac` put together, and its one exit: statuses and error lines."""
 
+import codecs
+import io
 import sys
 
 import click
@@ -25,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0, what the command says, 2 with one line on standard error for anything
         that the user can fix, or 130 after Ctrl-C.
     """
+    _print_everything()
     try:
         # In standalone mode click would print errors in its own words and exit.
         status = hsac.main(arguments, prog_name="hsac", standalone_mode=False)
@@ -41,6 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     return status or 0
+
+
+def _print_everything() -> None:
+    """Print what the locale's encoding lacks, too: help texts and tables hold θ and ≥."""
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):  # closed, or a test's
+            continue
+        # Python itself takes UTF-8 in the locale C, unless it is told not to.
+        ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+        encoding = "utf-8" if ascii_only else stream.encoding
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def _fail(lines: str) -> int:

@@ -23,8 +23,10 @@ def cards() -> list[Card]:
     """
     # The driver's own program is asked, as asking CUDA takes memory of every card.
     try:
-        asked = subprocess.run(MEMORY, capture_output=True, check=True)
-        said = asked.stdout.decode(errors="replace")
+        asked = subprocess.run(
+            MEMORY, capture_output=True, check=True, encoding="utf-8", errors="replace"
+        )
+        said = asked.stdout
     except (OSError, subprocess.CalledProcessError):
         said = ""
     free = dict(line.split(", ") for line in said.splitlines() if line.count(", ") == 1)

@@ -18,8 +18,9 @@ def check(status_command: str | None) -> None:
     """
     if status_command != "sacct":
         return
-    done = subprocess.run(["sacct", "--allocations", "--noheader"], capture_output=True)
-    said = " ".join((done.stdout + done.stderr).decode(errors="replace").split())
+    command = ["sacct", "--allocations", "--noheader"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    said = " ".join((done.stdout + done.stderr).split())
     # Whatever else `sacct` says may pass, as when the controller is down. Then the executor's
     # waiting is right.
     if "storage is disabled" in said:

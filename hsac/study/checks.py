@@ -13,7 +13,8 @@ from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.study import resolve, search_space
 from hsac.study.cell import Cell
-from hsac.study.models import GRAPH_RECIPES, KINDS, RECIPES, Experiment, Spaces, Study
+from hsac.study.method import Method
+from hsac.study.models import GRAPH_RECIPES, KINDS, LOSS, RECIPES, Experiment, Spaces, Study
 
 
 def problems(
@@ -50,8 +51,10 @@ def problems(
             # Not `and`, which would leave out the methods after the first fault.
             good &= tried(_method, study, name, method, sources)
         if good:  # a method that is misspelt may be the reference
+            tried(_no_twins, study, name, key)
             tried(_reference, experiment, key)
             tried(_theory_of, study, name, sources)
+    tried(_one_spelling, study, sources["experiments"])
     tried(_theory, study, sources.get("theory", ""))
     # Methods share rules and losses, and with them their faults.
     return list(dict.fromkeys(found))
@@ -72,6 +75,42 @@ def _distinct(experiment: Experiment, key: str) -> None:
             raise InputError(f"{key}.methods: found {method!r} twice; allowed is once")
 
 
+def _no_twins(study: Study, name: str, key: str) -> None:
+    """Check that no two names are of one method: it would be trained and counted twice."""
+    cells = [resolve.cell(study, name, method) for method in study.experiments[name].methods]
+    if found := _twins(cells):
+        raise InputError(f"{key}.methods: found {found}; allowed is one name of a method")
+
+
+def _twins(cells: Sequence[Cell]) -> str:
+    """Name the first two cells of one configuration, "" where there are none."""
+    dumps = [cell.config.dump() for cell in cells]
+    for place, dump in enumerate(dumps):
+        # Not the hash, which tells 1 from 1.0.
+        if dump in dumps[:place]:
+            first, second = cells[dumps.index(dump)].method, cells[place].method
+            return f"{first!r} twice" if first == second else f"{first!r} and {second!r}, the same"
+    return ""
+
+
+def _one_spelling(study: Study, source: str) -> None:
+    """Check that a method has one name in all experiments, as tables and claims go by names."""
+    seen: dict[tuple[Any, ...], tuple[str, str]] = {}
+    for name, experiment in study.experiments.items():
+        for text in experiment.methods:
+            method = Method.of(text)
+            # Loss and head may stand in either order, and the default loss may be left out.
+            named = (method.weight, method.curvature, method.start)
+            same = (*named, frozenset(method.further) - {LOSS})
+            first, where = seen.setdefault(same, (text, name))
+            # Two names in one experiment are twins, which `_no_twins` finds.
+            if first != text and where != name:
+                found = f"found {text!r}, which is {first!r} in {where}"
+                raise InputError(
+                    f"{source}: experiments.{name}.methods: {found}; allowed is one name"
+                )
+
+
 def _reference(experiment: Experiment, key: str) -> None:
     found, methods = experiment.reference, experiment.methods
     if found not in methods:
@@ -85,10 +124,25 @@ def _method(study: Study, name: str, method: str, sources: Mapping[str, str]) ->
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     _cell(cell, f"{source}: experiments.{name}")
-    for candidate in resolve.candidates(study, cell):  # they need not be among the methods
+    candidates = resolve.candidates(study, cell)
+    for candidate in candidates:  # they need not be among the methods
         _cell(candidate, f"{source}: experiments.{name}")
+    if cell.derived and (not candidates or _twins(candidates)):
+        found = f"{method!r} chooses among {_twins(candidates) or 'nothing'}"
+        raise InputError(
+            f"{_rule_key(study, name, method, sources)}: {found}; allowed are different trainings"
+        )
     if cell.searched:
         _search(study, cell, sources)
+
+
+def _rule_key(study: Study, name: str, method: str, sources: Mapping[str, str]) -> str:
+    """Return the file and key that give the parameters of a method's curvature rule."""
+    rule, own = Method.of(method).curvature, study.experiments[name].rules
+    key = f"rules.curvature.{rule}"
+    if own is not None and rule in (own.curvature or {}):
+        return f"{sources['experiments']}: experiments.{name}.{key}"
+    return f"{sources['rules']}: {key}"
 
 
 def _cell(cell: Cell, key: str) -> None:

@@ -107,8 +107,8 @@ def data_root() -> Path:
     """
     # A file of variables for containers sets it empty where it has no value.
     given = os.environ.get("HSAC_DATA") or "data"
-    if any(c in "{}" or not c.isprintable() for c in given):
-        allowed = "allowed is a folder without { and }, which Snakemake takes for wildcards"
+    if any(c in "{}" or c < " " for c in given):
+        allowed = "allowed is a folder without control characters and Snakemake's { and }"
         raise InputError(f"HSAC_DATA: found {given!r}; {allowed}")
     return home_expanded(given, "HSAC_DATA")
 

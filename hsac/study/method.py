@@ -62,6 +62,18 @@ class Method:
         return f"{self.weight}+{curvature}{self.suffix}"
 
 
+def spelt(curvature: float) -> str:
+    """Return the one text of an initial curvature in the names of methods.
+
+    Args:
+        curvature: the number.
+
+    Returns:
+        The shortest text that Python reads as this very number, whole numbers without a point.
+    """
+    return repr(float(curvature)).removesuffix(".0")
+
+
 def plain(methods: Iterable[str]) -> list[str]:
     """Return the methods without further segments, or all of them where each has one.
 

@@ -391,7 +391,8 @@ class Experiment(Model):
     training: Training = Field(description="length and kind of training")
     methods: Methods = Field(
         description="`weight+curvature` or `weight+curvature@start`; then, in either order,"
-        " `+loss` and `+head` where they are not the defaults: `sgd+fixed@0.3+ldam_drw`"
+        " `+loss` and `+head` where they are not the defaults: `sgd+fixed@0.3+ldam_drw`. A start"
+        " has one spelling (`0.3`, not `0.30`), and a configuration one name in an experiment"
     )
     reference: Annotated[Text, Allowed("one of the experiment's methods")] = Field(
         description="the method the others are compared with, paired by seed"

@@ -7,7 +7,7 @@ from hsac.errors import InputError
 from hsac.files import digest
 from hsac.study import search_space
 from hsac.study.cell import Cell, Configuration, ModelPart, Trials
-from hsac.study.method import GRAMMAR, Method
+from hsac.study.method import GRAMMAR, Method, spelt
 from hsac.study.models import KINDS, LOSS, Experiment, Study
 from hsac.study.part import Part
 
@@ -74,6 +74,7 @@ def _configured(study: Study, name: str, method_name: str) -> Configuration:
     start = _start(method, curvature.start, key)
     loss, head = loss_and_head(study, method, key)
     rule = rule_of(study, experiment, "curvature", method.curvature, key)
+    _check_takes_start(method, rule, key)
     return Configuration(
         setting=experiment.setting,
         dataset=experiment.dataset,
@@ -111,10 +112,25 @@ def _start(method: Method, default: float, key: str) -> float:
     except ValueError:
         value = math.nan
     # Python also reads `nan` and `inf` as numbers.
+    found = f"found start {method.start!r} in {method.name!r}"
     if not math.isfinite(value):
-        found = f"found start {method.start!r} in {method.name!r}"
         raise InputError(f"{key}: {found}; allowed is a number")
+    # Python also reads `0.30`, ` 0.3` and digits of other scripts. A method has one name, under
+    # which it is trained, shown and counted.
+    if method.start != spelt(value):
+        raise InputError(f"{key}: {found}; allowed is {spelt(value)!r}")
     return value
+
+
+def _check_takes_start(method: Method, rule: Part, key: str) -> None:
+    """Refuse a start that decides nothing: the method would have as many names as numbers."""
+    # What is no curvature rule is said where rules are checked. `best_of` has words of its own.
+    if not method.names_start or rule.name not in parts.names("curvature rule"):
+        return
+    given = parts.marked("curvature rule", rule.name, "derived") and rule.name != "best_of"
+    if given or parts.marked("curvature rule", rule.name, "ignores_start"):
+        found = f"found start {method.start!r} in {method.name!r}"
+        raise InputError(f"{key}: {found}; allowed is none, as {rule.name} does not start from it")
 
 
 def loss_and_head(study: Study, method: Method, key: str) -> tuple[str | None, str | None]:
@@ -219,7 +235,7 @@ def candidates(study: Study, of: Cell) -> list[Cell]:
     rule, method = of.config.curvature_rule, Method.of(of.method)
     if rule.name == "grid":
         # Named as a configuration would, so that a grid and a table share their cells.
-        among = [f"fixed@{c:g}" for c in rule.parameters.get("curvatures", GRID)]
+        among = [f"fixed@{spelt(c)}" for c in rule.parameters.get("curvatures", GRID)]
     else:
         among = rule.parameters["among"]
     return [cell(study, of.experiment, method.with_curvature(one)) for one in among]

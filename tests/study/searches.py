@@ -7,7 +7,6 @@ from hsac.study import resolve
 METHODS = [
     "sgd+euclidean",
     "sgd+fixed@0.3",
-    "sgd+fixed_searched",
     "sgd+hsac",
     "sgd+hsac_cg",
     "sam+hsac",

@@ -8,7 +8,7 @@ from searches import searching
 from studies import smoke, smoke_keys, with_digits
 
 from hsac.errors import InputError
-from hsac.study import load
+from hsac.study import load, resolve
 
 TRAINING = {"epochs": 1, "batch": 64, "weight_decay": 5e-4, "schedule": "cosine", "evaluations": 1}
 NOISY, NOISE = {"setting": "noisy"}, {"name": "v", "recipe": "label_noise"}
@@ -356,3 +356,127 @@ def test_unfair_searches_are_refused(search, more, words):
         searching(search, **more)
     assert "\n" not in str(error.value)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def digits_with(methods, **top):
+    """Return an override that leaves the digits with these methods and no theory, and top keys."""
+    digits = with_digits(methods=methods, reference=methods[0])
+    for key in ("informed", "hypergradient"):
+        digits["experiments"]["digits"].pop(key, None)
+    return digits | top
+
+
+def digits_refused(methods, **top):
+    """Return the one line that refuses methods of the digits, with top keys set anew."""
+    return refused(digits_with(methods, **top))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "0.30",
+        ".3",
+        "3e-1",
+        " 0.3",
+        "0.3 ",
+        "0.3_0",
+        "0.300000000000000000001",
+        "٠.٣",
+        "０.３",
+    ],
+)
+def test_a_start_has_one_spelling(start):
+    """Each names the same training, which would be trained and counted under several names."""
+    line = digits_refused(["sgd+fixed@0.3", f"sgd+fixed@{start}"])
+    assert line.endswith(f"found start {start!r} in 'sgd+fixed@{start}'; allowed is '0.3'")
+
+
+@pytest.mark.parametrize("start", ["0.3", "1", "0.01", "1e-05", "0.31622776601683794", "3"])
+def test_usual_starts_are_taken(start):
+    curvature = smoke_keys("curvature") | {"bounds": [1e-6, 5]}
+    study = smoke(digits_with([f"sgd+fixed@{start}", "sgd+hsac"], curvature=curvature))
+    assert resolve.cell(study, "digits", f"sgd+fixed@{start}").config.curvature.start == float(
+        start
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("sgd+fixed@0.3", "sgd+fixed"),
+        ("sgd+fixed@0.3", "sgd+still"),
+        ("sgd+fixed@1", "sgd+fixed@1+cross_entropy"),
+        ("sgd+fixed@1+focal+flat", "sgd+fixed@1+flat+focal"),
+        ("sgd+fixed@1", "plain+fixed@1"),
+    ],
+)
+def test_one_configuration_is_one_method(first, second):
+    """Whatever its name, it would be trained, shown and tested twice."""
+    rules = smoke_keys("rules")
+    rules["curvature"]["still"] = {"rule": "fixed"}
+    rules["weights"]["plain"] = {"rule": "sgd", **rules["weights"]["sgd"]}
+    rules["losses"] = {"focal": None}
+    rules["heads"] = {"flat": {"rule": "linear"}}
+    line = digits_refused([first, second, "sgd+hsac"], rules=rules)
+    assert f"experiments.digits.methods: found {first!r} and {second!r}, the same" in line
+
+
+def test_integers_are_the_same_numbers():
+    """The hash of a cell tells 1 from 1.0, a training does not."""
+    curvature = smoke_keys("curvature") | {"start": 1}
+    line = digits_refused(["sgd+fixed", "sgd+fixed@1"], curvature=curvature)
+    assert "found 'sgd+fixed' and 'sgd+fixed@1', the same" in line
+
+
+def test_a_search_tells_methods_apart():
+    """One is searched and the other is not, until the search is off."""
+    own = digits_with(["sgd+fixed@0.3", "sgd+fixed_searched"])
+    study = smoke(own | {"search": {"points": 3}})
+    assert len({cell.hash for cell in resolve.cells(study)}) == 2
+    with pytest.raises(InputError, match=r"'sgd.fixed@0.3' and 'sgd.fixed_searched', the same"):
+        smoke(own)
+
+
+def test_a_method_has_one_name_everywhere():
+    """Tables and claims join the experiments by the names of their methods."""
+    digits = digits_with(["sgd+fixed@0.3", "sgd+hsac"])["experiments"]["digits"]
+    other = digits | {"methods": ["sgd+fixed@0.3", "sgd+hsac+cross_entropy"]}
+    line = refused({"experiments": {"digits": digits, "again": other}})
+    words = "found 'sgd+hsac+cross_entropy', which is 'sgd+hsac' in digits"
+    assert f"experiments.again.methods: {words}" in line
+
+
+@pytest.mark.parametrize("rule", ["euclidean", "grid", "random_search"])
+def test_unused_starts_are_refused(rule):
+    """A rule that does not start from c would have as many names as there are numbers."""
+    rules = smoke_keys("rules")
+    rules["curvature"] |= {"random_search": {"points": 2}, "grid": None}
+    line = digits_refused([f"sgd+{rule}@0.3", "sgd+fixed@0.3"], rules=rules)
+    assert f"found start '0.3' in 'sgd+{rule}@0.3'; allowed is none" in line
+
+
+@pytest.mark.parametrize(
+    ("curvatures", "words"),
+    [
+        ([0.3, 1.0, 1], "'sgd+grid' chooses among 'sgd+fixed@1' twice"),
+        ([0.1, 0.1], "'sgd+grid' chooses among 'sgd+fixed@0.1' twice"),
+        ([], "'sgd+grid' chooses among nothing"),
+    ],
+)
+def test_grids_hold_different_curvatures(curvatures, words):
+    own = {"curvature": {"grid": {"curvatures": curvatures}}}
+    override = digits_with(["sgd+grid", "sgd+fixed@0.3"])
+    override["experiments"]["digits"]["rules"] = own
+    line = refused(override)
+    key = "experiments.digits.rules.curvature.grid"
+    assert line.startswith(f"the command line: {key}: {words}")
+    override["experiments"]["digits"]["rules"] = {}
+    rules = smoke_keys("rules")
+    rules["curvature"] |= own["curvature"]
+    line = refused(override | {"rules": rules})
+    assert line.startswith(f"the command line: rules.curvature.grid: {words}")
+
+
+def test_best_of_chooses_among_different_trainings():
+    line = refused(guarded(["fixed@0.3", "still"], still={"rule": "fixed"}))
+    assert "chooses among 'sgd+fixed@0.3' and 'sgd+still', the same" in line

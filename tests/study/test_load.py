@@ -214,6 +214,23 @@ def test_a_missing_key_is_named(tmp_path):
         load.load("default", folder=tmp_path)
 
 
+def test_missing_keys_are_told_at_once(tmp_path):
+    """A study without a theory lacks nothing; of a theory each key that is missing is named."""
+    whole = yaml.safe_load((CONFIG / "config.yaml").read_text())
+    for key in ("rules", "measure", "theory"):
+        del whole[key]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(whole))
+    with pytest.raises(InputError) as caught:
+        load.load("default", folder=tmp_path)
+    told = [line.partition(": found nothing")[0] for line in str(caught.value).splitlines()]
+    assert told == [f"{tmp_path}/config.yaml: measure", f"{tmp_path}/config.yaml: rules"]
+    with pytest.raises(InputError) as caught:
+        smoke({"theory": {"studies": {}}})
+    told = [line.partition(": found nothing")[0] for line in str(caught.value).splitlines()]
+    keys = ("measured", "probes", "certificate", "informed")
+    assert told == [f"the command line: theory.{key}" for key in keys]
+
+
 def test_the_mirror_is_no_part():
     """Where data are read from is asked for apart, and changing it leaves the study the same."""
     assert smoke({"mirror": "somewhere"}).dump() == smoke().dump()

@@ -2,7 +2,7 @@
 
 import pytest
 from searches import METHODS, points, searching
-from studies import smoke, smoke_keys, unchecked
+from studies import cell_of, smoke, smoke_keys, unchecked
 
 from hsac.rules.curvature.grid import Grid
 from hsac.study import resolve
@@ -230,3 +230,15 @@ def test_cells_are_resolved_once():
     rules = study.rules.model_copy(update={"curvature": changed})
     other = study.model_copy(update={"rules": rules})
     assert resolve.cell(other, "digits", "sgd+hsac").hash != first.hash
+
+
+def test_grids_keep_their_numbers():
+    """Numbers that agree in six digits are different points, trained at what was asked for."""
+    keys = smoke_keys()
+    asked = [0.31622776601683794, 0.3162277, 1.0000001, 1.0000002, 3, 1e-05]
+    keys["rules"]["curvature"]["grid"] = {"curvatures": asked}
+    keys["experiments"]["digits"]["rules"] = {}
+    study, cell = cell_of(keys, "digits", "sgd+grid")
+    found = resolve.candidates(study, cell)
+    assert [one.config.curvature.start for one in found] == asked
+    assert methods_of(found)[-2:] == ["sgd+fixed@3", "sgd+fixed@1e-05"]

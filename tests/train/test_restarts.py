@@ -182,7 +182,7 @@ def trained(small, method, seeds=(0, 1), change=lambda made: made, **rules):
 def test_chosen_training_is_the_run(small) -> None:
     """The weights are those of `fixed` at the curvatures that were found."""
     (record, weights), (other, _) = trained(
-        small, "adam+random_search@0.3", random_search={"points": 2}
+        small, "adam+random_search", random_search={"points": 2}
     )
     chosen = record["search"]["tried"][record["search"]["chosen"]]
     assert record["curvature"]["final"] == chosen["curvature"]

@@ -14,6 +14,7 @@ class Euclidean:
 
     geometry: ClassVar[str] = "euclidean"
     needs_gradient: ClassVar[bool] = False
+    ignores_start: ClassVar[bool] = True
 
     def init(self, theta: Tensor) -> State:
         """Return an empty state.

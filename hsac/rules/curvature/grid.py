@@ -20,8 +20,9 @@ class Grid:
     derived: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse an empty grid and curvatures that are not above 0."""
+        """Refuse an empty grid, equal curvatures and such as are not above 0."""
         # Values come from a configuration file, so they may be of any type.
         positive = all(isinstance(c, int | float) and c > 0 for c in self.curvatures)
         ok = bool(self.curvatures) and positive
-        require(ok, "curvatures", self.curvatures, "a list of numbers above 0")
+        ok = ok and len({*self.curvatures}) == len(self.curvatures)
+        require(ok, "curvatures", self.curvatures, "a list of different numbers above 0")

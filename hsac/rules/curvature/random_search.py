@@ -28,6 +28,7 @@ class RandomSearch(Fixed):
 
     points: int = 12
     searches: ClassVar[bool] = True
+    ignores_start: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
