@@ -22,6 +22,7 @@ from hsac.data import catalogue, obtain, overview, store
 from hsac.documents import read_text
 from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, workflow_of
+from hsac.ops import manifest
 from hsac.ops.file_dates import ahead
 from hsac.ops.gpu_lease import SLOTS, folder, leases
 from hsac.ops.plan import plan
@@ -315,6 +316,24 @@ def _fault(path: Path, sha256: str) -> str | None:
     return None
 
 
+def artefacts(place: Place) -> Iterator[Finding]:
+    """Compare tables, claims, figures and the like with the manifest of the last run.
+
+    Args:
+        place: what is looked at.
+    """
+    if place.graph is None:
+        return
+    if not manifest.path(place.graph).exists():
+        yield Finding(f"no {manifest.NAME} in {place.results} yet: a run of the workflow writes it")
+        return
+    again = workflow_of(place.results / "runs").strip("`")
+    for output, files in manifest.differing(place.graph).items():
+        changed = _some(map(str, files))
+        yield Finding(f"{output}: not as the last run left it ({changed})", again)
+    yield Finding(f"artefacts compared with {manifest.path(place.graph)}")
+
+
 def clock(place: Place) -> Iterator[Finding]:
     """Look for files that are dated in the future.
 
@@ -359,7 +378,7 @@ def device(place: Place) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
     check.__name__: check
-    for check in (environment, configuration, data, locks, disk, records, clock, device)
+    for check in (environment, configuration, data, locks, disk, records, artefacts, clock, device)
 }
 
 

@@ -1,8 +1,8 @@
 """A run of the workflow as a process: its lock, its progress bar, Ctrl-C and what it says.
 
 Snakemake calls `start`, `succeed` and `fail` through its handlers `onstart`, `onsuccess` and
-`onerror`. It has none for two moments: when there is nothing to do, and when the user stops it.
-We catch them from the log and from SIGINT.
+`onerror`. It has none for three moments: before it looks at files, when there is nothing to do,
+and when the user stops it. We catch them from the log and from SIGINT.
 """
 
 import atexit
@@ -22,12 +22,13 @@ from hsac import plugins
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
-from hsac.ops import file_dates, progress, slurm_accounting, workflow_lock
+from hsac.ops import file_dates, manifest, progress, slurm_accounting, workflow_lock
 from hsac.study import load
 from hsac.study.graph import Graph, check_writable, data_root
 
 LOGGER = "snakemake.logging"  # the logger of Snakemake's messages
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
+BUILDING = "Building DAG"  # how its message begins before it looks at any file
 NOTHING_TO_DO = "Nothing to be done"  # how its message begins when no job is left
 
 
@@ -85,6 +86,7 @@ class WorkflowRun:
         self.stopped = False
         self._quiet = False
         self._is_dry: Callable[[], bool] = bool
+        self._executes: Callable[[], bool] = bool
         self._started = False
         self._bar: subprocess.Popen[bytes] | None = None
         self._results = self.graph.results
@@ -114,7 +116,9 @@ class WorkflowRun:
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
         }
 
-    def prepare(self, quiet: bool, is_dry: Callable[[], bool]) -> None:
+    def prepare(
+        self, quiet: bool, is_dry: Callable[[], bool], executes: Callable[[], bool] = lambda: True
+    ) -> None:
         """Remove locks of a dead run, and watch Snakemake's messages and Ctrl-C from now on.
 
         Args:
@@ -122,9 +126,11 @@ class WorkflowRun:
                 these, too.
             is_dry: Tells whether this is a dry run, in which Snakemake speaks for itself. It is
                 asked late: Snakemake does not know while it reads the rules.
+            executes: Tells as late whether Snakemake runs jobs, or would in a dry run. It does not
+                where it only draws a graph or marks files as done.
         """
         workflow_lock.clear()
-        self._quiet, self._is_dry = quiet, is_dry
+        self._quiet, self._is_dry, self._executes = quiet, is_dry, executes
         logging.getLogger(LOGGER).addFilter(self._let_through)
         # a run in the background may have to ignore the signal
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -146,6 +152,8 @@ class WorkflowRun:
         except InputError as error:
             _give_up(error)
         self._started = True
+        # From now on artefacts change, and `_record` writes it anew.
+        manifest.path(self.graph).unlink(missing_ok=True)
         if held:
             atexit.register(held.close)
         late = file_dates.redate([self._results, data_root()])
@@ -161,6 +169,7 @@ class WorkflowRun:
     def succeed(self) -> None:
         """Say where the results are, unless only a part of them was asked for."""
         self._end_bar()
+        self._record()
         if (self._results / "index.html").is_file():
             names = ", ".join(f"{self._results}/{name}" for name in ("tables", "figures"))
             print(f"done: {names}, {self._results}/index.html", flush=True)
@@ -172,9 +181,33 @@ class WorkflowRun:
             logs: Snakemake's log files.
         """
         self._end_bar()
+        self._record()
         if not self.stopped:
             kept = "finished runs are kept and a plain re-run goes on"
             _say(f"the workflow stopped; {kept}; details: {' '.join(logs)}")
+
+    def _record(self) -> None:
+        """Write the manifest."""
+        try:
+            manifest.write(self.graph)
+        except InputError as error:
+            _say(str(error))
+
+    def _discard_damaged(self) -> None:
+        """Delete artefacts that are not as the last run left them, which makes them due."""
+        dry = self._is_dry()
+        try:
+            damaged = manifest.differing(self.graph)
+        except InputError as error:
+            _say(str(error))
+            if not dry:
+                manifest.path(self.graph).unlink(missing_ok=True)
+            return
+        for output, files in damaged.items():
+            done = "a run makes it again" if dry else f"{output} is deleted and made again"
+            _say(f"{files[0]}: not as the last run left it ({manifest.NAME}); {done}")
+            if not dry:
+                manifest.remove(output)
 
     def _draw_bar(self) -> None:
         command = [sys.executable, "-m", "hsac", "job", "progress", "--scale", self.scale]
@@ -208,6 +241,8 @@ class WorkflowRun:
 
     def _let_through(self, record: logging.LogRecord) -> bool:
         """Decide whether a message of Snakemake's is shown."""
+        if record.getMessage().startswith(BUILDING) and self._executes():
+            self._discard_damaged()
         if self._is_dry():
             return True
         if self.stopped:
@@ -216,6 +251,9 @@ class WorkflowRun:
         if record.levelno >= logging.WARNING:
             return True
         if record.getMessage().startswith(NOTHING_TO_DO):
+            # An older version or a killed run has left none.
+            if self._executes() and not manifest.path(self.graph).exists():
+                self._record()
             record.msg, record.args = f"hsac: nothing to do: {self._runs_done()}", None
             return True
         return not self._quiet

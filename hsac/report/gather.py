@@ -293,6 +293,9 @@ def _packed(
         return pickle.dumps(function(runs), protocol=5)
 
 
+IDENTIFIED = ("experiment", "method", "seed")  # columns of each gathered table
+
+
 def read_gathered(path: Path) -> pd.DataFrame:
     """Read a gathered table.
 
@@ -307,11 +310,19 @@ def read_gathered(path: Path) -> pd.DataFrame:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: missing; run {workflow_of(path)} to gather the runs")
+    again = f"delete it and run {workflow_of(path)} again"
     try:
-        return pd.read_parquet(path)
-    except pa.ArrowInvalid as error:
-        said = f"{path}: damaged ({str(error).splitlines()[0]})"
-        raise InputError(f"{said}; delete it and run {workflow_of(path)} again") from None
+        table = pd.read_parquet(path)
+    # Arrow reports a damaged page as an error of the system or of a decoder.
+    except (pa.ArrowException, OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise InputError(f"{path}: damaged ({words}); {again}") from None
+    lacking = [name for name in IDENTIFIED if name not in table]
+    if lacking:
+        raise InputError(
+            f"{path}: found no column {lacking[0]}, so it is no gathered table; {again}"
+        )
+    return table
 
 
 def gather(

@@ -275,6 +275,21 @@ def duration(seconds: float) -> str:
     return " ".join(f"{n} {unit}" for n, unit in parts if n) or "under 1 s"
 
 
+def _read_claims(path: Path) -> list[JsonObject]:
+    """Return the claims as the page shows them; another file in their place is an InputError."""
+    entries = read_json(path)
+    try:
+        for entry in entries:
+            # what only the template and the sections look up
+            _ = entry["kind"], entry["setting"], entry["experiment"], entry["better"], entry["than"]
+        return _claims(entries)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: found no judged claims ({type(error).__name__}: {error});"
+            f" {workflow_of(path)} makes it again"
+        ) from error
+
+
 def _claims(entries: list[JsonObject]) -> list[JsonObject]:
     shown = []
     for entry in entries:
@@ -415,7 +430,7 @@ def write_page(
     numbers = {name: _read_table(root / "tables" / f"{name}.csv") for name in present}
     order = {name: list(table["method"]) for name, table in numbers.items()}
     setting_of = dict(zip(runs["experiment"], runs["setting"], strict=True))
-    judged = _claims(read_json(root / "claims.json"))
+    judged = _read_claims(root / "claims.json")
     # One list of claims serves all scales. The page only counts those of others.
     claims = [
         claim

@@ -27,6 +27,7 @@ from hsac.study.models import Experiment, Study, variant_id
 
 TRAIN, POINTS, SELECT = "train", "points", "select"  # rules that make bundles
 SHARED = ("data", "theory", "report")  # parts of the work that no experiment owns
+RECORD_RULES = (TRAIN, POINTS, SELECT, "tune")  # whose files lie with the run records
 THEORY_RULES = ("study", "certify", "hypergradient", "measure")  # whose files are the theory's
 
 
@@ -91,12 +92,14 @@ class Job:
         owner: the experiment, or one of `SHARED`, that it belongs to.
         output: its file or folder; the first, where it makes several files.
         needs: the files that it is made from: a change of one makes the job run again.
+        beside: its other files.
     """
 
     rule: str
     owner: str
     output: Path
     needs: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
 
 
 def data_root() -> Path:
@@ -403,6 +406,12 @@ class Graph:
         """Every file of the theory."""
         return [job.output for job in self.jobs if job.rule in THEORY_RULES]
 
+    @property
+    def artefacts(self) -> list[Job]:
+        """The jobs that make the results of a scale of its run records, or of nothing."""
+        here = [job for job in self.jobs if self.results in job.output.parents]
+        return [job for job in here if job.rule not in RECORD_RULES]
+
 
 class _Jobs:
     """The jobs of a graph, by their file, while they are listed."""
@@ -413,9 +422,11 @@ class _Jobs:
         # Only the report waits for it: trainings depend on fingerprints and variants instead.
         self.resolved = self.add("settings", "report", self.results / "settings.json")
 
-    def add(self, rule: str, owner: str, output: Path, *needs: Path) -> Path:
+    def add(
+        self, rule: str, owner: str, output: Path, *needs: Path, beside: Iterable[Path] = ()
+    ) -> Path:
         # Experiments share datasets and variants, whose job is listed once.
-        self.made.setdefault(output, Job(rule, owner, output, needs))
+        self.made.setdefault(output, Job(rule, owner, output, needs, tuple(beside)))
         return output
 
     def data(self) -> None:
@@ -460,10 +471,13 @@ class _Jobs:
         theory = [job.output for job in self.made.values() if job.rule in THEORY_RULES]
         studies = [graph.theory_file("", study) for study in graph.studies]
 
-        def report(rule: str, name: str, *needs: Path) -> Path:
-            return self.add(rule, "report", self.results / name, *needs)
+        def report(rule: str, name: str, *needs: Path, beside: Sequence[str] = ()) -> Path:
+            others = [self.results / other for other in beside]
+            return self.add(rule, "report", self.results / name, *needs, beside=others)
 
-        runs = report("gather", "runs.parquet", resolved, *graph.indexes(graph.cells))
+        gathered = [resolved, *graph.indexes(graph.cells)]
+        others = ("trajectories.parquet", "measured.parquet")
+        runs = report("gather", "runs.parquet", *gathered, beside=others)
         claims = report("claims", "claims.json", runs, *studies)
         tables = report("tables", "tables", resolved, runs, *theory)
         cost = report("cost", "cost", resolved, runs)
@@ -473,6 +487,8 @@ class _Jobs:
         pictures = []
         for name in graph.datasets:
             path = graph.picture(name)
-            pictures.append(self.add("picture", "data", path, manifest_path(name)))
+            beside = [path.with_suffix(ending) for ending in (".pdf", ".json")]
+            needs = manifest_path(name)
+            pictures.append(self.add("picture", "data", path, needs, beside=beside))
         parts = (resolved, runs, claims, tables, cost, behind, figures, *pictures)
         report("page", "index.html", *parts)

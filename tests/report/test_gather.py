@@ -291,6 +291,29 @@ def test_missing_or_damaged_table_named(tmp_path):
         read_gathered(tmp_path / "runs.parquet")
 
 
+@pytest.mark.parametrize("place", range(5, 400, 5))
+def test_flipped_byte_gives_one_line(tmp_path, place):
+    """Wherever it is, the table is read or named, in one line."""
+    path = tmp_path / "runs.parquet"
+    pd.DataFrame({"experiment": ["a"], "method": ["b"], "seed": [0]}).to_parquet(path)
+    data = bytearray(path.read_bytes())
+    data[-place] ^= 255
+    path.write_bytes(data)
+    try:
+        read_gathered(path)
+    except InputError as error:
+        said = str(error)
+        assert said.startswith(str(path))
+        assert "\n" not in said
+
+
+def test_other_table_is_refused(tmp_path):
+    path = tmp_path / "runs.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(InputError, match="found no column experiment"):
+        read_gathered(path)
+
+
 def test_share_of_outer_steps_dropped():
     """The share of outer steps without implicit term."""
     outer = {"step": [10, 20, 30, 40], "fallback": [True, False, False, False]}

@@ -15,7 +15,7 @@ from hsac.errors import InputError
 from hsac.report.claims import Claim, read_claims, write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
-from hsac.report.page import _claims, _sources, duration, printed_headings, write_page
+from hsac.report.page import _claims, _read_claims, _sources, duration, printed_headings, write_page
 from hsac.report.pictures import write_picture
 from hsac.report.published import write_published
 from hsac.report.tables import write_tables
@@ -238,3 +238,13 @@ def test_claim_shows_the_deciding_p(verdict, minimum_effect, shown):
     entry = {"difference": None, "verdict": verdict, "minimum_effect": minimum_effect}
     (row,) = _claims([entry | {"p_holm": 0.01, "p_minimum_holm": 0.02}])
     assert row["p_key"] == shown
+
+
+@pytest.mark.parametrize("content", ["{}x", '{"a": 1}', "[1]", '[{"id": "a"}]', "3", '["a"]'])
+def test_swapped_claims_are_named(tmp_path, content):
+    """What is no list of judged claims gives one line."""
+    path = tmp_path / "claims.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"claims\.json") as caught:
+        _read_claims(path)
+    assert "\n" not in str(caught.value)

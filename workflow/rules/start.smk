@@ -14,7 +14,11 @@ if workflow.is_main_process:
     quiet = {Quietness.RULES, Quietness.PROGRESS} <= set(
         workflow.output_settings.quiet or ()
     )
-    RUN.prepare(quiet, lambda: workflow.dryrun)
+    RUN.prepare(
+        quiet,
+        is_dry=lambda: workflow.dryrun,
+        executes=lambda: workflow.executor_plugin is not None and not workflow.touch,
+    )
 
 
 onstart:
