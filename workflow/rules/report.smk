@@ -129,7 +129,7 @@ rule rule_graph:
     params:
         # the one that runs: it may lie outside the folder of the results
         snakefile=workflow.main_snakefile,
-        scale=f"scale={json.dumps(SCALE)}",
+        scale=f"scale={SCALE}",
         plugins=f"plugins={json.dumps(STUDY.plugins)}",
         rules=sorted(rule.name for rule in workflow.rules),
     shell:
