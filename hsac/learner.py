@@ -13,9 +13,9 @@
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,16 +24,24 @@ import torch
 import torch.distributed as dist
 import torch.utils.checkpoint
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hsac.ball import Curvature
 from hsac.batches import halves
 from hsac.errors import InputError
-from hsac.hypergradient import HessianOperator, Loss
-from hsac.hypergradient.operator import norm
-from hsac.hypergradient.ranks import agreed, mean_over_ranks, same_on_ranks
+from hsac.hypergradient import Loss
+from hsac.hypergradient.ranks import agreed, any_of, mean_over_ranks, same_on_ranks
 from hsac.interrupts import Deferred
+from hsac.learner_checks import (
+    check_curvatures,
+    check_ranks,
+    check_scalar,
+    check_second_derivatives,
+    check_state,
+    check_used,
+    check_weight,
+    explained,
+)
 from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
@@ -58,6 +66,12 @@ NO_THIRD = (
     " all of it, which biases the hypergradient; pass a third independent batch, `step(batch,"
     " other, third)`"
 )
+TWO_LEARNERS = (
+    "hsac.CurvatureLearner: this model's curvatures have another learner that is still there; each"
+    " moves them in steps of its own; delete the one that is not meant"
+)
+# Of torch's optimizers with decoupled weight decay, as in AdamW, those whose groups do not say so.
+DECOUPLED = tuple(getattr(torch.optim, x) for x in ("Adafactor", "Muon") if hasattr(torch.optim, x))
 # Stands for a batch that was left out. It is not None, which can be a batch: that of a loss which
 # always takes the whole training set.
 _NOT_GIVEN: Any = object()
@@ -173,9 +187,7 @@ class CurvatureLearner:
             require(whole, f"CurvatureLearner.{name}", value, "an integer from 0")
         self.model, self.optimizer, self.loss, self.warm_up = model, optimizer, loss, warm_up
         self.curvatures = _curvatures(model)
-        if not self.curvatures:
-            allowed = "allowed is a module with one or more"
-            raise InputError(f"model: found no hsac.Curvature in it; {allowed}")
+        check_curvatures(self.curvatures)
         self.count = 0
         self.state = self.rule.init(self._theta())
         self.generator = torch.Generator().manual_seed(seed)
@@ -184,7 +196,7 @@ class CurvatureLearner:
         self._names = list(self._weights())
         self._checked = False
         self._warned: set[str] = set()
-        _check_ranks(model, ranks)
+        check_ranks(model, ranks)
         self.ranks = ranks
         self._signals = Deferred()
         # All modules of a θ, which can be in several.
@@ -260,6 +272,8 @@ class CurvatureLearner:
             )
         # Before counting: `due` is about the call to come.
         due = self.due
+        if due and any(module.learners > 1 for module in self._held):
+            self._warn(TWO_LEARNERS, stacklevel=3)
         self.count += 1
         for module in self.curvatures.values():
             # DistributedDataParallel leaves a 0 there, and a loss can use θ itself.
@@ -280,6 +294,7 @@ class CurvatureLearner:
             # A signal's handler can raise, such as that of Ctrl-C, and θ, the rule's state, the
             # model's tensors and torch's settings must not be left halfway.
             self._signals,
+            explained(),
             # A loop may call under no_grad.
             torch.enable_grad(),
             torch.autograd.graph.disable_saved_tensors_hooks(NO_HOOKS),
@@ -294,14 +309,17 @@ class CurvatureLearner:
                 return {}
             with agreed(group, w.device):
                 upper, lower, adversary = self._samples(batch, other, third)
+            # Once only, as it costs a gradient or two.
+            if not self._checked:
+                self._check_used(found, (lower, upper), w, theta)
             samples = Samples(
                 upper=self._objective(found, upper, decay=False),
                 lower=self._objective(found, lower, decay=True),
                 adversary=self._objective(found, adversary, decay=False),
             )
-            # Once only: with custom functions it costs a Hessian product and three gradients.
+            # Likewise: with custom functions it costs a Hessian product and three gradients.
             if not self._checked:
-                _check_second_derivatives(samples.lower, w, theta)
+                check_second_derivatives(samples.lower, w, theta)
                 self._checked = True
 
             def normal() -> Tensor:
@@ -358,15 +376,14 @@ class CurvatureLearner:
         """Return what a resumed learner needs beside the model's and the optimizer's own states.
 
         Returns:
-            A mapping for `torch.save` and `load_state_dict`.
+            A mapping for `torch.save` and `load_state_dict`. It also holds what the learner was
+            made with, by which another one can tell that the state is not its own.
         """
         return {
             "count": self.count,
             "rule": self.state,
             "generator": self.generator.get_state(),
-            "curvatures": list(self.curvatures),
-            "weights": self._names,
-            "solver": type(self.rule.linear_solver).__name__,
+            "settings": self._settings(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -376,18 +393,33 @@ class CurvatureLearner:
             state: what `state_dict` returned.
 
         Raises:
-            InputError: The state is of another model, optimizer or solver.
+            InputError: The state is not whole, or it is of another model, of another optimizer or
+                of a learner with other parameters. The learner is then as it was.
         """
-        own = self.state_dict()
-        # What is carried over, such as the adversary, is a vector over these weights in this order.
-        for key in ("curvatures", "weights", "solver"):
-            if state[key] != own[key]:
-                allowed = f"allowed is {own[key]}, as in this learner"
-                raise InputError(f"state_dict: {key}: found {state[key]}; {allowed}")
+        check_state(state, self.state_dict(), self.rule.init(self._theta()))
         self.count = state["count"]
         self.state = _moved(state["rule"], self._theta().device)
         # A `torch.load` to a GPU moves this state, too, but the generator takes it only on the CPU.
         self.generator.set_state(state["generator"].cpu())
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what gives the state its meaning.
+
+        What is carried over is in θ, and over the weights in their order. It was found with the
+        rule's parameters.
+        """
+        named = dict(self.model.named_parameters())
+        transforms = {name: module.transform for name, module in self.curvatures.items()}
+        rule = {field.name: getattr(self.rule, field.name) for field in fields(self.rule)}
+        return rule | {
+            "curvatures": list(self.curvatures),
+            "transforms": {name: transform.kind for name, transform in transforms.items()},
+            "bounds": {name: list(transform.bounds) for name, transform in transforms.items()},
+            "weights": self._names,
+            "shapes": [list(named[name].shape) for name in self._names],
+            "solver": repr(self.rule.linear_solver),
+            "warm_up": self.warm_up,
+        }
 
     def _levels(self, batch: Any, other: Any) -> tuple[_Sample, _Sample]:
         """Return the samples of the two levels, the same one where `batch` cannot be split."""
@@ -419,10 +451,10 @@ class CurvatureLearner:
             return upper, lower, _Sample(upper.batch, 2, upper.half_of)
         return _Sample(split[1], 0, batch), lower, _Sample(split[0], 2, batch)
 
-    def _warn(self, text: str) -> None:
+    def _warn(self, text: str, stacklevel: int = 4) -> None:
         """Warn once a learner of each thing, at the line that called `step`."""
         if text not in self._warned:
-            warnings.warn(text, stacklevel=4)
+            warnings.warn(text, stacklevel=stacklevel)
             self._warned.add(text)
 
     def _theta(self) -> Tensor:
@@ -437,7 +469,7 @@ class CurvatureLearner:
         """
         names = {id(p): name for name, p in self.model.named_parameters()}
         thetas = {id(module.theta) for module in self.curvatures.values()}
-        found = {}
+        found: dict[str, nn.Parameter] = {}
         for p in (p for group in self.optimizer.param_groups for p in group["params"]):
             if id(p) in thetas:
                 line = f"found the curvature {names[id(p)]!r}; allowed are hsac.weights(model)"
@@ -445,6 +477,7 @@ class CurvatureLearner:
             if id(p) not in names:
                 line = f"found a parameter of shape {tuple(p.shape)} that is not the model's"
                 raise InputError(f"optimizer: {line}")
+            check_weight(names[id(p)], p)
             if p.requires_grad:
                 found[names[id(p)]] = p
         if not found:
@@ -452,8 +485,39 @@ class CurvatureLearner:
             raise InputError(f"optimizer: {line}")
         return found
 
+    def _check_used(
+        self, found: dict[str, nn.Parameter], samples: Iterable[_Sample], w: Tensor, theta: Tensor
+    ) -> None:
+        """Raise InputError where a curvature that can move enters the loss on no sample of a rank.
+
+        Its hypergradient would be 0 for ever, and nothing else would tell.
+        """
+        group = self._group()
+        used = [not module.theta.requires_grad for module in self.curvatures.values()]
+        for sample in samples:
+            if not all(used):
+                with agreed(group, w.device):
+                    leaves = [x.detach().requires_grad_() for x in (w, *theta[0])]
+                    value = self._loss_at(found, sample, decay=False)(leaves[0], leaves[1:])
+                    needed = _needed(value, leaves)[1:]
+                # A batch can leave out what another rank's batch needs.
+                needed = needed if group is None else any_of(needed, group, w.device)
+                used = [a or b for a, b in zip(used, needed, strict=True)]
+        check_used([name for name, has in zip(self.curvatures, used, strict=True) if not has])
+
     def _objective(self, found: dict[str, nn.Parameter], sample: _Sample, decay: bool) -> Loss:
-        """Return a function of w (1, P) and θ (1, C): the loss on the sample, (1,).
+        """Return a function of w (1, P) and θ (1, C): the mean loss of the ranks, (1,)."""
+        at, group = self._loss_at(found, sample, decay), self._group()
+
+        def objective(w: Tensor, theta: Tensor) -> Tensor:
+            return at(w, theta[0])
+
+        return objective if group is None else mean_over_ranks(objective, group)
+
+    def _loss_at(
+        self, found: dict[str, nn.Parameter], sample: _Sample, decay: bool
+    ) -> Callable[[Tensor, Iterable[Tensor]], Tensor]:
+        """Return a function of w (1, P) and of each θ (): the loss on the sample, (1,).
 
         Args:
             found: the weights by name; w holds their entries in this order.
@@ -463,14 +527,14 @@ class CurvatureLearner:
         devices = list({p.device for p in found.values() if p.device.type == "cuda"})
         slots = list(_slots(self.model))
 
-        def objective(w: Tensor, theta: Tensor) -> Tensor:
+        def loss_at(w: Tensor, each: Iterable[Tensor]) -> Tensor:
             pieces = w[0].split([p.numel() for p in found.values()])
             points = {
                 # Weights of several types were promoted to one when they became w.
                 id(p): _point(p, piece.view(p.shape).to(p.dtype))
                 for p, piece in zip(found.values(), pieces, strict=True)
             }
-            moved = zip(self.curvatures.values(), theta[0], strict=True)
+            moved = zip(self.curvatures.values(), each, strict=True)
             thetas = {id(module.theta): value for module, value in moved}
             # BatchNorm updates its statistics in place. It gets copies, and the model's own stay.
             buffers = {id(b): b.clone() for b in self.model.buffers()}
@@ -489,11 +553,10 @@ class CurvatureLearner:
 
             value = _of_sample(called, sample)
             self._signals.deliver()
-            _check_scalar(value)
+            check_scalar(value)
             return (value + self._decay(points) if decay else value).reshape(1)
 
-        group = self._group()
-        return objective if group is None else mean_over_ranks(objective, group)
+        return loss_at
 
     def _decay(self, points: dict[int, Tensor]) -> Tensor | float:
         """Return Σ weight decay/2·|w|², as the optimizer's groups say."""
@@ -501,7 +564,9 @@ class CurvatureLearner:
             group["weight_decay"] / 2 * points[id(p)].square().sum()
             for group in self.optimizer.param_groups
             # Decoupled decay, as in AdamW, is the gradient of no objective.
-            if group.get("weight_decay") and not group.get("decoupled_weight_decay")
+            if group.get("weight_decay")
+            and not group.get("decoupled_weight_decay")
+            and not isinstance(self.optimizer, DECOUPLED)
             for p in group["params"]
             if id(p) in points
         )
@@ -519,25 +584,12 @@ def _check_for_library(rule: Hsac) -> None:
     require(rule.batch_factor == 1, "CurvatureLearner.batch_factor", rule.batch_factor, size)
 
 
-def _check_ranks(model: nn.Module, ranks: Any) -> None:
-    """Raise InputError for ranks that are none, and for a model that is spread over the ranks."""
-    if not (dist.is_available() and dist.is_initialized()):
-        require(ranks in ("all", "own"), "CurvatureLearner.ranks", ranks, "all, own")
-        return
-    known = ranks in ("all", "own") or isinstance(ranks, dist.ProcessGroup)
-    allowed = "all, own, or a process group that this rank is in"
-    require(known, "CurvatureLearner.ranks", ranks, allowed)
-    # These come with torch.distributed only, and take a while to import.
-    from torch.distributed.fsdp import FullyShardedDataParallel
-    from torch.distributed.tensor import DTensor
-
-    sharded = (FullyShardedDataParallel, DTensor)
-    spread = [x for x in (*model.modules(), *model.parameters()) if isinstance(x, sharded)]
-    if spread:
-        raise InputError(
-            f"model: found {type(spread[0]).__name__}, whose weights are spread over the ranks;"
-            " allowed is a model that is whole on each rank, as in DistributedDataParallel"
-        )
+def _needed(value: Tensor, leaves: list[Tensor]) -> list[bool]:
+    """Return which tensors a value depends on."""
+    if not value.requires_grad:
+        return [False] * len(leaves)
+    gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    return [gradient is not None for gradient in gradients]
 
 
 def _release(held: list[Curvature]) -> None:
@@ -555,14 +607,6 @@ def _slots(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             for key, value in own.items():
                 if value is not None:
                     yield f"model.{name}.{key}".replace("..", "."), value
-
-
-def _check_scalar(value: Any) -> None:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return
-    said = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    allowed = "allowed is a tensor with one value, the mean over the batch"
-    raise InputError(f"loss: found {said}; {allowed}")
 
 
 class _Called(nn.Module):
@@ -654,52 +698,6 @@ def _point(p: nn.Parameter, x: Tensor) -> Tensor:
     point = move(here, manifold.proju(here, x - here)).as_subclass(geoopt.ManifoldTensor)
     point.manifold = manifold  # code that asks the parameter for its manifold finds it
     return point
-
-
-def _check_second_derivatives(objective: Loss, w: Tensor, theta: Tensor) -> None:
-    """Warn where a loss with custom autograd functions has a Hessian that its gradient denies.
-
-    One Hessian-vector product along the gradient is compared with central differences.
-    """
-    w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
-    value = objective(w, theta)
-    custom = _custom_functions(value.grad_fn)
-    # torch's own functions have second derivatives, and the comparison is not free.
-    if not custom:
-        return
-    hessian = HessianOperator(objective, w, theta)
-    v = hessian.gradient.detach()
-    # Both ends lie a thousandth of |w| away, whatever the size of the gradient.
-    h = 1e-3 * norm(w.detach()) / norm(v)
-    ends = [torch.autograd.grad(objective(w + s * h * v, theta).sum(), w)[0] for s in (1, -1)]
-    differences = (ends[0] - ends[1]) / (2 * h)
-    error = float(norm(hessian(v) - differences) / norm(differences))
-    if error > 0.1:
-        warnings.warn(
-            f"hsac.CurvatureLearner: the loss uses {', '.join(sorted(custom))}, and its second"
-            f" derivatives are off by {error:.0%} of what differences of its gradient say; custom"
-            " autograd functions often lack them",
-            stacklevel=3,
-        )
-
-
-def _custom_functions(node: Any) -> set[str]:
-    """Return the names of the custom autograd functions in a graph, except hsac's own."""
-    found, seen, waiting = set(), set(), [node]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        # hsac's own functions have all derivatives
-        if isinstance(node, BackwardCFunction) and not _is_ours(node):
-            found.add(type(node).__name__.removesuffix("Backward"))
-        waiting += [following for following, _ in node.next_functions]
-    return found
-
-
-def _is_ours(node: Any) -> bool:
-    return node._forward_cls.__module__.startswith("hsac.")
 
 
 def _tensors(value: Any) -> list[Tensor]:

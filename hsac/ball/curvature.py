@@ -13,6 +13,8 @@ from hsac.errors import InputError
 
 TRANSFORMS = ("exp", "softplus", "sigmoid")
 HALF = (torch.float16, torch.bfloat16)
+# What a checkpoint's numbers may be off by: one that was stored in half precision is still taken.
+ROUNDED = 0.02
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,23 @@ class Transform:
         Returns:
             θ within the bounds, of the same shape.
         """
+        return theta.clamp(*self.theta_bounds)
+
+    @property
+    def theta_bounds(self) -> tuple[float, float]:
+        """Return the bounds of θ at which c is at its own."""
         low, high = self.bounds
-        return theta.clamp(self.inverse(low), self.inverse(high))
+        return self.inverse(low), self.inverse(high)
 
 
 class Curvature(nn.Module):
     """A learnable curvature: `Curvature(0.1)()` is 0.1, a scalar tensor.
+
+    c stays in its bounds, whatever optimizer moves θ. Where θ is beyond them, c is at the bound,
+    and θ gets a gradient only if that leads back.
+
+    The state_dict holds the transform and the bounds too, as a tensor. To load a θ of other ones,
+    or one whose c is outside the bounds, is an error, because it would be another curvature.
 
     Attributes:
         theta: The parameter θ. It is float64 unless the module is moved, so that the inverse at the
@@ -172,8 +185,54 @@ class Curvature(nn.Module):
         # In the place of the parameter, functional calls put tensors whose gradient is asked for,
         # the learner's own among them.
         if self.learners and isinstance(theta, nn.Parameter):
-            return self.transform(_without_gradient(theta))
-        return self.transform(theta)
+            return self.transform(self.transform.clamp(_without_gradient(theta)))
+        if isinstance(theta, nn.Parameter):
+            low, high = self.transform.theta_bounds
+            return self.transform(_Bounded.apply(theta, low, high))
+        return self.transform(self.transform.clamp(theta))
+
+    def get_extra_state(self) -> Tensor:
+        """Return what gives θ its meaning, as a tensor: some code takes no other values.
+
+        Returns:
+            The number of the transform and the two bounds, (3,).
+        """
+        kind = TRANSFORMS.index(self.transform.kind)
+        return torch.tensor([kind, *self.transform.bounds], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the transform and the bounds of a state_dict, which are this module's own.
+
+        Args:
+            state: What `get_extra_state` returned, (3,). It has been compared already.
+        """
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, *lists: list[str]
+    ) -> None:
+        # Before θ is copied: what is refused changes nothing.
+        fault = self._fault_of(state_dict, prefix)
+        if fault is None:
+            super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
+        else:
+            lists[-1].append(f"curvature {prefix.rstrip('.')!r}: {fault}")
+
+    def _fault_of(self, state_dict: Any, prefix: str) -> str | None:
+        """Return why this module cannot take its entries of a state_dict, None where it can."""
+        own, other = self.get_extra_state(), state_dict.get(f"{prefix}_extra_state")
+        if other is not None:
+            if not (isinstance(other, Tensor) and other.shape == own.shape):
+                return f"found the extra state {other!r}; allowed is a tensor of three numbers"
+            if not torch.allclose(other.to(own), own, rtol=ROUNDED, atol=0):
+                return f"found the {_named(other)}; allowed is the module's own, the {_named(own)}"
+        theta = state_dict.get(f"{prefix}theta")
+        if not (isinstance(theta, Tensor) and theta.numel() == 1 and not theta.is_meta):
+            return None  # torch says what is wrong with it
+        c, (low, high) = float(self.transform(theta.detach().double())), self.transform.bounds
+        # written so that NaN is refused, too
+        if low * (1 - ROUNDED) <= c <= high * (1 + ROUNDED):
+            return None
+        return f"found c = {c:g}; allowed is {low:g} to {high:g}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is copied and pickled. No learner moves the copy."""
@@ -186,3 +245,31 @@ def _without_gradient(theta: Tensor) -> Tensor:
     # DistributedDataParallel waits for a gradient of every parameter. This one is 0, even where
     # that of c overflowed.
     return torch.where(torch.zeros_like(theta, dtype=torch.bool), theta, theta.detach())
+
+
+def _named(state: Tensor) -> str:
+    """Return a transform and its bounds in words, from an extra state."""
+    kind, low, high = state.tolist()
+    known = kind in range(len(TRANSFORMS))
+    name = TRANSFORMS[int(kind)] if known else f"number {kind:g}"
+    return f"transform {name} with bounds {low:g} to {high:g}"
+
+
+class _Bounded(torch.autograd.Function):
+    """θ pulled into its bounds, with the gradient of the identity where that leads back.
+
+    A plain clamp has gradient 0 beyond the bounds, and a θ that a step took there would stay.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(theta)
+        ctx.low, ctx.high = low, high
+        return theta.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (theta,) = ctx.saved_tensors
+        # An optimizer moves θ against the gradient.
+        outward = (theta > ctx.high) & (gradient < 0) | (theta < ctx.low) & (gradient > 0)
+        return torch.where(outward, torch.zeros_like(gradient), gradient), None, None

@@ -62,9 +62,9 @@ def agreed(group: dist.ProcessGroup | None, device: torch.device) -> Iterator[No
         yield
     except Exception:
         if group is not None:
-            _any_of([True], group, device)
+            any_of([True], group, device)
         raise
-    if group is not None and _any_of([False], group, device)[0]:
+    if group is not None and any_of([False], group, device)[0]:
         raise RuntimeError("this step failed on another rank of torch.distributed, which says why")
 
 
@@ -97,7 +97,7 @@ class _Shared(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         # A batch can leave out what another rank's batch needs. Both must come to the same calls.
         given = [g is not None for g in gradients]
-        used = _any_of(given, ctx.group, ctx.zeros[0].device)
+        used = any_of(given, ctx.group, ctx.zeros[0].device)
         means: list[Tensor | None] = []
         for gradient, zero, needed in zip(gradients, ctx.zeros, used, strict=True):
             own = zero if gradient is None else gradient
@@ -121,8 +121,17 @@ class _Mean(torch.autograd.Function):
         return None, _Shared.apply(ctx.group, gradient)[0]
 
 
-def _any_of(flags: list[bool], group: dist.ProcessGroup, device: torch.device) -> list[bool]:
-    """Return which flags are set on any rank."""
+def any_of(flags: list[bool], group: dist.ProcessGroup, device: torch.device) -> list[bool]:
+    """Find out which flags are set on any rank.
+
+    Args:
+        flags: This rank's flags, as many on all ranks.
+        group: The ranks, which must all ask.
+        device: Where the group's collective calls take tensors.
+
+    Returns:
+        The flags, the same ones on all ranks.
+    """
     counts = torch.tensor(flags, dtype=torch.int32, device=device)
     dist.all_reduce(counts, group=group)
     return [count > 0 for count in counts.tolist()]

@@ -1,9 +1,13 @@
 """The curvature parameter: τ is inverted exactly at the start."""
 
+import copy
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from hsac.ball import Curvature, Transform
 from hsac.ball.curvature import TRANSFORMS
@@ -58,3 +62,93 @@ def test_clamp_keeps_c_in_its_bounds(kind: str) -> None:
         transform(clamped), torch.tensor([0.005, 0.3, 5.0], dtype=torch.float64)
     )
     assert transform.clamp(torch.tensor(float("nan"))).isnan()  # divergence stays visible
+
+
+# Optimizers that know nothing of bounds, and what they do to θ of (0.05, 0.2) in 300 steps.
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.05),
+    "decay": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSFORMS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_c_stays_in_its_bounds(kind: str, name: str, sign: int) -> None:
+    """Any optimizer may move θ."""
+    curvature = Curvature(0.1, kind, (0.05, 0.2))
+    optimizer = OPTIMIZERS[name](curvature.parameters())
+    for _ in range(300):
+        optimizer.zero_grad()
+        (sign * curvature()).backward()
+        optimizer.step()
+        assert 0.05 * (1 - 1e-12) <= curvature().item() <= 0.2 * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("kind", TRANSFORMS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_c_comes_back_from_a_bound(kind: str, sign: int) -> None:
+    """A gradient that leads back counts beyond the bounds too, and one that leads on does not."""
+    curvature = Curvature(0.1, kind, (0.05, 0.2))
+    low, high = curvature.transform.theta_bounds
+    with torch.no_grad():
+        curvature.theta.fill_(low - 1 if sign > 0 else high + 1)
+    (back,) = torch.autograd.grad(-sign * curvature(), curvature.theta)
+    (on,) = torch.autograd.grad(sign * curvature(), curvature.theta)
+    assert on == 0
+    at = torch.tensor(low if sign > 0 else high, dtype=torch.float64, requires_grad=True)
+    (wanted,) = torch.autograd.grad(-sign * curvature.transform(at), at)
+    torch.testing.assert_close(back, wanted)
+
+
+@pytest.mark.parametrize("kind", TRANSFORMS)
+def test_gradients_inside_are_plain(kind: str) -> None:
+    curvature = Curvature(0.1, kind)
+    (first,) = torch.autograd.grad(curvature() ** 2, curvature.theta, create_graph=True)
+    at = curvature.theta.detach().requires_grad_()
+    (wanted,) = torch.autograd.grad(curvature.transform(at) ** 2, at, create_graph=True)
+    assert first == wanted
+    second = torch.autograd.grad(first, curvature.theta)
+    assert second == torch.autograd.grad(wanted, at)
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        (Curvature(0.5, "softplus"), "found the transform softplus with bounds 0.001 to 10"),
+        (Curvature(0.5, bounds=(1e-3, 1.0)), "found the transform exp with bounds 0.001 to 1;"),
+        (Curvature(0.5, "sigmoid"), "found the transform sigmoid"),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_state_of_another_curvature(saved: Curvature, words: str, strict: bool) -> None:
+    """It is refused before anything is copied."""
+    model = nn.ModuleDict({"c": Curvature(0.3)})
+    state = nn.ModuleDict({"c": saved}).state_dict()
+    with pytest.raises(RuntimeError, match=rf"curvature 'c': {words}.*transform exp with"):
+        model.load_state_dict(state, strict=strict)
+    assert model["c"]().item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("theta", [math.nan, math.inf, math.log(20.0), math.log(5e-4)])
+def test_state_out_of_bounds(theta: float) -> None:
+    """It is refused."""
+    curvature = Curvature(0.3)
+    state = curvature.state_dict() | {"theta": torch.tensor(theta, dtype=torch.float64)}
+    with pytest.raises(RuntimeError, match=r"found c = .*; allowed is 0\.001 to 10"):
+        curvature.load_state_dict(state)
+    assert curvature().item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("kind", TRANSFORMS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_own_state_is_taken(kind: str, dtype: torch.dtype) -> None:
+    """Also at a bound, and stored in half precision, which rounds c by less than two percent."""
+    for c in (1e-3, 0.3, 10.0):
+        saved, loaded = Curvature(c, kind), Curvature(0.5, kind)
+        state = {name: value.to(dtype) for name, value in saved.state_dict().items()}
+        loaded.load_state_dict(copy.deepcopy(state))
+        exact = {torch.float64: 1e-15, torch.float32: 1e-6}.get(dtype, 0.02)
+        assert loaded().item() == pytest.approx(saved().item(), rel=exact)
