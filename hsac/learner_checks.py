@@ -72,13 +72,18 @@ def check_weight(name: str, p: nn.Parameter) -> None:
     Raises:
         InputError: It is on the device meta, or no tensor of torch or geoopt, as HypLL's are.
     """
-    try:
-        p.detach()
-    except TypeError as error:
+    if not _is_plain(p):
         kind = f"{type(p).__module__}.{type(p).__name__}"
         allowed = "allowed are the parameters of torch and geoopt, which torch's functions take"
-        raise InputError(f"optimizer: found {name!r} of type {kind}; {allowed}") from error
+        raise InputError(f"optimizer: found {name!r} of type {kind}; {allowed}")
     _check_values(name, p)
+
+
+def _is_plain(p: nn.Parameter) -> bool:
+    try:
+        return isinstance(p.detach(), Tensor)
+    except TypeError:
+        return False
 
 
 def _check_values(name: str, p: Tensor) -> None:

@@ -146,8 +146,8 @@ def test_meta_models_are_refused() -> None:
         learner_of(model)
 
 
-class Wrapped(nn.Parameter):
-    """A parameter that torch's functions do not take, as HypLL's."""
+class Untaken(nn.Parameter):
+    """A parameter that torch's functions do not take."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -156,10 +156,18 @@ class Wrapped(nn.Parameter):
         raise TypeError(f"Attempting to apply {func} on a ManifoldParameter")
 
 
-def test_parameters_of_hypll_are_refused() -> None:
+class Wrapped(Untaken):
+    """The same with methods of its own, as HypLL's."""
+
+    def detach(self) -> Any:
+        return object()
+
+
+@pytest.mark.parametrize("kind", [Untaken, Wrapped])
+def test_other_parameters_are_refused(kind: type[Untaken]) -> None:
     model = Net()
-    words = r"^optimizer: found 'point' of type .*\.Wrapped; allowed are the parameters of torch"
-    model.point = Wrapped(torch.zeros(3))
+    words = rf"^optimizer: found 'point' of type .*\.{kind.__name__}; allowed are the parameters of"
+    model.point = kind(torch.zeros(3))
     with pytest.raises(InputError, match=words):
         learner_of(model)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hsac.ball import Transform
+from hsac.errors import InputError
 from hsac.hypergradient.operator import Loss, norm
 from hsac.models.types import Adapting
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
@@ -294,6 +295,28 @@ class BilevelLosses:
 
         return gradient
 
+    def check_curvature(self, batch: Any, w: Tensor, theta: Tensor) -> None:
+        """Check that the model uses its curvature.
+
+        All curvature rules would do the same where it does not: nothing.
+
+        Args:
+            batch: A training batch.
+            w: Weights (R, P).
+            theta: θ (R, C).
+
+        Raises:
+            InputError: See above.
+        """
+        w, theta = w.detach().requires_grad_(), theta.detach().requires_grad_()
+        value = plain_loss(self.task, self.ensemble, w, self.tau(theta), batch)
+        (slope,) = torch.autograd.grad(value.sum(), theta, allow_unused=True)
+        if slope is None:
+            raise InputError(
+                "model: found outputs that do not depend on the curvature; allowed is a model or a"
+                " head that computes with the tensor c it is given, or curvature rule euclidean"
+            )
+
     def sharpness(
         self, batch: Any, w: Tensor, theta: Tensor, schedule: Schedule
     ) -> tuple[Tensor, Tensor]:
@@ -340,6 +363,7 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
         What came of it.
 
     Raises:
+        InputError: The model has a curvature, and does not use it.
         TimeLimitError: A step would begin after the deadline.
     """
     trainer = Trainer(made, normal)
@@ -351,6 +375,8 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
     out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=total)
     # One batch for all evaluations, so that sharpness is comparable along a training.
     probe = made.task.probe()
+    if made.transform is not None:
+        losses.check_curvature(probe, made.w, made.theta)
 
     for index in range(total):
         # Asked before each step, so that a training overruns by one step at most.

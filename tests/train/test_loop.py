@@ -7,9 +7,10 @@ import torch
 from studies import cell_of, recipe_of, smoke_keys, with_training
 
 from hsac.data import build_variant
+from hsac.errors import InputError
 from hsac.rules.weights.sam import Sam
 from hsac.train.inputs import load_inputs
-from hsac.train.loop import Trainer
+from hsac.train.loop import Trainer, train
 from hsac.train.setup import prepare
 
 DECAY, RHO, STEPS = 0.02, 0.05, 200
@@ -71,3 +72,17 @@ def test_sam_is_public_sam(made, base, given, make) -> None:
         optimizer.step()
     moved = (w - plain.w).norm()
     assert (trainer.w - w).norm() < 1e-8 * moved
+
+
+@pytest.mark.parametrize("cut", [torch.Tensor.detach, torch.zeros_like])
+def test_models_must_use_their_curvature(made, monkeypatch, cut) -> None:
+    """A head that computes with another number than the c it is given is refused."""
+    found = made()
+    head = type(found.model.classifier)
+    forward = head.forward
+    monkeypatch.setattr(
+        head, "forward", lambda self, params, c, u: forward(self, params, cut(c), u)
+    )
+    words = "^model: found outputs that do not depend on the curvature; allowed is"
+    with pytest.raises(InputError, match=words):
+        train(found, lambda _: torch.zeros_like(found.w))
