@@ -69,8 +69,8 @@ class Form:
             catalogue's names.
 
         Raises:
-            InputError: For files that the source refuses, and for whatever a plugin's source
-                raises.
+            InputError: For files that the source refuses, for whatever a plugin's source raises,
+                and for what are no arrays that can be stored.
         """
         module, _, function = self.build.partition(":")
         build = getattr(parts.load(FOLDER, module), function)
@@ -85,7 +85,27 @@ class Form:
                 raise
             said = parts.exception_line(error, root)
             raise InputError(f"{path}: {function} raised {said}") from error
-        return made if isinstance(made, tuple) else (made, {})
+        arrays, decoded = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        for given in (arrays, decoded):
+            _check_arrays(f"{path}: what {function} returned", given)
+        return arrays, decoded
+
+
+# numpy's own names for what it stores arrays with.
+RESERVED = ("file", "allow_pickle")
+
+
+def _check_arrays(where: str, made: Any) -> None:
+    """Check that a source made arrays by name, all of which can be stored without pickle."""
+    allowed = "numpy arrays of numbers or texts"
+    _require(isinstance(made, dict), where, type(made).__name__, f"a dict of {allowed}")
+    for name, array in made.items():
+        named = isinstance(name, str) and name.isprintable() and name not in RESERVED
+        _require(named, f"{where}: name of an array", name, f"a text other than {RESERVED}")
+        # What is no array has no type, and is stored as little as an array of objects.
+        kind = array.dtype.kind if isinstance(array, np.ndarray) else "O"
+        found = str(getattr(array, "dtype", type(array).__name__))
+        _require(kind in "biufU", f"{where}: {name}", found, allowed)
 
 
 @dataclass(frozen=True)

@@ -249,11 +249,12 @@ def make(found: Entry, root: Path, mirror: Path | None) -> Made:
     """
     form, folder = obtain.obtain(found, root, mirror)
     arrays, decoded = _decode(found, form, folder, root)
-    shape.check(found.name, found.kind, arrays)
     upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
     # Upstream arrays are compared before the stored ones, so that a damaged file is not taken for a
     # source that has changed.
     differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
+    if not differ or found.any_order:
+        shape.check(found.name, found.kind, arrays)
     reordered = bool(differ and found.any_order) and same_rows(found, arrays)
     if differ and not reordered:
         reason = f"{', '.join(differ)} decode to another content than the catalogue's"
