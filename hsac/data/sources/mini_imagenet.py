@@ -82,5 +82,7 @@ def _pixels(path: Path, side: int) -> np.ndarray:
             return np.asarray(resized(picture, "RGB", side))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; {ADVICE}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except OSError:
         raise InputError(f"{path}: cannot be read as an image") from None

@@ -17,6 +17,7 @@ from hsac.data.sources._images import (
     TEST,
     TRAIN,
     VALIDATION,
+    converted,
     image_set,
     parts_of_classes,
     read_table,
@@ -162,7 +163,7 @@ def _pixels(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             if picture.size == (SIDE, SIDE):
-                return np.asarray(picture.convert("L"))
+                return np.asarray(converted(picture, "L"))
             raise InputError(
                 f"{path.name}: found {picture.size} pixels; allowed is {SIDE} x {SIDE}"
             )
