@@ -19,7 +19,7 @@ from hsac import parts
 from hsac.data import obtain, shape
 from hsac.data.catalogue import FOLDER, Arrays, Entry, Form, entry
 from hsac.errors import InputError
-from hsac.files import MACHINE, file_sha256, read_json, write_json
+from hsac.files import MACHINE, JsonObject, file_sha256, read_json, write_json
 from hsac.study.fingerprint import of_modules
 
 if TYPE_CHECKING:
@@ -493,20 +493,39 @@ def read_manifest(name: str, root: Path) -> Manifest | None:
         The manifest. None where there is none of this version.
 
     Raises:
-        InputError: For a file that cannot be read.
+        InputError: For a file that cannot be read or is no manifest.
     """
     path = raw_folder(name, root) / "manifest.json"
-    return _parse_manifest(read_json(path)) if path.exists() else None
+    return _parse_manifest(path) if path.exists() else None
 
 
-def _parse_manifest(given: Any) -> Manifest | None:
-    if not isinstance(given, dict) or given.get("schema") != SCHEMA:
+def _parse_manifest(path: Path) -> Manifest | None:
+    given = read_json(path)
+    if isinstance(given, dict) and given.get("schema", SCHEMA) != SCHEMA:
         return None
-    known = {field.name: field.default for field in fields(Manifest)}
-    if any(name not in given and default is MISSING for name, default in known.items()):
-        return None
+    if not (isinstance(given, dict) and _is_manifest(given)):
+        raise InputError(f"{path} is no manifest; {_advice(path.parent)}")
     # Keys that are not known are passed over: another version may write more.
+    known = [field.name for field in fields(Manifest)]
     return Manifest(**{name: given[name] for name in known if name in given})
+
+
+def _is_manifest(given: JsonObject) -> bool:
+    """Tell whether a value has the fields of a manifest, each of its type."""
+    kinds: dict[str, Any] = dict.fromkeys(("dataset", "kind", "sha256", "build"), str)
+    kinds |= dict.fromkeys(("counts", "upstream", "versions", "files"), dict)
+    kinds |= dict.fromkeys(("order", "code"), str | None)
+    kinds["matches_catalogue"] = bool | None
+    for field in fields(Manifest):
+        if field.name not in given and field.default is MISSING:
+            return False
+        if not isinstance(given.get(field.name, field.default), kinds[field.name]):
+            return False
+    return all(isinstance(sha256, str) for sha256 in given["files"].values())
+
+
+def _advice(folder: Path) -> str:
+    return f"delete the folder {folder} and fetch again"
 
 
 def _verified(name: str, root: Path) -> Manifest:
@@ -517,11 +536,7 @@ def _verified(name: str, root: Path) -> Manifest:
     path = folder / "manifest.json"
     if not path.exists():
         raise InputError(f"{path} is missing; fetch dataset {name} (`hsac data fetch {name}`)")
-    advice = f"delete the folder {folder} and fetch again"
-    given = read_json(path)
-    if not (isinstance(given, dict) and {"files", "sha256"} <= given.keys()):
-        raise InputError(f"{path} is no manifest; {advice}")
-    manifest = _parse_manifest(given)
+    manifest, advice = _parse_manifest(path), _advice(folder)
     if manifest is None:
         raise InputError(f"{path} was written by another version of hsac; {advice}")
     # The catalogue's hashes do not cover a plugin, whose author changes it at will.
