@@ -3,6 +3,8 @@
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -250,14 +252,28 @@ def set_aside(path: Path, name: str, root: Path, reason: str) -> Path:
 
     Returns:
         Where the file is now.
+
+    Raises:
+        InputError: When it cannot be moved there.
     """
     # The hash keeps several bad versions of a file apart.
     target = Path(root) / "rejected" / f"{name}.{file_sha256(path)[:16]}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(path, target)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
     write_bytes(target.with_name(f"{target.name}.reason"), f"{reason}\n".encode())
     log.warning("%s: %s; set aside as %s", path, reason, target)
     return target
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Report that a file or its folder cannot be made, in a line."""
+    try:
+        yield
+    except OSError as error:
+        at = os.fsdecode(error.filename or path)
+        raise InputError(f"cannot write {at}: {error.strerror or error}") from error
 
 
 def _damage(path: Path, sha256: str | None, listed: str | None = None) -> str | None:
@@ -312,7 +328,9 @@ def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bo
             with atomic(target) as temporary:
                 shutil.copyfile(mirror / file.path, temporary)
             return True
-        return any(_download(url, file, root, tried) for url in file.urls)
+        # What the network does wrong is in ``tried`` by then, so the rest is this machine's.
+        with _writing(target):
+            return any(_download(url, file, root, tried) for url in file.urls)
 
 
 def _download(url: str, file: File, root: Path, tried: list[str]) -> bool:

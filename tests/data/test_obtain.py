@@ -137,6 +137,44 @@ def test_full_disk_keeps_what_came(served, use, tmp_path):
     assert left(tmp_path) == [f"downloads/{PATH}"]
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["downloads", "downloads/.incoming", "downloads/.incoming/org/toy/plain", "downloads/org/toy"],
+)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_folder_that_cannot_be_made(place, code, served, use, tmp_path, monkeypatch):
+    """A disk without room for one more folder gives a line, and the same command goes on."""
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy"))
+    make = os.mkdir
+
+    def full(path, *arguments, **named):
+        if Path(path) == tmp_path / place:
+            raise OSError(code, os.strerror(code), str(path))
+        make(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", full)
+        line = re.escape(f"cannot write {tmp_path / place}: {os.strerror(code)}")
+        with pytest.raises(InputError, match=f"^{line}$"):
+            store.fetch("toy", tmp_path)
+    assert not (tmp_path / "downloads" / PATH).exists()
+    store.fetch("toy", tmp_path)
+    assert left(tmp_path) == [f"downloads/{PATH}"]
+
+
+def test_bad_file_that_cannot_move(served, use, tmp_path):
+    """Where nothing can be set aside, a line says so and the file stays."""
+    (tmp_path / "rejected").write_text("in the way")
+    target = tmp_path / "downloads" / PATH
+    target.parent.mkdir(parents=True)
+    target.write_bytes(POINTER)
+    use(toy(f"{served.url}/toy"))
+    with pytest.raises(InputError, match=f"^cannot write {tmp_path / 'rejected'}.*: "):
+        store.fetch("toy", tmp_path)
+    assert target.read_bytes() == POINTER
+
+
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), MemoryError()])
 def test_full_machine_rejects_no_file(fault, served, use, tmp_path, monkeypatch):
     """An intact file is not taken for a damaged one because there was no room to decode it."""

@@ -1,5 +1,6 @@
 """The sources of real data: each container against the other, the mirror, and damage."""
 
+import errno
 import io
 import json
 import shutil
@@ -7,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -533,6 +535,23 @@ def test_deep_drawing_keeps_its_ink(tmp_path: Path) -> None:
     path = tmp_path / "0001_01.png"
     Image.fromarray(np.full((105, 105), 100 * 257, np.uint16)).save(path)
     assert (omniglot._pixels(path) == 100).all()
+
+
+def test_full_machine_is_not_the_file(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for a temporary file the fault is not taken for one of the data."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_images.tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(_images.pq, "ParquetFile", MagicMock())
+    monkeypatch.setattr(Image, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        _images.read_table([mini / "a.parquet"], "image", "L")
+    with pytest.raises(OSError, match="No space left"):
+        mini_imagenet.build(mini, "mini")
+    with pytest.raises(OSError, match="No space left"):
+        omniglot._pixels(mini / "0001_01.png")
 
 
 # graphs and labels, small

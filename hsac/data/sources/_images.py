@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hsac.errors import InputError
+from hsac.files import MACHINE
 
 BATCH = 1000
 WIDE = ("PNG", "PPM")  # formats whose grey of 16 bits Pillow may open with 32
@@ -49,6 +50,7 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
 
     Raises:
         InputError: For a file that cannot be read, a missing column, or images of several sizes.
+        OSError: For a full disk and the like.
     """
     from datasets import load_dataset
 
@@ -67,6 +69,9 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
     except InputError as error:
         raise InputError(f"{paths[0]}: {error}") from None
     except (OSError, ValueError) as error:
+        # A full disk says nothing of the files.
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
         reason = " ".join(str(error).split())
         raise InputError(f"{paths[0]}: cannot be read as parquet with images ({reason})") from None
     names = {}

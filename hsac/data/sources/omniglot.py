@@ -25,6 +25,7 @@ from hsac.data.sources._images import (
 )
 from hsac.data.unpack import unpack
 from hsac.errors import InputError
+from hsac.files import MACHINE
 
 Arrays = dict[str, np.ndarray]
 HALVES = ("background", "evaluation")
@@ -167,5 +168,7 @@ def _pixels(path: Path) -> np.ndarray:
             raise InputError(
                 f"{path.name}: found {picture.size} pixels; allowed is {SIDE} x {SIDE}"
             )
-    except OSError:
+    except OSError as error:
+        if error.errno in MACHINE:
+            raise
         raise InputError(f"{path.name}: cannot be read as an image") from None
