@@ -167,7 +167,7 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
         _text(f"{where}.by_hand", checked["by_hand"])
     rendered = checked["rendered"]
     _require(isinstance(rendered, bool), f"{where}.rendered", rendered, "true or false")
-    _mapping(f"{where}.counts", checked["counts"])
+    _counts(f"{where}.counts", checked["kind"], checked["counts"])
     _hash(f"{where}.sha256", checked["sha256"])
     for key in ("arrays", "any_order"):
         for array, sha256 in _mapping(f"{where}.{key}", checked[key]).items():
@@ -177,6 +177,47 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
     forms = _list(f"{where}.forms", checked["forms"], _form)
     _require(bool(forms), f"{where}.forms", [], "one form or more")
     return Entry(**{**checked, "forms": forms})
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 0
+
+
+def _is_by_part(given: Any) -> bool:
+    numbers = isinstance(given, dict) and all(map(_is_number, given.values()))
+    return numbers and given.keys() <= {"train", "validation", "test"}
+
+
+def _is_side(given: Any) -> bool:
+    both = isinstance(given, list) and len(given) == 2 and all(map(_is_number, given))
+    return both or _is_number(given)
+
+
+def _is_texts(given: Any) -> bool:
+    return isinstance(given, list) and all(isinstance(word, str) for word in given)
+
+
+NUMBER = (_is_number, "a whole number")
+BY_PART = (_is_by_part, "a whole number for each of train, validation and test that there is")
+# The counts of each kind that `hsac.data.store.counts_of` makes.
+COUNTS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "images": {
+        "images": BY_PART,
+        "classes": BY_PART,
+        "side": (_is_side, "a whole number, or two for height and width"),
+        "channels": NUMBER,
+    },
+    "graph": dict.fromkeys(("nodes", "edges", "features", "classes"), NUMBER),
+    "labels": {"rows": NUMBER, "columns": (_is_texts, "a list of names")},
+}
+
+
+def _counts(where: str, kind: str, given: Any) -> None:
+    known = COUNTS[kind]
+    for key, value in _mapping(where, given).items():
+        _require(key in known, where, f"the count {key}", f"one of {', '.join(known)}")
+        fits, allowed = known[key]
+        _require(fits(value), f"{where}.{key}", value, allowed)
 
 
 def _form(where: str, given: Any) -> Form:

@@ -232,7 +232,9 @@ def refuse(entry: Entry, form: Form, folder: Path, root: Path, reason: str) -> I
     """
     if folder != downloads(root):
         listed = ", ".join(str(folder / file.path) for file in form.files)
-        return InputError(f"dataset {entry.name}: {reason}; refused: {listed}")
+        # A dataset that is made from installed packages has no files.
+        refused = f"; refused: {listed}" if listed else ""
+        return InputError(f"dataset {entry.name}: {reason}{refused}")
     for file in form.files:
         # A file of a stated hash was checked when it came. Fetching it again would not help.
         if file.sha256 is None and (folder / file.path).is_file():

@@ -11,6 +11,8 @@ from hsac.errors import InputError
 
 WIDTH = 100
 INDENT = 12
+# The counts that a size is made of.
+SIZED = {"images": ("images", "side"), "graph": ("nodes", "edges"), "labels": ("rows", "columns")}
 
 
 def table(root: Path, mirror: Path | None) -> list[str]:
@@ -48,9 +50,11 @@ def size(found: Entry) -> str:
         found: The dataset.
 
     Returns:
-        Its size in words, by the catalogue's counts.
+        Its size in words, by the catalogue's counts. A plugin may leave these out.
     """
     counts = found.counts
+    if not counts.keys() >= set(SIZED[found.kind]):
+        return "not stated"
     if found.kind == "graph":
         return f"{counts['nodes']:,} nodes, {counts['edges']:,} edges"
     if found.kind == "labels":

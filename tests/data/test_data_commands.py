@@ -1,6 +1,7 @@
 """`hsac data`: list, verify, info, mirror, with one dataset that has a file and one without."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ def test_damaged_manifest_hides_no_other(change, words, data, capsys):
     assert any(line.startswith(f"toy: differs: {path} {words}") for line in lines)
     assert said(capsys, "fetch", "toy")[0] == "0"
     assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("kind", ["images", "graph", "labels"])
+def test_size_need_not_be_stated(kind, data, capsys, monkeypatch):
+    """A plugin's author may not know the counts yet."""
+    entry = replace(toy(), kind=kind, counts={})
+    monkeypatch.setattr(catalogue, "_all", lambda: {"toy": entry})
+    assert " not stated " in said(capsys, "list")[-1]
+    assert "size        not stated" in said(capsys, "info", "toy")
 
 
 def test_info_tells_everything(data, served, capsys):
