@@ -565,6 +565,14 @@ def test_sets_split_by_class_need_episodes() -> None:
         plain.build(data)
 
 
+def test_public_split_trains_on_every_class() -> None:
+    data = graph() | {"classes": np.array(["a", "b", "c", "d"])}
+    data["split"][(data["y"] == 3) & (data["split"] == 0)] = -1
+    words = "found a split of the graph's own without train nodes of class 3 ('d')"
+    with pytest.raises(InputError, match=re.escape(words)):
+        public_split.build(data)
+
+
 def test_class_of_one_group_is_named() -> None:
     """A class that cannot be cut in two is named by number and name."""
     data = images()
