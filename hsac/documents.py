@@ -27,6 +27,10 @@ MARKS = {  # how the bytes of other encodings begin, those of UTF-32 before thos
 }
 CORE = "tag:yaml.org,2002:"
 TEXT, MERGE = f"{CORE}str", f"{CORE}merge"
+POINTERS = (  # how they begin, what makes them, and what brings the file
+    ("version https://git-lfs", "Git LFS", "git lfs pull"),
+    ("/annex/objects/", "git-annex", "git annex get"),
+)
 HEAD = 512  # bytes that tell what a file is
 LARGEST = 1_000_000  # values of a file, those that an alias repeats counted each time
 
@@ -42,12 +46,13 @@ def stand_in(head: bytes) -> str | None:
         head: its first bytes, some hundreds or all.
 
     Returns:
-        How the file begins, what it is and what to do. None unless it is a pointer of Git LFS or an
-        HTML page, such as of a login or an error.
+        How the file begins, what it is and what to do. None unless it is a pointer of Git LFS or
+        git-annex, or an HTML page, such as of a login or an error.
     """
-    if head.startswith(b"version https://git-lfs"):
-        what = "a Git LFS pointer, not the file; run `git lfs pull` where it was cloned"
-        return f"begins with 'version https://git-lfs…': {what}"
+    for begins, what, cure in POINTERS:
+        if head.startswith(begins.encode()):
+            said = f"a {what} pointer, not the file; run `{cure}` where it was cloned"
+            return f"begins with '{begins}…': {said}"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
         begins = text.split(maxsplit=1)[0].decode("ascii", "replace")

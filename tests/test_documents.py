@@ -298,6 +298,7 @@ def test_the_locale_does_not_count(words, more):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
             "a Git LFS pointer",
         ),
+        (b"/annex/objects/SHA256E-s9--00.json\n", "a git-annex pointer"),
         (b"\xef\xbb\xbf<HTML lang=en>", "an HTML page"),
     ],
 )

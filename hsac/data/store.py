@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")  # names of the values of a ``split`` array
+ARRAYS = "arrays.npz"
 SCHEMA = 2  # of the manifest and the files beside it; another one is fetched again
 
 
@@ -295,8 +296,8 @@ def _store(found: Entry, folder: Path, new: Made) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{found.name}.") as temporary:
             made = Path(temporary) / found.name
             made.mkdir()
-            np.savez(made / "arrays.npz", allow_pickle=False, **new.arrays)
-            files = {"arrays.npz": file_sha256(made / "arrays.npz")}
+            np.savez(made / ARRAYS, allow_pickle=False, **new.arrays)
+            files = {ARRAYS: file_sha256(made / ARRAYS)}
             _manifest(found, new, matches, files).write(made / "manifest.json")
             # A folder cannot be renamed onto one that is not empty.
             if folder.exists():
@@ -478,7 +479,7 @@ def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[Arrays,
             f"dataset: found {name!r}, which is of kind {found.kind}; allowed is one of kind {kind}"
         )
     manifest, folder = _verified(name, root), raw_folder(name, root)
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+    with np.load(folder / ARRAYS, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}, manifest.sha256
 
 
@@ -521,7 +522,8 @@ def _is_manifest(given: JsonObject) -> bool:
             return False
         if not isinstance(given.get(field.name, field.default), kinds[field.name]):
             return False
-    return all(isinstance(sha256, str) for sha256 in given["files"].values())
+    files = given["files"]
+    return ARRAYS in files and all(isinstance(sha256, str) for sha256 in files.values())
 
 
 def _advice(folder: Path) -> str:

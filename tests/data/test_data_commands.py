@@ -58,6 +58,7 @@ def test_list_says_where_each_dataset_is(data, tmp_path, capsys, monkeypatch):
         ([], "is no manifest"),
         ({"files": "x"}, "is no manifest"),
         ({"files": {"arrays.npz": 1}}, "is no manifest"),
+        ({"files": {}}, "is no manifest"),
         ({"matches_catalogue": 3}, "is no manifest"),
     ],
 )
