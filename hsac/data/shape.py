@@ -97,7 +97,7 @@ def check(name: str, kind: str, arrays: Arrays) -> None:
 def _check_form(where: str, key: str, array: np.ndarray, wanted: Stored) -> None:
     if not wanted.fits(array):
         found = f"{array.dtype} {array.shape}"
-        empty = "" if wanted.may_be_empty else ", none of the sizes 0"
+        empty = "" if array.size else ", none of the sizes 0"
         raise InputError(f"{where}: {key}: found {found}; allowed is {wanted.words}{empty}")
 
 
