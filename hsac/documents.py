@@ -27,11 +27,37 @@ MARKS = {  # how the bytes of other encodings begin, those of UTF-32 before thos
 }
 CORE = "tag:yaml.org,2002:"
 TEXT, MERGE = f"{CORE}str", f"{CORE}merge"
+POINTERS = (  # how they begin, what makes them, and what brings the file
+    ("version https://git-lfs", "Git LFS", "git lfs pull"),
+    ("/annex/objects/", "git-annex", "git annex get"),
+)
+HEAD = 512  # bytes that tell what a file is
 LARGEST = 1_000_000  # values of a file, those that an alias repeats counted each time
 
 
 class NotYaml(InputError):
     """The text is no YAML at all."""
+
+
+def stand_in(head: bytes) -> str | None:
+    """Tell what stands in a file's place, by its first bytes.
+
+    Args:
+        head: its first bytes, some hundreds or all.
+
+    Returns:
+        How the file begins, what it is and what to do. None unless it is a pointer of Git LFS or
+        git-annex, or an HTML page, such as of a login or an error.
+    """
+    for begins, what, cure in POINTERS:
+        if head.startswith(begins.encode()):
+            said = f"a {what} pointer, not the file; run `{cure}` where it was cloned"
+            return f"begins with '{begins}…': {said}"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        begins = text.split(maxsplit=1)[0].decode("ascii", "replace")
+        return f"begins with '{begins}': an HTML page, not the file; download it anew"
+    return None
 
 
 def read_text(path: Path) -> str:
@@ -44,7 +70,7 @@ def read_text(path: Path) -> str:
         The text, its line ends each a line feed.
 
     Raises:
-        InputError: The file is missing, unreadable or in another encoding.
+        InputError: The file is missing, unreadable, in another encoding or a `stand_in`.
     """
     try:
         data = Path(path).read_bytes()
@@ -52,6 +78,8 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: missing") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if other := stand_in(data[:HEAD]):
+        raise InputError(f"{path}: {other}")
     found = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
     # UTF-16 without a mark is half NULs, and so is what is no text.
     if found is None and b"\0" in data:

@@ -288,3 +288,23 @@ def test_the_locale_does_not_count(words, more):
     assert len(said[0].splitlines()) == len(said[1].splitlines())
     if more is ASCII:
         assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("read", [read_text, read_yaml, read_json])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            "a Git LFS pointer",
+        ),
+        (b"/annex/objects/SHA256E-s9--00.json\n", "a git-annex pointer"),
+        (b"\xef\xbb\xbf<HTML lang=en>", "an HTML page"),
+    ],
+)
+def test_stand_ins_are_told(read, data, words, tmp_path):
+    """What a clone or a login page left in a file's place is said, not read."""
+    path = tmp_path / "split.json"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"^{path}: begins with .*: {words}, not the file; "):
+        read(path)

@@ -393,11 +393,35 @@ BUILT = {
     ),
     "label": (
         ("rows % 2", "rows % 3"),
-        r"dataset noise_images: label: found 0 to 2; allowed is 0 to 1",
+        r"dataset noise_images: label: found 2 at \[2\]; allowed is 0 to 1",
     ),
     "split": (
         ("rows < 6, 0, 2", "rows < 6, -1, 2"),
-        r"dataset noise_images: split: found -1 to 2; allowed is 0 to 2",
+        r"dataset noise_images: split: found -1 at \[0\]; allowed is 0 to 2",
+    ),
+    "nothing": (
+        ("return arrays |", "arrays |"),
+        r"noise_images\.py: what build returned: found 'NoneType'; allowed is a dict of numpy",
+    ),
+    "no array": (
+        ('"group": rows', '"group": rows.tolist()'),
+        r"what build returned: group: found 'list'; allowed is numpy arrays of numbers or texts",
+    ),
+    "objects": (
+        ('"group": rows', '"group": rows, "more": rows.astype(object)'),
+        r"what build returned: more: found 'object'; allowed is numpy arrays of numbers or texts",
+    ),
+    "name": (
+        ('"group": rows', '"group": rows, "file": rows'),
+        r"what build returned: name of an array: found 'file'; allowed is a text other than",
+    ),
+    "gap": (
+        ("rows % 2", "rows % 2 * 2"),
+        r"dataset noise_images: label: found 2 at \[1\]; allowed is 0 to 1",
+    ),
+    "flat": (
+        ("integers(256,", "integers(1,"),
+        r"dataset noise_images: image: found only pictures of one value each, such as 0 at \[0\]",
     ),
     "counts": (
         ('"train": 6', '"train": 7'),

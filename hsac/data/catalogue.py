@@ -69,8 +69,8 @@ class Form:
             catalogue's names.
 
         Raises:
-            InputError: For files that the source refuses, and for whatever a plugin's source
-                raises.
+            InputError: For files that the source refuses, for whatever a plugin's source raises,
+                and for what are no arrays that can be stored.
         """
         module, _, function = self.build.partition(":")
         build = getattr(parts.load(FOLDER, module), function)
@@ -85,7 +85,27 @@ class Form:
                 raise
             said = parts.exception_line(error, root)
             raise InputError(f"{path}: {function} raised {said}") from error
-        return made if isinstance(made, tuple) else (made, {})
+        arrays, decoded = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        for given in (arrays, decoded):
+            _check_arrays(f"{path}: what {function} returned", given)
+        return arrays, decoded
+
+
+# numpy's own names for what it stores arrays with.
+RESERVED = ("file", "allow_pickle")
+
+
+def _check_arrays(where: str, made: Any) -> None:
+    """Check that a source made arrays by name, all of which can be stored without pickle."""
+    allowed = "numpy arrays of numbers or texts"
+    _require(isinstance(made, dict), where, type(made).__name__, f"a dict of {allowed}")
+    for name, array in made.items():
+        named = isinstance(name, str) and name.isprintable() and name not in RESERVED
+        _require(named, f"{where}: name of an array", name, f"a text other than {RESERVED}")
+        # What is no array has no type, and is stored as little as an array of objects.
+        kind = array.dtype.kind if isinstance(array, np.ndarray) else "O"
+        found = str(getattr(array, "dtype", type(array).__name__))
+        _require(kind in "biufU", f"{where}: {name}", found, allowed)
 
 
 @dataclass(frozen=True)
@@ -147,7 +167,7 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
         _text(f"{where}.by_hand", checked["by_hand"])
     rendered = checked["rendered"]
     _require(isinstance(rendered, bool), f"{where}.rendered", rendered, "true or false")
-    _mapping(f"{where}.counts", checked["counts"])
+    _counts(f"{where}.counts", checked["kind"], checked["counts"])
     _hash(f"{where}.sha256", checked["sha256"])
     for key in ("arrays", "any_order"):
         for array, sha256 in _mapping(f"{where}.{key}", checked[key]).items():
@@ -157,6 +177,47 @@ def parse(name: str, given: Any, file: str = "catalogue.yaml") -> Entry:
     forms = _list(f"{where}.forms", checked["forms"], _form)
     _require(bool(forms), f"{where}.forms", [], "one form or more")
     return Entry(**{**checked, "forms": forms})
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 0
+
+
+def _is_by_part(given: Any) -> bool:
+    numbers = isinstance(given, dict) and all(map(_is_number, given.values()))
+    return numbers and given.keys() <= {"train", "validation", "test"}
+
+
+def _is_side(given: Any) -> bool:
+    both = isinstance(given, list) and len(given) == 2 and all(map(_is_number, given))
+    return both or _is_number(given)
+
+
+def _is_texts(given: Any) -> bool:
+    return isinstance(given, list) and all(isinstance(word, str) for word in given)
+
+
+NUMBER = (_is_number, "a whole number")
+BY_PART = (_is_by_part, "a whole number for each of train, validation and test that there is")
+# The counts of each kind that `hsac.data.store.counts_of` makes.
+COUNTS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "images": {
+        "images": BY_PART,
+        "classes": BY_PART,
+        "side": (_is_side, "a whole number, or two for height and width"),
+        "channels": NUMBER,
+    },
+    "graph": dict.fromkeys(("nodes", "edges", "features", "classes"), NUMBER),
+    "labels": {"rows": NUMBER, "columns": (_is_texts, "a list of names")},
+}
+
+
+def _counts(where: str, kind: str, given: Any) -> None:
+    known = COUNTS[kind]
+    for key, value in _mapping(where, given).items():
+        _require(key in known, where, f"the count {key}", f"one of {', '.join(known)}")
+        fits, allowed = known[key]
+        _require(fits(value), f"{where}.{key}", value, allowed)
 
 
 def _form(where: str, given: Any) -> Form:

@@ -3,12 +3,14 @@
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
-from hsac.data.catalogue import Entry, File, Form
-from hsac.documents import read_text
+from hsac.data.catalogue import SHA256, Entry, File, Form
+from hsac.documents import HEAD, read_text, stand_in
 from hsac.errors import InputError
 from hsac.files import atomic, file_sha256, home_expanded, write_bytes
 
@@ -137,7 +139,7 @@ def problems(form: Form, folder: Path) -> list[str]:
     """
     sums = read_sums(folder)
     files = [inner for file in form.files for inner in expanded(file, folder)]
-    found = [_damage_by_any_hash(folder, file, sums.get(file.path)) for file in files]
+    found = [_damage(folder / file.path, file.sha256, sums.get(file.path)) for file in files]
     return [problem for problem in found if problem is not None]
 
 
@@ -180,16 +182,24 @@ def read_sums(folder: Path) -> dict[str, str]:
 
     Returns:
         SHA-256 by path. Empty without the file.
+
+    Raises:
+        InputError: For a file that is no UTF-8, and for a line that is no hash and path.
     """
     path = folder / SUMS
     if not path.is_file():
         return {}
     sums = {}
-    for line in read_text(path).splitlines():
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split(maxsplit=1)
-        if len(words) == 2:
-            # sha256sum marks binary mode with a star, and find's paths begin with ./
-            sums[words[1].removeprefix("*").removeprefix("./")] = words[0].lower()
+        if not words or line.startswith("#"):
+            continue
+        # A line that is passed over would leave a file unchecked.
+        if len(words) < 2 or not SHA256.fullmatch(words[0].lower()):
+            allowed = "64 hexadecimal digits, blanks and a path"
+            raise InputError(f"{path}: line {number}: found {line[:80]!r}; allowed is {allowed}")
+        # sha256sum marks binary mode with a star, and find's paths begin with ./
+        sums[words[1].removeprefix("*").removeprefix("./")] = words[0].lower()
     return sums
 
 
@@ -222,7 +232,9 @@ def refuse(entry: Entry, form: Form, folder: Path, root: Path, reason: str) -> I
     """
     if folder != downloads(root):
         listed = ", ".join(str(folder / file.path) for file in form.files)
-        return InputError(f"dataset {entry.name}: {reason}; refused: {listed}")
+        # A dataset that is made from installed packages has no files.
+        refused = f"; refused: {listed}" if listed else ""
+        return InputError(f"dataset {entry.name}: {reason}{refused}")
     for file in form.files:
         # A file of a stated hash was checked when it came. Fetching it again would not help.
         if file.sha256 is None and (folder / file.path).is_file():
@@ -242,29 +254,59 @@ def set_aside(path: Path, name: str, root: Path, reason: str) -> Path:
 
     Returns:
         Where the file is now.
+
+    Raises:
+        InputError: When it cannot be moved there.
     """
     # The hash keeps several bad versions of a file apart.
     target = Path(root) / "rejected" / f"{name}.{file_sha256(path)[:16]}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(path, target)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
     write_bytes(target.with_name(f"{target.name}.reason"), f"{reason}\n".encode())
     log.warning("%s: %s; set aside as %s", path, reason, target)
     return target
 
 
-def _damage_by_any_hash(folder: Path, file: File, listed: str | None) -> str | None:
-    path = folder / file.path
-    return _damage(path, file.sha256) or _damage(path, listed, SUMS)
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Report that a file or its folder cannot be made, in a line."""
+    try:
+        yield
+    except OSError as error:
+        at = os.fsdecode(error.filename or path)
+        raise InputError(f"cannot write {at}: {error.strerror or error}") from error
 
 
-def _damage(path: Path, sha256: str | None, source: str = "the catalogue") -> str | None:
-    """Say how a file differs from its stated hash; None where it does not or none is stated."""
-    if sha256 is None or not path.is_file():
+def _damage(path: Path, sha256: str | None, listed: str | None = None) -> str | None:
+    """Say what stands in a file's place, or how it differs from a stated hash; None if neither.
+
+    Args:
+        path: The file. One that is missing is passed.
+        sha256: The catalogue's hash.
+        listed: The hash of SHA256SUMS.
+    """
+    if not path.is_file():
         return None
-    found = file_sha256(path)
-    if found == sha256:
+    found = file_sha256(path) if sha256 or listed else None
+    # Whatever SHA256SUMS says, which may have been written where the pointers lay.
+    if not (sha256 and found == sha256) and (other := _stand_in(path)):
+        return f"{path} {other}"
+    for stated, source in ((sha256, "the catalogue"), (listed, SUMS)):
+        if stated is not None and found != stated:
+            return f"{path} has the SHA-256 {found}, not {stated} as {source} says"
+    return None
+
+
+def _stand_in(path: Path) -> str | None:
+    """Say what lies in a file's place. None where the file itself may be a page."""
+    if path.suffix.lower() in (".html", ".htm"):
         return None
-    return f"{path} has the SHA-256 {found}, not {sha256} as {source} says"
+    try:
+        with open(path, "rb") as stream:
+            return stand_in(stream.read(HEAD))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bool:
@@ -273,7 +315,12 @@ def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bo
     # A lock is a file in one folder, so its name can hold no slash.
     with lock(root, file.path.replace("/", "--")):
         if target.is_file() and (damage := _damage(target, file.sha256)):
+            tried.append(f"{target} ({damage.removeprefix(f'{target} ')})")
             set_aside(target, file.path, root, damage)
+        if target.is_dir():
+            # Nothing is moved out of a folder that was put there by hand.
+            for problem in problems(Form("", files=(file,)), downloads(root)):
+                raise InputError(problem)
         # True for a folder put there by hand, too.
         if target.exists():
             return True
@@ -283,7 +330,9 @@ def _gather(file: File, root: Path, mirror: Path | None, tried: list[str]) -> bo
             with atomic(target) as temporary:
                 shutil.copyfile(mirror / file.path, temporary)
             return True
-        return any(_download(url, file, root, tried) for url in file.urls)
+        # What the network does wrong is in ``tried`` by then, so the rest is this machine's.
+        with _writing(target):
+            return any(_download(url, file, root, tried) for url in file.urls)
 
 
 def _download(url: str, file: File, root: Path, tried: list[str]) -> bool:
@@ -299,8 +348,9 @@ def _download(url: str, file: File, root: Path, tried: list[str]) -> bool:
         tried.append(f"{where} ({error})")
         return False
     if damage := _damage(came, file.sha256):
+        wrong = _stand_in(came) or f"wrong content: not SHA-256 {file.sha256}"
         set_aside(came, file.path, root, f"{where}: {damage}")
-        tried.append(f"{where} (wrong content: not SHA-256 {file.sha256})")
+        tried.append(f"{where} ({wrong})")
         return False
     target = downloads(root) / file.path
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,12 @@ from typing import Any
 
 from hsac.data import obtain, store
 from hsac.data.catalogue import Entry, Form, entry, names
+from hsac.errors import InputError
 
 WIDTH = 100
 INDENT = 12
+# The counts that a size is made of.
+SIZED = {"images": ("images", "side"), "graph": ("nodes", "edges"), "labels": ("rows", "columns")}
 
 
 def table(root: Path, mirror: Path | None) -> list[str]:
@@ -21,7 +24,7 @@ def table(root: Path, mirror: Path | None) -> list[str]:
 
     Returns:
         Aligned lines: name, kind, size, where its files are, whether its content was verified,
-        licence.
+        licence. Then a line for each dataset that is damaged.
     """
     rows = [("name", "kind", "size", "state", "verified", "licence")]
     for found in map(entry, names()):
@@ -33,6 +36,10 @@ def table(root: Path, mirror: Path | None) -> list[str]:
     for row in rows:
         words = [word.ljust(width) for word, width in zip(row, widths, strict=True)]
         lines.append("  ".join(words).rstrip())
+    for found in map(entry, names()):
+        if said := damage(found, root):
+            again = f"`hsac data fetch {found.name}` makes it again"
+            lines.append(f"{found.name} is damaged, {again}: {said}")
     return lines
 
 
@@ -43,9 +50,11 @@ def size(found: Entry) -> str:
         found: The dataset.
 
     Returns:
-        Its size in words, by the catalogue's counts.
+        Its size in words, by the catalogue's counts. A plugin may leave these out.
     """
     counts = found.counts
+    if not counts.keys() >= set(SIZED[found.kind]):
+        return "not stated"
     if found.kind == "graph":
         return f"{counts['nodes']:,} nodes, {counts['edges']:,} edges"
     if found.kind == "labels":
@@ -53,6 +62,23 @@ def size(found: Entry) -> str:
     height, width = counts["side"] if isinstance(counts["side"], list) else [counts["side"]] * 2
     colours = f" x {counts['channels']}" if "channels" in counts else ""
     return f"{sum(counts['images'].values()):,} images, {height} x {width}{colours}"
+
+
+def damage(found: Entry, root: Path) -> str | None:
+    """Tell what is wrong with the manifest of a dataset.
+
+    Args:
+        found: The dataset.
+        root: The data folder.
+
+    Returns:
+        The error line. None where it can be read, and where there is none.
+    """
+    try:
+        store.read_manifest(found.name, root)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def state(found: Entry, root: Path, mirror: Path | None) -> str:
@@ -64,10 +90,12 @@ def state(found: Entry, root: Path, mirror: Path | None) -> str:
         mirror: The mirror, if there is one.
 
     Returns:
-        ``here``, ``can be made``, ``in the mirror``, ``downloaded``, ``can be fetched`` or ``by
-        hand``.
+        ``damaged``, ``here``, ``can be made``, ``in the mirror``, ``downloaded``, ``can be
+        fetched`` or ``by hand``.
     """
     here = obtain.downloads(root)
+    if damage(found, root):
+        return "damaged"
     # In the order in which `fetch` would take them.
     if store.read_manifest(found.name, root):
         return "here"
@@ -100,8 +128,10 @@ def verification(found: Entry, root: Path) -> str:
 
     Returns:
         ``yes``, ``rendered otherwise``, ``no hash known`` or ``other order``. ``-`` when it is not
-        here.
+        here or damaged.
     """
+    if damage(found, root):
+        return "-"
     manifest = store.read_manifest(found.name, root)
     if manifest is None:
         return "-"
@@ -151,6 +181,9 @@ def _lines(found: Entry, root: Path, mirror: Path | None) -> Iterator[str]:
         yield from _paragraph("any order", f"{part} {sha256}")
     yield from _paragraph("state", state(found, root, mirror))
     yield from _paragraph("verified", verification(found, root))
+    if said := damage(found, root):
+        yield from _paragraph("stored", said)
+        return
     manifest = store.read_manifest(found.name, root)
     if manifest is not None:
         yield from _paragraph("folder", str(store.raw_folder(found.name, root)))

@@ -19,7 +19,7 @@ from hsac import parts
 from hsac.data import obtain, shape
 from hsac.data.catalogue import FOLDER, Arrays, Entry, Form, entry
 from hsac.errors import InputError
-from hsac.files import MACHINE, file_sha256, read_json, write_json
+from hsac.files import MACHINE, JsonObject, file_sha256, read_json, write_json
 from hsac.study.fingerprint import of_modules
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")  # names of the values of a ``split`` array
+ARRAYS = "arrays.npz"
 SCHEMA = 2  # of the manifest and the files beside it; another one is fetched again
 
 
@@ -249,11 +250,12 @@ def make(found: Entry, root: Path, mirror: Path | None) -> Made:
     """
     form, folder = obtain.obtain(found, root, mirror)
     arrays, decoded = _decode(found, form, folder, root)
-    shape.check(found.name, found.kind, arrays)
     upstream = {name: array_sha256(array) for name, array in sorted(decoded.items())}
     # Upstream arrays are compared before the stored ones, so that a damaged file is not taken for a
     # source that has changed.
     differ = [name for name, sha256 in found.arrays.items() if upstream.get(name) != sha256]
+    if not differ or found.any_order:
+        shape.check(found.name, found.kind, arrays)
     reordered = bool(differ and found.any_order) and same_rows(found, arrays)
     if differ and not reordered:
         reason = f"{', '.join(differ)} decode to another content than the catalogue's"
@@ -294,8 +296,8 @@ def _store(found: Entry, folder: Path, new: Made) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{found.name}.") as temporary:
             made = Path(temporary) / found.name
             made.mkdir()
-            np.savez(made / "arrays.npz", allow_pickle=False, **new.arrays)
-            files = {"arrays.npz": file_sha256(made / "arrays.npz")}
+            np.savez(made / ARRAYS, allow_pickle=False, **new.arrays)
+            files = {ARRAYS: file_sha256(made / ARRAYS)}
             _manifest(found, new, matches, files).write(made / "manifest.json")
             # A folder cannot be renamed onto one that is not empty.
             if folder.exists():
@@ -477,7 +479,7 @@ def load_arrays(name: str, root: Path, kind: str | None = None) -> tuple[Arrays,
             f"dataset: found {name!r}, which is of kind {found.kind}; allowed is one of kind {kind}"
         )
     manifest, folder = _verified(name, root), raw_folder(name, root)
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+    with np.load(folder / ARRAYS, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}, manifest.sha256
 
 
@@ -492,20 +494,40 @@ def read_manifest(name: str, root: Path) -> Manifest | None:
         The manifest. None where there is none of this version.
 
     Raises:
-        InputError: For a file that cannot be read.
+        InputError: For a file that cannot be read or is no manifest.
     """
     path = raw_folder(name, root) / "manifest.json"
-    return _parse_manifest(read_json(path)) if path.exists() else None
+    return _parse_manifest(path) if path.exists() else None
 
 
-def _parse_manifest(given: Any) -> Manifest | None:
-    if not isinstance(given, dict) or given.get("schema") != SCHEMA:
+def _parse_manifest(path: Path) -> Manifest | None:
+    given = read_json(path)
+    if isinstance(given, dict) and given.get("schema", SCHEMA) != SCHEMA:
         return None
-    known = {field.name: field.default for field in fields(Manifest)}
-    if any(name not in given and default is MISSING for name, default in known.items()):
-        return None
+    if not (isinstance(given, dict) and _is_manifest(given)):
+        raise InputError(f"{path} is no manifest; {_advice(path.parent)}")
     # Keys that are not known are passed over: another version may write more.
+    known = [field.name for field in fields(Manifest)]
     return Manifest(**{name: given[name] for name in known if name in given})
+
+
+def _is_manifest(given: JsonObject) -> bool:
+    """Tell whether a value has the fields of a manifest, each of its type."""
+    kinds: dict[str, Any] = dict.fromkeys(("dataset", "kind", "sha256", "build"), str)
+    kinds |= dict.fromkeys(("counts", "upstream", "versions", "files"), dict)
+    kinds |= dict.fromkeys(("order", "code"), str | None)
+    kinds["matches_catalogue"] = bool | None
+    for field in fields(Manifest):
+        if field.name not in given and field.default is MISSING:
+            return False
+        if not isinstance(given.get(field.name, field.default), kinds[field.name]):
+            return False
+    files = given["files"]
+    return ARRAYS in files and all(isinstance(sha256, str) for sha256 in files.values())
+
+
+def _advice(folder: Path) -> str:
+    return f"delete the folder {folder} and fetch again"
 
 
 def _verified(name: str, root: Path) -> Manifest:
@@ -516,11 +538,7 @@ def _verified(name: str, root: Path) -> Manifest:
     path = folder / "manifest.json"
     if not path.exists():
         raise InputError(f"{path} is missing; fetch dataset {name} (`hsac data fetch {name}`)")
-    advice = f"delete the folder {folder} and fetch again"
-    given = read_json(path)
-    if not (isinstance(given, dict) and {"files", "sha256"} <= given.keys()):
-        raise InputError(f"{path} is no manifest; {advice}")
-    manifest = _parse_manifest(given)
+    manifest, advice = _parse_manifest(path), _advice(folder)
     if manifest is None:
         raise InputError(f"{path} was written by another version of hsac; {advice}")
     # The catalogue's hashes do not cover a plugin, whose author changes it at will.

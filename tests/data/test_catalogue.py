@@ -43,6 +43,21 @@ def test_entry_gets_its_defaults() -> None:
         ({"licence": None}, "path.licence: found None"),
         ({"sha256": "12"}, "path.sha256: found '12'; allowed is 64 hexadecimal digits"),
         ({"arrays": {"x": None}}, "path.arrays.x"),
+        (
+            {"counts": {"nodes": "many"}},
+            "path.counts.nodes: found 'many'; allowed is a whole number",
+        ),
+        ({"counts": {"size": 3}}, "path.counts: found 'the count size'; allowed is one of nodes, "),
+        ({"counts": [2]}, r"path.counts: found \[2\]; allowed is a mapping"),
+        (
+            {"kind": "images", "counts": {"images": {"train": 1, "dev": 1}}},
+            "path.counts.images: found .*'dev': 1.*; allowed is a whole number for each of train",
+        ),
+        (
+            {"kind": "images", "counts": {"side": [8]}},
+            r"path.counts.side: found \[8\]; allowed is a whole number, or two",
+        ),
+        ({"kind": "labels", "counts": {"columns": "a"}}, "path.counts.columns: found 'a'; allowed"),
         ({"forms": []}, "path.forms"),
         ({"forms": [{"build": "paths"}]}, r"path.forms\[0\].build"),
         ({"forms": [{"build": "paths:build", "file": []}]}, "the field file"),

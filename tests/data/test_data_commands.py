@@ -1,5 +1,7 @@
 """`hsac data`: list, verify, info, mirror, with one dataset that has a file and one without."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,51 @@ def test_list_says_where_each_dataset_is(data, tmp_path, capsys, monkeypatch):
     for folder in ("downloads", "raw"):
         (data / folder).rename(data / f"{folder}.away")
     assert states() == {"toy": "by hand -"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (None, "cannot be read"),
+        ([], "is no manifest"),
+        ({"files": "x"}, "is no manifest"),
+        ({"files": {"arrays.npz": 1}}, "is no manifest"),
+        ({"files": {}}, "is no manifest"),
+        ({"matches_catalogue": 3}, "is no manifest"),
+    ],
+)
+def test_damaged_manifest_hides_no_other(change, words, data, capsys):
+    """It is listed as damaged and the others as they are, and the advice helps."""
+    cli.main(["data", "fetch", "toy", "disease"])
+    capsys.readouterr()
+    path = store.raw_folder("toy", data) / "manifest.json"
+    good = path.read_bytes()
+    if change is None:
+        path.write_bytes(good[:40])
+    else:
+        path.write_text(json.dumps(json.loads(good) | change if change else change))
+    status, _, disease, listed, line = said(capsys, "list")
+    assert status == "0"
+    assert " here " in disease
+    assert " damaged " in listed
+    assert line.startswith(f"toy is damaged, `hsac data fetch toy` makes it again: {path} {words}")
+    status, *lines = said(capsys, "info", "toy")
+    assert status == "0"
+    assert f"{path} {words}" in " ".join(" ".join(lines).split())
+    status, *lines = said(capsys, "verify")
+    assert status == "1"
+    assert any(line.startswith(f"toy: differs: {path} {words}") for line in lines)
+    assert said(capsys, "fetch", "toy")[0] == "0"
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("kind", ["images", "graph", "labels"])
+def test_size_need_not_be_stated(kind, data, capsys, monkeypatch):
+    """A plugin's author may not know the counts yet."""
+    entry = replace(toy(), kind=kind, counts={})
+    monkeypatch.setattr(catalogue, "_all", lambda: {"toy": entry})
+    assert " not stated " in said(capsys, "list")[-1]
+    assert "size        not stated" in said(capsys, "info", "toy")
 
 
 def test_info_tells_everything(data, served, capsys):

@@ -67,6 +67,16 @@ def test_rates_and_directions(kind: str) -> None:
         assert steps[1:].min() > 0.6 * wrong.sum() / 9
 
 
+@pytest.mark.parametrize("kind", ["pair", "symmetric_exclusive", "symmetric_inclusive", "instance"])
+def test_class_without_rows_can_be_drawn(kind: str) -> None:
+    """The classes are those of the dataset: here one in the middle has no row."""
+    data = some_images(n=4200)
+    data["label"][data["label"] == 3] = 2
+    noisy = corrupted(kind, data, rate=0.9)
+    # Counted by their labels the classes would be six, and none of them the last.
+    assert {3, 6} <= set(noisy[noisy != data["label"]].tolist())
+
+
 def test_asymmetric_noise_follows_its_map() -> None:
     data = some_images(n=6000, classes=10)
     noisy = corrupted("asymmetric", data, rate=0.25)
@@ -186,6 +196,7 @@ draw = np.random.Generator(np.random.PCG64(5))
 image = draw.integers(0, 256, (1200, 16, 16, 3), dtype=np.uint8)
 label, split = np.arange(1200) // 6 % 20, np.where(np.arange(1200) % 6 == 5, 2, 0)
 data = {"image": image, "label": label, "split": split, "group": np.arange(1200)}
+data["classes"] = np.arange(20).astype(str)
 print(label_noise.build(data, kind="instance").labels["train"].tolist())
 """
     said = [
@@ -196,6 +207,20 @@ print(label_noise.build(data, kind="instance").labels["train"].tolist())
     ]
     assert len(said[0]) > 1000
     assert said[0] == said[1]
+
+
+def test_class_that_nobody_saw_is_allowed() -> None:
+    """Labels may leave a class out, but not name one that the dataset does not have."""
+    data = human(some_images())
+    column = data["labels/worse_label"]
+    column[column == 3] = 2
+    noise = parts.build(KIND, "human", {}, "x", labels="people", column="worse_label")
+    streams = [_parts.generator(0, word) for word in "ab"]
+    pool = np.flatnonzero(data["split"] != 2)
+    assert np.array_equal(noise.corrupt(data, pool, *streams), column)
+    column[column == 5] = 8
+    with pytest.raises(InputError, match="with 9 classes; allowed is one with 7"):
+        noise.corrupt(data, pool, *streams)
 
 
 def human(data: dict[str, np.ndarray], wrong: int = 30) -> dict[str, np.ndarray]:

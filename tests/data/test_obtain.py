@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -136,6 +137,44 @@ def test_full_disk_keeps_what_came(served, use, tmp_path):
     assert left(tmp_path) == [f"downloads/{PATH}"]
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["downloads", "downloads/.incoming", "downloads/.incoming/org/toy/plain", "downloads/org/toy"],
+)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_folder_that_cannot_be_made(place, code, served, use, tmp_path, monkeypatch):
+    """A disk without room for one more folder gives a line, and the same command goes on."""
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy"))
+    make = os.mkdir
+
+    def full(path, *arguments, **named):
+        if Path(path) == tmp_path / place:
+            raise OSError(code, os.strerror(code), str(path))
+        make(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", full)
+        line = re.escape(f"cannot write {tmp_path / place}: {os.strerror(code)}")
+        with pytest.raises(InputError, match=f"^{line}$"):
+            store.fetch("toy", tmp_path)
+    assert not (tmp_path / "downloads" / PATH).exists()
+    store.fetch("toy", tmp_path)
+    assert left(tmp_path) == [f"downloads/{PATH}"]
+
+
+def test_bad_file_that_cannot_move(served, use, tmp_path):
+    """Where nothing can be set aside, a line says so and the file stays."""
+    (tmp_path / "rejected").write_text("in the way")
+    target = tmp_path / "downloads" / PATH
+    target.parent.mkdir(parents=True)
+    target.write_bytes(POINTER)
+    use(toy(f"{served.url}/toy"))
+    with pytest.raises(InputError, match=f"^cannot write {tmp_path / 'rejected'}.*: "):
+        store.fetch("toy", tmp_path)
+    assert target.read_bytes() == POINTER
+
+
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), MemoryError()])
 def test_full_machine_rejects_no_file(fault, served, use, tmp_path, monkeypatch):
     """An intact file is not taken for a damaged one because there was no room to decode it."""
@@ -245,6 +284,83 @@ def test_flipped_byte_in_mirror_is_caught(sums, served, use, tmp_path):
         store.fetch("toy", tmp_path / "data", mirror)
     assert (mirror / PATH).read_bytes() == bytes(bad)
     assert not (tmp_path / "data" / "raw" / "toy").exists()
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+PAGE = b"\n <!DOCTYPE html>\n<html><body>Sign in</body></html>"
+STAND_INS = [
+    (
+        POINTER,
+        "begins with 'version https://git-lfs…': a Git LFS pointer, not the file; run `git lfs",
+    ),
+    (PAGE, "begins with '<!doctype': an HTML page, not the file; download it anew"),
+]
+
+
+@pytest.mark.parametrize(("data", "words"), STAND_INS)
+@pytest.mark.parametrize("listed", [True, False])
+def test_stand_in_of_a_mirror(data, words, listed, served, use, tmp_path):
+    """A pointer or page in a mirror is told, even where SHA256SUMS lists its own hash."""
+    mirror = mirrored(tmp_path / "mirror", data, sums=False)
+    if listed:
+        obtain.write_sums(mirror, {PATH: file_sha256(mirror / PATH)})
+    use(toy(f"{served.url}/toy"))
+    line = re.escape(f"dataset toy: {mirror / PATH} {words}")
+    with pytest.raises(InputError, match=line):
+        store.fetch("toy", tmp_path / "data", mirror)
+    assert (mirror / PATH).read_bytes() == data
+
+
+@pytest.mark.parametrize(("data", "words"), STAND_INS)
+def test_stand_in_is_no_download(data, words, served, use, tmp_path):
+    """It is set aside, be it from an address or put there by hand, and the next try is free."""
+    served.files["/toy"] = data
+    use(toy(f"{served.url}/toy"))
+    with pytest.raises(InputError, match=re.escape(f"tried {served.url}/toy ({words}")):
+        store.fetch("toy", tmp_path)
+    target = tmp_path / "downloads" / PATH
+    assert not target.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    use(toy())
+    with pytest.raises(InputError, match=re.escape(f"tried {target} ({words}")):
+        store.fetch("toy", tmp_path)
+    target.write_bytes(data)
+    served.files["/toy"] = GOOD
+    use(toy(f"{served.url}/toy"))
+    store.fetch("toy", tmp_path)
+
+
+def test_stand_in_in_a_folder(tmp_path):
+    """One among the files of a folder that was put there by hand is named and stays."""
+    folder = tmp_path / "downloads" / "set" / "images"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(GOOD)
+    (folder / "b.png").write_bytes(POINTER)
+    form = catalogue.Form("toy:build", {}, (catalogue.File("set/images"),))
+    entry = replace(toy(), forms=(form,))
+    with pytest.raises(InputError, match=re.escape(f"{folder / 'b.png'} begins with 'version")):
+        obtain.obtain(entry, tmp_path, None)
+    (folder / "b.png").rename(folder / "b.html")
+    (folder / "b.html").write_bytes(PAGE)
+    assert obtain.obtain(entry, tmp_path, None)[0] == form
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (POINTER, "begins with 'version https://git-lfs…'"),
+        (f"SHA256 (a) = {'0' * 64}\n".encode(), "line 1: found 'SHA256 (a) = 0"),
+        (f"# sums\n\n{'0' * 64}\n".encode(), "line 3: found '0000"),
+        (f"{'0' * 64}  a\n".encode("utf-16"), "found UTF-16; allowed is UTF-8"),
+        (f"{'0' * 64}  ä\n".encode("latin-1"), "found the byte 0xe4 in line 1"),
+    ],
+)
+def test_unreadable_sums_are_refused(data, words, tmp_path):
+    """No line is passed over, which would leave a file unchecked."""
+    (tmp_path / "SHA256SUMS").write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'SHA256SUMS'}: {words}")):
+        obtain.read_sums(tmp_path)
 
 
 def test_mirror_may_hold_half_a_form(served, tmp_path):

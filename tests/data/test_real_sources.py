@@ -1,5 +1,6 @@
 """The sources of real data: each container against the other, the mirror, and damage."""
 
+import errno
 import io
 import json
 import shutil
@@ -7,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from PIL import Image
 
 from hsac.data import catalogue, fetch
 from hsac.data.sources import (
+    _images,
     airport,
     cifar_fs,
     cifarn,
@@ -491,6 +494,64 @@ def test_mini_imagenet_names_what_is_wrong(damage: str, words: str, mini: Path) 
     with pytest.raises(InputError, match=words) as caught:
         mini_imagenet.build(mini, "mini", side=8)
     assert "\n" not in str(caught.value)
+
+
+# pictures of more than 8 bits
+
+DEEP = np.arange(0, 65536, 65535 / 99).round().astype(np.uint16).reshape(10, 10)
+
+
+def encoded(picture: Image.Image, kind: str) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, kind)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "PPM", "TIFF"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_deep_grey_is_scaled(kind: str, mode: str, tmp_path: Path) -> None:
+    """Grey of 16 bits is scaled to 8, from black to white, and not cut at 255."""
+    import datasets as hf
+
+    rows = [{"bytes": encoded(Image.fromarray(DEEP), kind), "path": None}] * 2
+    features = hf.Features({"image": hf.Image()})
+    hf.Dataset.from_dict({"image": rows}, features=features).to_parquet(tmp_path / "a.parquet")
+    read = _images.read_table([tmp_path / "a.parquet"], "image", mode).image[1]
+    expected = np.rint(DEEP / 257)
+    np.testing.assert_array_equal(read if mode == "L" else read[:, :, 2], expected)
+
+
+def test_deep_pictures_of_a_folder(mini: Path) -> None:
+    image = mini / "mini" / "images" / "n030.png"
+    Image.fromarray(np.full((9, 9), 127 * 257, np.uint16)).save(image)
+    assert (mini_imagenet.build(mini, "mini", side=8)["image"][0] == 127).all()
+    image.write_bytes(encoded(Image.fromarray(np.zeros((9, 9), np.float32)), "TIFF"))
+    words = r"n030\.png: found a picture of mode F \(32 bits\); allowed are 8 or 16 bits a channel"
+    with pytest.raises(InputError, match=words):
+        mini_imagenet.build(mini, "mini", side=8)
+
+
+def test_deep_drawing_keeps_its_ink(tmp_path: Path) -> None:
+    path = tmp_path / "0001_01.png"
+    Image.fromarray(np.full((105, 105), 100 * 257, np.uint16)).save(path)
+    assert (omniglot._pixels(path) == 100).all()
+
+
+def test_full_machine_is_not_the_file(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for a temporary file the fault is not taken for one of the data."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_images.tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(_images.pq, "ParquetFile", MagicMock())
+    monkeypatch.setattr(Image, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        _images.read_table([mini / "a.parquet"], "image", "L")
+    with pytest.raises(OSError, match="No space left"):
+        mini_imagenet.build(mini, "mini")
+    with pytest.raises(OSError, match="No space left"):
+        omniglot._pixels(mini / "0001_01.png")
 
 
 # graphs and labels, small

@@ -151,6 +151,7 @@ def test_human_labels_err_as_published(
         "label": label,
         "split": np.where(np.arange(60000) < 50000, 0, 2).astype(np.int8),
         "group": np.arange(60000),
+        "classes": np.arange(10).astype(str),
     }
     sets = {"cifar10": (pixelless, "0" * 64), "cifar10n": (people, sha256)}
     monkeypatch.setattr(store, "load_arrays", lambda name, *_: sets[name])

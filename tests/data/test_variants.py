@@ -41,7 +41,13 @@ def images(
     label = np.repeat(np.arange(classes), per_class)
     split = np.where(within < groups * copies, 0, 2).astype(np.int8)
     group = label * per_class + np.where(split == 0, within // copies, within)
-    return {"label": label, "split": split, "group": group, "image": np.zeros((n, 1, 1), np.uint8)}
+    return {
+        "label": label,
+        "split": split,
+        "group": group,
+        "image": np.zeros((n, 1, 1), np.uint8),
+        "classes": np.array([f"c{c}" for c in range(classes)]),
+    }
 
 
 def few_shot(classes: int = 24, each: int = 8) -> dict[str, np.ndarray]:
@@ -476,7 +482,6 @@ def noisy(kind: str, **parameters: Any) -> _parts.VariantContent:
     data = images()
     pixels = np.arange(data["image"].size * 16) * 37 % 256
     data["image"] = pixels.astype(np.uint8).reshape(-1, 4, 4)
-    data["classes"] = np.array([f"c{c}" for c in range(6)])
     return label_noise.build(data, kind=kind, rate=0.4, draw=2, **parameters)
 
 
@@ -510,7 +515,7 @@ BAD: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (
         long_tail.build,
         {"factor": 16, "carve": "subset"},
-        "factor: found 16, which leaves class 5 a single row",
+        "factor: found 16, which leaves class 5 ('c5') a single row",
     ),
     (
         long_tail.build,
@@ -535,7 +540,10 @@ def test_what_cannot_be_is_refused(
     ("other", "line"),
     [
         ({"way": 9}, "way: found 9; allowed is up to 8"),
-        ({"query": 7}, "shot + query: found 9; allowed is up to 8"),
+        (
+            {"query": 7},
+            "shot + query: found 9; allowed is up to 8, the rows of train class 0",
+        ),
         ({"shot": 0}, "shot: found 0"),
         ({"test": 1.5}, "test: found 1.5"),
     ],
@@ -547,8 +555,33 @@ def test_episodes_that_cannot_be_are_refused(other: dict[str, Any], line: str) -
 
 def test_sets_split_by_class_need_episodes() -> None:
     """A set that is split by class is for episodes."""
-    with pytest.raises(InputError, match="allowed is recipe episodes"):
+    with pytest.raises(
+        InputError, match=r"whose class 2 is not trained on; allowed is .* episodes"
+    ):
         plain.build(few_shot())
+    data = images()
+    data["split"][data["label"] == 4] = 0
+    with pytest.raises(InputError, match=re.escape("class 4 ('c4') has no test rows")):
+        plain.build(data)
+
+
+def test_public_split_trains_on_every_class() -> None:
+    data = graph() | {"classes": np.array(["a", "b", "c", "d"])}
+    data["split"][(data["y"] == 3) & (data["split"] == 0)] = -1
+    words = "found a split of the graph's own without train nodes of class 3 ('d')"
+    with pytest.raises(InputError, match=re.escape(words)):
+        public_split.build(data)
+
+
+def test_class_of_one_group_is_named() -> None:
+    """A class that cannot be cut in two is named by number and name."""
+    data = images()
+    data["group"][data["label"] == 3] = 0
+    with pytest.raises(InputError, match=re.escape("class 3 ('c3') with a single group of rows")):
+        plain.build(data)
+    few_nodes = {"y": np.array([0] * 50 + [1] * 2), "classes": np.array(["many", "two"])}
+    with pytest.raises(InputError, match=re.escape("class 1 ('two'): found 2 nodes, too few")):
+        node_split.build(few_nodes)
 
 
 def test_recipes_are_the_files() -> None:

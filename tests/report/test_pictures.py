@@ -125,6 +125,38 @@ def test_a_large_graph_is_described() -> None:
     assert "made: 603 nodes" in figure._suptitle.get_text()
 
 
+@pytest.mark.parametrize("edge", [np.empty((2, 0), np.int64), np.array([[3], [3]])])
+def test_graph_without_edges_is_drawn(edge: np.ndarray, tmp_path: Path) -> None:
+    """No number is NaN, and the degrees have an empty panel."""
+    arrays = {"x": np.zeros((9, 2), np.float32), "edge": edge, "y": np.arange(9) % 2}
+    figure, caption, numbers = graph.draw("dust", arrays)
+    figure.savefig(tmp_path / "dust.png")
+    assert numbers["components"] == 9
+    assert numbers["homophily"] == (1.0 if edge.size else None)
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert "9 nodes, which no edge joins" in caption
+    assert ("no edges. Gromov" in caption) == (not edge.size)
+
+
+def test_lone_nodes_keep_apart() -> None:
+    place = graph.place_lone(graph.DRAWN)
+    gaps = np.linalg.norm(place[:, None] - place, axis=2) + np.eye(len(place)) * 9
+    assert gaps.min() > 0.9
+
+
+def test_set_without_training_part_is_drawn() -> None:
+    """The sheet shows the first part that there is."""
+    arrays = {
+        "image": np.random.default_rng(0).integers(0, 256, (12, 4, 4), dtype=np.uint8),
+        "label": np.arange(12) % 3,
+        "split": np.repeat([1, 2], 6).astype(np.int8),
+        "classes": np.array(["a", "b", "c"]),
+    }
+    _, caption, numbers = sheet.draw("late", arrays)
+    assert [len(rows) for rows in numbers["rows"]] == [2, 2, 2]
+    assert "one a row (validation part)" in caption
+
+
 def test_sheet_rows_hold_their_class(data_folder: Path) -> None:
     """Rows of a sheet hold the class that they name."""
     images = load_images("digits", data_folder)
@@ -168,6 +200,14 @@ def test_who_calls_what_what() -> None:
     _, caption, numbers = confusion.draw("people", {"clean_label": official, "noisy_label": given})
     assert numbers == {"differ": {"noisy_label": 0.05}}
     assert "people" in caption
+
+
+def test_labels_beyond_the_official_are_drawn() -> None:
+    """People name a class that no row is of, and a coarse column has no official one."""
+    official = np.arange(8) % 2
+    columns = {"coarse_label": official, "wild_label": official * 3}
+    _, _, numbers = confusion.draw("wild", {"clean_label": official, **columns})
+    assert numbers == {"differ": {"coarse_label": 0.0, "wild_label": 0.5}}
 
 
 def test_pictures_are_always_the_same(data_folder: Path, tmp_path: Path) -> None:

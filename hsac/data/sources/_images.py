@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hsac.errors import InputError
+from hsac.files import MACHINE
 
 BATCH = 1000
+WIDE = ("PNG", "PPM")  # formats whose grey of 16 bits Pillow may open with 32
 # The values of a stored ``split``, as `hsac.data.store` reads them.
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -48,6 +50,7 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
 
     Raises:
         InputError: For a file that cannot be read, a missing column, or images of several sizes.
+        OSError: For a full disk and the like.
     """
     from datasets import load_dataset
 
@@ -66,6 +69,9 @@ def read_table(files: Sequence[Path], image: str, mode: str, side: int | None = 
     except InputError as error:
         raise InputError(f"{paths[0]}: {error}") from None
     except (OSError, ValueError) as error:
+        # A full disk says nothing of the files.
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
         reason = " ".join(str(error).split())
         raise InputError(f"{paths[0]}: cannot be read as parquet with images ({reason})") from None
     names = {}
@@ -108,9 +114,35 @@ def resized(picture: Image.Image, mode: str, side: int | None) -> Image.Image:
 
     Returns:
         The new picture.
+
+    Raises:
+        InputError: As `converted`.
     """
-    converted = picture.convert(mode)
-    return converted if side is None else converted.resize((side, side), Image.Resampling.LANCZOS)
+    made = converted(picture, mode)
+    return made if side is None else made.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def converted(picture: Image.Image, mode: str) -> Image.Image:
+    """Convert a picture to 8 bits a channel.
+
+    Args:
+        picture: The picture. Grey of 16 bits is scaled: 65535 becomes 255.
+        mode: What it is converted to, L or RGB.
+
+    Returns:
+        The new picture.
+
+    Raises:
+        InputError: For grey of 32 bits and for floating point, whose white is not known.
+    """
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in WIDE):
+        # Pillow's own conversion makes white of all that is above 255.
+        deep = np.asarray(picture).astype(np.int64)
+        picture = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        found = f"a picture of mode {picture.mode} (32 bits)"
+        raise InputError(f"found {found}; allowed are 8 or 16 bits a channel")
+    return picture.convert(mode)
 
 
 def shards(folder: Path, part: str) -> list[Path]:

@@ -15,6 +15,7 @@ from PIL import Image
 from hsac.data.sources._images import TEST, TRAIN, VALIDATION, image_set, resized
 from hsac.documents import UTF_8
 from hsac.errors import InputError
+from hsac.files import MACHINE
 
 ADVICE = "`hsac data info mini_imagenet` says what to put there"
 LISTS = {"train.csv": TRAIN, "val.csv": VALIDATION, "test.csv": TEST}
@@ -82,5 +83,9 @@ def _pixels(path: Path, side: int) -> np.ndarray:
             return np.asarray(resized(picture, "RGB", side))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; {ADVICE}") from None
-    except OSError:
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        if error.errno in MACHINE:
+            raise
         raise InputError(f"{path}: cannot be read as an image") from None

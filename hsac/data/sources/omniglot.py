@@ -17,6 +17,7 @@ from hsac.data.sources._images import (
     TEST,
     TRAIN,
     VALIDATION,
+    converted,
     image_set,
     parts_of_classes,
     read_table,
@@ -24,6 +25,7 @@ from hsac.data.sources._images import (
 )
 from hsac.data.unpack import unpack
 from hsac.errors import InputError
+from hsac.files import MACHINE
 
 Arrays = dict[str, np.ndarray]
 HALVES = ("background", "evaluation")
@@ -162,9 +164,11 @@ def _pixels(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             if picture.size == (SIDE, SIDE):
-                return np.asarray(picture.convert("L"))
+                return np.asarray(converted(picture, "L"))
             raise InputError(
                 f"{path.name}: found {picture.size} pixels; allowed is {SIDE} x {SIDE}"
             )
-    except OSError:
+    except OSError as error:
+        if error.errno in MACHINE:
+            raise
         raise InputError(f"{path.name}: cannot be read as an image") from None

@@ -99,6 +99,20 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def class_words(arrays: Arrays, number: int) -> str:
+    """Name a class in an error line.
+
+    Args:
+        arrays: The dataset's arrays.
+        number: The class.
+
+    Returns:
+        Its number, and its name where the dataset has names.
+    """
+    name = f" ({str(arrays['classes'][number])!r})" if "classes" in arrays else ""
+    return f"class {number}{name}"
+
+
 def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of an image set on both sides of its test split.
 
@@ -120,12 +134,14 @@ def pools(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     # The validation part of the dataset, if any, is pooled with training and cut anew.
     label, is_test = arrays["label"], arrays["split"] == 2
     pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    classes = np.unique(label)
-    if not all(np.isin(classes, label[rows]).all() for rows in (pool, test)):
-        raise InputError(
-            "recipe: found a dataset whose test classes are not trained on; allowed is recipe"
-            " episodes"
-        )
+    for rows, found in ((pool, "is not trained on"), (test, "has no test rows")):
+        lacking = np.setdiff1d(label, label[rows])
+        if lacking.size:
+            words = class_words(arrays, lacking[0])
+            raise InputError(
+                f"recipe: found a dataset whose {words} {found}; allowed is recipe episodes, which"
+                " takes the classes of each part apart"
+            )
     return pool, test
 
 
@@ -152,10 +168,12 @@ def held_out(
     label, group = arrays["label"][rows], arrays["group"][rows]
     # Groups, not rows: near copies on both sides would let validation reward memory.
     groups = {c: np.unique(group[label == c]) for c in np.unique(label)}
-    fewest = min(len(ids) for ids in groups.values())
+    smallest = min(groups, key=lambda c: len(groups[c]))
+    fewest = len(groups[smallest])
     if fewest < 2:
+        words = class_words(arrays, smallest)
         raise InputError(
-            "validation: found a class with a single group of rows; it cannot be cut in two"
+            f"validation: found {words} with a single group of rows; it cannot be cut in two"
         )
     stream = generator(draw, "validation")
     chosen = []

@@ -6,7 +6,14 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from hsac.data.variants._parts import PARTS, Arrays, VariantContent, generator, is_integer
+from hsac.data.variants._parts import (
+    PARTS,
+    Arrays,
+    VariantContent,
+    class_words,
+    generator,
+    is_integer,
+)
 from hsac.errors import InputError
 from hsac.parts import nearest, require
 
@@ -60,7 +67,7 @@ def build(  # noqa: PLR0913 - each parameter is a key of a configuration
     for code, part in enumerate(PARTS):
         rows = np.flatnonzero(own == code)
         labels = arrays["label"][rows]
-        classes[part] = _check_part(part, labels, way, shot + query)
+        classes[part] = _check_part(arrays, part, labels, way, shot + query)
         # A stream a part: more training episodes leave the test episodes as they are.
         # numpy's global generator takes seeds of 32 bits at most.
         seed = int(generator(draw, f"episodes {part}").integers(2**31))
@@ -79,13 +86,14 @@ def build(  # noqa: PLR0913 - each parameter is a key of a configuration
     )
 
 
-def _check_part(part: str, labels: np.ndarray, way: int, size: int) -> int:
+def _check_part(arrays: Arrays, part: str, labels: np.ndarray, way: int, size: int) -> int:
     """Return the number of a part's classes, which must do for an episode."""
     classes, per_class = np.unique(labels, return_counts=True)
     allowed = f"up to {len(classes)}, the classes of the {part} part"
     require(way <= len(classes), "way", way, allowed)
-    fewest = int(per_class.min())
-    require(size <= fewest, "shot + query", size, f"up to {fewest}, the rows of a {part} class")
+    fewest, smallest = int(per_class.min()), classes[per_class.argmin()]
+    words = f"{part} {class_words(arrays, smallest)}"
+    require(size <= fewest, "shot + query", size, f"up to {fewest}, the rows of {words}")
     return len(classes)
 
 

@@ -10,6 +10,7 @@ from hsac.data.variants._parts import (
     VariantContent,
     balance,
     check_cap,
+    class_words,
     generator,
     held_out,
     is_number,
@@ -163,8 +164,9 @@ def _carve(arrays: Arrays, subset: np.ndarray, factor: float, validation: float,
         # Looked at here, where the factor can be blamed.
         if len(np.unique(group[label == c])) < 2:
             raise InputError(
-                f"factor: found {factor:g}, which leaves class {c} a single row (or near copies of"
-                " one), and validation needs one, too; allowed is a smaller factor, or carve: pool"
+                f"factor: found {factor:g}, which leaves {class_words(arrays, c)} a single row (or"
+                " near copies of one), and validation needs one, too; allowed is a smaller factor,"
+                " or carve: pool"
             )
     inside = held_out(arrays, subset, validation, draw)
     return {"train": subset[~inside], "validation": subset[inside]}

@@ -10,6 +10,7 @@ from hsac.data.variants._parts import (
     Rows,
     VariantContent,
     check_graph,
+    class_words,
     generator,
     is_number,
     kept_columns,
@@ -49,7 +50,7 @@ def build(
     both = train + validation
     require(both < 1, "train + validation", both, "less than 1, to leave a test part")
     check_graph(arrays)
-    rows = _split(arrays["y"], train, validation, generator(draw, "nodes"))
+    rows = _split(arrays, train, validation, generator(draw, "nodes"))
     columns = kept_columns(arrays, without)
     words = f"of each class {train:g} of the nodes train, {validation:g} validate, the rest test"
     return VariantContent(
@@ -60,7 +61,8 @@ def build(
     )
 
 
-def _split(y: np.ndarray, train: float, validation: float, stream: np.random.Generator) -> Rows:
+def _split(arrays: Arrays, train: float, validation: float, stream: np.random.Generator) -> Rows:
+    y = arrays["y"]
     parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     for c in np.unique(y):
         # Class by class, so that each part has the shares of the whole.
@@ -68,8 +70,9 @@ def _split(y: np.ndarray, train: float, validation: float, stream: np.random.Gen
         first = round(train * len(order))
         pieces = np.split(order, [first, first + round(validation * len(order))])
         if min(len(piece) for piece in pieces) == 0:
+            words = class_words(arrays, c)
             raise InputError(
-                f"class {c}: found {len(order)} nodes, too few for three parts of these shares"
+                f"{words}: found {len(order)} nodes, too few for three parts of these shares"
             )
         for part, piece in zip(PARTS, pieces, strict=True):
             parts[part].append(piece)

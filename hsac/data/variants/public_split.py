@@ -9,6 +9,7 @@ from hsac.data.variants._parts import (
     Arrays,
     VariantContent,
     check_graph,
+    class_words,
     kept_columns,
     part_sizes,
     without_words,
@@ -31,7 +32,7 @@ def build(arrays: Arrays, *, without: Sequence[int] = ()) -> VariantContent:
 
     Raises:
         InputError: For a dataset that is no graph or has no split of its own, a split without one
-            of the parts, or a column that is not there.
+            of the parts or without training nodes of a class, or a column that is not there.
     """
     check_graph(arrays)
     if "split" not in arrays:
@@ -45,6 +46,13 @@ def build(arrays: Arrays, *, without: Sequence[int] = ()) -> VariantContent:
                 f"recipe: found a split of the graph's own without {part} nodes; allowed is"
                 " node_split"
             )
+    lacking = np.setdiff1d(arrays["y"], arrays["y"][rows["train"]])
+    if lacking.size:
+        words = class_words(arrays, lacking[0])
+        raise InputError(
+            f"recipe: found a split of the graph's own without train nodes of {words}; allowed is"
+            " node_split"
+        )
     columns = kept_columns(arrays, without)
     unused = len(split) - sum(map(len, rows.values()))
     words = f"the dataset's own split of its nodes; {unused} are in no part{without_words(without)}"

@@ -13,8 +13,8 @@ from hsac.report.pictures.picture import Picture
 def draw(name: str, arrays: Arrays) -> Picture:
     """Draw a panel a column of labels: how often each official class got each label.
 
-    The official labels of a column are ``clean_label``, or the other ``clean_…`` column of as many
-    classes when it is coarse.
+    The official labels of a column are ``clean_label``, or ``clean_coarse_label`` when it is coarse
+    and there are such.
 
     Args:
         name: Name of the dataset.
@@ -29,7 +29,8 @@ def draw(name: str, arrays: Arrays) -> Picture:
     differ = {}
     for panel, column in zip(axes[0], columns, strict=True):
         # For CIFAR-100N people also chose among the 20 superclasses.
-        official = arrays["clean_coarse_label" if "coarse" in column else "clean_label"]
+        coarse = "coarse" in column and "clean_coarse_label" in arrays
+        official = arrays["clean_coarse_label" if coarse else "clean_label"]
         differ[column] = float((official != arrays[column]).mean())
         shown = _shares(panel, official, arrays[column])
         panel.set_title(f"{column}\n{100 * differ[column]:.2f} % differ")
@@ -43,12 +44,14 @@ def draw(name: str, arrays: Arrays) -> Picture:
 
 
 def _shares(panel: Axes, official: np.ndarray, given: np.ndarray) -> AxesImage:
-    size = int(official.max()) + 1
+    # People may name a class that no row is of.
+    size = int(max(official.max(), given.max())) + 1
     table = np.zeros((size, size))
     # Not table[official, given] += 1, which counts a pair once however often it comes.
     np.add.at(table, (official, given), 1)
     # One scale for all panels, as they share a colour bar.
-    shown = panel.imshow(table / table.sum(axis=1, keepdims=True), vmin=0, vmax=1, cmap="Blues")
+    rows = np.maximum(table.sum(axis=1, keepdims=True), 1)
+    shown = panel.imshow(table / rows, vmin=0, vmax=1, cmap="Blues")
     panel.set_xlabel("label given")
     panel.grid(False)
     for axis in (panel.xaxis, panel.yaxis):

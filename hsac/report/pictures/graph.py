@@ -30,7 +30,7 @@ class GraphShape:
         tree: Whether the graph is a tree.
         mean_degree: Neighbours of a node, on average.
         largest_degree: Neighbours of the node that has most.
-        homophily: Share of the edges that join nodes of one class.
+        homophily: Share of the edges that join nodes of one class. None without edges.
         class_sizes: Nodes of each class.
         delta: Largest δ of the quadruples looked at (`hyperbolicity`).
         delta_mean: Their mean δ.
@@ -46,7 +46,7 @@ class GraphShape:
     tree: bool
     mean_degree: float
     largest_degree: int
-    homophily: float
+    homophily: float | None
     class_sizes: list[int]
     delta: float
     delta_mean: float
@@ -76,8 +76,11 @@ class GraphShape:
             looked = "all quadruples"
         if self.tree:
             looked = "as for every tree"
+        joined = "no edges"
+        if self.homophily is not None:
+            joined = f"{100 * self.homophily:.0f} % of edges join nodes of one class"
         return (
-            f"{parts}; {100 * self.homophily:.0f} % of edges join nodes of one class. Gromov's"
+            f"{parts}; {joined}. Gromov's"
             f" {self.delta_words} by the four-point condition ({looked}); its mean is"
             f" {self.delta_mean:.2f}, and 2δ over the largest distance seen, {self.diameter}, is"
             f" {self.delta_relative:.2f}."
@@ -88,7 +91,7 @@ def draw(name: str, arrays: Arrays) -> Picture:
     """Draw a graph, its degrees and the sizes of its classes.
 
     A tree is drawn whole, node 0 in the middle. Of another graph a part is drawn (`drawn_part`),
-    with all edges between its nodes.
+    with all edges between its nodes. Of a graph in which none joins two nodes the first are drawn.
 
     Args:
         name: Name of the dataset.
@@ -106,6 +109,10 @@ def draw(name: str, arrays: Arrays) -> Picture:
         kept = np.arange(nodes)
         place = place_tree(edge, nodes)
         shown = "the whole tree, node 0 in the middle"
+    elif (edge[0] == edge[1]).all():
+        kept = np.arange(min(nodes, DRAWN))
+        place = place_lone(len(kept))
+        shown = f"{len(kept):,} nodes, which no edge joins"
     else:
         kept = drawn_part(edge, nodes)
         place = place_part(edge, kept)
@@ -147,7 +154,7 @@ def measure(arrays: Arrays) -> GraphShape:
         tree=len(parts) == 1 and edge.shape[1] == nodes - 1,
         mean_degree=float(degree.mean()),
         largest_degree=int(degree.max()),
-        homophily=float((y[edge[0]] == y[edge[1]]).mean()),
+        homophily=float((y[edge[0]] == y[edge[1]]).mean()) if edge.size else None,
         class_sizes=np.bincount(y).tolist(),
         delta=found.largest,
         delta_mean=found.mean,
@@ -191,6 +198,20 @@ def place_tree(edge: np.ndarray, nodes: int) -> np.ndarray:
     # The spans are shares of a turn: 2π times the middle of one. A lone node has no span.
     angle = np.pi * (low + high) if leaves else np.zeros(nodes)
     return np.stack([depth * np.cos(angle), depth * np.sin(angle)], axis=1)
+
+
+def place_lone(nodes: int) -> np.ndarray:
+    """Lay out nodes that no edge joins, evenly over a disc.
+
+    Args:
+        nodes: Number of nodes.
+
+    Returns:
+        Places (nodes, 2), on the spiral of a sunflower's seeds.
+    """
+    number = np.arange(nodes)
+    angle = number * np.pi * (3 - np.sqrt(5))
+    return np.sqrt(number)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def drawn_part(edge: np.ndarray, nodes: int) -> np.ndarray:
@@ -307,8 +328,12 @@ def _degrees(panel: Axes, degree: np.ndarray) -> None:
     # Nodes without neighbours have no place on a logarithmic axis.
     values, counts = np.unique(degree[degree > 0], return_counts=True)
     at_least = counts[::-1].cumsum()[::-1]
+    panel.set(xlabel="degree", ylabel="nodes with at least it")
+    # A logarithmic axis needs a value.
+    if not values.size:
+        return
     panel.plot(values, at_least, marker="o", markersize=3, linewidth=1, color=CLASSES[0])
-    panel.set(xscale="log", yscale="log", xlabel="degree", ylabel="nodes with at least it")
+    panel.set(xscale="log", yscale="log")
     log_axis(panel.xaxis)
     log_axis(panel.yaxis)
 

@@ -11,6 +11,7 @@ from hsac.report.figures.style import grid
 from hsac.report.pictures.picture import Picture
 
 ROWS, COLUMNS = 12, 16
+SAMPLED = ("training", *PARTS[1:])  # the parts in a caption
 INCHES = 0.5  # of an image's side on paper
 
 
@@ -18,7 +19,8 @@ def draw(name: str, arrays: Arrays) -> Picture:
     """Draw samples of at most ``ROWS`` classes, a row a class, from a fixed stream.
 
     Classes are taken at even steps of their order. When the parts hold different classes each part
-    has its share of the rows and is named. Else all samples are of the training part.
+    has its share of the rows and is named. Else all samples are of the first part that has images,
+    which is training as a rule.
 
     Args:
         name: Name of the dataset.
@@ -40,7 +42,7 @@ def draw(name: str, arrays: Arrays) -> Picture:
     _show(axes[0, 0], mosaic([arrays["image"][index] for index in rows]), readable(words))
     _fit(figure, axes[0, 0], COLUMNS * INCHES, len(rows) * INCHES)
     shown = f"{len(rows)} of {classes:,} classes" if len(rows) < classes else "all classes"
-    which = "classes of a part are its own" if apart else "training part"
+    which = "classes of a part are its own" if apart else f"{SAMPLED[chosen[0][0]]} part"
     caption = (
         f"Samples of {name}, drawn at random: {shown}, one a row ({which}); the names as the data"
         " give them."
@@ -55,7 +57,8 @@ def _chosen_classes(arrays: Arrays) -> tuple[list[tuple[int, int]], bool]:
     # The sum is larger where a class is in two parts.
     apart = sum(map(len, within.values())) == len(np.unique(label))
     if not apart:
-        return [(0, c) for c in evenly_spaced(within[0], ROWS)], False
+        first = min(within)
+        return [(first, c) for c in evenly_spaced(within[first], ROWS)], False
     chosen: list[tuple[int, int]] = []
     for part, classes in within.items():
         chosen += [(part, c) for c in evenly_spaced(classes, ROWS // len(within))]
