@@ -41,9 +41,11 @@ def resolve_settings(scale: str, override: Mapping[str, Any], output: Path) -> N
         output: The file to write.
     """
     from hsac.files import write_json
-    from hsac.study.load import load
+    from hsac.ops import buildable
 
-    write_json(output, load(scale, override).dump())
+    study = inputs.load(scale, override).study
+    buildable.check(study)
+    write_json(output, study.dump())
 
 
 @job.command("variant")
