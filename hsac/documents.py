@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import yaml
 
 from hsac.errors import InputError
+from hsac.files import read_bytes
 
 UTF_8 = "utf-8-sig"  # with the byte order mark that some editors write, or without
 MARKS = {  # how the bytes of other encodings begin, those of UTF-32 before those of UTF-16
@@ -47,11 +48,12 @@ def read_text(path: Path) -> str:
         InputError: The file is missing, unreadable or in another encoding.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a path may have a NUL
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read: {said}") from None
     found = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
     # UTF-16 without a mark is half NULs, and so is what is no text.
     if found is None and b"\0" in data:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hsac import files
 from hsac.documents import NotYaml, parse_json, parse_yaml, read_json, read_text, read_yaml
 from hsac.errors import InputError
 
@@ -288,3 +289,12 @@ def test_the_locale_does_not_count(words, more):
     assert len(said[0].splitlines()) == len(said[1].splitlines())
     if more is ASCII:
         assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, files.read_json])
+def test_endless_devices_are_refused(read):
+    """/dev/zero would be read until the memory is full."""
+    with pytest.raises(InputError, match=r"^/dev/zero: found a device; allowed is a file$"):
+        read(Path("/dev/zero"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read(Path("a\0b"))
