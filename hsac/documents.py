@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import yaml
 
 from hsac.errors import InputError
+from hsac.files import read_bytes
 
 UTF_8 = "utf-8-sig"  # with the byte order mark that some editors write, or without
 MARKS = {  # how the bytes of other encodings begin, those of UTF-32 before those of UTF-16
@@ -73,11 +74,12 @@ def read_text(path: Path) -> str:
         InputError: The file is missing, unreadable, in another encoding or a `stand_in`.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"{path}: missing") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a path may have a NUL
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read: {said}") from None
     if other := stand_in(data[:HEAD]):
         raise InputError(f"{path}: {other}")
     found = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -335,6 +336,26 @@ def read_array(path: Path) -> np.ndarray:
         raise _unreadable(path, error) from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole.
+
+    Args:
+        path: the file, or a pipe.
+
+    Returns:
+        What is in it.
+
+    Raises:
+        OSError: It cannot be read.
+        InputError: It is a device, some of which never end.
+    """
+    with open(path, "rb") as opened:
+        mode = os.fstat(opened.fileno()).st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise InputError(f"{path}: found a device; allowed is a file")
+        return opened.read()
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -349,7 +370,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         # Several times as fast as json, which counts when thousands of records are gathered.
-        return orjson.loads(Path(path).read_bytes())
+        return orjson.loads(read_bytes(path))
     except FileNotFoundError:
         raise _missing(path) from None
     except (OSError, ValueError) as error:

@@ -40,6 +40,7 @@ FAMILIES = {
 }
 # An error line lists at most so many names.
 LISTED = 100
+LONGEST = 200  # characters of a name that has a nearest: comparing longer ones takes long
 
 Check = Callable[[str, str, Any], None]
 
@@ -94,14 +95,14 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Compose the end of an error line: what is allowed, and the closest spelling if there is one.
 
     Args:
-        name: what was found.
+        name: what was found, of a configuration perhaps no text.
         allowed: the names that are allowed.
 
     Returns:
         "allowed are a, b (did you mean 'a'?)", without the names where there are too many.
     """
     allowed = sorted(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:LONGEST], allowed, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     listed = ", ".join(allowed) if len(allowed) <= LISTED else f"{len(allowed)} names"
     return f"allowed are {listed}{hint}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hsac import files
 from hsac.documents import NotYaml, parse_json, parse_yaml, read_json, read_text, read_yaml
 from hsac.errors import InputError
 
@@ -308,3 +309,12 @@ def test_stand_ins_are_told(read, data, words, tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"^{path}: begins with .*: {words}, not the file; "):
         read(path)
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, files.read_json])
+def test_endless_devices_are_refused(read):
+    """/dev/zero would be read until the memory is full."""
+    with pytest.raises(InputError, match=r"^/dev/zero: found a device; allowed is a file$"):
+        read(Path("/dev/zero"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read(Path("a\0b"))

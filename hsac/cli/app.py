@@ -36,11 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(error.format_message(), file=sys.stderr)
         return error.exit_code
     except click.UsageError as error:
-        return _fail(explain(error))
+        return _fail(_one_line(explain(error)))
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
+        where = error.filename or type(error).__name__
+        return _fail(_one_line(f"{where}: {error.strerror or error}"))
     except click.Abort:
         return INTERRUPTED
     return status or 0
@@ -55,6 +56,11 @@ def _print_everything() -> None:
         ascii_only = codecs.lookup(stream.encoding).name == "ascii"
         encoding = "utf-8" if ascii_only else stream.encoding
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _one_line(text: str) -> str:
+    """Escape the line ends of what was typed."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _fail(lines: str) -> int:

@@ -41,9 +41,11 @@ def resolve_settings(scale: str, override: Mapping[str, Any], output: Path) -> N
         output: The file to write.
     """
     from hsac.files import write_json
-    from hsac.study.load import load
+    from hsac.ops import buildable
 
-    write_json(output, load(scale, override).dump())
+    study = inputs.load(scale, override).study
+    buildable.check(study)
+    write_json(output, study.dump())
 
 
 @job.command("variant")
@@ -227,6 +229,9 @@ def select_runs(
         seeds: The bundle's seeds.
         candidates: The indexes of the methods that it chooses among.
         index: The bundle's index to write.
+
+    Raises:
+        InputError: The method does not choose, or among another number of candidates.
     """
     from hsac.ops.runner import select_bundle
     from hsac.study import resolve
@@ -235,6 +240,9 @@ def select_runs(
     cell = inputs.cell_of(study, experiment, method)
     # In the order of the indexes, which the workflow also takes from `resolve.candidates`.
     among = [candidate.method for candidate in resolve.candidates(study, cell)]
+    if len(candidates) != len(among):
+        allowed = f"one of each that {method} chooses among: {', '.join(among) or 'none'}"
+        raise InputError(f"--candidates: found {len(candidates)}; allowed is {allowed}")
     select_bundle(cell, among, list(candidates), list(seeds), index)
 
 
@@ -289,14 +297,15 @@ def measure_networks(
     """
     from tqdm import tqdm
 
-    from hsac.files import read_json, write_rows
+    from hsac.files import write_rows
     from hsac.study.fingerprint import of_modules
     from hsac.study.graph import data_root
+    from hsac.study.record import read_index
     from hsac.theory.landscape import Kept, measure
 
     study = inputs.read(settings)
     # An index is named by a hash and a number, and only its content tells the method.
-    methods = {index: read_json(index)["method"] for index in indexes}
+    methods = {index: read_index(index)[0][1] for index in indexes}
     bundles = {}
     for index, method in methods.items():
         bundles[index] = inputs.cell_of(study, experiment, method)
@@ -495,12 +504,11 @@ def draw_figures(
         rulegraph: What `snakemake --rulegraph` prints.
         output: The folder to write.
     """
+    from hsac.documents import read_text
     from hsac.report.figures import write_figures
 
     order, references = _order(inputs.read(settings))
-    write_figures(
-        runs, trajectories, rulegraph.read_text(encoding="utf-8"), order, references, output
-    )
+    write_figures(runs, trajectories, read_text(rulegraph), order, references, output)
 
 
 @job.command("page")
@@ -554,8 +562,13 @@ def _at_chosen_point(study: "Study", cell: "Cell", points: tuple[Path, ...]) -> 
 
     if not cell.searched:
         return cell
-    # Each is called point.json in a folder that is a hash, and its content tells the method.
-    found = {read_json(path)["method"]: path for path in points}
+    found = {}
+    for path in points:
+        # Each is called point.json in a folder that is a hash, and its content tells the method.
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("method"), str):
+            raise InputError(f"{path}: found no method; allowed is what `hsac job tune` wrote")
+        found[content["method"]] = path
     if cell.method not in found:
         raise InputError(
             f"--points: found none of {cell.method}; allowed is what `hsac job tune` wrote of it"

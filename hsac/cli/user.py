@@ -138,11 +138,12 @@ def show_plan(scale: str, override: Mapping[str, Any]) -> None:
         hsac plan --scale workstation
         hsac plan --override '{"seeds": [0, 1, 2]}'
     """
-    from hsac.ops import plan
+    from hsac.ops import buildable, plan
     from hsac.ops.timings import FILE, Timings
     from hsac.study.graph import data_root
 
     graph, mirror = inputs.load(scale, override), inputs.mirror_of(scale, override)
+    buildable.check(graph.study)
     # Finished runs of every scale tell how long a cell takes.
     made = plan.plan(graph, Timings(graph.results.parent))
     print("\n".join(plan.lines(made, data_root(), mirror, FILE)))

@@ -212,9 +212,10 @@ class ConvBlocks:
         for name in ("width", "groups", "blocks"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.width % self.groups == 0, "groups", self.groups, "a divisor of width")
-        side = 2**self.blocks
-        ok = min(self.inputs[-2:]) >= side
-        require(ok, "inputs", self.inputs, f"images of side {side} or more, halved each block")
+        # Not 2**blocks, which takes for ever where blocks is huge.
+        ok = bool(min(self.inputs[-2:]) >> self.blocks)
+        allowed = f"images of side 2^{self.blocks} or more, halved each block"
+        require(ok, "inputs", self.inputs, allowed)
 
     @property
     def features(self) -> int:

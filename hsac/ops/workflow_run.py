@@ -22,7 +22,7 @@ from hsac import plugins
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
-from hsac.ops import file_dates, manifest, progress, slurm_accounting, workflow_lock
+from hsac.ops import buildable, file_dates, manifest, progress, slurm_accounting, workflow_lock
 from hsac.study import load
 from hsac.study.graph import Graph, check_writable, data_root
 
@@ -100,6 +100,8 @@ class WorkflowRun:
         content = self.study.dump()
         self.job_settings = Path(".snakemake/settings", f"{digest(content)}.json")
         if not self.job_settings.is_file():
+            # Once for these settings, as it imports torch.
+            buildable.check(self.study)
             write_json(self.job_settings, content)
 
     def environment(self) -> dict[str, str]:

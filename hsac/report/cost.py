@@ -69,6 +69,8 @@ def write_cost(
     # Only the status: a run that did not finish counts in no mean.
     runs = read_gathered(runs_parquet)[[*KEYS, "status"]]
     # A second row of a run would weigh it twice.
-    measured_runs = runs.merge(read_gathered(measured), on=list(KEYS), validate="one_to_one")
+    measured_runs = runs.merge(
+        read_gathered(measured, "measured"), on=list(KEYS), validate="one_to_one"
+    )
     numbers = cost_table(measured_runs, order)
     write(Path(out_dir), "cost", numbers, displayed(numbers), NOTE + unfinished.note(runs))

@@ -294,35 +294,36 @@ def _packed(
 
 
 IDENTIFIED = ("experiment", "method", "seed")  # columns of each gathered table
+OWN = {"runs": "status", "trajectories": "step", "measured": "seconds"}  # a column of this one
 
 
-def read_gathered(path: Path) -> pd.DataFrame:
+def read_gathered(path: Path, table: str = "runs") -> pd.DataFrame:
     """Read a gathered table.
 
     Args:
         path: The file.
+        table: Which of the tables it is: runs, trajectories or measured.
 
     Returns:
         The table.
 
     Raises:
-        InputError: It is missing or damaged.
+        InputError: It is missing, damaged or another table.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: missing; run {workflow_of(path)} to gather the runs")
     again = f"delete it and run {workflow_of(path)} again"
     try:
-        table = pd.read_parquet(path)
+        found = pd.read_parquet(path)
     # Arrow reports a damaged page as an error of the system or of a decoder.
     except (pa.ArrowException, OSError, ValueError) as error:
         words = " ".join(str(error).split())
         raise InputError(f"{path}: damaged ({words}); {again}") from None
-    lacking = [name for name in IDENTIFIED if name not in table]
+    lacking = [name for name in (*IDENTIFIED, OWN[table]) if name not in found]
     if lacking:
-        raise InputError(
-            f"{path}: found no column {lacking[0]}, so it is no gathered table; {again}"
-        )
-    return table
+        what = f"no gathered table of {table}"
+        raise InputError(f"{path}: found no column {lacking[0]}, so it is {what}; {again}")
+    return found
 
 
 def gather(

@@ -446,7 +446,7 @@ def write_page(
             about = [claim for claim in claims if claim["setting"] == setting]
             sections.append(Section(setting, SETTING_TITLES[setting], shown, about))
     failures = _read_table(root / "tables" / "failures.csv")
-    measured = read_gathered(root / "measured.parquet")
+    measured = read_gathered(root / "measured.parquet", "measured")
     costs = _read_table(root / "cost" / "cost.csv")
     certificates, coverage, ranks, biases, ledger = (
         _read_table(root / "tables" / f"{name}.csv")
@@ -495,7 +495,9 @@ def write_page(
         failures=sortable(failures, tables.failures_displayed(failures), "failures"),
         figures=[_figure(root, name) for name in captions() if name not in THEORY],
         theory_figures=[_figure(root, name) for name in captions() if name in THEORY],
-        trajectories=trajectories(read_gathered(root / "trajectories.parquet"), order),
+        trajectories=trajectories(
+            read_gathered(root / "trajectories.parquet", "trajectories"), order
+        ),
         colours=COLOURS | {"": OTHER},
         references={
             name: str(t.loc[t["reference"], "method"].iloc[0]) for name, t in numbers.items()

@@ -121,12 +121,13 @@ def _method(study: Study, name: str, method: str, sources: Mapping[str, str]) ->
     source = sources["experiments"]
     try:
         cell = resolve.cell(study, name, method)
+        _cell(cell, f"experiments.{name}")
+        # After the check, as the candidates stand in the parameters of the rule.
+        candidates = resolve.candidates(study, cell)
+        for candidate in candidates:  # they need not be among the methods
+            _cell(candidate, f"experiments.{name}")
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    _cell(cell, f"{source}: experiments.{name}")
-    candidates = resolve.candidates(study, cell)
-    for candidate in candidates:  # they need not be among the methods
-        _cell(candidate, f"{source}: experiments.{name}")
     if cell.derived and (not candidates or _twins(candidates)):
         found = f"{method!r} chooses among {_twins(candidates) or 'nothing'}"
         raise InputError(
@@ -333,7 +334,14 @@ def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:
     experiment = study.experiments[name]
     source = sources.get("theory", sources["experiments"])  # a study without a theory has no file
     key = f"{sources['experiments']}: experiments.{name}"
-    for method, cell in zip(experiment.informed or [], resolve.informed(study, name), strict=True):
+    try:
+        cells = resolve.informed(study, name)
+        for cell in cells:  # they need not be among the methods
+            _cell(cell, f"experiments.{name}")
+    except InputError as error:
+        line = str(error).removeprefix(f"experiments.{name}.methods: ")
+        raise InputError(f"{key}.informed: {line}") from None
+    for method, cell in zip(experiment.informed or [], cells, strict=True):
         recipe = experiment.variant.recipe
         if recipe in (*GRAPH_RECIPES, "episodes") or not cell.trains_once:
             raise InputError(

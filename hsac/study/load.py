@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from hsac import documents, parts, plugins
 from hsac.errors import InputError
-from hsac.study import checks
+from hsac.study import checks, plain
 from hsac.study.fields import problems
 from hsac.study.models import Keys, Study
 
@@ -116,6 +116,7 @@ def read(path: Path) -> Study:
         InputError: names the file, and a line for each problem in it.
     """
     content = documents.read_json(path)
+    _refuse([f"{path}: {line}" for line in plain.problems(content)])
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -239,6 +240,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _problems(layer: Layer) -> Iterator[str]:
     """Yield the problems of the keys that a layer gives; it need not give all."""
+    if found := [f"{layer.source}: {line}" for line in plain.problems(layer.keys)]:
+        yield from found
+        return
     try:
         Keys.model_validate(layer.keys)
     except ValidationError as error:

@@ -40,6 +40,8 @@ RECIPES = {
 }
 GRAPH_RECIPES = ("node_split", "public_split")
 SETTINGS: tuple[str, ...] = get_args(Setting)
+LONGEST = 100  # characters of a name that is a folder or a file's name
+TRIALS = 1000  # of a method: each is drawn and hashed whenever the study is read
 LOSS = "cross_entropy"  # of a method that names none
 KINDS = ("weights", "curvature", "losses", "heads")  # of named rules, in a method's order
 
@@ -51,8 +53,8 @@ def _left_out(description: str) -> Any:
 
 ExperimentName = Annotated[
     str,
-    Field(pattern="^[a-z0-9_]+$"),
-    Allowed("a name in lower case letters, digits and _"),
+    Field(pattern="^[a-z0-9_]+$", max_length=LONGEST),
+    Allowed(f"a name of at most {LONGEST} lower case letters, digits and _"),
 ]
 Parameters = Annotated[dict[str, Any] | None, Allowed("a mapping of parameters", container=True)]
 Methods = Annotated[
@@ -101,7 +103,9 @@ class Spaces(Model):
 class Search(Model):
     """The same search for every method: how many trials, how drawn, on which seeds."""
 
-    points: Count = Field(description="how many trials each method has, for every method the same")
+    points: Annotated[
+        int, Field(strict=True, ge=1, le=TRIALS), Allowed(f"an integer from 1 to {TRIALS}")
+    ] = Field(description="how many trials each method has, for every method the same")
     draw: Natural = Field(default=0, description="number of the random draw of the trials")
     seeds: Seeds = Field(
         default=[100, 101, 102],
@@ -259,7 +263,9 @@ class Variant(Model):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: Annotated[
-        str, Field(strict=True, pattern="^[A-Za-z0-9_]+$"), Allowed("letters, digits and _")
+        str,
+        Field(strict=True, pattern="^[A-Za-z0-9_]+$", max_length=LONGEST),
+        Allowed(f"at most {LONGEST} letters, digits and _"),
     ] = Field(description="shown")
     recipe: Annotated[Text, Allowed("the name of a recipe")] = Field(
         description="how the data are cut, and its parameters beside it"

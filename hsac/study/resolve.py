@@ -11,6 +11,7 @@ from hsac.study.method import GRAMMAR, Method, spelt
 from hsac.study.models import KINDS, LOSS, Experiment, Study
 from hsac.study.part import Part
 
+LONGEST = 200  # bytes of a method's name; file systems take some more
 GRID = (0.1, 0.3, 1.0, 3.0)  # the default of the curvature rule `grid`
 
 
@@ -71,6 +72,7 @@ def _configured(study: Study, name: str, method_name: str) -> Configuration:
     key = f"experiments.{name}.methods"
     curvature = study.curvature_of(name)
     method = Method.of(method_name)
+    _check_method(method, key)
     start = _start(method, curvature.start, key)
     loss, head = loss_and_head(study, method, key)
     rule = rule_of(study, experiment, "curvature", method.curvature, key)
@@ -102,9 +104,19 @@ def _model(study: Study, name: str, head: str | None, key: str) -> ModelPart:
     return ModelPart(chosen.name, parameters, rule_of(study, experiment, "heads", own, where))
 
 
-def _start(method: Method, default: float, key: str) -> float:
+def _check_method(method: Method, key: str) -> None:
+    """Refuse a name that is none, or that cannot be a folder of the records."""
+    name = method.name
     if not method.complete:
-        raise InputError(f"{key}: found {method.name!r}; allowed is {GRAMMAR}")
+        raise InputError(f"{key}: found {name!r}; allowed is {GRAMMAR}")
+    # Snakemake reads braces in a path as wildcards.
+    if not name.isprintable() or any(c in "/{}" for c in name):
+        raise InputError(f"{key}: found {name!r}; allowed is a name of one line without / {{ }}")
+    if (size := len(name.encode())) > LONGEST:
+        raise InputError(f"{key}: found a method of {size} bytes; allowed are {LONGEST}")
+
+
+def _start(method: Method, default: float, key: str) -> float:
     if not method.names_start:
         return default
     try:

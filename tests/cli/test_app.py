@@ -8,9 +8,11 @@ import sys
 
 import click
 import pytest
+from studies import smoke_keys
 
 from hsac import cli
 from hsac.cli.app import hsac
+from hsac.files import write_json
 
 
 def commands(group: click.Group, *path: str):
@@ -192,3 +194,39 @@ def test_override_is_said_once(override, words, capsys):
     line = said(capsys, "plan", "--override", override)
     assert line.startswith("hsac: --override: found")
     assert words in line
+
+
+def test_line_ends_are_escaped(capsys):
+    assert said(capsys, "compare", "a", "b", "x\ny").startswith("hsac: x\\ny: found more arguments")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Resolved settings of the smoke scale."""
+    write_json(tmp_path / "settings.json", smoke_keys())
+    return str(tmp_path / "settings.json")
+
+
+def test_candidates_are_counted(settings, capsys):
+    words = ["--settings", settings, "--experiment", "digits", "--method", "sgd+fixed@0.3"]
+    more = ["--seeds", "0", "--candidates", "a.json", "--index", "out.json"]
+    line = said(capsys, "job", "select", *words, *more)
+    allowed = "one of each that sgd+fixed@0.3 chooses among: none"
+    assert line == f"hsac: --candidates: found 1; allowed is {allowed}\n"
+
+
+def test_other_json_is_named(settings, tmp_path, capsys):
+    """It is no index, and no choice of a search."""
+    other = tmp_path / "other.json"
+    other.write_text("[1]")
+    words = ["--settings", settings, "--experiment", "digits", "--variant", "v", "--output", "o"]
+    line = said(capsys, "job", "measure", *words, "--indexes", str(other))
+    assert line.startswith(f"hsac: {other}: not a bundle index")
+
+
+def test_rule_graph_is_a_text(settings, tmp_path, capsys):
+    graph = tmp_path / "graph"
+    graph.write_bytes(b"\xb5")
+    words = ["--settings", settings, "--runs", "r", "--trajectories", "t", "--output", "o"]
+    line = said(capsys, "job", "figures", *words, "--rulegraph", str(graph))
+    assert line.startswith(f"hsac: {graph}: found the byte 0xb5 in line 1")

@@ -14,6 +14,7 @@ from hsac.errors import InputError
 from hsac.files import file_sha256, read_json, write_json
 from hsac.report import gather as module
 from hsac.report.gather import (
+    OWN,
     RUN_SCHEMA,
     TABLES,
     TIMING,
@@ -295,7 +296,8 @@ def test_missing_or_damaged_table_named(tmp_path):
 def test_flipped_byte_gives_one_line(tmp_path, place):
     """Wherever it is, the table is read or named, in one line."""
     path = tmp_path / "runs.parquet"
-    pd.DataFrame({"experiment": ["a"], "method": ["b"], "seed": [0]}).to_parquet(path)
+    run = {"experiment": ["a"], "method": ["b"], "seed": [0], "status": ["ok"]}
+    pd.DataFrame(run).to_parquet(path)
     data = bytearray(path.read_bytes())
     data[-place] ^= 255
     path.write_bytes(data)
@@ -312,6 +314,17 @@ def test_other_table_is_refused(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(InputError, match="found no column experiment"):
         read_gathered(path)
+
+
+@pytest.mark.parametrize(("table", "own"), OWN.items())
+def test_swapped_tables_are_refused(tmp_path, table, own):
+    """All three say whose run a row is, and only one has its own column."""
+    path, run = tmp_path / "a.parquet", {"experiment": ["a"], "method": ["b"], "seed": [0]}
+    pd.DataFrame(run | {own: [0]}).to_parquet(path)
+    assert len(read_gathered(path, table)) == 1
+    for other in OWN.keys() - {table}:
+        with pytest.raises(InputError, match=f"so it is no gathered table of {other}"):
+            read_gathered(path, other)
 
 
 def test_share_of_outer_steps_dropped():

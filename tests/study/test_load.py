@@ -1,6 +1,8 @@
 """What a configuration is loaded from, and the lines that say what is wrong with it."""
 
+import datetime
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -365,3 +367,77 @@ def test_command_line_says_once(words, said):
     with pytest.raises(InputError) as caught:
         load.from_command_line(parse_config(words), words)
     assert str(caught.value).startswith(said)
+
+
+DEEP: list = []
+for _ in range(100):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (math.nan, "found nan; allowed is a finite number"),
+        (math.inf, "found inf; allowed is a finite number"),
+        (10**30, "found 100 bits; allowed is an integer of 64 bits"),
+        (datetime.date(2024, 1, 1), r"found datetime.date\(2024, 1, 1\); allowed is what JSON"),
+        (b"x", "found b'x'; allowed is what JSON can hold"),
+        ("\ud800", r"found '\\ud800'; allowed is a text in UTF-8"),
+        ("x\0", r"found 'x\\x00'; allowed is a text in UTF-8 without NUL"),
+        ({1: 2}, "found the key 1; allowed is a text of one line"),
+        ({"a\nb": 2}, r"found the key 'a\\nb'; allowed is a text of one line"),
+        ({"x" * 999: 2}, "found a key of 999 characters; allowed are 200"),
+        (DEEP, "found values too deep in each other"),
+    ],
+)
+def test_only_json_is_loaded(value, found):
+    """A place that takes any value, and one that takes numbers."""
+    for place in (("theory", "studies", "lipschitz", "low"), ("measure", "radius")):
+        whole = changed(smoke_keys(), *place, value=value)
+        with pytest.raises(InputError, match=rf"^the command line: {'.'.join(place)}\S*: {found}"):
+            smoke({place[0]: whole[place[0]]})
+
+
+@pytest.mark.parametrize("rule", ["a\nb", "a/b", "a{b}", "\u2028"])
+def test_method_is_a_folders_name(rule):
+    """Its records lie in a folder of that name, in paths that Snakemake reads."""
+    rules = changed(smoke_keys("rules"), "weights", rule, value={"rule": "sgd"})
+    keys = with_digits(methods=[f"{rule}+fixed"], reference=f"{rule}+fixed")
+    if "\n" in rule or "\u2028" in rule:  # no key either
+        rules = smoke_keys("rules")
+    where = r"experiments\.digits\.methods: found .*; allowed is a name of one line without / { }"
+    with pytest.raises(InputError, match=where):
+        smoke(keys | {"rules": rules})
+
+
+def test_long_names_are_refused():
+    """A folder's name has 255 bytes at most."""
+    methods = ["sgd+" + "ü" * 99, "sgd+fixed"]
+    with pytest.raises(InputError, match=r"methods: found a method of 202 bytes; allowed are 200"):
+        smoke(with_digits(methods=methods, reference="sgd+fixed"))
+    long = "x" * 101
+    with pytest.raises(InputError, match=r"variant\.name: found 'x*'; allowed is at most 100"):
+        smoke(with_digits(variant={"name": long, "recipe": "plain"}))
+    with pytest.raises(InputError, match=r"found 'x*'; allowed is a name of at most 100"):
+        smoke({"experiments": {long: smoke_keys("experiments", "digits")}})
+
+
+def test_trials_are_limited():
+    """Each is drawn and hashed when the study is read."""
+    with pytest.raises(InputError, match=r"points: found 10+; allowed is an integer from 1 to"):
+        smoke({"search": {"points": 10**12}})
+
+
+def test_informed_methods_are_checked():
+    """They need not be among the methods, whose key an error would name."""
+    for name, found in (("sgd", "'sgd'; allowed is weight"), ("sgd+no", "'no'; curvature rules")):
+        where = r"^the command line: experiments\.digits\.informed: found "
+        with pytest.raises(InputError, match=where + found):
+            smoke(with_digits(informed=[name]))
+
+
+@pytest.mark.parametrize("name", [{"low": 1}, 3, ["sgd"]])
+def test_rule_of_an_alias_is_text(name):
+    rules = changed(smoke_keys("rules"), "curvature", "fixed", value={"rule": name})
+    with pytest.raises(InputError, match=r"found .*; curvature rules allowed are"):
+        smoke({"rules": rules})

@@ -173,7 +173,8 @@ def write_figures(
     Raises:
         InputError: A plugin's figure fails. The line names its file.
     """
-    runs, trajectories = read_gathered(runs_parquet), read_gathered(trajectories_parquet)
+    runs = read_gathered(runs_parquet)
+    trajectories = read_gathered(trajectories_parquet, "trajectories")
     root = Path(runs_parquet).parent
     rows = root / "theory"
     fixed, euclidean = theory.sweep(theory.landscape(rows, runs, order))
