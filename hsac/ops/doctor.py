@@ -30,7 +30,7 @@ from hsac.ops.timings import Timings
 from hsac.study import load
 from hsac.study.graph import Graph, check_writable, data_root, results_root
 from hsac.study.models import Keys
-from hsac.study.record import read_index
+from hsac.study.record import is_chosen, read_index
 
 LOCK = Path("requirements.lock")
 IMPORTED = ("torch", "geoopt", "torch_geometric", "learn2learn", "snakemake")
@@ -307,7 +307,8 @@ def _fault(path: Path, sha256: str) -> str | None:
         return "missing"
     if file_sha256(path) != sha256:
         return "edited or cut short since its run"
-    if isinstance(record := read_json(path), dict) and record.get("weights"):
+    record = read_json(path)
+    if isinstance(record, dict) and record.get("weights") and not is_chosen(record):
         try:
             # the header and the length are read, not all weights
             np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
