@@ -101,6 +101,20 @@ def environment(place: Place) -> Iterator[Finding]:
     yield Finding(f"Python {sys.version.split()[0]}, {same} packages as in {LOCK}")
 
 
+def account(place: Place) -> Iterator[Finding]:
+    """Check for what Snakemake asks of the account: a name, a home and a cache.
+
+    Args:
+        place: what is looked at; the account is the same for all places.
+    """
+    # Imports Snakemake, which `environment` reports where it is broken.
+    from hsac.ops.account import lacking
+
+    lacks = [*lacking()]
+    yield from (Finding(one.text, one.fix) for one in lacks)
+    yield Finding(f"user {os.getuid()}, home {os.environ.get('HOME') or 'not set'}")
+
+
 def _unlike(locked: dict[str, str], here: dict[str, str | None]) -> Iterator[str]:
     """Yield the packages of another version than the locked one, and needed ones that lack."""
     required = [line for line in metadata.requires("hsac") or [] if "extra ==" not in line]
@@ -379,7 +393,18 @@ def device(place: Place) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
     check.__name__: check
-    for check in (environment, configuration, data, locks, disk, records, artefacts, clock, device)
+    for check in (
+        environment,
+        account,
+        configuration,
+        data,
+        locks,
+        disk,
+        records,
+        artefacts,
+        clock,
+        device,
+    )
 }
 
 

@@ -22,7 +22,7 @@ from hsac import plugins
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
-from hsac.ops import file_dates, manifest, progress, slurm_accounting, workflow_lock
+from hsac.ops import account, file_dates, manifest, progress, slurm_accounting, workflow_lock
 from hsac.study import load
 from hsac.study.graph import Graph, check_writable, data_root
 
@@ -43,10 +43,11 @@ def open_run(config: Mapping[str, Any], words: Iterable[str] | None = None) -> "
         The run.
 
     Raises:
-        SystemExit: The configuration is faulty, and its one line has been printed, or the user
-            pressed Ctrl-C.
+        SystemExit: The configuration is faulty or the account lacks something, and a line for each
+            has been printed; or the user pressed Ctrl-C.
     """
     try:
+        account.check()
         return WorkflowRun(config, words or ())
     except InputError as error:
         _give_up(error)
