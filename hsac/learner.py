@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import geoopt
 import torch
 import torch.distributed as dist
 import torch.utils.checkpoint
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hsac import imports
 from hsac.ball import Curvature
 from hsac.batches import halves
 from hsac.errors import InputError
@@ -37,6 +37,9 @@ from hsac.interrupts import Deferred
 from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
+
+with imports.quiet():
+    import geoopt
 
 NO_HOOKS = (
     "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not"

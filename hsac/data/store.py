@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsac import parts
+from hsac import imports, parts
 from hsac.data import obtain, shape
 from hsac.data.catalogue import FOLDER, Arrays, Entry, Form, entry
 from hsac.errors import InputError
@@ -443,8 +443,10 @@ def load_graph(name: str, root: Path) -> "Data":
         InputError: For a name that is no graph, and for a missing, cut or changed file.
     """
     import torch
-    from torch_geometric.data import Data
-    from torch_geometric.utils import to_undirected
+
+    with imports.quiet():
+        from torch_geometric.data import Data
+        from torch_geometric.utils import to_undirected
 
     arrays, sha256 = load_arrays(name, root, "graph")
     x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))

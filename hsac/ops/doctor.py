@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hsac import plugins
+from hsac import imports, plugins
 from hsac.data import catalogue, obtain, overview, store
 from hsac.documents import read_text
 from hsac.errors import InputError
@@ -92,7 +92,8 @@ def environment(place: Place) -> Iterator[Finding]:
         yield Finding(text, "pip install -r requirements.txt")
     for name in IMPORTED:
         try:
-            import_module("hsac._learn2learn" if name == "learn2learn" else name)
+            with imports.quiet():
+                import_module("hsac._learn2learn" if name == "learn2learn" else name)
         except Exception as error:  # a broken build raises anything
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
             text = f"{name} cannot be imported: {words}"

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,6 +47,8 @@ def open_run(config: Mapping[str, Any], words: Iterable[str] | None = None) -> "
         SystemExit: The configuration is faulty or the account lacks something, and a line for each
             has been printed; or the user pressed Ctrl-C.
     """
+    # Snakemake leaves files and folders to Python to close, which warns of it where it is asked to.
+    warnings.simplefilter("ignore", ResourceWarning)
     try:
         account.check()
         return WorkflowRun(config, words or ())
