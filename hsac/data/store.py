@@ -6,6 +6,7 @@
 import hashlib
 import logging
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -407,6 +408,11 @@ def raw_folder(name: str, root: Path) -> Path:
     return Path(root) / "raw" / name
 
 
+def _fetch(name: str) -> str:
+    """Return the command that fetches a dataset, in backticks."""
+    return f"`hsac data fetch {shlex.quote(name)}`"
+
+
 def load_images(name: str, root: Path) -> Images:
     """Read an image set.
 
@@ -517,7 +523,7 @@ def _verified(name: str, root: Path) -> Manifest:
     folder = raw_folder(name, root)
     path = folder / "manifest.json"
     if not path.exists():
-        raise InputError(f"{path} is missing; fetch dataset {name} (`hsac data fetch {name}`)")
+        raise InputError(f"{path} is missing; fetch dataset {name} ({_fetch(name)})")
     advice = f"delete the folder {folder} and fetch again"
     given = read_json(path)
     if not (isinstance(given, dict) and {"files", "sha256"} <= given.keys()):
@@ -528,7 +534,7 @@ def _verified(name: str, root: Path) -> Manifest:
     # The catalogue's hashes do not cover a plugin, whose author changes it at will.
     if manifest.code != _plugin_code(name):
         source = parts.find(FOLDER, name)[1]
-        again = f"fetch again (`hsac data fetch {name}`)"
+        again = f"fetch again ({_fetch(name)})"
         raise InputError(f"{path} was not made by the present {source}; {again}")
     for relative, sha256 in sorted(manifest.files.items()):
         file = folder / relative

@@ -147,10 +147,16 @@ def configuration(place: Place) -> Iterator[Finding]:
             load.load(scale)
             loaded.append(scale)
         except InputError as error:
-            path = load.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
-            fix = f"${{EDITOR:-vi}} {path}" if path.is_file() else "hsac list"
+            fix = _configuration_fix(scale)
             yield from (Finding(line, fix) for line in str(error).splitlines())
     yield Finding(f"scales {', '.join(loaded)}")
+
+
+def _configuration_fix(scale: str) -> str:
+    if not (load.FOLDER / "config.yaml").is_file():
+        return "cd PROJECT  # the folder that holds config/"
+    path = load.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
+    return f"${{EDITOR:-vi}} {shlex.quote(str(path))}" if path.is_file() else "hsac list"
 
 
 def _scales() -> Iterator[str]:
@@ -188,13 +194,14 @@ def data(place: Place) -> Iterator[Finding]:
         stored = store.raw_folder(name, place.data)
         if overview.state(catalogue.entry(name), place.data, mirror) == "by hand":
             text = f"{name}: its files are not here and cannot be fetched"
-            yield Finding(text, f"hsac data info {name}")
+            yield Finding(text, f"hsac data info {shlex.quote(name)}")
         if not stored.exists():
             continue
         here.append(name)
         hashed += sum(path.stat().st_size for path in stored.iterdir())
         if hashed <= HASHED and not store.is_intact(name, place.data):
-            yield Finding(f"{stored}: damaged or of another version", f"hsac data fetch {name}")
+            fix = f"hsac data fetch {shlex.quote(name)}"
+            yield Finding(f"{stored}: damaged or of another version", fix)
     more = "" if hashed <= HASHED else "; too large to hash all here, `hsac data verify` does"
     yield Finding(f"{len(here)} datasets of {place.scale} here{more}; mirror {mirror or 'not set'}")
 

@@ -111,6 +111,14 @@ def test_scales_that_fail_are_named(project):
     assert "smoke.yaml: bundle: found 0" in bundle
 
 
+def test_wrong_folder_is_said(tmp_path, monkeypatch):
+    """There is nothing to list there."""
+    monkeypatch.chdir(tmp_path)
+    text, fix = fault("configuration")
+    assert "so this is no project folder" in text
+    assert fix.startswith("cd PROJECT")
+
+
 def test_fetching_fixes_damaged_data(project):
     stored = fetch("digits", Path("data"))
     assert not faults("data")
