@@ -208,6 +208,13 @@ def test_rerun_is_told_from_edit(project):
     assert explain(project, *CELL)[1]
 
 
+def test_wrong_folder_is_said(tmp_path, monkeypatch):
+    """No command makes tables there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="so this is no project folder"):
+        explain(results_root("default"), *CELL)
+
+
 @pytest.mark.parametrize(
     ("recorded", "said"),
     [
