@@ -4,10 +4,11 @@ import contextlib
 import importlib
 import importlib.util
 import io
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from hsac import imports
 
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
@@ -21,8 +22,7 @@ def learn2learn() -> Any:
     """
     _declare_operators()
     # it imports gym, which prints a banner
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with contextlib.redirect_stderr(io.StringIO()), imports.quiet():
         return importlib.import_module("learn2learn")
 
 

@@ -131,9 +131,12 @@ def _replace(temporary: Path, target: Path) -> None:
         # mkstemp lets its owner alone read it.
         temporary.chmod(0o644)
     else:
-        # Only root may give a file away.
-        with suppress(PermissionError):
+        try:
             os.chown(temporary, old.st_uid, old.st_gid)
+        except OSError as error:
+            # Only root may give a file away, and in a container some owners have no number.
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
         temporary.chmod(old.st_mode & 0o777)
     # The bytes go to the disk before the name, or a loss of power could leave an empty file.
     with open(temporary, "rb") as stream:

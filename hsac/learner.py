@@ -19,13 +19,13 @@ from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
-import geoopt
 import torch
 import torch.distributed as dist
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hsac import imports
 from hsac.ball import Curvature
 from hsac.batches import halves
 from hsac.errors import InputError
@@ -45,6 +45,9 @@ from hsac.learner_checks import (
 from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.sharpness import WITH_ADVERSARY
+
+with imports.quiet():
+    import geoopt
 
 NO_HOOKS = (
     "hsac.CurvatureLearner: gradient checkpointing recomputes at other weights; the loss must not"

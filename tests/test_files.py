@@ -288,6 +288,19 @@ def test_full_disk_blames_the_target(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL])
+def test_owners_may_be_foreign(tmp_path, monkeypatch, code):
+    """EINVAL: in a container that maps users, some owners have no number."""
+
+    def refuse(*given):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "chown", refuse)
+    for content in (b"old", b"new"):
+        write_bytes(tmp_path / "a", content)
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_digest_ignores_the_keys_order():
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -144,7 +145,7 @@ class Command(click.Command):
             return left
         text = f"{' '.join(left)}: found more arguments than `{ctx.command_path}` takes"
         if any(one.name == "scale" for one in self.params):
-            text += f"; a scale is named by --scale {left[0]}"
+            text += f"; a scale is named by --scale {shlex.quote(left[0])}"
         raise click.UsageError(text, ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,5 +1,6 @@
 """`hsac data`: list, fetch, verify, describe and mirror datasets."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -99,7 +100,7 @@ def verify_datasets(names: tuple[str, ...], scale: str, plugins: tuple[str, ...]
         elif names:
             raise InputError(
                 f"dataset {found.name}: nothing of it is here or in a mirror;"
-                f" `hsac data fetch {found.name}`"
+                f" `hsac data fetch {shlex.quote(found.name)}`"
             )
     return int(any(found.problems for found in audits))
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -360,7 +361,7 @@ def _download(url: str, file: File, root: Path, tried: list[str]) -> bool:
 
 def _not_obtained(entry: Entry, root: Path, mirror: Path | None, tried: list[str]) -> str:
     """Say what was tried and what to do, in one line."""
-    info = f"`hsac data info {entry.name}`"
+    info = f"`hsac data info {shlex.quote(entry.name)}`"
     paths = [file.path for file in entry.forms[0].files]
     # Only the first form is asked for: it is the one that the catalogue prefers.
     lacking = [path for path in paths if mirror is None or not (mirror / path).exists()]

@@ -6,6 +6,7 @@
 import hashlib
 import logging
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsac import parts
+from hsac import imports, parts
 from hsac.data import obtain, shape
 from hsac.data.catalogue import FOLDER, Arrays, Entry, Form, entry
 from hsac.errors import InputError
@@ -409,6 +410,11 @@ def raw_folder(name: str, root: Path) -> Path:
     return Path(root) / "raw" / name
 
 
+def _fetch(name: str) -> str:
+    """Return the command that fetches a dataset, in backticks."""
+    return f"`hsac data fetch {shlex.quote(name)}`"
+
+
 def load_images(name: str, root: Path) -> Images:
     """Read an image set.
 
@@ -445,8 +451,10 @@ def load_graph(name: str, root: Path) -> "Data":
         InputError: For a name that is no graph, and for a missing, cut or changed file.
     """
     import torch
-    from torch_geometric.data import Data
-    from torch_geometric.utils import to_undirected
+
+    with imports.quiet():
+        from torch_geometric.data import Data
+        from torch_geometric.utils import to_undirected
 
     arrays, sha256 = load_arrays(name, root, "graph")
     x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))
@@ -537,14 +545,14 @@ def _verified(name: str, root: Path) -> Manifest:
     folder = raw_folder(name, root)
     path = folder / "manifest.json"
     if not path.exists():
-        raise InputError(f"{path} is missing; fetch dataset {name} (`hsac data fetch {name}`)")
+        raise InputError(f"{path} is missing; fetch dataset {name} ({_fetch(name)})")
     manifest, advice = _parse_manifest(path), _advice(folder)
     if manifest is None:
         raise InputError(f"{path} was written by another version of hsac; {advice}")
     # The catalogue's hashes do not cover a plugin, whose author changes it at will.
     if manifest.code != _plugin_code(name):
         source = parts.find(FOLDER, name)[1]
-        again = f"fetch again (`hsac data fetch {name}`)"
+        again = f"fetch again ({_fetch(name)})"
         raise InputError(f"{path} was not made by the present {source}; {again}")
     for relative, sha256 in sorted(manifest.files.items()):
         file = folder / relative

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hsac import plugins
+from hsac import imports, plugins
 from hsac.data import catalogue, obtain, overview, store
 from hsac.documents import read_text
 from hsac.errors import InputError
@@ -30,7 +30,7 @@ from hsac.ops.timings import Timings
 from hsac.study import load
 from hsac.study.graph import Graph, check_writable, data_root, results_root
 from hsac.study.models import Keys
-from hsac.study.record import read_index
+from hsac.study.record import is_chosen, read_index
 
 LOCK = Path("requirements.lock")
 IMPORTED = ("torch", "geoopt", "torch_geometric", "learn2learn", "snakemake")
@@ -92,13 +92,28 @@ def environment(place: Place) -> Iterator[Finding]:
         yield Finding(text, "pip install -r requirements.txt")
     for name in IMPORTED:
         try:
-            import_module("hsac._learn2learn" if name == "learn2learn" else name)
+            with imports.quiet():
+                import_module("hsac._learn2learn" if name == "learn2learn" else name)
         except Exception as error:  # a broken build raises anything
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
             text = f"{name} cannot be imported: {words}"
             yield Finding(text, "pip install --force-reinstall -r requirements.txt")
     same = sum(here[name] == version for name, version in locked.items())
     yield Finding(f"Python {sys.version.split()[0]}, {same} packages as in {LOCK}")
+
+
+def account(place: Place) -> Iterator[Finding]:
+    """Check for what Snakemake asks of the account: a name, a home and a cache.
+
+    Args:
+        place: what is looked at; the account is the same for all places.
+    """
+    # Imports Snakemake, which `environment` reports where it is broken.
+    from hsac.ops.account import lacking
+
+    lacks = [*lacking()]
+    yield from (Finding(one.text, one.fix) for one in lacks)
+    yield Finding(f"user {os.getuid()}, home {os.environ.get('HOME') or 'not set'}")
 
 
 def _unlike(locked: dict[str, str], here: dict[str, str | None]) -> Iterator[str]:
@@ -132,10 +147,16 @@ def configuration(place: Place) -> Iterator[Finding]:
             load.load(scale)
             loaded.append(scale)
         except InputError as error:
-            path = load.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
-            fix = f"${{EDITOR:-vi}} {path}" if path.is_file() else "hsac list"
+            fix = _configuration_fix(scale)
             yield from (Finding(line, fix) for line in str(error).splitlines())
     yield Finding(f"scales {', '.join(loaded)}")
+
+
+def _configuration_fix(scale: str) -> str:
+    if not (load.FOLDER / "config.yaml").is_file():
+        return "cd PROJECT  # the folder that holds config/"
+    path = load.FOLDER / ("config.yaml" if scale == "default" else f"{scale}.yaml")
+    return f"${{EDITOR:-vi}} {shlex.quote(str(path))}" if path.is_file() else "hsac list"
 
 
 def _scales() -> Iterator[str]:
@@ -173,13 +194,14 @@ def data(place: Place) -> Iterator[Finding]:
         stored = store.raw_folder(name, place.data)
         if overview.state(catalogue.entry(name), place.data, mirror) == "by hand":
             text = f"{name}: its files are not here and cannot be fetched"
-            yield Finding(text, f"hsac data info {name}")
+            yield Finding(text, f"hsac data info {shlex.quote(name)}")
         if not stored.exists():
             continue
         here.append(name)
         hashed += sum(path.stat().st_size for path in stored.iterdir())
         if hashed <= HASHED and not store.is_intact(name, place.data):
-            yield Finding(f"{stored}: damaged or of another version", f"hsac data fetch {name}")
+            fix = f"hsac data fetch {shlex.quote(name)}"
+            yield Finding(f"{stored}: damaged or of another version", fix)
     more = "" if hashed <= HASHED else "; too large to hash all here, `hsac data verify` does"
     yield Finding(f"{len(here)} datasets of {place.scale} here{more}; mirror {mirror or 'not set'}")
 
@@ -307,7 +329,8 @@ def _fault(path: Path, sha256: str) -> str | None:
         return "missing"
     if file_sha256(path) != sha256:
         return "edited or cut short since its run"
-    if isinstance(record := read_json(path), dict) and record.get("weights"):
+    record = read_json(path)
+    if isinstance(record, dict) and record.get("weights") and not is_chosen(record):
         try:
             # the header and the length are read, not all weights
             np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
@@ -378,7 +401,18 @@ def device(place: Place) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Place], Iterator[Finding]]] = {
     check.__name__: check
-    for check in (environment, configuration, data, locks, disk, records, artefacts, clock, device)
+    for check in (
+        environment,
+        account,
+        configuration,
+        data,
+        locks,
+        disk,
+        records,
+        artefacts,
+        clock,
+        device,
+    )
 }
 
 

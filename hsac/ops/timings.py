@@ -20,7 +20,7 @@ from hsac.files import canonical, digest, read_json
 from hsac.study.cell import Cell
 from hsac.study.load import FOLDER
 from hsac.study.models import Training
-from hsac.study.record import FINAL
+from hsac.study.record import FINAL, is_chosen
 
 FILE = FOLDER / "timings.csv"
 # finished runs that speak for their cell: reading all of them takes longer than the plan may
@@ -281,9 +281,7 @@ def _of_runs(folder: Path) -> Iterator[Timing]:
     for path in [folder / name for name in names if name.endswith(".json")][:SAMPLE]:
         try:
             record = read_json(path)
-            # A derived run names its candidate. A searched one names its point, but was trained.
-            chosen = record["chosen"] is not None and "tuning" not in record
-            if record["status"] in FINAL and not chosen:
+            if record["status"] in FINAL and not is_chosen(record):
                 yield _of_run(record, path.with_suffix(".npy").stat().st_size)
         # what is cut short or failed says nothing
         except (InputError, KeyError, TypeError, OSError, ZeroDivisionError):

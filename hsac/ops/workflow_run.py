@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,15 @@ from hsac import plugins
 from hsac.data import obtain
 from hsac.errors import InputError
 from hsac.files import digest, write_json
-from hsac.ops import buildable, file_dates, manifest, progress, slurm_accounting, workflow_lock
+from hsac.ops import (
+    account,
+    buildable,
+    file_dates,
+    manifest,
+    progress,
+    slurm_accounting,
+    workflow_lock,
+)
 from hsac.study import load
 from hsac.study.graph import Graph, check_writable, data_root
 
@@ -43,10 +52,13 @@ def open_run(config: Mapping[str, Any], words: Iterable[str] | None = None) -> "
         The run.
 
     Raises:
-        SystemExit: The configuration is faulty, and its one line has been printed, or the user
-            pressed Ctrl-C.
+        SystemExit: The configuration is faulty or the account lacks something, and a line for each
+            has been printed; or the user pressed Ctrl-C.
     """
+    # Snakemake leaves files and folders to Python to close, which warns of it where it is asked to.
+    warnings.simplefilter("ignore", ResourceWarning)
     try:
+        account.check()
         return WorkflowRun(config, words or ())
     except InputError as error:
         _give_up(error)

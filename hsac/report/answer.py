@@ -371,6 +371,7 @@ def find(root: Path, table: str, row: str, column: str) -> Answer:
     """
     csvs = provenance.csv_paths(root)
     if not csvs:
+        load.scale_file("default")  # outside of a project nothing could make them
         missing = Path(root) / "tables"
         raise InputError(f"{missing} is missing; {workflow_of(missing)} makes it")
     name = pick("TABLE", table, {name: [] for name in sorted(csvs)})

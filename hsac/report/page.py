@@ -1,6 +1,7 @@
 """The page of a results folder: one HTML file that needs nothing else."""
 
 import base64
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -466,9 +467,10 @@ def write_page(
         resources.files("hsac.report").joinpath("page.html.j2").read_text("utf-8")
     )
     statuses, lost = runs["status"].value_counts(), unfinished.note(runs)
+    scale = root.resolve().name  # the folder may be given as `.`
     html = template.render(
-        # Resolved, as the folder may be given as `.`.
-        scale=root.resolve().name,
+        scale=scale,
+        scale_word=shlex.quote(scale),
         runs=len(runs),
         ok=int(statuses.get("ok", 0)),
         claims=claims,

@@ -43,7 +43,7 @@ def _settings(answer: Answer) -> str:
 
 def _of(answer: Answer, experiment: str) -> str:
     """Return the options that the commands share: settings and experiment."""
-    return f"{_settings(answer)} --experiment {experiment}"
+    return f"{_settings(answer)} --experiment {shlex.quote(experiment)}"
 
 
 def _variant(answer: Answer, experiment: str) -> str:
@@ -121,9 +121,10 @@ def _train_commands(answer: Answer, cell: CellFiles) -> list[str]:
 def _row_command(answer: Answer, item: str) -> str:
     """Compose the command that makes a file of rows again."""
     path = Path(item)
-    kind, experiment, output = path.parent.name, path.stem, f'--output "$scratch"/{item}'
+    kind, experiment = path.parent.name, path.stem
+    output = f'--output "$scratch"/{shlex.quote(item)}'
     if kind != "landscape" and kind not in TRAINED_AGAIN:
-        return f"hsac job theory {path.stem} {_settings(answer)} {output}"
+        return f"hsac job theory {shlex.quote(path.stem)} {_settings(answer)} {output}"
     options = f"{_of(answer, experiment)} {_variant(answer, experiment)}"
     if kind == "landscape":
         indexes = _scratch_indexes(answer.sidecar.cells[name] for name in answer.cells)
@@ -175,7 +176,7 @@ def _overrides(study: Study) -> str:
         present = load.load(study.scale).dump()
     except InputError:  # not in the project's folder, or its configuration no longer loads
         present = settings
-    given = [] if study.scale == "default" else [f"scale={study.scale}"]
+    given = [] if study.scale == "default" else [shlex.quote(f"scale={study.scale}")]
     for key, value in settings.items():
         if key in present and present[key] != value:
             given.append(shlex.quote(f"{key}={canonical(value)}"))

@@ -272,10 +272,18 @@ def _data(answer: Answer, name: str) -> list[str]:
     if variant is None:
         return [*lines, _line("", f"{path} is not here"), _line("dataset", experiment.dataset)]
     content = variant["data_sha256"]
-    known = "as" if catalogue.entry(experiment.dataset).sha256 == content else "not as"
     lines.append(_line("", f"{path}, {_state(path, answer.changed)}"))
-    text = f"{experiment.dataset}, content SHA-256 {content}, {known} in the catalogue"
+    known = _known(experiment.dataset, content)
+    text = f"{experiment.dataset}, content SHA-256 {content}, {known}"
     return [*lines, _line("dataset", text)]
+
+
+def _known(dataset: str, content: str) -> str:
+    """Say whether the catalogue knows a dataset's content."""
+    recorded = catalogue.entry(dataset).sha256
+    if recorded is None:
+        return "none is recorded in the catalogue"
+    return "as in the catalogue" if recorded == content else "not as in the catalogue"
 
 
 def _environment(environment: Environment) -> list[str]:

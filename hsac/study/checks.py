@@ -55,7 +55,8 @@ def problems(
             tried(_reference, experiment, key)
             tried(_theory_of, study, name, sources)
     tried(_one_spelling, study, sources["experiments"])
-    tried(_theory, study, sources.get("theory", ""))
+    tried(_studies, study, sources.get("theory", ""))
+    tried(_measured, study, sources, layers)
     # Methods share rules and losses, and with them their faults.
     return list(dict.fromkeys(found))
 
@@ -239,7 +240,7 @@ def _given_spaces(
     study: Study, sources: Mapping[str, str], layers: Sequence[Mapping[str, Any]]
 ) -> list[tuple[Any, ...]]:
     """Return kind, name and key of every search space that the configuration gives."""
-    places = {key: place for place, layer in enumerate(layers) for key in layer}
+    places = _places(layers)
     # a scale with other rules need not name those that the default's spaces are of
     replaced = places.get("rules", 0) > places.get("spaces", 0)
     found: list[tuple[Any, ...]] = []
@@ -315,18 +316,43 @@ def _search(study: Study, cell: Cell, sources: Mapping[str, str]) -> None:
         search_space.check(space, kind, cell.config.part(kind), (low, high), where)
 
 
-def _theory(study: Study, source: str) -> None:
-    """Check that the studies exist, and that only curvature rules are measured."""
+def _places(layers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of the last layer that gives a key: its value counts."""
+    return {key: place for place, layer in enumerate(layers) for key in layer}
+
+
+def _studies(study: Study, source: str) -> None:
+    """Check that the studies of the theory exist."""
     if study.theory is None:
         return
     for name, parameters in study.theory.studies.items():
         key = f"{source}: theory.studies"
         parts.check_name("study", name, key)
         parts.check_parameters("study", name, parameters or {}, f"{key}.{name}")
-    for rule in study.theory.measured:
-        if rule not in study.rules.curvature:
-            known = parts.nearest(rule, study.rules.curvature)
-            raise InputError(f"{source}: theory.measured: found {rule!r}; curvature rules {known}")
+
+
+def _measured(
+    study: Study, sources: Mapping[str, str], layers: Sequence[Mapping[str, Any]]
+) -> None:
+    """Check that the theory measures curvature rules that there are."""
+    known = study.rules.curvature
+    measured = study.theory.measured if study.theory else []
+    lacking = [rule for rule in measured if rule not in known]
+    if not lacking:
+        return
+    places, source = _places(layers), sources["theory"]
+    # A scale with rules of its own did not write the default's theory, and is told how to go on.
+    if places["rules"] > places["theory"]:
+        found = f"found no {', '.join(lacking)}, which theory.measured of {source} names"
+        raise InputError(
+            f"{sources['rules']}: rules.curvature: {found}; allowed are these rules, a `theory` of"
+            " its own, or `theory: null` for none"
+        )
+    lines = []
+    for rule in lacking:
+        near = parts.nearest(rule, known)
+        lines.append(f"{source}: theory.measured: found {rule!r}; curvature rules {near}")
+    raise InputError("\n".join(lines))
 
 
 def _theory_of(study: Study, name: str, sources: Mapping[str, str]) -> None:

@@ -56,7 +56,8 @@ def scale_file(scale: str, folder: Path = FOLDER) -> Path:
     default = folder / "config.yaml"
     if not default.is_file():
         allowed = "allowed is a folder with the project's files, such as a clone of hsac"
-        raise InputError(f"{default}: missing in {Path.cwd()}; {allowed}")
+        where = f"missing in {Path.cwd()}, so this is no project folder"
+        raise InputError(f"{default}: {where}; {allowed}")
     # The name is also that of a folder below results/, in paths that Snakemake reads.
     if not scale or scale[0] == "." or any(c in "/{}" or not c.isprintable() for c in scale):
         allowed = f"allowed is the name of a file in {folder}/ without .yaml"

@@ -459,6 +459,18 @@ def same_cell(record: object, identity: dict[str, str]) -> bool:
     )
 
 
+def is_chosen(record: JsonObject) -> bool:
+    """Check whether a run was chosen among other methods' runs, as `grid` and `best_of` do.
+
+    Such a run was not trained of itself: its weights lie beside the chosen method's record.
+
+    Args:
+        record: The content of a record's file.
+    """
+    # A searched run names its point in `chosen`, and was trained there.
+    return record.get("chosen") is not None and "tuning" not in record
+
+
 def has_weights(path: Path, record: JsonObject) -> bool:
     """Check whether the weights that a record was written with lie beside it.
 

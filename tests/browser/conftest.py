@@ -56,7 +56,7 @@ CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
 def page(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of synthetic results of two experiments with four seeds each."""
     experiments = ("digits", "glyphs_long_tailed")
-    root = synthetic_results(tmp_path_factory.mktemp("results"), experiments, seeds=4)
+    root = synthetic_results(tmp_path_factory.mktemp("my scale"), experiments, seeds=4)
     order = {name: ORDER[name] for name in experiments}
     runs = root / "runs.parquet"
     write_claims(CLAIMS, runs, root / "claims.json")

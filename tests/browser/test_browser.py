@@ -100,7 +100,8 @@ def test_reader_sorts_and_browses(page: Path, tmp_path: Path, width: int) -> Non
     assert "against training step" in report["label"]
     assert report["open"]
     assert "digits: sgd+hsac: Test accuracy" in report["why"]
-    for words in ("hsac why", "test_accuracy_percent", "4 records", "5ea1", "mlp"):
+    command = f"hsac why digits sgd+hsac test_accuracy_percent --scale '{page.parent.name}'"
+    for words in (command, "test_accuracy_percent", "4 records", "5ea1", "mlp"):
         assert words in report["why"]
     assert not report["openUnknown"]
     assert not report["wide"]  # tables scroll in their frames, the page itself does not

@@ -3,8 +3,10 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pandas as pd
+import yaml
 from project import ROOT, Project, few
 
 RESOURCES = "{rule} {resources.mem_mb} {resources.runtime}"
@@ -108,6 +110,15 @@ def test_kubernetes_jobs_follow_the_profile(tmp_path):
     training = [f"8000M {360 * 60} 0"] * 2 + [f"16000M {720 * 60} 0"]
     assert created == sorted([*training, f"4000M {30 * 60} 0", f"4000M {30 * 60} 0"])
     check(project, "results/few/runs.parquet", options, environment)
+
+
+def test_pods_have_name_and_home():
+    """A pod's user often has neither, and Snakemake asks for both."""
+    template = yaml.safe_load((ROOT / "profiles/kubernetes/job.yaml").read_text())
+    (container,) = template["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one["value"] for one in container["env"]}
+    assert given.keys() == {"USER", "HOME"}
+    assert Path(given["HOME"]).is_absolute()
 
 
 def test_missing_template_is_one_line(tmp_path):

@@ -19,6 +19,7 @@ from hsac.data import fetch
 from hsac.files import write_json
 from hsac.ops import doctor, stale
 from hsac.ops.gpu_lease import Card, folder, lease
+from hsac.ops.runner import select_bundle
 from hsac.study import load, resolve
 from hsac.study.graph import Graph
 
@@ -108,6 +109,14 @@ def test_scales_that_fail_are_named(project):
     seeds, bundle = (text for text, _ in faults("configuration"))
     assert "smoke.yaml: seeds.1: found 'one'" in seeds
     assert "smoke.yaml: bundle: found 0" in bundle
+
+
+def test_wrong_folder_is_said(tmp_path, monkeypatch):
+    """There is nothing to list there."""
+    monkeypatch.chdir(tmp_path)
+    text, fix = fault("configuration")
+    assert "so this is no project folder" in text
+    assert fix.startswith("cd PROJECT")
 
 
 def test_fetching_fixes_damaged_data(project):
@@ -230,6 +239,28 @@ def test_removing_fixes_damaged_records(finished, which, seed, spoilt):
     left = stale.stale_runs(finished)
     lost = [run.seed for run in left if run.reason == "never run"]
     assert lost == ([] if seed is None else [seed])
+
+
+def test_chosen_runs_have_no_weights(project):
+    """The weights of a grid's run lie beside the record of the candidate."""
+    digits = smoke_keys("experiments", "digits") | {"methods": ["sgd+fixed@0.3", "sgd+grid"]}
+    del digits["informed"]
+    write_json(project / "config/own.yaml", {"experiments": {"digits": digits}, "theory": None})
+    graph = Graph(load.load("own"))
+    evaluation = {"validation_accuracy": 0.5, "validation_nll": 1.0}
+    facts = {"metrics": {"selected": evaluation}, "selected_by": "validation_accuracy"}
+    facts |= {"gradients": 1, "products": 0, "held_out_batches": 0}
+    for cell in graph.trained:
+        finish(graph, cell, **facts)
+    (grid,) = graph.derived
+    methods = [cell.method for cell in resolve.candidates(graph.study, grid)]
+    for bundle in graph.own_bundles(grid):
+        candidates = graph.candidates(bundle)
+        select_bundle(grid, methods, candidates, list(bundle.seeds), bundle.index)
+    assert not faults("records", "own")
+    chosen = graph.candidates(bundle)[0].with_name(f"seed{bundle.seeds[0]}.npy")
+    chosen.unlink()
+    assert fault("records", "own")[0].startswith(f"{chosen.with_suffix('.json')}: its weights")
 
 
 def test_checking_records_ends_in_time(finished, monkeypatch):

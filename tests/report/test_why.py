@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from smoke_results import small, smoke_results, tables
 
 from hsac import cli
+from hsac.data import catalogue
 from hsac.errors import InputError
 from hsac.files import read_json, write_json
 from hsac.report.answer import Answer, find, pick, same
@@ -204,6 +206,37 @@ def test_rerun_is_told_from_edit(project):
     assert "RUN AGAIN since the table was written" in text
     tables(project)
     assert explain(project, *CELL)[1]
+
+
+def test_wrong_folder_is_said(tmp_path, monkeypatch):
+    """No command makes tables there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="so this is no project folder"):
+        explain(results_root("default"), *CELL)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        (None, ", none is recorded in the catalogue"),
+        ("1" * 64, ", not as in the catalogue"),
+        ("as here", ", as in the catalogue"),
+    ],
+)
+def test_catalogue_is_asked_for_content(results, monkeypatch, recorded, said):
+    """Nothing recorded, as of a plugin's data, is no difference."""
+    content = read_json(variant_of(results))["data_sha256"]
+    found = replace(
+        catalogue.entry("digits"), sha256=content if recorded == "as here" else recorded
+    )
+    monkeypatch.setattr(catalogue, "entry", lambda name: found)
+    assert f"content SHA-256 {content}{said}\n" in explain(results, *CELL)[0]
+
+
+def test_scales_are_quoted_in_commands(project):
+    """A scale's name may have a space."""
+    edit(project / "settings.json", scale="my scale")
+    assert "'scale=my scale'" in in_place_commands(find(project, *CELL))[-1]
 
 
 def test_a_missing_record_is_said(project):

@@ -1,11 +1,12 @@
 """Beyond the form of its keys, the parts of a configuration must fit; a line says what does not."""
 
 import re
+import shutil
 
 import pytest
 import yaml
 from searches import searching
-from studies import smoke, smoke_keys, with_digits
+from studies import CONFIG, smoke, smoke_keys, with_digits
 
 from hsac.errors import InputError
 from hsac.study import load, resolve
@@ -193,6 +194,37 @@ def test_a_studied_hypergradient_needs_options():
     del theory["hypergradient"]
     line = refused(override | {"theory": theory})
     assert "theory.hypergradient: found nothing; experiments.digits.hyper" in line
+
+
+def test_an_inherited_theory_blames_the_scale(tmp_path):
+    """The scale's rules lack what the default's theory measures: all is told, and what helps."""
+    shutil.copy(CONFIG / "config.yaml", tmp_path)
+    default = load.load("default", folder=CONFIG).dump()
+    curvature = {"fixed": default["rules"]["curvature"]["fixed"]}
+    digits = smoke_keys("experiments", "digits") | {"methods": ["sgd+fixed@0.3"], "rules": {}}
+    del digits["informed"]
+    own = {"rules": default["rules"] | {"curvature": curvature}, "experiments": {"digits": digits}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    with pytest.raises(InputError) as caught:
+        load.load("own", folder=tmp_path)
+    lacking = [rule for rule in default["theory"]["measured"] if rule != "fixed"]
+    assert len(lacking) > 1
+    assert str(caught.value) == (
+        f"{tmp_path}/own.yaml: rules.curvature: found no {', '.join(lacking)}, which"
+        f" theory.measured of {tmp_path}/config.yaml names; allowed are these rules, a `theory` of"
+        " its own, or `theory: null` for none"
+    )
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own | {"theory": None}))
+    assert load.load("own", folder=tmp_path).theory is None
+
+
+def test_every_unknown_measured_rule_is_told():
+    theory = smoke_keys("theory") | {"measured": ["fixd", "hsca"]}
+    with pytest.raises(InputError) as caught:
+        smoke({"theory": theory})
+    first, second = str(caught.value).splitlines()
+    assert "theory.measured: found 'fixd'; " in first
+    assert "theory.measured: found 'hsca'; " in second
 
 
 @pytest.mark.parametrize("key", ["informed", "hypergradient"])

@@ -332,7 +332,8 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     """The scale's name is not at fault there, and no other name would help."""
     with pytest.raises(InputError) as caught:
         load.load("default", folder=tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path}/config.yaml: missing in {Path.cwd()}; allowed")
+    found = f"missing in {Path.cwd()}, so this is no project folder"
+    assert str(caught.value).startswith(f"{tmp_path}/config.yaml: {found}; allowed is ")
     assert "did you mean" not in str(caught.value)
 
 

@@ -82,6 +82,16 @@ def lines(said: str) -> list[str]:
     return [line for line in shown if not noise.match(line)]
 
 
+def test_cache_that_cannot_be_written(project, monkeypatch):
+    """One line in place of Snakemake's traceback."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "Snakefile"))
+    status, said = snakemake(project, terminal=False)
+    assert status == 2, said
+    (line,) = lines(said)
+    assert line.startswith("hsac: XDG_CACHE_HOME: Snakemake's cache ")
+    assert line.endswith('run: export XDG_CACHE_HOME="$(mktemp -d)"')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
 def test_each_run_says_one_line(project, terminal):

@@ -52,6 +52,14 @@ def test_bare_dry_run_lists_jobs():
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_doctor_finds_nothing_after_it(project):
+    """A run that ended well leaves nothing to fix."""
+    command = [sys.executable, "-m", "hsac", "doctor", "--scale", "tiny"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "records       ok  10 records" in done.stdout
+
+
 def test_misspelt_target_is_named(project):
     done = snakemake(project, "reslts")
     assert done.returncode != 0

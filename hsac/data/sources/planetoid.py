@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hsac import imports
 from hsac.data.sources._graphs import undirected
 
 
@@ -39,7 +40,8 @@ def build(
         bag of words as published, not normalised. Of ``split`` 20 nodes a class train, 500
         validate, 1000 test, the rest are -1.
     """
-    from torch_geometric.datasets import Planetoid
+    with imports.quiet():
+        from torch_geometric.datasets import Planetoid
 
     with tempfile.TemporaryDirectory() as temporary:
         raw = Path(temporary) / name / "raw"

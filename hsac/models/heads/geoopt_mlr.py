@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from geoopt.manifolds.stereographic import math as stereographic
 from torch import Generator, Tensor
 
+from hsac import imports
 from hsac.models.heads._scale import check_scale, scale_start, scaled
 from hsac.models.layers import Params
+
+with imports.quiet():
+    from geoopt.manifolds.stereographic import math as stereographic
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import geoopt
 import torch
 from torch import Tensor
 
+from hsac import imports
 from hsac.rules.types import Gradient, State
 from hsac.rules.weights.adam import Adam
+
+with imports.quiet():
+    import geoopt
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hsac import imports
 from hsac.models.graphs import SparseFeatures
 from hsac.study.part import Part
 from hsac.train.ensemble import Ensemble
@@ -52,8 +53,9 @@ class NodeTask:
             trained: Name and parameters of the training loss.
         """
         # Imported here, as it takes seconds and only graphs need it.
-        from torch_geometric.nn.conv.gcn_conv import gcn_norm
-        from torch_geometric.utils import to_undirected
+        with imports.quiet():
+            from torch_geometric.nn.conv.gcn_conv import gcn_norm
+            from torch_geometric.utils import to_undirected
 
         x, edge, y = (torch.from_numpy(arrays[key]) for key in ("x", "edge", "y"))
         # Edges are stored one way, while messages pass both ways.
