@@ -302,8 +302,11 @@ def judge_claims(
     """
     from hsac.report.claims import contradicted, lines, write_claims
     from hsac.study.graph import results_root
+    from hsac.study.load import scale_file
 
     inputs.use_plugins(plugins, scale)
+    if runs is None:
+        scale_file(scale)  # so that a folder without a project is called that
     results = results_root(scale)
     runs = runs or results / "runs.parquet"
     entries = write_claims(claims, runs, output or results / "claims.json")

@@ -230,3 +230,15 @@ def test_rule_graph_is_a_text(settings, tmp_path, capsys):
     words = ["--settings", settings, "--runs", "r", "--trajectories", "t", "--output", "o"]
     line = said(capsys, "job", "figures", *words, "--rulegraph", str(graph))
     assert line.startswith(f"hsac: {graph}: found the byte 0xb5 in line 1")
+
+
+@pytest.mark.parametrize("command", ["plan", "stale", "verify", "claims", "list", "why a b c"])
+def test_other_folders_are_no_project(command, tmp_path, monkeypatch, capsys):
+    """Where there is no configuration, that is said, and not that one of its files is missing."""
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"hsac: config/config.yaml: missing in {tmp_path}, so this is no project"
+    )
+    assert said.count("\n") == 1
