@@ -236,7 +236,7 @@ def test_rule_graph_is_a_text(settings, tmp_path, capsys):
 def test_other_folders_are_no_project(command, tmp_path, monkeypatch, capsys):
     """Where there is no configuration, that is said, and not that one of its files is missing."""
     monkeypatch.chdir(tmp_path)
-    assert main(command.split()) == 2
+    assert cli.main(command.split()) == 2
     said = capsys.readouterr().err
     assert said.startswith(
         f"hsac: config/config.yaml: missing in {tmp_path}, so this is no project"
