@@ -10,6 +10,7 @@
 `examples/own_loop.py` is complete.
 """
 
+import gc
 import threading
 import warnings
 import weakref
@@ -35,6 +36,7 @@ from hsac.interrupts import Deferred
 from hsac.learner_checks import (
     check_curvatures,
     check_ranks,
+    check_same,
     check_scalar,
     check_second_derivatives,
     check_state,
@@ -44,6 +46,7 @@ from hsac.learner_checks import (
 )
 from hsac.parts import build, require
 from hsac.rules.curvature.hsac import Hsac, Samples
+from hsac.rules.types import State
 from hsac.sharpness import WITH_ADVERSARY
 
 with imports.quiet():
@@ -198,6 +201,7 @@ class CurvatureLearner:
         # It also refuses a wrong optimizer now, not at the first outer step.
         self._names = list(self._weights())
         self._checked = False
+        self._used: set[str] = set()
         self._warned: set[str] = set()
         check_ranks(model, ranks)
         self.ranks = ranks
@@ -275,7 +279,7 @@ class CurvatureLearner:
             )
         # Before counting: `due` is about the call to come.
         due = self.due
-        if due and any(module.learners > 1 for module in self._held):
+        if due and self._is_shared():
             self._warn(TWO_LEARNERS, stacklevel=3)
         self.count += 1
         for module in self.curvatures.values():
@@ -285,10 +289,11 @@ class CurvatureLearner:
             return {}
         group = self._group()
         with agreed(group, self._theta().device):
+            check_same(_curvatures(self.model), self.curvatures)
             found = self._weights()
         if list(found) != self._names:
             # A layer was frozen or added: what was carried over is of other weights.
-            self.state = self.state | {"adversary": None, "solver": {}}
+            self.state = self._without_vectors()
             self._names = list(found)
         # The rule moves a bundle of runs, one a row. Here is one row.
         theta, w = self._theta(), torch.cat([p.detach().flatten() for p in found.values()])[None]
@@ -312,8 +317,9 @@ class CurvatureLearner:
                 return {}
             with agreed(group, w.device):
                 upper, lower, adversary = self._samples(batch, other, third)
-            # Once only, as it costs a gradient or two.
-            if not self._checked:
+            # Once only, as it costs a gradient or two, and anew where one is no longer frozen.
+            movable = {name for name, x in self.curvatures.items() if x.theta.requires_grad}
+            if not movable <= self._used:
                 self._check_used(found, (lower, upper), w, theta)
             samples = Samples(
                 upper=self._objective(found, upper, decay=False),
@@ -382,11 +388,13 @@ class CurvatureLearner:
             A mapping for `torch.save` and `load_state_dict`. It also holds what the learner was
             made with, by which another one can tell that the state is not its own.
         """
+        names = list(self._weights())
+        kept = self.state if names == self._names else self._without_vectors()
         return {
             "count": self.count,
-            "rule": self.state,
+            "rule": kept,
             "generator": self.generator.get_state(),
-            "settings": self._settings(),
+            "settings": self._settings(names),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -405,7 +413,11 @@ class CurvatureLearner:
         # A `torch.load` to a GPU moves this state, too, but the generator takes it only on the CPU.
         self.generator.set_state(state["generator"].cpu())
 
-    def _settings(self) -> dict[str, Any]:
+    def _without_vectors(self) -> State:
+        """Return the rule's state without what is over the weights."""
+        return self.state | {"adversary": None, "solver": {}}
+
+    def _settings(self, names: list[str]) -> dict[str, Any]:
         """Return what gives the state its meaning.
 
         What is carried over is in θ, and over the weights in their order. It was found with the
@@ -418,8 +430,8 @@ class CurvatureLearner:
             "curvatures": list(self.curvatures),
             "transforms": {name: transform.kind for name, transform in transforms.items()},
             "bounds": {name: list(transform.bounds) for name, transform in transforms.items()},
-            "weights": self._names,
-            "shapes": [list(named[name].shape) for name in self._names],
+            "weights": names,
+            "shapes": [list(named[name].shape) for name in names],
             "solver": repr(self.rule.linear_solver),
             "warm_up": self.warm_up,
         }
@@ -453,6 +465,14 @@ class CurvatureLearner:
             self._warn(NO_THIRD)
             return upper, lower, _Sample(upper.batch, 2, upper.half_of)
         return _Sample(split[1], 0, batch), lower, _Sample(split[0], 2, batch)
+
+    def _is_shared(self) -> bool:
+        """Tell whether another learner moves one of the curvatures."""
+        if TWO_LEARNERS in self._warned or not any(m.learners > 1 for m in self._held):
+            return False
+        # One that nobody holds lives on where its loss refers to it, as a method of its owner does.
+        gc.collect()
+        return any(module.learners > 1 for module in self._held)
 
     def _warn(self, text: str, stacklevel: int = 4) -> None:
         """Warn once a learner of each thing, at the line that called `step`."""
@@ -507,6 +527,7 @@ class CurvatureLearner:
                 needed = needed if group is None else any_of(needed, group, w.device)
                 used = [a or b for a, b in zip(used, needed, strict=True)]
         check_used([name for name, has in zip(self.curvatures, used, strict=True) if not has])
+        self._used |= {name for name, x in self.curvatures.items() if x.theta.requires_grad}
 
     def _objective(self, found: dict[str, nn.Parameter], sample: _Sample, decay: bool) -> Loss:
         """Return a function of w (1, P) and θ (1, C): the mean loss of the ranks, (1,)."""
@@ -538,7 +559,11 @@ class CurvatureLearner:
                 for p, piece in zip(found.values(), pieces, strict=True)
             }
             moved = zip(self.curvatures.values(), each, strict=True)
-            thetas = {id(module.theta): value for module, value in moved}
+            # A frozen one has no part in the hypergradient, whose length is bounded.
+            thetas = {
+                id(module.theta): value if module.theta.requires_grad else value.detach()
+                for module, value in moved
+            }
             # BatchNorm updates its statistics in place. It gets copies, and the model's own stay.
             buffers = {id(b): b.clone() for b in self.model.buffers()}
             swapped = points | thetas | buffers

@@ -17,15 +17,16 @@ from hsac.hypergradient import HessianOperator, Loss
 from hsac.hypergradient.operator import norm
 from hsac.parts import require
 
-# How torch begins to tell of what has no second derivatives, or none that are dense, and what to
-# do about it.
+COMPILED = (
+    "the model is compiled; allowed is the module that was compiled, which shares its parameters,"
+    " because compiled code has no second derivatives"
+)
+# What torch says where derivatives are sparse, or where there are no second ones, and what to do.
 REMEDIES = {
-    "sparse": "the model has sparse gradients; allowed are dense ones, as of Embedding with"
-    " sparse=False",
-    "aot_autograd": "the model is compiled; allowed is the module that was compiled, which shares"
-    " its parameters, because compiled code has no second derivatives",
-    "donated": "the model is compiled; allowed is the module that was compiled, which shares its"
-    " parameters, because compiled code has no second derivatives",
+    "is not implemented for sparse tensors": "the model has sparse gradients; allowed are dense"
+    " ones, as of Embedding with sparse=False",
+    "torch.compile with aot_autograd does not currently support double backward": COMPILED,
+    "donated buffer": COMPILED,
 }
 
 
@@ -60,6 +61,24 @@ def check_curvatures(curvatures: dict[str, Curvature]) -> None:
         raise InputError(f"model: found no hsac.Curvature in it; {allowed}")
     for name, module in curvatures.items():
         _check_values(name, module.theta)
+
+
+def check_same(now: dict[str, Curvature], held: dict[str, Curvature]) -> None:
+    """Check that a model still has the curvatures that its learner moves.
+
+    Args:
+        now: The model's curvatures by the name of θ.
+        held: Those of the learner.
+
+    Raises:
+        InputError: A module was replaced, added or taken away.
+    """
+    thetas = [{name: id(module.theta) for name, module in some.items()} for some in (now, held)]
+    if thetas[0] != thetas[1]:
+        raise InputError(
+            f"model: found other curvatures ({', '.join(now) or 'none'}) than when this learner was"
+            f" made ({', '.join(held)}); allowed is a new learner for them"
+        )
 
 
 def check_weight(name: str, p: nn.Parameter) -> None:
@@ -131,17 +150,35 @@ def check_state(state: Any, own: dict[str, Any], rule: dict[str, Any]) -> None:
             raise InputError(f"state_dict: {key}: found {found}; {allowed}")
     _check_keys("state_dict: rule", state["rule"], rule)
     count = state["count"]
-    whole = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    require(whole, "state_dict: count", count, "an integer from 0")
+    require(_is_count(count), "state_dict: count", count, "an integer from 0")
     _check_adam(state["rule"]["adam"], rule["adam"])
-    adversary, size = state["rule"]["adversary"], sum(map(math.prod, own["settings"]["shapes"]))
-    if adversary is not None and getattr(adversary, "shape", None) != (1, size):
-        found = getattr(adversary, "shape", adversary)
-        allowed = f"allowed is a tensor (1, {size})"
-        raise InputError(f"state_dict: rule.adversary: found {found}; {allowed}")
-    generator, wanted = state["generator"], own["generator"]
-    if not (isinstance(generator, Tensor) and generator.shape == wanted.shape):
-        raise InputError("state_dict: generator: found no state of torch's random number generator")
+    size = sum(map(math.prod, own["settings"]["shapes"]))
+    if state["rule"]["adversary"] is not None:
+        _check_vector("adversary", state["rule"]["adversary"], (size,))
+    solver, tracked = state["rule"]["solver"], state["rule"]["tracked"]
+    _check_keys("state_dict: rule.solver", solver, {})
+    for key, kept in solver.items():
+        _check_vector(f"solver.{key}", kept, (1, size))
+    require(_is_count(tracked), "state_dict: rule.tracked", tracked, "an integer from 0")
+    try:
+        torch.Generator().set_state(state["generator"].cpu())
+    except (AttributeError, RuntimeError, TypeError):
+        line = "found no state of torch's random number generator"
+        raise InputError(f"state_dict: generator: {line}") from None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_vector(key: str, value: Any, sizes: tuple[int, ...]) -> None:
+    """Raise InputError for what is no (1, n) of finite numbers, with n among the sizes."""
+    fits = isinstance(value, Tensor) and value.dim() == 2 and len(value) == 1
+    if not (fits and value.shape[1] in sizes and value.isfinite().all()):
+        found = list(value.shape) if isinstance(value, Tensor) else value
+        allowed = " or ".join(f"(1, {n})" for n in dict.fromkeys(sizes))
+        line = f"allowed is a tensor {allowed} of finite numbers"
+        raise InputError(f"state_dict: rule.{key}: found {found}; {line}")
 
 
 def _check_keys(where: str, found: Any, wanted: dict[str, Any]) -> None:
@@ -158,8 +195,10 @@ def _check_adam(adam: Any, wanted: dict[str, Tensor]) -> None:
     _check_keys("state_dict: rule.adam", adam, wanted)
     for key, value in wanted.items():
         fits = isinstance(adam[key], Tensor) and adam[key].shape == value.shape
-        if not fits or not adam[key].isfinite().all():
-            line = f"allowed are {value.numel()} finite numbers, one a curvature"
+        least = -math.inf if key == "first" else 0.0  # a sum of squares, and a number of steps
+        if not (fits and adam[key].isfinite().all() and (adam[key] >= least).all()):
+            line = f"allowed are {value.numel()} finite numbers"
+            line += "" if key == "first" else " from 0"
             raise InputError(f"state_dict: rule.adam.{key}: found {adam[key]}; {line}")
 
 

@@ -284,7 +284,11 @@ def with_rule(**values: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda state: state | {"rule": state["rule"] | values}
 
 
-NAN = {"first": torch.tensor([[torch.nan]]), "second": torch.zeros(1, 1), "count": torch.ones(1, 1)}
+def adam(**values: float) -> dict[str, Tensor]:
+    whole = {"first": 0.1, "second": 0.1, "count": 1.0} | values
+    return {key: torch.full((1, 1), value, dtype=F64) for key, value in whole.items()}
+
+
 DAMAGED: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (without("count"), "state_dict: found no count; allowed is all"),
     (without("settings"), "state_dict: found no settings"),
@@ -296,9 +300,20 @@ DAMAGED: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (changed(settings={}), "state_dict: settings: found no"),
     (changed(generator=torch.zeros(3)), "state_dict: generator: found no state of torch's"),
     (with_rule(adam={}), r"state_dict: rule\.adam: found no first"),
-    (with_rule(adam=NAN), r"state_dict: rule\.adam\.first: found tensor\(\[\[nan\]\]\); allowed"),
-    (with_rule(adversary=torch.zeros(1, 7)), r"state_dict: rule\.adversary: found .*\(1, 39\)"),
+    (with_rule(adam=adam(first=torch.nan)), r"state_dict: rule\.adam\.first: found tensor.*nan"),
+    (with_rule(adversary=torch.zeros(1, 7)), r"state_dict: rule\.adversary: found \[1, 7\]; .*39"),
     (with_rule(adversary=3), r"state_dict: rule\.adversary: found 3; allowed is a tensor"),
+    (with_rule(adversary=torch.full((1, 39), torch.nan)), r"state_dict: rule\.adversary: found"),
+    (with_rule(adam=adam(count=-1.0)), r"state_dict: rule\.adam\.count: .* from 0"),
+    (with_rule(adam=adam(second=-1.0)), r"state_dict: rule\.adam\.second: .* from 0"),
+    (with_rule(solver=None), r"state_dict: rule\.solver: found NoneType"),
+    (
+        with_rule(solver={"power": torch.ones(1, 3)}),
+        r"state_dict: rule\.solver\.power: found \[1",
+    ),
+    (with_rule(tracked="x"), r"state_dict: rule\.tracked: found 'x'; allowed is an integer from 0"),
+    (changed(count=7, generator=torch.zeros(5056, dtype=torch.uint8)), "state_dict: generator: "),
+    (changed(count=7, generator=torch.zeros(5056)), "state_dict: generator: "),
 ]
 
 
@@ -312,3 +327,92 @@ def test_damaged_state(damage: Callable[[dict[str, Any]], Any], words: str) -> N
         learner.load_state_dict(damage(state))
     assert learner.count == 1
     learner.load_state_dict(state)
+
+
+def test_unfrozen_curvatures_are_checked() -> None:
+    model = Net()
+    model.second = hsac.Curvature(0.3).requires_grad_(False)
+    learner = learner_of(model)
+    learner.step(batch(), batch())
+    model.second.requires_grad_(True)
+    with pytest.raises(InputError, match=r"does not depend on second\.theta,"):
+        learner.step(batch(), batch())
+
+
+def test_replaced_curvatures_are_refused() -> None:
+    model = Net()
+    learner = learner_of(model)
+    learner.step(batch(), batch())
+    model.c = hsac.Curvature(0.5)
+    with pytest.raises(InputError, match=r"^model: found other curvatures \(c\.theta\) than when"):
+        learner.step(batch(), batch())
+
+
+class Two(Net):
+    """A second curvature with a large derivative, or a number in its place."""
+
+    def __init__(self, learned: bool) -> None:
+        super().__init__()
+        self.second = hsac.Curvature(0.3).requires_grad_(False) if learned else (lambda: 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = self.c() + 30 * self.second()
+        return mlr_logits_tangent(self.features(x), self.z, self.r, c)
+
+
+def test_frozen_curvatures_bound_no_step() -> None:
+    """The hypergradient's length is bounded over what can move."""
+    found = []
+    for learned in (True, False):
+        model = Two(learned)
+        learner = learner_of(model, clip=0.01)
+        for _ in range(5):
+            learner.step(batch(), batch())
+        found.append(model.c().item())
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+
+
+class Owner:
+    """A trainer that holds its learner, whose loss is its method: a cycle of references."""
+
+    def __init__(self, model: Net) -> None:
+        self.model = model
+        optimizer = torch.optim.SGD(hsac.weights(model), lr=0.1)
+        self.learner = hsac.CurvatureLearner(model, optimizer, self.loss, period=1)
+
+    def loss(self, rows: tuple[Tensor, Tensor]) -> Tensor:
+        return cross_entropy(self.model(rows[0]), rows[1])
+
+
+def test_dropped_owners_do_not_count() -> None:
+    model = Net()
+    Owner(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Owner(model).learner.step(batch(), batch())
+
+
+@pytest.mark.parametrize("text", ["cannot read data/sparse_targets.pt", "donated blood"])
+def test_errors_of_the_loss_are_its_own(text: str) -> None:
+    model = Net()
+
+    def loss(rows: Any) -> Tensor:
+        raise RuntimeError(text)
+
+    optimizer = torch.optim.SGD(hsac.weights(model), lr=0.1)
+    learner = hsac.CurvatureLearner(model, optimizer, loss, period=1)
+    with pytest.raises(RuntimeError, match=text):
+        learner.step(batch(), batch())
+
+
+def test_state_after_unfreezing_is_current() -> None:
+    """What was carried over is of the weights of the last step, and is left out."""
+    model = Net()
+    model.features.requires_grad_(False)
+    learner = learner_of(model)
+    learner.step(batch(), batch())
+    model.features.requires_grad_(True)
+    other = learner_of(Net())
+    other.load_state_dict(learner.state_dict())
+    assert other.state["adversary"] is None
+    assert other.count == 1

@@ -13,8 +13,9 @@ from hsac.errors import InputError
 
 TRANSFORMS = ("exp", "softplus", "sigmoid")
 HALF = (torch.float16, torch.bfloat16)
-# What a checkpoint's numbers may be off by: one that was stored in half precision is still taken.
-ROUNDED = 0.02
+# What numbers of a checkpoint may be off by, relatively: one stored in half precision is taken too.
+ROUNDED = dict.fromkeys(HALF, 0.04)
+EXACT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -132,16 +133,17 @@ class Curvature(nn.Module):
     """A learnable curvature: `Curvature(0.1)()` is 0.1, a scalar tensor.
 
     c stays in its bounds, whatever optimizer moves θ. Where θ is beyond them, c is at the bound,
-    and θ gets a gradient only if that leads back.
+    and θ has the gradient that it has there, so that it can come back.
 
-    The state_dict holds the transform and the bounds too, as a tensor. To load a θ of other ones,
-    or one whose c is outside the bounds, is an error, because it would be another curvature.
+    The state_dict holds the transform and the bounds too, as a tensor. To load a θ of other ones is
+    an error, because it would be another curvature.
 
     Attributes:
         theta: The parameter θ. It is float64 unless the module is moved, so that the inverse at the
             start is exact to rounding. In a model of half precision it is float32: there 0.1 would
             be 0.1006, and small steps would be lost.
         transform: The map from θ to c.
+        start: The curvature that it began at.
         learners: How many living `hsac.CurvatureLearner` move θ. Where one does, θ gets no gradient
             of the weights' loss: it is in no optimizer, and would only count in what looks at all
             gradients of a model, such as clipping. Copies of the module start at 0.
@@ -163,7 +165,7 @@ class Curvature(nn.Module):
             InputError: c is out of bounds, the transform unknown, or the bounds not 0 < low < high.
         """
         super().__init__()
-        self.transform = Transform(transform, bounds)
+        self.transform, self.start = Transform(transform, bounds), c
         self.theta = nn.Parameter(torch.tensor(self.transform.inverse(c), dtype=torch.float64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Curvature":
@@ -186,10 +188,9 @@ class Curvature(nn.Module):
         # the learner's own among them.
         if self.learners and isinstance(theta, nn.Parameter):
             return self.transform(self.transform.clamp(_without_gradient(theta)))
-        if isinstance(theta, nn.Parameter):
-            low, high = self.transform.theta_bounds
-            return self.transform(_Bounded.apply(theta, low, high))
-        return self.transform(self.transform.clamp(theta))
+        # The value of a clamp, with the gradient of the identity: that of a clamp is 0 beyond the
+        # bounds, and a θ that a step took there would stay for ever.
+        return self.transform(self.transform.clamp(theta).detach() + (theta - theta.detach()))
 
     def get_extra_state(self) -> Tensor:
         """Return what gives θ its meaning, as a tensor: some code takes no other values.
@@ -198,7 +199,8 @@ class Curvature(nn.Module):
             The number of the transform and the two bounds, (3,).
         """
         kind = TRANSFORMS.index(self.transform.kind)
-        return torch.tensor([kind, *self.transform.bounds], dtype=torch.float64)
+        # also where a model is made on the device meta
+        return torch.tensor([kind, *self.transform.bounds], dtype=torch.float64, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take the transform and the bounds of a state_dict, which are this module's own.
@@ -207,32 +209,40 @@ class Curvature(nn.Module):
             state: What `get_extra_state` returned, (3,). It has been compared already.
         """
 
+    def reset_parameters(self) -> None:
+        """Go back to the start, as after `to_empty`."""
+        with torch.no_grad():
+            self.theta.fill_(self.transform.inverse(self.start))
+
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, metadata: Any, strict: bool, *lists: list[str]
     ) -> None:
         # Before θ is copied: what is refused changes nothing.
         fault = self._fault_of(state_dict, prefix)
-        if fault is None:
-            super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
-        else:
+        if fault is not None:
             lists[-1].append(f"curvature {prefix.rstrip('.')!r}: {fault}")
+            return
+        theta = state_dict.get(f"{prefix}theta")
+        if isinstance(theta, Tensor) and theta.dtype in HALF:
+            # Loaded with assign=True it would become the parameter.
+            state_dict = {**state_dict, f"{prefix}theta": theta.float()}
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
 
     def _fault_of(self, state_dict: Any, prefix: str) -> str | None:
         """Return why this module cannot take its entries of a state_dict, None where it can."""
-        own, other = self.get_extra_state(), state_dict.get(f"{prefix}_extra_state")
-        if other is not None:
-            if not (isinstance(other, Tensor) and other.shape == own.shape):
-                return f"found the extra state {other!r}; allowed is a tensor of three numbers"
-            if not torch.allclose(other.to(own), own, rtol=ROUNDED, atol=0):
-                return f"found the {_named(other)}; allowed is the module's own, the {_named(own)}"
-        theta = state_dict.get(f"{prefix}theta")
-        if not (isinstance(theta, Tensor) and theta.numel() == 1 and not theta.is_meta):
+        own, key, theta = self.get_extra_state(), f"{prefix}_extra_state", f"{prefix}theta"
+        given = state_dict.get(theta)
+        if not (isinstance(given, Tensor) and given.numel() == 1) or given.is_meta:
             return None  # torch says what is wrong with it
-        c, (low, high) = float(self.transform(theta.detach().double())), self.transform.bounds
-        # written so that NaN is refused, too
-        if low * (1 - ROUNDED) <= c <= high * (1 + ROUNDED):
-            return None
-        return f"found c = {c:g}; allowed is {low:g} to {high:g}"
+        if not given.isfinite():
+            return f"found θ = {float(given):g}; allowed is a finite number"
+        if key in state_dict:
+            return _difference(state_dict[key], own)
+        # A checkpoint of before: what bounds its θ had, is not known.
+        c, (low, high) = float(self.transform(given.detach().double())), self.transform.bounds
+        loose = ROUNDED.get(given.dtype, EXACT)
+        fits = low * (1 - loose) <= c <= high * (1 + loose)
+        return None if fits else f"found c = {c:g}; allowed is {low:g} to {high:g}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is copied and pickled. No learner moves the copy."""
@@ -247,29 +257,21 @@ def _without_gradient(theta: Tensor) -> Tensor:
     return torch.where(torch.zeros_like(theta, dtype=torch.bool), theta, theta.detach())
 
 
+def _difference(found: Any, own: Tensor) -> str | None:
+    """Return how an extra state differs from a module's own, None where it does not."""
+    if not (isinstance(found, Tensor) and found.shape == own.shape):
+        return f"found the extra state {found!r}; allowed is a tensor of three numbers"
+    if found.is_meta:
+        return None
+    loose = ROUNDED.get(found.dtype, EXACT)
+    if torch.allclose(found.to(own), own, rtol=loose, atol=0):
+        return None
+    return f"found the {_named(found)}; allowed is the module's own, the {_named(own)}"
+
+
 def _named(state: Tensor) -> str:
     """Return a transform and its bounds in words, from an extra state."""
     kind, low, high = state.tolist()
     known = kind in range(len(TRANSFORMS))
     name = TRANSFORMS[int(kind)] if known else f"number {kind:g}"
     return f"transform {name} with bounds {low:g} to {high:g}"
-
-
-class _Bounded(torch.autograd.Function):
-    """θ pulled into its bounds, with the gradient of the identity where that leads back.
-
-    A plain clamp has gradient 0 beyond the bounds, and a θ that a step took there would stay.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, theta: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(theta)
-        ctx.low, ctx.high = low, high
-        return theta.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        (theta,) = ctx.saved_tensors
-        # An optimizer moves θ against the gradient.
-        outward = (theta > ctx.high) & (gradient < 0) | (theta < ctx.low) & (gradient > 0)
-        return torch.where(outward, torch.zeros_like(gradient), gradient), None, None
