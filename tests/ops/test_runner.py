@@ -255,7 +255,7 @@ def test_only_failed_runs_are_retried(keys, variants, data_folder, tmp_path, tro
 def test_diverged_run_is_final(keys, variants, data_folder, tmp_path):
     """Its record fits the schema."""
     wild = copy.deepcopy(keys)
-    wild["rules"]["weights"]["sgd"]["lr"] = 1e6
+    wild["rules"]["weights"]["sgd"]["lr"] = 1e30
     path = bundle(wild, variants, data_folder, tmp_path, [0])[0]
     before = path.stat().st_mtime_ns
     bundle(wild, variants, data_folder, tmp_path, [0])

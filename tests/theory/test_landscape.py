@@ -105,7 +105,7 @@ def test_rows_are_kept_until_changes(keys, bundles, variant, data_folder, tmp_pa
 
 def test_a_diverged_run_has_no_row(keys, variant, data_folder, tmp_path):
     wild = copy.deepcopy(keys)
-    wild["rules"]["weights"]["sgd"]["lr"] = 1e6
+    wild["rules"]["weights"]["sgd"]["lr"] = 1e30
     study, cell = cell_of(wild, "digits", "sgd+fixed@0.3")
     run_bundle(study, cell, [0], variant, data_folder, tmp_path / "block0.json")
     bundles = {tmp_path / "block0.json": cell}

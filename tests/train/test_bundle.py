@@ -116,7 +116,7 @@ def test_drift_moves_as_often_as_hsac(keys, variants, data_folder):
 def test_divergence_has_a_reason(keys, variants, data_folder):
     """It is a result."""
     wild = copy.deepcopy(keys)
-    wild["rules"]["weights"]["sgd"]["lr"] = 1e6
+    wild["rules"]["weights"]["sgd"]["lr"] = 1e30
     record = records(wild, "digits", "sgd+fixed@0.3", [0], variants, data_folder)[0]
     assert record["status"] == "diverged"
     assert (
