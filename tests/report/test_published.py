@@ -347,7 +347,8 @@ def test_empty_ledger_shows_none(tmp_path):
 
 
 def test_command_refuses_bad_ledger(tmp_path, capsys):
-    pd.DataFrame(columns=["experiment"]).to_parquet(tmp_path / "runs.parquet")
+    columns = ["experiment", "method", "seed", "status"]
+    pd.DataFrame(columns=columns).to_parquet(tmp_path / "runs.parquet")
     with pytest.raises(InputError, match=r"none\.yaml: missing"):
         write_published(tmp_path / "none.yaml", tmp_path / "runs.parquet", tmp_path / "tables")
     given = ["--settings", str(tmp_path / "no.json"), "--runs", "r", "--output", "o"]
