@@ -67,7 +67,7 @@ def may_exceed(x: Tensor, limit: float) -> bool:
     Returns:
         Whether an entry may exceed the limit.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.device.type != "cpu":
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or _is_waited_for(x):
         return True
     while is_functorch_wrapped_tensor(x):
         x = get_unwrapped(x)
@@ -75,6 +75,10 @@ def may_exceed(x: Tensor, limit: float) -> bool:
         # a subclass, such as a fake tensor, may have no numbers
         return True
     return x.numel() > 0 and bool(x.detach().max() > limit)
+
+
+def _is_waited_for(x: Tensor) -> bool:
+    return x.device.type != "cpu"
 
 
 def check_last_axis(name: str, value: Any) -> None:
