@@ -31,6 +31,9 @@ from hsac.study.record import write_index
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("results/paper")
 SIZES = (1_000, 10_000, 100_000)
+# A search tells `fixed` from `fixed@0.3`. Without one, the start has to.
+CURVATURE = {"start": 0.4, "bounds": [0.005, 5.0], "transform": "exp", "sharing": "per_layer"}
+WITHOUT_SEARCH = {"search": None, "curvature": CURVATURE}
 # First seed. The search has seeds of its own below it.
 FIRST = 1_000
 # Runs up to which everything after gathering is measured too.
@@ -217,7 +220,7 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
     if runs <= UNBUNDLED:
         alone = searched | {"bundle": 1}
         yield row("snakemake -n", alone, snakemake(alone, "--dry-run"))
-    plain = without_search() | {"seeds": list(range(FIRST, FIRST + each)), "bundle": 10}
+    plain = WITHOUT_SEARCH | {"seeds": list(range(FIRST, FIRST + each)), "bundle": 10}
     graph = Graph(load.load("paper", plain), RESULTS)
     made = graph.jobs
     place = [job.rule for job in made].index("gather")
@@ -236,18 +239,6 @@ def rows(runs: int) -> Iterator[dict[str, Any]]:
         yield row("tables", plain, hsac("job", "tables", *report, *tables))
         cost = ("--measured", measured_file, "--output", str(RESULTS / "cost"))
         yield row("cost", plain, hsac("job", "cost", *report, *cost))
-
-
-def without_search() -> dict[str, Any]:
-    """Make the override that takes the paper scale's search away.
-
-    Returns:
-        Keys of a scale.
-    """
-    rules = load.load("paper").rules.dump()
-    # A search tells `fixed` from `fixed@0.3`. Without one its start has to.
-    curvature = rules["curvature"] | {"fixed": {"start": 0.4}}
-    return {"search": None, "rules": rules | {"curvature": curvature}}
 
 
 def main() -> None:

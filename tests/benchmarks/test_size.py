@@ -10,7 +10,7 @@ from hsac.study import load, resolve
 
 def test_generated_record_is_a_runs():
     """It is such as a run with ten thousand test items leaves."""
-    study = load.load("paper", size.without_search())
+    study = load.load("paper", size.WITHOUT_SEARCH)
     for cell in (
         resolve.cell(study, "cifar10", "sgd+hsac"),
         resolve.cell(study, "cub_way5_shot1", "sam+euclidean"),
