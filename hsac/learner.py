@@ -325,6 +325,7 @@ class CurvatureLearner:
                 upper=self._objective(found, upper, decay=False),
                 lower=self._objective(found, lower, decay=True),
                 adversary=self._objective(found, adversary, decay=False),
+                plain_lower=self._objective(found, lower, decay=False),
             )
             # Likewise: with custom functions it costs a Hessian product and three gradients.
             if not self._checked:
@@ -367,7 +368,9 @@ class CurvatureLearner:
             for module, moved in zip(self.curvatures.values(), theta, strict=True):
                 if module.theta.requires_grad:
                     # The rule knows no bounds. Those of c are its module's.
-                    module.theta.copy_(module.transform.clamp(moved))
+                    own = module.transform
+                    near = own.within(module.start, self.rule.bounds_relative).bounds
+                    module.theta.copy_(moved.clamp(own.inverse(near[0]), own.inverse(near[1])))
 
     def _report(self, log: dict[str, Tensor]) -> dict[str, Any]:
         """Return what `step` says of an outer step, by the rule's log of its only run."""
@@ -407,7 +410,9 @@ class CurvatureLearner:
             InputError: The state is not whole, or it is of another model, of another optimizer or
                 of a learner with other parameters. The learner is then as it was.
         """
-        check_state(state, self.state_dict(), self.rule.init(self._theta()))
+        size = sum(p.numel() for p in self._weights().values())
+        carried = self.rule.scope_objective.carried_size(size, len(self.curvatures))
+        check_state(state, self.state_dict(), self.rule.init(self._theta()), carried)
         self.count = state["count"]
         self.state = _moved(state["rule"], self._theta().device)
         # A `torch.load` to a GPU moves this state, too, but the generator takes it only on the CPU.
@@ -415,7 +420,8 @@ class CurvatureLearner:
 
     def _without_vectors(self) -> State:
         """Return the rule's state without what is over the weights."""
-        return self.state | {"adversary": None, "solver": {}}
+        none = dict.fromkeys(("adversary", "iterates"))
+        return self.state | {key: none[key] for key in none if key in self.state} | {"solver": {}}
 
     def _settings(self, names: list[str]) -> dict[str, Any]:
         """Return what gives the state its meaning.

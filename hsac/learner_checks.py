@@ -129,13 +129,14 @@ def check_used(missing: list[str]) -> None:
         )
 
 
-def check_state(state: Any, own: dict[str, Any], rule: dict[str, Any]) -> None:
+def check_state(state: Any, own: dict[str, Any], rule: dict[str, Any], carried: int) -> None:
     """Check that a learner can go on from a state.
 
     Args:
         state: What it is given.
         own: Its own `state_dict`.
         rule: The state of its rule at the start, for its keys.
+        carried: Numbers that an adversary has.
 
     Raises:
         InputError: The state is not whole, or it is of another learner.
@@ -153,7 +154,12 @@ def check_state(state: Any, own: dict[str, Any], rule: dict[str, Any]) -> None:
     _check_adam(state["rule"]["adam"], rule["adam"])
     size = sum(map(math.prod, own["settings"]["shapes"]))
     if state["rule"]["adversary"] is not None:
-        _check_vector("adversary", state["rule"]["adversary"], (size,))
+        _check_vector("adversary", state["rule"]["adversary"], (carried,))
+    iterates = state["rule"].get("iterates")
+    if iterates is not None:
+        several = isinstance(iterates, Tensor) and iterates.dim() == 3
+        for kept in iterates.unbind(1) if several else (iterates,):
+            _check_vector("iterates", kept, (size,))
     solver, tracked = state["rule"]["solver"], state["rule"]["tracked"]
     _check_keys("state_dict: rule.solver", solver, {})
     for key, kept in solver.items():

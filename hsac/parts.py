@@ -282,9 +282,24 @@ def filled(family: str, name: str) -> dict[str, str]:
     return {field: annotation for field, (annotation, has_default) in fields if not has_default}
 
 
+def _lineage(family: str, name: str) -> Iterator[tuple[Root, Path]]:
+    """Yield the file of a part, after those of the parts that its class derives from."""
+    root, path = find(FAMILIES[family], name)
+    node = class_of(path)
+    for base in node.bases if node else ():
+        wanted = base.id if isinstance(base, ast.Name) else None
+        for other in names(family):
+            if class_name(other) == wanted and other != name:
+                yield from _lineage(family, other)
+    yield root, path
+
+
 def _fields(family: str, name: str) -> dict[str, tuple[str, bool]]:
     """Return field -> annotation and whether it has a default."""
-    return _read_fields(*find(FAMILIES[family], name))
+    found: dict[str, tuple[str, bool]] = {}
+    for root, path in _lineage(family, name):
+        found |= _read_fields(root, path)
+    return found
 
 
 @cache
@@ -339,7 +354,10 @@ def constant(family: str, name: str, variable: str) -> Any:
     Returns:
         Its value, None where the class has none or computes it.
     """
-    return _constants(*find(FAMILIES[family], name)).get(variable)
+    found: dict[str, Any] = {}
+    for root, path in _lineage(family, name):
+        found |= _constants(root, path)
+    return found.get(variable)
 
 
 @cache

@@ -122,6 +122,21 @@ class Transform:
         """
         return theta.clamp(*self.theta_bounds)
 
+    def within(self, c: float, factor: float) -> "Transform":
+        """Narrow the bounds to what is within a factor of one curvature.
+
+        A sigmoid then maps onto the narrower interval.
+
+        Args:
+            c: The curvature.
+            factor: The factor, above 1. Infinity leaves the bounds as they are.
+
+        Returns:
+            The transform with bounds max(low, c/factor) and min(high, c·factor).
+        """
+        low, high = self.bounds
+        return Transform(self.kind, (max(low, c / factor), min(high, c * factor)))
+
     @property
     def theta_bounds(self) -> tuple[float, float]:
         """Return the bounds of θ at which c is at its own."""

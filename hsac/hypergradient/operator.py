@@ -98,16 +98,17 @@ class HessianOperator:
         basis = torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)
         return torch.stack([self(unit.expand_as(self.w)) for unit in basis], 1)
 
-    def power(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimate |H| from below by POWER_STEPS power iterations.
+    def power(self, u: Tensor, steps: int = POWER_STEPS) -> tuple[Tensor, Tensor]:
+        """Estimate |H| from below by power iterations.
 
         Args:
             u: The vectors (R, P) to start from. Where one is 0 the iteration starts from ones.
+            steps: Iterations, one product each.
 
         Returns:
             The estimates (R, 1), and the vectors (R, P) to go on from at the next call.
         """
-        for _ in range(POWER_STEPS):
+        for _ in range(steps):
             u = self(_alive(u) / norm(_alive(u)))
         return norm(u), _alive(u)
 

@@ -84,12 +84,13 @@ class Draw(Protocol):
 class DrawLower(Protocol):
     """A drawer as `Draw`, which can also give the upper level's sample."""
 
-    def __call__(self, times: int = 1, shared: bool = False) -> Loss:
+    def __call__(self, times: int = 1, shared: bool = False, decay: bool = True) -> Loss:
         """Draw a loss.
 
         Args:
             times: Size of the sample in training batches.
             shared: Whether to take the upper level's sample.
+            decay: Whether weight decay is part of it.
 
         Returns:
             The loss.

@@ -28,9 +28,21 @@ def scope_scale(w: Tensor, scope: str) -> Tensor:
     Returns:
         T (R, P).
     """
-    # T is frozen: its change with w is no part of the hypergradient.
+    # T is frozen: its change with w is no part of the hypergradient, unless a rule asks for it.
     w = w.detach()
-    return w.abs() + FLOOR if scope == "adaptive" else w.new_ones(()).expand_as(w)
+    return adaptive_scale(w) if scope == "adaptive" else w.new_ones(()).expand_as(w)
+
+
+def adaptive_scale(w: Tensor) -> Tensor:
+    """Compute T of the adaptive scope, with its gradient.
+
+    Args:
+        w: Weights (R, P).
+
+    Returns:
+        |w| + FLOOR (R, P).
+    """
+    return w.abs() + FLOOR
 
 
 def layer_norm(a: Tensor, layers: Sequence[int]) -> Tensor:

@@ -522,18 +522,19 @@ class StepBatches:
         """
         return self.losses.loss(self.batch("upper", times), times=times)
 
-    def objective(self, times: int = 1, shared: bool = False) -> Loss:
+    def objective(self, times: int = 1, shared: bool = False, decay: bool = True) -> Loss:
         """Draw the lower level's objective.
 
         Args:
             times: The size of the sample, in training batches.
             shared: Whether the sample is the upper level's.
+            decay: Whether weight decay is part of it.
 
         Returns:
             The objective (w, θ) -> (R,).
         """
         batch = self.batch("upper" if shared else "lower", times)
-        return self.losses.objective(batch, times=times)
+        return (self.losses.objective if decay else self.losses.loss)(batch, times=times)
 
     def adversary(self, times: int = 1) -> Loss:
         """Draw the loss that an adversary is found on.

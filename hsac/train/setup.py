@@ -1,5 +1,6 @@
 """From a cell to what trains it: task, model, rules, schedule and start weights."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,11 @@ def prepare(inputs: Inputs, seeds: Sequence[int]) -> Prepared:
     # The task draws the masks, so that a pass is a pure function of weights and batch.
     if isinstance(task, NodeTask) and isinstance(model, WithDropout) and model.dropout:
         task.drop(model.dropout, model.hidden)
-    transform = _transform(inputs.cell, model) if space == "hyperbolic" else None
+    transform = None
+    if space == "hyperbolic":
+        # Only some rules bound c relative to its start.
+        factor = getattr(curvature_rule, "bounds_relative", math.inf)
+        transform = _transform(inputs.cell, model).within(curvature.start, factor)
     ensemble, w = Ensemble.start(model, seeds, inputs.device)
     columns = len(model.curvature_names)
     if curvature.sharing != "per_layer":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hsac.rules.curvature.hsac import Hsac
-from hsac.sharpness import ascend, perturbed_loss, scope_scale
+from hsac.sharpness import HERE, Perturbation, ascend, perturbed_loss, scope_scale
 
 F64 = torch.float64
 RUNS, SIZE = 3, 6
@@ -185,9 +185,9 @@ def test_gaussian_mean_is_closed_form(per_layer: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     rule = Hsac(objective="mean", radius=radius, samples=samples, per_layer=per_layer)
     normal = lambda: torch.randn(w.shape, generator=generator, dtype=F64)  # noqa: E731
-    draws = rule._perturbations(
-        lambda w, theta: loss(w), torch.zeros(RUNS, 1, dtype=F64), {}, w, normal, layers
-    )
+    point = (w, torch.zeros(RUNS, 1, dtype=F64))
+    found = rule.scope_objective.find(lambda w, theta: loss(w), point, None, normal, layers)
+    draws = [place.weights for place in found.added]
     scale = scope_scale(w, "adaptive")
     sizes = torch.tensor([2, 2, 4, 4, 4, 4] if per_layer else [6] * 6, dtype=F64)
     want = loss(w) + 0.5 * (h.diagonal(dim1=-2, dim2=-1) * (radius * scale) ** 2 / sizes).sum(-1)
@@ -284,10 +284,11 @@ def test_objectives() -> None:
 
     w, theta = start(7), torch.full((RUNS, 1), 0.3, dtype=F64)
     draws = [0.1 * start(i) for i in range(3)]
-    worst, gap = (perturbed_loss(loss, draws[:1], gap=flag) for flag in (False, True))
+    places = [Perturbation(e) for e in draws]
+    worst, gap = perturbed_loss(loss, places[:1]), perturbed_loss(loss, places[:1], [HERE])
     torch.testing.assert_close(worst(w, theta), loss(w + draws[0], theta))
     torch.testing.assert_close(gap(w, theta), worst(w, theta) - loss(w, theta))
-    mean = perturbed_loss(loss, draws, gap=False)
+    mean = perturbed_loss(loss, places)
     torch.testing.assert_close(mean(w, theta), sum(loss(w + e, theta) for e in draws) / 3)
     # Danskin: the gradients are those at the perturbed point
     w, theta = w.requires_grad_(), theta.requires_grad_()

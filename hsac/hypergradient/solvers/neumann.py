@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.operator import HessianOperator, norm
+from hsac.hypergradient.operator import POWER_STEPS, HessianOperator, norm
 from hsac.hypergradient.solution import GROWTH, Solution, relative_residual
 from hsac.parts import require
 
@@ -22,22 +22,28 @@ class Neumann:
         terms: Terms of the series after the first, one product each.
         step: The step a. It must not exceed 1/|H|, which falls by orders of magnitude during
             training. So with 0 it follows a = min(1, safety/max(|Hu|, |Hv|/|v|)), where u is a
-            power-iteration vector that is carried between calls (POWER_STEPS products a call).
+            power-iteration vector that is carried between calls (`power_steps` products a call).
         safety: Share of the largest stable step that is taken if it is adaptive, in (0, 1].
+        leading: Whether the sum has its leading factor a. Without it x is 1/a times as long, as in
+            public code of Riemannian implicit differentiation (zhigao2017/RMO).
+        power_steps: Power iterations a call of an adaptive step, one product each.
     """
 
     terms: int = 3
     step: float = 0.0
     safety: float = 0.9
+    leading: bool = True
+    power_steps: int = POWER_STEPS
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
         require(self.terms >= 0, "terms", self.terms, "an integer from 0")
         require(self.step >= 0, "step", self.step, "0 (adaptive) or a number above 0")
         require(0 < self.safety <= 1, "safety", self.safety, "a number in (0, 1]")
+        require(self.power_steps >= 1, "power_steps", self.power_steps, "an integer from 1")
 
     def solve(self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]) -> Solution:
-        """Spend `terms` products, and POWER_STEPS more where the step is adaptive.
+        """Spend `terms` products, and `power_steps` more where the step is adaptive.
 
         Args:
             hessian: The operator H at the point of the solve.
@@ -59,7 +65,8 @@ class Neumann:
         residual = relative_residual(v + term, v)
         products = hessian.products - before
         # written so that NaN fails, too
-        return Solution(a * x, products, residual, carried, failed=~(residual <= GROWTH))
+        failed = ~(residual <= GROWTH)
+        return Solution(a * x if self.leading else x, products, residual, carried, failed)
 
     def _step(
         self, hessian: HessianOperator, v: Tensor, state: dict[str, Tensor]
@@ -67,7 +74,7 @@ class Neumann:
         """Return the step, the power vector to carry, and Hv where it was computed."""
         if self.step:
             return self.step, {}, None
-        largest, u = hessian.power(state.get("power", v))
+        largest, u = hessian.power(state.get("power", v), self.power_steps)
         # Hv is needed anyway, and how much H stretches v is a second bound on |H| from below
         hv = hessian(v) if self.terms else None
         if hv is not None:

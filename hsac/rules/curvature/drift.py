@@ -24,6 +24,7 @@ class Drift:
         warm_up: Share of training before the first step, in [0, 1).
         anneal: Whether steps shrink by half a cosine over training, as those of an annealed `hsac`
             do.
+        bounds_relative: c stays within this factor of where it started.
     """
 
     direction: int = 1
@@ -31,6 +32,7 @@ class Drift:
     period: int = 10
     warm_up: float = 0.1
     anneal: bool = False
+    bounds_relative: float = math.inf
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
 
@@ -41,6 +43,7 @@ class Drift:
         require(self.step > 0, "step", self.step, "a number above 0")
         require(self.period >= 1, "period", self.period, "an integer from 1")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
+        check_relative(self.bounds_relative)
 
     def init(self, theta: Tensor) -> State:
         """Return an empty state.
@@ -71,6 +74,18 @@ class Drift:
         # No clamp here: the training loop pulls every θ into its bounds.
         factor = annealing(step) if self.anneal else 1.0
         return theta + self.direction * self.step * factor, state, {}
+
+
+def check_relative(factor: float) -> None:
+    """Check a parameter `bounds_relative`.
+
+    Args:
+        factor: Its value.
+
+    Raises:
+        InputError: It is not above 1.
+    """
+    require(factor > 1, "bounds_relative", factor, "a number above 1, or inf")
 
 
 def due(step: Step, period: int, warm_up: float) -> bool:

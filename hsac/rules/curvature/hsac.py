@@ -1,9 +1,10 @@
 """The rule `hsac`: c follows an implicit hypergradient."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -18,20 +19,21 @@ from hsac.hypergradient import (
     implicit_hypergradient,
 )
 from hsac.parts import build, require
-from hsac.rules.curvature.drift import annealing, due
+from hsac.rules.curvature.drift import annealing, check_relative, due
 from hsac.rules.types import State, Step
 from hsac.rules.weights.adam import Adam
 from hsac.sharpness import (
     OBJECTIVES,
+    OVER,
     SCOPES,
     WITH_ADVERSARY,
-    ascend,
-    layer_norm,
+    Perturbation,
+    ScopeObjective,
     perturbed_loss,
-    scope_scale,
+    sam_loss,
 )
 
-BATCHES = ("training", "held_out")
+BATCHES = ("training", "held_out", "meta")
 SHARED = ("none", "adversary", "levels")
 
 
@@ -43,11 +45,13 @@ class Samples:
         upper: The plain loss, which the objective is made of.
         lower: The training objective, weight decay included, whose Hessian the implicit term takes.
         adversary: The plain loss that the ascent in the scope climbs.
+        plain_lower: The plain loss on the lower level's sample, for `lower_radius`.
     """
 
     upper: Loss
     lower: Loss
     adversary: Loss
+    plain_lower: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -65,26 +69,36 @@ class Hsac:
     `shared` merges batches, to measure these effects.
 
     Attributes:
-        objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean
-            (Gaussian average) or loss (no scope: ρ = 0).
+        objective: worst (loss at the scope's adversary), gap (that less the loss itself), range
+            (that less the loss at the scope's lowest point), mean (Gaussian average) or loss (no
+            scope: ρ = 0).
+        mixing: Factor λ of the loss itself, which is added to the objective.
         batch: Part of the data that the objective is taken on: training, or held_out, whose
             validation labels then move c.
         shared: Which samples are one. none: the upper level, the lower level and the adversary draw
             a batch each. adversary: the adversary's is the upper level's. levels: one for all, as
             this rule first did.
         batch_factor: A sample is so many times a training batch, at most the whole training part.
+        over: What the scope is a ball in: the weights, the curvature, or both together. For a
+            curvature it is a ball in θ, so in log c by default, and ρ is a relative change of c.
         scope: adaptive or euclidean. The adaptive scope's scale |w| is frozen at each outer step:
-            its change with w* is no part of the hypergradient.
+            its change with w* is no part of the hypergradient, unless it is live.
+        live: Whether the adaptive scope's scale changes with the weights in the hypergradient.
         radius: Radius ρ of the scope, in units of the scope's scale.
         per_layer: Whether the radius holds in each parameter tensor, not over the whole network.
         ascent_steps: Steps of the ascent to the adversary, a gradient each.
         warm_start: Whether the adversary is carried over between outer steps.
         samples: Gaussian draws of the objective mean.
-        solver: {name: ..., parameters} of the implicit term's solver, Neumann with 3 terms by
-            default. The name `none` leaves the implicit term out.
+        replay: The objective is averaged over the weights of so many outer steps, this one and
+            those before it.
+        lower_radius: Above 0 the lower level is SAM's objective with this ρ, for weights that SAM
+            trains. It costs third derivatives of the loss.
+        solver: {name: ..., parameters} of the implicit term's solver, `default_solver` if it is
+            not given. The name `none` leaves the implicit term out.
         period: Training steps from one outer step to the next.
         warm_up: Share of training before the first outer step, in [0, 1).
         step: Learning rate of Adam on θ.
+        bounds_relative: c stays within this factor of where it started.
         clip: Largest |dF/dθ|, over all curvatures of a network. Longer ones are scaled back.
         ratio: Largest length of the implicit term, in units of the direct one. Longer ones are
             scaled back.
@@ -93,39 +107,55 @@ class Hsac:
     """
 
     objective: str = "worst"
+    mixing: float = 0.0
     batch: str = "training"
     shared: str = "none"
     batch_factor: int = 1
+    over: str = "weights"
     scope: str = "adaptive"
+    live: bool = False
     radius: float = 0.3
     per_layer: bool = False
     ascent_steps: int = 1
     warm_start: bool = True
     samples: int = 4
+    replay: int = 1
+    lower_radius: float = 0.0
     # None stands for the default, because a dataclass refuses a dict as one.
     solver: dict = None  # type: ignore[assignment]
     period: int = 10
     warm_up: float = 0.1
     step: float = 0.25
+    bounds_relative: float = math.inf
     clip: float = 1.0
     # It is to stop runaways only: implicit terms 10⁵ times the direct one have been seen.
     ratio: float = 100.0
     anneal: bool = False
+    default_solver: ClassVar[Mapping[str, Any]] = MappingProxyType({"name": "neumann", "terms": 3})
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
-        require(self.objective in OBJECTIVES, "objective", self.objective, ", ".join(OBJECTIVES))
-        require(self.batch in BATCHES, "batch", self.batch, ", ".join(BATCHES))
-        require(self.scope in SCOPES, "scope", self.scope, ", ".join(SCOPES))
+        for name, known in (
+            ("objective", OBJECTIVES),
+            ("batch", BATCHES),
+            ("over", OVER),
+            ("scope", SCOPES),
+        ):
+            require(getattr(self, name) in known, name, getattr(self, name), ", ".join(known))
         for name in ("radius", "step"):
             value = getattr(self, name)
             require(0 < value < math.inf, name, value, "a number above 0")
+        for name in ("mixing", "lower_radius"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, name, value, "a number from 0")
         for name in ("clip", "ratio"):
             require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0, or inf")
-        for name in ("ascent_steps", "samples", "period", "batch_factor"):
+        for name in ("ascent_steps", "samples", "period", "batch_factor", "replay"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
+        check_relative(self.bounds_relative)
+        self._check_scope()
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
         # the levels are then on batches of two parts, and validation batches have one size
         if self.batch == "held_out":
@@ -136,10 +166,32 @@ class Hsac:
         # refuses bad parameters of the solver at once
         _ = self.linear_solver
 
+    def _check_scope(self) -> None:
+        """Refuse scopes that an objective does not have."""
+        climbs, alive = self.objective in WITH_ADVERSARY, self.scope == "adaptive"
+        require(self.over == "weights" or climbs, "over", self.over, f"weights ({self.objective})")
+        fits = alive and self.over != "curvature"
+        require(not self.live or fits, "live", True, "False but over weights in an adaptive scope")
+        require(not self.live or self.replay == 1, "replay", self.replay, "1 with live: true")
+
+    @cached_property
+    def scope_objective(self) -> ScopeObjective:
+        """Return the objective without its loss."""
+        return ScopeObjective(
+            objective=self.objective,
+            over=self.over,
+            scope=self.scope,
+            radius=self.radius,
+            per_layer=self.per_layer,
+            ascent_steps=self.ascent_steps,
+            live=self.live,
+            samples=self.samples,
+        )
+
     @cached_property
     def linear_solver(self) -> Solver | None:
         """Return the solver of the implicit term, None for the direct term only."""
-        given: dict[str, Any] = dict(self.solver or {"name": "neumann", "terms": 3})
+        given: dict[str, Any] = dict(self.solver or self.default_solver)
         name = str(given.pop("name", "neumann"))
         return None if name == "none" else build("solver", name, given, "solver")
 
@@ -159,7 +211,8 @@ class Hsac:
         """
         # Adam counts its steps per run, because `move` skips those that are not usable
         adam = self.optimizer.init(theta) | {"count": torch.zeros_like(theta[:, :1])}
-        return {"adam": adam, "adversary": None, "solver": {}, "tracked": 0}
+        state = {"adam": adam, "adversary": None, "solver": {}, "tracked": 0}
+        return state | ({"iterates": None} if self.replay > 1 else {})
 
     def update(
         self, theta: Tensor, state: State, step: Step
@@ -199,16 +252,17 @@ class Hsac:
         """
         return min(self.batch_factor, step.batches)
 
-    def lower(self, step: Step) -> Loss:
+    def lower(self, step: Step, **plain: bool) -> Loss:
         """Draw the training objective on the lower level's sample.
 
         Args:
             step: The training step.
+            **plain: `decay=False` leaves weight decay out.
 
         Returns:
             The loss.
         """
-        return step.lower(times=self.times(step), shared=self.shared == "levels")
+        return step.lower(times=self.times(step), shared=self.shared == "levels", **plain)
 
     def draw(self, step: Step) -> Samples:
         """Draw the samples of an outer step.
@@ -224,11 +278,12 @@ class Hsac:
         times, held_out = self.times(step), self.batch == "held_out"
         upper = step.held_out() if held_out else step.upper(times=times)
         lower = self.lower(step)
+        plain = self.lower(step, decay=False) if self.lower_radius else None
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
-            return Samples(upper, lower, upper)
+            return Samples(upper, lower, upper, plain)
         if held_out:
-            return Samples(upper, lower, step.held_out("held_out adversary"))
-        return Samples(upper, lower, step.adversary(times=times))
+            return Samples(upper, lower, step.held_out("held_out adversary"), plain)
+        return Samples(upper, lower, step.adversary(times=times), plain)
 
     def outer(
         self,
@@ -253,19 +308,65 @@ class Hsac:
         Returns:
             θ (R, C) after the step, the new state, and the log of `update`.
         """
-        perturbations = self._perturbations(samples.adversary, theta, state, w, normal, layers)
-        upper = perturbed_loss(samples.upper, perturbations, gap=self.objective == "gap")
+        upper, adversary = self.upper(samples, theta, state, w, normal, layers)
+        lower = samples.lower
+        if self.lower_radius:
+            assert samples.plain_lower is not None  # `draw` and the learner give it
+            lower = sam_loss(samples.plain_lower, lower, self.lower_radius)
         # the perturbations are constants to the hypergradient (Danskin)
         found = implicit_hypergradient(
-            upper, samples.lower, w, theta, self.linear_solver, state["solver"], self.ratio
+            upper, lower, w, theta, self.linear_solver, state["solver"], self.ratio
         )
         # A run that overflowed must not begin its next ascent at NaN.
-        adversary = perturbations[0] if perturbations else torch.zeros_like(w)
         finite = adversary.isfinite().all(-1, keepdim=True)
         adversary = torch.where(finite, adversary, torch.zeros_like(adversary))
         moved, adam, log = self.move(theta, state, found)
+        # The next objective takes its own weights beside these.
+        last = self._iterates(state, w)[1 - self.replay :]
+        kept = {"iterates": torch.stack(last, 1)} if self.replay > 1 else {}
         state = {"adam": adam, "adversary": adversary, "solver": found.state, "tracked": 0}
-        return moved, state, log
+        return moved, state | kept, log
+
+    def upper(
+        self,
+        samples: Samples,
+        theta: Tensor,
+        state: State,
+        w: Tensor,
+        normal: Callable[[], Tensor],
+        layers: Sequence[int],
+    ) -> tuple[Loss, Tensor]:
+        """Build the upper level at a point.
+
+        Args:
+            samples: The losses of the outer step.
+            theta: Unconstrained curvatures (R, C).
+            state: The state from `init` or the last outer step.
+            w: Weights (R, P).
+            normal: Draws standard normals (R, P), for the objective `mean`.
+            layers: Sizes of the parameter tensors that make up w, for `per_layer`.
+
+        Returns:
+            U, a function of (w, θ), and the adversaries (R, A) at the present weights.
+        """
+        # At a converged minimum with weight decay ∇L of the loss is along -w. One step from 0 finds
+        # no other adversary than that, and its hypergradient is wrong.
+        start = state["adversary"] if self.warm_start else None
+        added: list[Perturbation] = []
+        taken: list[Perturbation] = []
+        # The present weights come last, so it is their adversaries that are carried on.
+        for iterate in self._iterates(state, w):
+            at = (iterate, theta)
+            found = self.scope_objective.find(samples.adversary, at, start, normal, layers)
+            offset = None if iterate is w else iterate - w
+            added += [_moved(one, offset) for one in found.added]
+            taken += [_moved(one, offset) for one in found.taken]
+        return perturbed_loss(samples.upper, added, taken, self.mixing), found.carried
+
+    def _iterates(self, state: State, w: Tensor) -> list[Tensor]:
+        """Return the weights (R, P) that the objective is averaged over, the present ones last."""
+        before = state.get("iterates")
+        return [w] if before is None else [*before.unbind(1), w]
 
     def move(
         self, theta: Tensor, state: State, found: Hypergradient
@@ -334,29 +435,10 @@ class Hsac:
         solver = self.linear_solver.track(hessian, state["solver"])
         return state | {"solver": solver, "tracked": state["tracked"] + hessian.products}
 
-    def _perturbations(
-        self,
-        loss: Loss,
-        theta: Tensor,
-        state: State,
-        w: Tensor,
-        normal: Callable[[], Tensor],
-        layers: Sequence[int],
-    ) -> list[Tensor]:
-        if self.objective == "loss":
-            return []
-        scale, layers = scope_scale(w, self.scope), layers if self.per_layer else ()
-        if self.objective == "mean":
-            # with this spread |e/T|² is ρ² on average
-            spread = self.radius * scale / layer_norm(torch.ones_like(scale), layers)
-            return [spread * normal() for _ in range(self.samples)]
 
-        def gradient(w: Tensor) -> tuple[Tensor, Tensor]:
-            w = w.detach().requires_grad_()
-            value = loss(w, theta)
-            return value.detach(), torch.autograd.grad(value.sum(), w)[0]
-
-        # At a converged minimum with weight decay ∇L of the loss is along -w. One step from 0 finds
-        # no other adversary than that, and its hypergradient is wrong.
-        start = state["adversary"] if self.warm_start else None
-        return [ascend(gradient, w, scale, self.radius, self.ascent_steps, start, layers)]
+def _moved(place: Perturbation, offset: Tensor | None) -> Perturbation:
+    """Return a perturbation that starts at other weights than the present ones."""
+    if offset is None:
+        return place
+    weights = offset if place.weights is None else offset + place.weights
+    return replace(place, weights=weights)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from hsac.ball import mlr_logits_tangent
 from hsac.parts import require
-from hsac.sharpness import OBJECTIVES, ascend, perturbed_loss
+from hsac.sharpness import HERE, OBJECTIVES, Perturbation, ascend, perturbed_loss
 from hsac.theory.ground_truth import gradients, newton
 
 ASCENT = 1000  # steps of the ascent within which the adversary must stand still
@@ -34,7 +34,7 @@ class Hyperbolic:
         dim: Dimension of the ball.
         classes: Clusters, each a class.
         decay: Factor of the regulariser, above 0.
-        objective: worst, gap, mean or loss, as for the rule `hsac`.
+        objective: worst, gap, range, mean or loss, as for the rule `hsac`.
         radius: Radius of the scope.
         runs: Number R of independent problems.
         seed: Seed that they are drawn from.
@@ -133,12 +133,13 @@ class Hyperbolic:
         """
         return self.cross_entropy(w, theta) + 0.5 * self.decay * (w - self.initial).square().sum(-1)
 
-    def adversary(self, w: Tensor, theta: Tensor) -> Tensor:
+    def adversary(self, w: Tensor, theta: Tensor, sign: int = 1) -> Tensor:
         """Ascend from w until the perturbation stands still.
 
         Args:
             w: Weights (R, P).
             theta: Hyperparameters θ (R, C).
+            sign: 1 to ascend, -1 to descend.
 
         Returns:
             The perturbation (R, P), of length `radius`.
@@ -151,7 +152,7 @@ class Hyperbolic:
 
         def gradient(at: Tensor) -> tuple[Tensor, Tensor]:
             # An ascent of one step compares no losses, so any will do.
-            return at.new_zeros(len(at)), gradients(self.cross_entropy, at, theta)[0]
+            return at.new_zeros(len(at)), sign * gradients(self.cross_entropy, at, theta)[0]
 
         for _ in range(ASCENT):
             before = e
@@ -160,6 +161,19 @@ class Hyperbolic:
             if before is not None and (e - before).norm(dim=-1).max() <= STILL * self.radius:
                 return e
         raise ArithmeticError(f"the adversary still moves after {ASCENT} steps of the ascent")
+
+    def _compared(self, w: Tensor, theta: Tensor) -> tuple[list[Perturbation], list[Perturbation]]:
+        """Return the perturbations whose losses are averaged, and those that are subtracted."""
+        if self.objective == "loss":
+            return [HERE], []
+        if self.objective == "mean":
+            return [Perturbation(draw) for draw in self._drawn[3]], []
+        highest = [Perturbation(self.adversary(w, theta))]
+        if self.objective == "range":
+            # The lower level's minimum is none of the cross-entropy, whose least value in the
+            # scope is thus on its edge.
+            return highest, [Perturbation(self.adversary(w, theta, -1))]
+        return highest, [HERE] if self.objective == "gap" else []
 
     def upper(self, w: Tensor, theta: Tensor) -> Tensor:
         """Compute the upper level, the scope objective of the cross-entropy.
@@ -174,8 +188,8 @@ class Hyperbolic:
         Raises:
             ArithmeticError: The adversary does not stand still.
         """
-        perturbations = self._drawn[3] if self.objective == "mean" else [self.adversary(w, theta)]
-        objective = perturbed_loss(self.cross_entropy, perturbations, gap=self.objective == "gap")
+        added, taken = self._compared(w, theta)
+        objective = perturbed_loss(self.cross_entropy, added, taken)
         return objective(w, theta)
 
     def solve(self, theta: Tensor) -> Tensor:
