@@ -25,8 +25,8 @@ class ProductMlr:
     (ICML 2020). At c = 0 the head is a linear layer.
 
     As in Gu et al., the signs are given and the sizes learned: each factor has a c > 0 like any
-    layer, and a sphere's curvature is +c. A curvature does not change its sign in training, as in
-    Bachmann et al. it may, because bounds and transform of c keep it above 0. No factor is flat:
+    layer, and a sphere's curvature is +c. No curvature changes its sign in training, though in
+    Bachmann et al. it may: bounds and transform of c keep it above 0. No factor is flat, because
     it would have no curvature to learn.
 
     Attributes:
