@@ -59,7 +59,7 @@ class Head(Protocol):
 
 
 @runtime_checkable
-class Product(Protocol):
+class Product(Head, Protocol):
     """A head of several curvatures: its `forward` takes a c (factors,), one per name."""
 
     @property
@@ -131,8 +131,8 @@ class Headed:
         Returns:
             Logits (B, K).
         """
+        head = self.classifier
         # the head's curvatures are the last
-        own = c[len(self.layer_names) :]
-        if not isinstance(self.classifier, Product):
-            own = own[0] if self.classifier.curved else None
-        return self.classifier.forward(params, own, u)
+        if isinstance(head, Product):
+            return head.forward(params, c[len(self.layer_names) :], u)
+        return head.forward(params, c[-1] if head.curved else None, u)
