@@ -60,7 +60,7 @@ def add_kernel(
 ) -> None:
     """Draw the kernel `NAME.w` (out, in, k, k) of a convolution.
 
-    Convolutions have no bias: the normalisation behind them would take it out.
+    It has no bias: the normalisation behind a convolution would take it out.
 
     Args:
         params: Where the kernel goes.

@@ -23,7 +23,7 @@ class WideResnet(Normalised):
         inputs: Shape of an image, filled in from the data: (H, W) grey, (3, H, W) in colour.
         classes: Number of classes, filled in from the data.
         space: euclidean or hyperbolic, filled in from the method.
-        depth: Convolutions on the longest way, shortcuts included: 10, 16, 22, 28 and so on.
+        depth: Number of convolutions, one a stage for its shortcut included: 6n + 4.
         width: Factor on the widths 16, 32, 64 of the three stages.
         clip: Norm that the features are clipped to in hyperbolic space.
         head: {rule, parameters} of the head, filled in from the method. A Poincaré MLR by default.
