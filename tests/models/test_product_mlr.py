@@ -13,7 +13,7 @@ from hsac.models.hgcn import Hgcn
 from hsac.theory.ground_truth import newton
 
 F64 = torch.float64
-DIM, CLASSES, ROWS = 5, 4, 6
+DIM, CLASSES, ROWS = 7, 4, 6
 
 
 def normal(seed, *shape):
@@ -74,7 +74,7 @@ def test_logits_add_up():
     """Logits of a product are the sum of those of its factors, each with its own c."""
     signs, c = (-1, 1, -1), cs(0.4, 0.9, 2.0)
     params, u = drawn(3)
-    want, places = 0, [slice(0, 2), slice(2, 4), slice(4, 5)]
+    want, places = 0, [slice(0, 3), slice(3, 5), slice(5, 7)]
     for i, place in enumerate(places):
         own = {"z": params["z"][:, place], "r": params["r"][:, i : i + 1]}
         alone = ProductMlr(place.stop - place.start, CLASSES, signs[i : i + 1])
@@ -86,7 +86,7 @@ def test_logits_add_up():
 def test_is_linear_at_zero_curvature():
     params, u = drawn(2)
     found = ProductMlr(DIM, CLASSES).forward(params, cs(0.0, 0.0), u)
-    lengths = torch.stack((params["z"][:, :3].norm(dim=-1), params["z"][:, 3:].norm(dim=-1)), -1)
+    lengths = torch.stack((params["z"][:, :4].norm(dim=-1), params["z"][:, 4:].norm(dim=-1)), -1)
     want = 4 * (u @ params["z"].mT - (lengths * params["r"]).sum(-1))
     torch.testing.assert_close(found, want)
 
@@ -177,9 +177,9 @@ def test_hypergradient_of_every_factors_curvature():
 def test_model_gives_each_factor_its_curvature():
     """The factors' curvatures come after those of the model's own layers, in order."""
     given = {"rule": "product_mlr", "parameters": {"signs": [1, -1, -1]}}
-    model = Hgcn(3, 2, "hyperbolic", hidden=4, dim=4, head=given)
+    model = Hgcn(3, 2, "hyperbolic", hidden=4, dim=6, head=given)
     own = ("head.0.spherical", "head.1.hyperbolic", "head.2.hyperbolic")
     assert model.curvature_names == ("layer0", "layer1", *own)
-    params, u = model.init(torch.Generator().manual_seed(0)), normal(4, 5, 4)
+    params, u = model.init(torch.Generator().manual_seed(0)), normal(4, 5, 6)
     c = cs(0.1, 0.2, 0.3, 0.4, 0.5)
     assert torch.equal(model.logits(params, c, u), model.classifier.forward(params, c[2:], u))

@@ -26,13 +26,14 @@ class ProductMlr:
 
     As in Gu et al., the signs are given and the sizes learned: each factor has a c > 0 like any
     layer, and a sphere's curvature is +c. No curvature changes its sign in training, though in
-    Bachmann et al. it may: bounds and transform of c keep it above 0. No factor is flat, because
-    it would have no curvature to learn.
+    Bachmann et al. it may: bounds and transform of c keep it above 0. No factor is flat or a line,
+    because it would have no curvature to learn.
 
     Attributes:
         dim: Dimension of the features, filled in by the model.
         classes: Number of classes, filled in by the model.
-        signs: Sign of each factor's curvature: -1 for a ball, 1 for a sphere.
+        signs: Sign of each factor's curvature: -1 for a ball, 1 for a sphere. Each factor has two
+            dimensions or more.
         scale: Whether the logits' scale is fixed or learned.
         start: Start of the scale.
         rate: A learned scale is exp(rate·s) with the weight s.
@@ -52,8 +53,11 @@ class ProductMlr:
         """Refuse parameters that are out of range."""
         check_scale(self.scale, self.start, self.rate)
         known = all(sign in KINDS for sign in self.signs)
-        allowed = f"1 to {self.dim} numbers that are -1 or 1, at most one a dimension"
-        require(known and 1 <= len(self.signs) <= self.dim, "signs", list(self.signs), allowed)
+        # a line is not curved: c would change nothing
+        most = self.dim // 2
+        fits = 1 <= len(self.signs) <= most
+        allowed = f"1 to {most} numbers that are -1 or 1, for two dimensions or more of {self.dim}"
+        require(known and fits, "signs", list(self.signs), allowed)
 
     @property
     def curvature_names(self) -> tuple[str, ...]:
