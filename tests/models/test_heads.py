@@ -211,6 +211,24 @@ def test_unknown_head_is_refused():
         head_of("liner")
 
 
+@pytest.mark.parametrize("rule", [rule for rule in HEADS if head_of(rule).vmapped])
+def test_vmap_equals_run_by_run(rule):
+    """Many weights and curvatures as one program give what each gives alone, derivatives too."""
+    head, u = head_of(rule), features()
+    runs = [moved(head, seed) for seed in (1, 2, 3)]
+    stacked = {k: torch.stack([p[k] for p in runs]) for k in runs[0]}
+    c = torch.stack([c_of(value, head) for value in (0.0, 0.3, 2.0)])
+
+    def gradients(params, c):
+        return torch.func.grad(lambda p, c: head.forward(p, c, u).logsumexp(-1).sum())(params, c)
+
+    for call in (lambda p, c: {"logits": head.forward(p, c, u)}, gradients):
+        found = torch.func.vmap(call)(stacked, c)
+        alone = [call(p, k) for p, k in zip(runs, c, strict=True)]
+        want = {k: torch.stack([one[k] for one in alone]) for k in found}
+        torch.testing.assert_close(found, want, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("rule", HEADS)
 def test_a_model_takes_every_head(rule):
     model = Mlp(
