@@ -56,7 +56,7 @@ class ProductMlr:
         # a line is not curved: c would change nothing
         most = self.dim // 2
         fits = 1 <= len(self.signs) <= most
-        allowed = f"1 to {most} numbers that are -1 or 1, for two dimensions or more of {self.dim}"
+        allowed = f"a list of -1 and 1, at most {most} where features have {self.dim} dimensions"
         require(known and fits, "signs", list(self.signs), allowed)
 
     @property
