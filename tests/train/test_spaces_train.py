@@ -97,7 +97,7 @@ def test_protonets_beat_chance(many_tests, model, method):
     assert record["curvature"]["final"] != [0.3]
 
 
-def test_new_parameters_have_shapes_of_their_own(small):
+def test_new_parameters_have_own_shapes(small):
     """A timing of one is not taken for that of another."""
     models = [MLP, WIDE, WIDE | {"width": 2}]
     cells = [planned(small, "digits", model, "adam+fixed@0.3")[1] for model in models]
