@@ -10,7 +10,7 @@ from hsac.errors import InputError
 from hsac.losses.types import Labels
 
 # what callers fill in, by the field's name
-VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "way": 2, "dim": 2, "points": ()}
+VALUES = {"classes": 3, "space": "hyperbolic", "shot": 1, "way": 2, "dim": 4, "points": ()}
 VALUES |= {"labels": "cifar10n", "column": "worse_label"}
 VALUES |= {"training": Labels(torch.tensor([4.0, 2.0, 1.0]))}
 PARTS = [(family, name) for family in parts.FAMILIES for name in parts.names(family)]
@@ -27,7 +27,8 @@ def test_families_hold_the_promised_parts():
     rules = {"euclidean", "fixed", "grid", "learned", "drift", "hsac"}
     assert set(parts.names("curvature rule")) >= rules
     assert set(parts.names("solver")) >= {"identity", "neumann", "cg", "exact"}
-    assert set(parts.names("model")) >= {"mlp", "hgcn", "conv4_protonet"}
+    models = {"mlp", "hgcn", "resnet", "wide_resnet", "conv4_protonet", "resnet12"}
+    assert set(parts.names("model")) >= models
     losses = {"cross_entropy", "focal", "ldam_drw", "balanced_softmax", "logit_adjusted"}
     losses |= {"logit_adjusted_post_hoc", "gce", "sce", "elr"}
     assert set(parts.names("loss")) >= losses

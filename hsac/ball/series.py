@@ -1,4 +1,4 @@
-"""Hyperbolic functions of a square root, analytic in the radicand.
+"""Hyperbolic and circular functions of a square root, analytic in the radicand.
 
 Every map of the ball depends on the curvature and a norm only through s = c|x|². Written in s, the
 maps are smooth at c = 0 and at x = 0, need no square root there, and have all derivatives. The
@@ -73,6 +73,17 @@ def _source_sinhc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
     return s.sqrt().cosh() if k == 0 else f[k - 1] / 2
 
 
+def _source_sinc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    # h = cos √s, whose derivative in s is -f/2
+    return s.sqrt().cos() if k == 0 else -f[k - 1] / 2
+
+
+def _source_asinc(f: Sequence[Tensor], s: Tensor, k: int) -> Tensor:
+    # h = (1 - s)^(-½). Beyond the edge arcsin stands still, as artanh does.
+    inside = prod(0.5 + i for i in range(k)) * (1 - s) ** (-0.5 - k)
+    return torch.where(s < _edge(s) ** 2, inside, torch.zeros_like(s))
+
+
 # name -> Taylor coefficients in s, the map (s, √s) -> √s f(s), and the source
 FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Source]] = {
     "tanhc": (_taylor_tanhc(), lambda s, r: r.tanh(), _source_tanhc),
@@ -93,6 +104,16 @@ FUNCTIONS: dict[str, tuple[list[float], Callable[[Tensor, Tensor], Tensor], Sour
         [1 / factorial(2 * k + 1) for k in range(KEPT)],
         lambda s, r: r.sinh(),
         _source_sinhc,
+    ),
+    "sinc": (
+        [(-1) ** k / factorial(2 * k + 1) for k in range(KEPT)],
+        lambda s, r: r.sin(),
+        _source_sinc,
+    ),
+    "asinc": (
+        [factorial(2 * k) / (4**k * factorial(k) ** 2 * (2 * k + 1)) for k in range(KEPT)],
+        lambda s, r: r.clamp(max=_edge(r)).asin(),
+        _source_asinc,
     ),
 }
 
@@ -294,3 +315,40 @@ def sinhc_coshr(s: Tensor) -> tuple[Tensor, Tensor]:
     half = sinhc(s / 4)
     square = s / 4 * half * half
     return half * (1 + square).sqrt(), 1 + 2 * square
+
+
+def sinc(s: Tensor) -> Tensor:
+    """Compute sin(√s)/√s, which is 1 at 0.
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
+    return _function("sinc", s)
+
+
+def cosr(s: Tensor) -> Tensor:
+    """Compute cos(√s).
+
+    Args:
+        s: Numbers from 0, any shape.
+
+    Returns:
+        The values, of s's shape.
+    """
+    # cos x = 1 - 2 sin²(x/2)
+    return 1 - s / 2 * sinc(s / 4).square()
+
+
+def asinc(s: Tensor) -> Tensor:
+    """Compute arcsin(√s)/√s, which is 1 at 0.
+
+    Args:
+        s: Numbers in [0, 1), any shape. From 1 on arcsin stands still at its value just below.
+
+    Returns:
+        The values, of s's shape.
+    """
+    return _function("asinc", s)

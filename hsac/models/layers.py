@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from hsac.ball import clip_norm
+from hsac.ball.maps import root
 from hsac.models.graphs import SparseFeatures
 from hsac.parts import require
 
@@ -40,6 +41,31 @@ def bounded(u: Tensor, clip: float, space: str) -> Tensor:
         The features (..., d).
     """
     return u if space == "euclidean" else clip_norm(u, clip)
+
+
+def check_power(power: int) -> None:
+    """Refuse a power of distances that is neither 1 nor 2.
+
+    Args:
+        power: The power.
+
+    Raises:
+        InputError: It is refused.
+    """
+    require(power in (1, 2), "power", power, "1 or 2")
+
+
+def distance_power(square: Tensor, power: int) -> Tensor:
+    """Compute a power of distances.
+
+    Args:
+        square: Squared distances, any shape.
+        power: 1 for the distances, 2 for their squares.
+
+    Returns:
+        The powers, of the same shape.
+    """
+    return square if power == 2 else root(square)
 
 
 def glorot_uniform(shape: tuple[int, int], generator: Generator) -> Tensor:

@@ -16,13 +16,13 @@ from hsac.errors import InputError
 from hsac.files import canonical
 from hsac.losses.types import Labels
 from hsac.study import resolve
-from hsac.study.cell import Cell
+from hsac.study.cell import Cell, ModelPart
 from hsac.study.models import Study
 from hsac.study.part import Part
 from hsac.study.search_space import FAMILIES
 
 NOISE = "noise kind"
-DIM = 16  # of features, of which a head takes any number
+DIM = 16  # of features, where the model does not tell
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ def _named(study: Study) -> Iterator[Named]:
 
 def _of_cell(study: Study, cell: Cell) -> Iterator[Named]:
     known, config = _known(cell), cell.config
+    if config.model.head:
+        known["dim"] = _dim(config.model, known)
     for kind, name in resolve.named_rules(study, cell.experiment, cell.method).items():
         key = _key(study, cell, kind, name)
         yield Named(key, FAMILIES[kind], config.part(kind), known)
@@ -104,6 +106,17 @@ def _of_cell(study: Study, cell: Cell) -> Iterator[Named]:
         kind = str(recipe["kind"])
         own = {name: recipe[name] for name in parts.parameters(NOISE, kind) if name in recipe}
         yield Named(f"{key}.variant", NOISE, Part(kind, own), recipe)
+
+
+def _dim(model: ModelPart, known: dict[str, Any]) -> int:
+    """Return the dimension of a model's features, which its head gets."""
+    try:
+        filled = {name: known[name] for name in parts.filled("model", model.name)}
+        built = parts.build("model", model.name, model.parameters, "model", **filled)
+        dim: int = built.dim
+    except Exception:  # what is wrong with the model is said of the model itself
+        return DIM
+    return dim
 
 
 def _key(study: Study, cell: Cell, kind: str, name: str) -> str:

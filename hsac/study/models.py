@@ -390,7 +390,8 @@ class Experiment(Model):
         ModelChoice, Allowed("a mapping with name and the model's parameters", container=True)
     ] = Field(
         description="`name` and the model's parameters; `head`, where the model takes one, is a"
-        " name of `rules.heads`. `conv4_maml` (few-shot; curvature rule `euclidean` alone): `steps`"
+        " name of `rules.heads`. `conv4_protonet` and `resnet12` (few-shot): `power` 1 gives logits"
+        " -d/T, not -d²/T. `conv4_maml` (few-shot; curvature rule `euclidean` alone): `steps`"
         " of adaptation to an episode, in training and evaluation, at rate `inner_lr`;"
         " `first_order: true` takes their gradients for constants"
     )

@@ -13,6 +13,9 @@ EXACT = {
     "asinhc": lambda s: mpmath.asinh(mpmath.sqrt(s)) / mpmath.sqrt(s),
     "sinhc": lambda s: mpmath.sinh(mpmath.sqrt(s)) / mpmath.sqrt(s),
     "coshr": lambda s: mpmath.cosh(mpmath.sqrt(s)),
+    "sinc": lambda s: mpmath.sin(mpmath.sqrt(s)) / mpmath.sqrt(s),
+    "cosr": lambda s: mpmath.cos(mpmath.sqrt(s)),
+    "asinc": lambda s: mpmath.asin(mpmath.sqrt(s)) / mpmath.sqrt(s),
 }
 SWITCH = series.NEAR_ZERO
 NEAR = [
@@ -63,9 +66,9 @@ def test_continuous_across_the_switch(name: str) -> None:
 @pytest.mark.parametrize("name", EXACT)
 def test_one_at_zero_with_finite_derivatives(name: str, dtype: torch.dtype) -> None:
     value, first, second = _derivatives(getattr(series, name), torch.zeros(1, dtype=dtype))
-    slope = {"tanhc": -1 / 3, "atanhc": 1 / 3, "asinhc": -1 / 6, "sinhc": 1 / 6, "coshr": 1 / 2}[
-        name
-    ]
+    slopes = {"tanhc": -1 / 3, "atanhc": 1 / 3, "asinhc": -1 / 6, "sinhc": 1 / 6, "coshr": 1 / 2}
+    slopes |= {"sinc": -1 / 6, "cosr": -1 / 2, "asinc": 1 / 6}
+    slope = slopes[name]
     assert value.item() == 1
     assert first.item() == pytest.approx(slope, rel=1e-6)
     assert second.isfinite().all()
@@ -116,7 +119,8 @@ def test_product_costs_one_operation(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("s", [1 - 1e-9, 1.0, 1.0 + 1e-6, 2.0])
-def test_atanhc_finite_beyond_the_boundary(s: float, dtype: torch.dtype) -> None:
-    """Atanhc is finite at and beyond the boundary."""
-    for derivative in _derivatives(series.atanhc, torch.tensor([s], dtype=dtype)):
+@pytest.mark.parametrize("f", [series.atanhc, series.asinc])
+def test_finite_beyond_the_boundary(f, s: float, dtype: torch.dtype) -> None:
+    """The inverse functions are finite at and beyond the boundary."""
+    for derivative in _derivatives(f, torch.tensor([s], dtype=dtype)):
         assert derivative.isfinite().all()

@@ -13,7 +13,9 @@ from hsac.models.heads.poincare_mlr import PoincareMlr
 from hsac.models.hgcn import Hgcn
 from hsac.models.mlp import Mlp
 from hsac.models.resnet import Resnet
+from hsac.models.resnet12 import Resnet12
 from hsac.models.types import Adapting, BatchNormalised, Episodic, WithDropout, WithHead
+from hsac.models.wide_resnet import WideResnet
 from hsac.parts import build
 
 F64 = torch.float64
@@ -56,15 +58,21 @@ def make(name, space="hyperbolic"):
         return Cnn((3, 8, 8), 3, space, width=4, groups=2, dim=3), noise(5, 3, 8, 8).sigmoid()
     if name == "resnet":
         return Resnet((3, 8, 8), 3, space, depth=20), noise(5, 3, 8, 8).sigmoid()
+    if name == "wide_resnet":
+        return WideResnet((3, 8, 8), 3, space, depth=10, width=1), noise(5, 3, 8, 8).sigmoid()
     if name == "hgcn":
         return Hgcn(5, 3, space, hidden=6, dim=4), graph()
+    if name == "resnet12":
+        x = noise(2, WAY, SHOT + QUERY, 3, 8, 8, seed=4)
+        return Resnet12((3, 8, 8), SHOT, space, widths=(4, 6), groups=2), x
     inputs = (3, 16, 16) if name == "conv4_protonet_colour" else (16, 16)
     x = noise(2, WAY, SHOT + QUERY, *inputs, seed=4)
-    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2), x
+    power = 1 if name == "conv4_protonet_distance" else 2
+    return Conv4Protonet(inputs, SHOT, space, width=4, groups=2, power=power), x
 
 
-CLASSIFIERS = ("mlp", "mlp_pooled", "mlp_colour", "cnn", "cnn_colour", "resnet")
-PROTONETS = ("conv4_protonet", "conv4_protonet_colour")
+CLASSIFIERS = ("mlp", "mlp_pooled", "mlp_colour", "cnn", "cnn_colour", "resnet", "wide_resnet")
+PROTONETS = ("conv4_protonet", "conv4_protonet_colour", "conv4_protonet_distance", "resnet12")
 NAMES = (*CLASSIFIERS, "hgcn", *PROTONETS)
 SHAPES = (
     dict.fromkeys(CLASSIFIERS, (5, 3))
@@ -89,15 +97,16 @@ def test_shapes(name, space):
 
 def test_protocols_tell_models_apart():
     """Each protocol holds for the models that have its feature, and for no other."""
-    models = {name: make(name)[0] for name in ("mlp", "resnet", "hgcn", "conv4_protonet")}
+    names = ("mlp", "resnet", "wide_resnet", "hgcn", "conv4_protonet", "resnet12")
+    models = {name: make(name)[0] for name in names}
     models["gcn"] = Gcn(5, 3, "euclidean")
     models["conv4_maml"] = Conv4Maml((16, 16), WAY, SHOT, "euclidean")
     holds = {
-        WithHead: {"mlp", "resnet", "hgcn"},
-        BatchNormalised: {"resnet"},
+        WithHead: {"mlp", "resnet", "wide_resnet", "hgcn"},
+        BatchNormalised: {"resnet", "wide_resnet"},
         WithDropout: {"hgcn", "gcn"},
         Adapting: {"conv4_maml"},
-        Episodic: {"conv4_protonet"},
+        Episodic: {"conv4_protonet", "resnet12"},
     }
     for protocol, names in holds.items():
         assert {name for name, model in models.items() if isinstance(model, protocol)} == names
@@ -140,15 +149,30 @@ def test_flat_mlp_is_a_perceptron():
     )
 
 
-def test_flat_protonet_is_snells():
-    model, x = make("conv4_protonet", "euclidean")
+@pytest.mark.parametrize("name", PROTONETS)
+def test_flat_protonet_is_snells(name):
+    model, x = make(name, "euclidean")
     p = perturbed(model)
     u = model.embed(p, curvatures(model, 0.0), x.flatten(0, 2)).unflatten(0, x.shape[:3])
     prototypes, queries = u[:, :, :SHOT].mean(2), u[:, :, SHOT:].flatten(1, 2)
-    want = -4 * torch.cdist(queries, prototypes).square() / (10 * p["t"]).exp()
+    distance = 2 * torch.cdist(queries, prototypes)
+    want = -(distance**model.power) / (10 * p["t"]).exp()
     torch.testing.assert_close(
         model.forward(p, curvatures(model, 0.0), x), want, rtol=1e-8, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("clip", [0.5, 40.0])
+def test_logits_take_the_distance_itself(clip):
+    """With power 1 a logit is the root of that with power 2, for far features too."""
+    logits = []
+    for power in (1, 2):
+        model = Conv4Protonet((16, 16), SHOT, "hyperbolic", clip=clip, power=power)
+        u = functional.normalize(noise(2, WAY, SHOT + QUERY, 6), dim=-1) * clip
+        params = {"t": torch.tensor(0.0, dtype=F64)}
+        logits.append(model.classify(params, torch.tensor([0.8], dtype=F64), u))
+    assert logits[0].max() < -0.1
+    torch.testing.assert_close(logits[0].square(), -logits[1])
 
 
 def test_start_temperature():
@@ -194,8 +218,9 @@ def test_hgcn_permutes_with_its_nodes():
     torch.testing.assert_close(found, want, rtol=1e-10, atol=1e-12)
 
 
-def test_protonet_permutes_with_classes_and_queries():
-    model, x = make("conv4_protonet")
+@pytest.mark.parametrize("name", PROTONETS)
+def test_protonet_permutes_with_classes_and_queries(name):
+    model, x = make(name)
     p, c = perturbed(model), curvatures(model, 0.8)
     logits = model.forward(p, c, x).unflatten(1, (WAY, QUERY))
     order = torch.tensor([2, 0, 3, 1])
@@ -208,10 +233,11 @@ def test_protonet_permutes_with_classes_and_queries():
     torch.testing.assert_close(swapped, logits.flip(0), rtol=1e-8, atol=1e-10)
 
 
-def test_protonet_finds_the_repeated_class():
+@pytest.mark.parametrize("name", PROTONETS)
+def test_protonet_finds_the_repeated_class(name):
     """Protonet finds the class its query repeats."""
-    model, x = make("conv4_protonet")
-    x = x[:, :, :1].expand(-1, -1, SHOT + QUERY, -1, -1)
+    model, x = make(name)
+    x = x[:, :, [0] * (SHOT + QUERY)]
     logits = model.forward(perturbed(model), curvatures(model, 1.0), x)
     assert torch.equal(logits.argmax(-1), torch.arange(WAY).repeat_interleave(QUERY).expand(2, -1))
 
@@ -315,7 +341,18 @@ def test_flat_head_is_a_linear_layer():
         ("cnn", {"dim": 0}, "dim"),
         ("cnn", {"clip": 0}, "clip"),
         ("resnet", {"depth": 50}, "depth"),
+        ("conv4_protonet", {"power": 0}, "power"),
         ("resnet", {"clip": 0}, "clip"),
+        ("wide_resnet", {"depth": 27}, "depth"),
+        ("wide_resnet", {"depth": 4}, "depth"),
+        ("wide_resnet", {"width": 0}, "width"),
+        ("wide_resnet", {"clip": 0}, "clip"),
+        ("resnet12", {"widths": []}, "widths"),
+        ("resnet12", {"widths": [4, 0]}, "widths"),
+        ("resnet12", {"groups": 3}, "groups"),
+        ("resnet12", {"groups": 0}, "groups"),
+        ("resnet12", {"widths": [32] * 5}, "inputs"),
+        ("resnet12", {"temperature": 0}, "temperature"),
     ],
 )
 def test_bad_parameters(name, parameters, key):
@@ -323,6 +360,7 @@ def test_bad_parameters(name, parameters, key):
     filled = {
         "hgcn": {"inputs": 4, "classes": 3},
         "conv4_protonet": {"inputs": (16, 16), "shot": 1},
+        "resnet12": {"inputs": (16, 16), "shot": 1},
     }
     given = filled.get(name, images)
     with pytest.raises(InputError, match=f"^model.{key}: found"):

@@ -1,4 +1,4 @@
-"""ResNets against torch.nn modules of the same weights, and batch normalisation as a state."""
+"""Residual networks against torch.nn modules of the same weights, and batch norm as a state."""
 
 import pytest
 import torch
@@ -8,6 +8,8 @@ from torch.optim.swa_utils import update_bn
 
 from hsac.models.layers import batch_moments, batch_norm
 from hsac.models.resnet import Resnet
+from hsac.models.resnet12 import Resnet12
+from hsac.models.wide_resnet import WideResnet
 from hsac.train.ensemble import Ensemble
 
 F64 = torch.float64
@@ -66,47 +68,123 @@ class Reference(nn.Module):
         ).flatten(1)
 
 
+class WideBlock(nn.Module):
+    """The basic block of Zagoruyko and Komodakis, normalised before each convolution."""
+
+    def __init__(self, inside, out, stride):
+        super().__init__()
+        self.n1 = nn.BatchNorm2d(inside, momentum=None)
+        self.first = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
+        self.n2 = nn.BatchNorm2d(out, momentum=None)
+        self.second = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.shortcut = nn.Conv2d(inside, out, 1, stride, bias=False) if inside != out else None
+
+    def forward(self, x):
+        active = self.n1(x).relu()
+        short = x if self.shortcut is None else self.shortcut(active)
+        return short + self.second(self.n2(self.first(active)).relu())
+
+
+class WideReference(nn.Module):
+    """A wide ResNet up to the pooled features."""
+
+    def __init__(self, width, count):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        blocks, inside = [], 16
+        for stage, out in enumerate((16 * width, 32 * width, 64 * width)):
+            for i in range(count):
+                blocks.append(WideBlock(inside, out, 2 if stage and not i else 1))
+                inside = out
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.BatchNorm2d(inside, momentum=None)
+
+    def forward(self, x):
+        h = self.last(self.blocks(self.stem(x))).relu()
+        return functional.adaptive_avg_pool2d(h, 1).flatten(1)
+
+
+class ShortReference(nn.Module):
+    """A ResNet-12 up to the pooled features, with group norms in place of batch norms."""
+
+    def __init__(self, inside, widths, groups):
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for out in widths:
+            kernels = [(inside, 3), (out, 3), (out, 3), (inside, 1)]
+            convolutions = [nn.Conv2d(a, out, k, padding=k // 2, bias=False) for a, k in kernels]
+            norms = [nn.GroupNorm(groups, out) for _ in kernels]
+            pairs = [nn.Sequential(*pair) for pair in zip(convolutions, norms, strict=True)]
+            self.blocks.append(nn.ModuleList(pairs))
+            inside = out
+
+    def forward(self, x):
+        leaky = nn.LeakyReLU(0.1)
+        for first, second, third, short in self.blocks:
+            x = leaky(third(leaky(second(leaky(first(x))))) + short(x))
+            x = nn.MaxPool2d(2)(x)
+        return nn.AdaptiveAvgPool2d(1)(x).flatten(1)
+
+
 LAYOUTS = {
     18: ((64, 128, 256, 512), 2, "B"),
     20: ((16, 32, 64), 3, "A"),
     32: ((16, 32, 64), 5, "A"),
 }
+NETWORKS = (*LAYOUTS, "wide", "narrow")
 
 
-def pair(depth):
-    """Our network, weights off their start, and the reference with the same ones in one order."""
-    model = Resnet((3, 8, 8), 4, "euclidean", depth=depth)
-    params = model.init(torch.Generator().manual_seed(depth))
+def off_start(model, seed):
+    """The model's start parameters, moved off it."""
+    params = model.init(torch.Generator().manual_seed(seed))
     g = torch.Generator().manual_seed(1)
-    params = {k: p + 0.1 * torch.randn(p.shape, generator=g, dtype=F64) for k, p in params.items()}
-    reference = Reference(*LAYOUTS[depth]).double()
+    return {k: p + 0.1 * torch.randn(p.shape, generator=g, dtype=F64) for k, p in params.items()}
+
+
+def copied(params, reference, norm_class):
+    """Give a module our weights, in one order, and return its norms by our names."""
     convolutions = [m for m in reference.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in reference.modules() if isinstance(m, nn.BatchNorm2d)]
-    names = [k[:-2] for k in params if k.endswith(".w")]
+    norms = [m for m in reference.modules() if isinstance(m, norm_class)]
+    kernels = [p for name, p in params.items() if name.endswith(".w")]
+    names = [name[:-2] for name in params if name.endswith(".g")]
     with torch.no_grad():
-        for name, convolution, norm in zip(names, convolutions, norms, strict=True):
-            convolution.weight.copy_(params[f"{name}.w"])
+        for kernel, convolution in zip(kernels, convolutions, strict=True):
+            convolution.weight.copy_(kernel)
+        for name, norm in zip(names, norms, strict=True):
             norm.weight.copy_(params[f"{name}.g"])
             norm.bias.copy_(params[f"{name}.b"])
-    return model, params, reference, dict(zip(names, norms, strict=True))
+    return dict(zip(names, norms, strict=True))
 
 
-@pytest.mark.parametrize("depth", LAYOUTS)
-def test_training_features_equal_the_reference(depth):
+def pair(network):
+    """Our network, weights off their start, and the reference with the same ones."""
+    if network in LAYOUTS:
+        model = Resnet((3, 8, 8), 4, "euclidean", depth=network)
+        reference = Reference(*LAYOUTS[network])
+    else:
+        width = 2 if network == "wide" else 1
+        model = WideResnet((3, 8, 8), 4, "euclidean", depth=16, width=width)
+        reference = WideReference(width, 2)
+    params, reference = off_start(model, 3), reference.double()
+    return model, params, reference, copied(params, reference, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_training_features_equal_the_reference(network):
     """Features are those of the reference in training."""
-    model, params, reference, _ = pair(depth)
+    model, params, reference, _ = pair(network)
     x = images(6)
     torch.testing.assert_close(model.embed(params, FLAT, x), reference(x), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("depth", LAYOUTS)
-def test_evaluation_features_equal_the_reference(depth):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_evaluation_features_equal_the_reference(network):
     """Features are those of the reference in evaluation.
 
     After one batch torch's update_bn has our moments, but for n - 1 in place of n (6 at the least)
     in variances.
     """
-    model, params, reference, norms = pair(depth)
+    model, params, reference, norms = pair(network)
     x, other = images(6), images(5, seed=1)
     state = model.statistics(params, FLAT, x)
     update_bn([x], reference)
@@ -133,6 +211,43 @@ def test_number_of_weights(depth, weights):
     """As published for ten classes: a Poincaré MLR has as many as a linear layer."""
     params = Resnet((3, 32, 32), 10, "hyperbolic", depth=depth).init(torch.Generator())
     assert sum(p.numel() for p in params.values()) == weights
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "weights"),
+    [(28, 2, 1_467_610), (40, 4, 8_949_210), (16, 8, 10_961_370), (28, 10, 36_479_194)],
+)
+def test_number_of_weights_of_wide_networks(depth, width, weights):
+    """As published for ten classes: 8.9, 11.0 and 36.5 million in the paper's table 5.
+
+    WRN-28-2 has the 1.5 million that papers on semi-supervised learning give.
+    """
+    model = WideResnet((3, 32, 32), 10, "hyperbolic", depth=depth, width=width)
+    # a count needs no numbers
+    with torch.device("meta"):
+        params = model.init(torch.Generator())
+    assert sum(p.numel() for p in params.values()) == weights
+
+
+def test_resnet12_features_equal_the_reference():
+    widths = (4, 6, 8)
+    model = Resnet12((3, 18, 17), 1, "euclidean", widths=widths, groups=2)
+    params = off_start(model, 0)
+    reference = ShortReference(3, widths, 2).double()
+    copied(params, reference, nn.GroupNorm)
+    g = torch.Generator().manual_seed(2)
+    x = torch.rand(4, 3, 18, 17, generator=g, dtype=F64)
+    assert model.embed(params, FLAT, x).shape == (4, 8)
+    torch.testing.assert_close(model.embed(params, FLAT, x), reference(x))
+
+
+def test_resnet12_has_the_published_size():
+    """It has 12.4 million weights and 640 features, beside the temperature."""
+    model = Resnet12((3, 84, 84), 1, "hyperbolic")
+    params = model.init(torch.Generator())
+    assert sum(p.numel() for p in params.values()) == 12_424_320 + 1
+    u = model.embed({k: p.float() for k, p in params.items()}, FLAT, torch.rand(1, 3, 84, 84))
+    assert u.shape == (1, 640)
 
 
 def test_moments_average_to_the_union():

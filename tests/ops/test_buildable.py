@@ -46,6 +46,20 @@ def test_values_of_rules_are_refused(place, value, line):
     assert refused(override) == [f"rules.{place}: found {line}"]
 
 
+@pytest.mark.parametrize(("dim", "most"), [(4, 2), (3, 1)])
+def test_heads_get_their_models_dimension(dim, most):
+    """A product of three factors takes six dimensions, and the model has fewer."""
+    rules = changed(smoke_keys("rules"), "heads", "product_mlr", value={"signs": [-1, -1, 1]})
+    methods = ["sgd+fixed", "sgd+fixed+product_mlr"]
+    model = {"name": "mlp", "hidden": 8, "dim": dim}
+    override = with_digits(methods=methods, reference="sgd+fixed", model=model) | {"rules": rules}
+    (line,) = refused(override)
+    assert line.startswith("rules.heads.product_mlr.signs: found [-1, -1, 1]; allowed is a list")
+    assert line.endswith(f"at most {most} where features have {dim} dimensions")
+    model["dim"] = 6
+    buildable.check(smoke(override))
+
+
 def test_own_rules_name_their_experiment():
     override = with_digits(rules={"curvature": {"hsac": {"radius": -1}}})
     line = "rules.curvature.hsac.radius: found -1; allowed is a number above 0"

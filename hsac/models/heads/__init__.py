@@ -5,7 +5,7 @@ apart from any backbone's: z, r, p, a, s.
 """
 
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -58,6 +58,16 @@ class Head(Protocol):
         ...
 
 
+@runtime_checkable
+class Product(Head, Protocol):
+    """A head of several curvatures: its `forward` takes a c (factors,), one per name."""
+
+    @property
+    def curvature_names(self) -> tuple[str, ...]:
+        """Return one name a factor."""
+        ...
+
+
 def make_head(given: dict[str, Any] | None, dim: int, classes: int) -> Head:
     """Build the head of a model's `head` key.
 
@@ -105,7 +115,10 @@ class Headed:
     @property
     def curvature_names(self) -> tuple[str, ...]:
         """Return one name a curvature, in the order of the layers."""
-        return (*self.layer_names, *(("head",) if self.classifier.curved else ()))
+        head = self.classifier
+        if isinstance(head, Product):
+            return (*self.layer_names, *(f"head.{name}" for name in head.curvature_names))
+        return (*self.layer_names, *(("head",) if head.curved else ()))
 
     def logits(self, params: Params, c: Tensor, u: Tensor) -> Tensor:
         """Apply the head.
@@ -118,5 +131,8 @@ class Headed:
         Returns:
             Logits (B, K).
         """
-        # the head's curvature is the last
-        return self.classifier.forward(params, c[-1] if self.classifier.curved else None, u)
+        head = self.classifier
+        # the head's curvatures are the last
+        if isinstance(head, Product):
+            return head.forward(params, c[len(self.layer_names) :], u)
+        return head.forward(params, c[-1] if head.curved else None, u)

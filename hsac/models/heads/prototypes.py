@@ -8,12 +8,12 @@ from torch import Generator, Tensor
 
 from hsac.ball import pairwise_squared_distance_tangent
 from hsac.models.heads._scale import check_scale, scale_start, scaled
-from hsac.models.layers import Params
+from hsac.models.layers import Params, check_power, distance_power
 
 
 @dataclass(frozen=True)
 class Prototypes:
-    """One learned prototype a class, logits -scale·d².
+    """One learned prototype a class, logits -scale·d² or -scale·d.
 
     After Snell et al. (NeurIPS 2017), on the ball as Khrulkov et al. (CVPR 2020). At c = 0 the
     distance is twice the Euclidean one. Prototypes are kept as tangent vectors at the origin.
@@ -21,6 +21,7 @@ class Prototypes:
     Attributes:
         dim: Dimension of the features, filled in by the model.
         classes: Number of classes, filled in by the model.
+        power: Power of the distance in the logits: 2, or 1 for -scale·d.
         scale: Whether the logits' scale is fixed or learned.
         start: Start of the scale.
         rate: A learned scale is exp(rate·s) with the weight s.
@@ -28,6 +29,7 @@ class Prototypes:
 
     dim: int
     classes: int
+    power: int = 2
     # In -scale·d² curvature acts as a scale, too. A fixed one would let c stand in for it.
     scale: str = "learned"
     start: float = 1.0
@@ -38,6 +40,7 @@ class Prototypes:
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
+        check_power(self.power)
         check_scale(self.scale, self.start, self.rate)
 
     def init(self, generator: Generator) -> Params:
@@ -66,4 +69,4 @@ class Prototypes:
         """
         # tangent vectors, because points would leave the ball as it shrinks
         distance = pairwise_squared_distance_tangent(u, params["z"], c)
-        return scaled(-distance, params, self.start, self.rate)
+        return scaled(-distance_power(distance, self.power), params, self.start, self.rate)
