@@ -160,6 +160,7 @@ def _cell(cell: Cell, key: str) -> None:
         raise InputError(f"{key}.methods: {start}; allowed is {low:g} to {high:g}")
     _parts(cell, key)
     _labelled_rows(cell, key)
+    _meta_set(cell, key)
 
 
 def _parts(cell: Cell, key: str) -> None:
@@ -192,6 +193,23 @@ def _labelled_rows(cell: Cell, key: str) -> None:
             f"{key}.methods: found {cell.method!r}, whose loss {rule!r} needs labelled training"
             f" rows, which episodes have not; {parts.nearest(rule, fitting)}"
         )
+
+
+def _meta_set(cell: Cell, key: str) -> None:
+    """Check that a method that draws from a meta set has a variant with one."""
+    config = cell.config
+    for family, part in (
+        ("weight rule", config.weight_rule),
+        ("curvature rule", config.curvature_rule),
+    ):
+        draws = part.parameters.get("batch") == "meta" or parts.marked(
+            family, part.name, "needs_meta"
+        )
+        if draws and not config.variant.parameters.get("meta"):
+            raise InputError(
+                f"{key}.variant.meta: found nothing, and {cell.method!r} draws from the meta set;"
+                " allowed is a number of images a class from 1, where images are classified"
+            )
 
 
 def _fit(cell: Cell, key: str) -> None:

@@ -127,6 +127,7 @@ class Outcome:
         gradients: Gradients taken of one run.
         products: Hessian products taken of one run.
         held_out_batches: Batches of the validation part that training drew.
+        meta_batches: Batches of the meta set that training drew.
     """
 
     w: Tensor
@@ -143,6 +144,7 @@ class Outcome:
     gradients: int = 0
     products: int = 0
     held_out_batches: int = 0
+    meta_batches: int = 0
 
 
 class TimeLimitError(Exception):
@@ -160,6 +162,7 @@ class BilevelLosses:
         progress: How far training is, in [0, 1].
         gradients: Gradients taken of one run, in training batches.
         held_out_batches: Batches drawn of the validation part.
+        meta_batches: Batches drawn of the meta set.
     """
 
     def __init__(
@@ -181,7 +184,7 @@ class BilevelLosses:
         """
         self.task, self.ensemble, self.tau, self.weight_decay = task, ensemble, tau, weight_decay
         self.memory, self.progress = task.trained.init(runs), 0.0
-        self.gradients = self.held_out_batches = 0
+        self.gradients = self.held_out_batches = self.meta_batches = 0
 
     def loss(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
         """Make the training loss on a batch.
@@ -254,11 +257,27 @@ class BilevelLosses:
         self.held_out_batches += 1
         return self.task.held_out(stream)
 
-    def held_out(self, batch: Any) -> Loss:
-        """Make the loss on a batch of the validation part.
+    def draw_meta(self, stream: str) -> Any:
+        """Draw a batch of the meta set, and count it.
 
         Args:
-            batch: What `draw_held_out` gave.
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            The batch.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        # Counted because these are labels that other methods do not train on.
+        self.meta_batches += 1
+        return self.task.meta(stream)
+
+    def held_out(self, batch: Any) -> Loss:
+        """Make the loss on a batch of the validation part or of the meta set.
+
+        Args:
+            batch: What `draw_held_out` or `draw_meta` gave.
 
         Returns:
             The loss (w, θ) -> (R,).
@@ -403,7 +422,7 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
     out.w, out.theta, out.c, out.gradients = trainer.w, trainer.theta, trainer.c, losses.gradients
     # Summed here and not step by step, as each number that is read makes the host wait for a GPU.
     out.products = int(sum(log["products"][0] for _, log in out.outer))
-    out.held_out_batches = losses.held_out_batches
+    out.held_out_batches, out.meta_batches = losses.held_out_batches, losses.meta_batches
     out.landscape = _slices(losses, probe, out, normal("landscape"), made.schedule)
     return out
 
@@ -485,6 +504,7 @@ class Trainer:
             normal=lambda: self.normal("upper"),
             layers=made.ensemble.sizes,
             held_out=drawn.held_out,
+            meta=drawn.meta,
             features=drawn.features,
             to_theta=torch.zeros_like if made.transform is None else made.transform.to_theta,
             examples=made.task.examples,
@@ -495,7 +515,7 @@ class Trainer:
 class StepBatches:
     """What a step draws when a curvature rule first asks for it.
 
-    There is one training or validation batch a purpose, the same all through the step.
+    There is one training, validation or meta batch a purpose, the same all through the step.
     """
 
     def __init__(self, losses: BilevelLosses, w: Tensor, theta: Tensor) -> None:
@@ -510,6 +530,7 @@ class StepBatches:
         # Cached, so that however often a rule asks in a step it sees one batch a purpose.
         self.batch = cache(lambda purpose, times: losses.task.batch(purpose, times))
         self.held_out_batch = cache(losses.draw_held_out)
+        self.meta_batch = cache(losses.draw_meta)
 
     def loss(self, times: int = 1) -> Loss:
         """Draw the upper level's loss.
@@ -556,6 +577,20 @@ class StepBatches:
             The loss (w, θ) -> (R,).
         """
         return self.losses.held_out(self.held_out_batch(stream))
+
+    def meta(self, stream: str = "meta") -> Loss:
+        """Draw a loss on the meta set.
+
+        Args:
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            The loss (w, θ) -> (R,).
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        return self.losses.held_out(self.meta_batch(stream))
 
     def features(self) -> Tensor:
         """Compute tangent features (R, N, d) of a training batch that is fresh at each call."""

@@ -31,7 +31,7 @@ from hsac.sharpness import (
     scope_scale,
 )
 
-BATCHES = ("training", "held_out")
+BATCHES = ("training", "held_out", "meta")
 SHARED = ("none", "adversary", "levels")
 
 
@@ -67,8 +67,8 @@ class Hsac:
     Attributes:
         objective: worst (loss at the scope's adversary), gap (that less the loss itself), mean
             (Gaussian average) or loss (no scope: ρ = 0).
-        batch: Part of the data that the objective is taken on: training, or held_out, whose
-            validation labels then move c.
+        batch: Part of the data that the objective is taken on: training, held_out, whose validation
+            labels then move c, or meta, the variant's clean, class-balanced meta set.
         shared: Which samples are one. none: the upper level, the lower level and the adversary draw
             a batch each. adversary: the adversary's is the upper level's. levels: one for all, as
             this rule first did.
@@ -127,11 +127,11 @@ class Hsac:
         for name in ("ascent_steps", "samples", "period", "batch_factor"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer from 1")
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
-        # the levels are then on batches of two parts, and validation batches have one size
-        if self.batch == "held_out":
+        # the levels are then on batches of two parts, and the other part's batches have one size
+        if self.batch != "training":
             apart, single = self.shared != "levels", self.batch_factor == 1
-            require(apart, "shared", self.shared, "none or adversary with batch: held_out")
-            require(single, "batch_factor", self.batch_factor, "1 with batch: held_out")
+            require(apart, "shared", self.shared, f"none or adversary with batch: {self.batch}")
+            require(single, "batch_factor", self.batch_factor, f"1 with batch: {self.batch}")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         # refuses bad parameters of the solver at once
         _ = self.linear_solver
@@ -221,14 +221,38 @@ class Hsac:
         Returns:
             The losses.
         """
-        times, held_out = self.times(step), self.batch == "held_out"
-        upper = step.held_out() if held_out else step.upper(times=times)
-        lower = self.lower(step)
+        upper, lower = self.upper(step), self.lower(step)
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
             return Samples(upper, lower, upper)
-        if held_out:
-            return Samples(upper, lower, step.held_out("held_out adversary"))
-        return Samples(upper, lower, step.adversary(times=times))
+        return Samples(upper, lower, self.adversary(step))
+
+    def upper(self, step: Step) -> Loss:
+        """Draw the plain loss on the upper level's sample.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The loss.
+        """
+        if self.batch == "held_out":
+            return step.held_out()
+        return step.meta() if self.batch == "meta" else step.upper(times=self.times(step))
+
+    def adversary(self, step: Step) -> Loss:
+        """Draw the plain loss on another sample of the same part, to find the adversary on.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The loss.
+        """
+        if self.batch == "held_out":
+            return step.held_out("held_out adversary")
+        if self.batch == "meta":
+            return step.meta("meta adversary")
+        return step.adversary(times=self.times(step))
 
     def outer(
         self,

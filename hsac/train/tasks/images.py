@@ -23,16 +23,19 @@ from hsac.train.tasks.metrics import (
 from hsac.train.tasks.types import (
     CROSS_ENTROPY,
     HELD_OUT,
+    META,
     SAMPLES,
     Arrays,
     Metrics,
     Outputs,
+    WithoutMetaSet,
     training_loss,
 )
 
 if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
     from hsac.data.stored_variant import StoredVariant
 
+EVALUATED = ("train", "validation", "test")
 CHUNK = 512  # rows that a forward pass of an evaluation takes; larger ones fall out of the cache
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -99,7 +102,7 @@ class Shuffled:
         return taken
 
 
-class ImageTask:
+class ImageTask(WithoutMetaSet):
     """Classification of images.
 
     Long-tailed and noisy variants are the same task on other rows and labels. A model with batch
@@ -183,6 +186,10 @@ class ImageTask:
         trained = ("batches", *SAMPLES, "features")
         self.streams = {name: Shuffled(n, seeds, name) for name in trained}
         self.streams |= {name: Shuffled(held_out, seeds, name) for name in HELD_OUT}
+        if "meta" in self.rows:
+            meta = len(self.rows["meta"])
+            self.meta_size = min(batch, meta)
+            self.streams |= {name: Shuffled(meta, seeds, name) for name in META}
         self.augment: dict[str, CropFlip] = {}
         if augment == "crop_flip":
             # What a curvature rule draws of training is augmented as training batches are.
@@ -201,14 +208,34 @@ class ImageTask:
         images = self.pixels(self.rows["validation"][index])
         return images, self.y["validation"][index], self.balance[index]
 
+    def meta(self, stream: str = "meta") -> Batch:
+        """Draw a batch of the meta set, as `held_out` draws one of the validation part.
+
+        Args:
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            Images (R, B, H, W), their true labels (R, B), and weights (R, B), which are 1.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        if "meta" not in self.rows:
+            return super().meta(stream)
+        index = self.streams[stream].next(self.meta_size).to(self.clean.device)
+        labels = self.y["meta"][index]
+        # The set has as many rows of every class, so the classes weigh alike by themselves.
+        weights = torch.ones_like(self.balance[:1]).expand(labels.shape)
+        return self.pixels(self.rows["meta"][index]), labels, weights
+
     def held_out_loss(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Batch) -> Tensor:
-        """Compute the weighted mean cross-entropy of a validation batch.
+        """Compute the weighted mean cross-entropy of a batch of validation or of the meta set.
 
         Args:
             ensemble: The network.
             w: Weights (R, P).
             c: Curvatures (R, C).
-            batch: What `held_out` gave.
+            batch: What `held_out` or `meta` gave.
 
         Returns:
             Nats (R,).
@@ -292,7 +319,7 @@ class ImageTask:
         return Outputs(ensemble.call("forward", w, c, x), labels, rows)
 
     def evaluate(self, ensemble: Ensemble, w: Tensor, c: Tensor) -> Metrics:
-        """Compute the metrics of every part.
+        """Compute the metrics of training, validation and test.
 
         Of the training part 1000 rows are evaluated, spread over it. Batch statistics, where the
         model has them, are those of the same rows.
@@ -311,8 +338,8 @@ class ImageTask:
         out: Metrics = {}
         right: dict[str, Tensor] = {}
         state = self.statistics(ensemble, w, c, "train")
-        for part, rows in self.rows.items():
-            labels = self.y[part]
+        for part in EVALUATED:
+            rows, labels = self.rows[part], self.y[part]
             # The whole training part would make an evaluation as dear as an epoch.
             if part == "train":
                 rows, labels = rows[self.spread], labels[self.spread]
