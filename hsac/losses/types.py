@@ -37,6 +37,19 @@ class Labels:
         # log 0 would rule the class out for good.
         return (self.counts.clamp(min=1) / self.counts.sum()).log()
 
+    def class_weights(self, beta: float) -> Tensor:
+        """Compute weights by the effective number of samples (Cui et al., CVPR 2019).
+
+        Args:
+            beta: In [0, 1). The nearer to 1, the more a row of a rare class weighs.
+
+        Returns:
+            (1 - beta) / (1 - beta^n) for each class of n rows (K,), with mean 1 over the classes.
+        """
+        # Without the clamp a class without rows would divide by 0.
+        raw = (1 - beta) / (1 - beta ** self.counts.clamp(min=1))
+        return raw / raw.mean()
+
 
 class TrainingLoss:
     """A loss without memory whose predictions are the logits themselves: the base of all losses.

@@ -14,7 +14,10 @@ from hsac.losses.types import Labels
 from hsac.parts import build, filled, names
 
 COUNTS = torch.tensor([120.0, 40.0, 12.0, 5.0, 1.0], dtype=torch.float64)
-LONG_TAILED = ("ldam_drw", "balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc")
+LONG_TAILED = (
+    *("ldam_drw", "balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc"),
+    "class_balanced",
+)
 STATELESS = [name for name in names("loss") if name != "elr"]
 
 
@@ -47,6 +50,7 @@ def published(name, z, y, n, late):
     lowered = [v - margins[y] * (k == y) for k, v in enumerate(z)]
     others = [k for k in range(len(z)) if k != y]
     weighted = [k * math.exp(v) for k, v in zip(n, z, strict=True)]
+    effective = [(1 - 0.9999) / (1 - 0.9999**k) for k in n]
     odds = sum((n[k] / n[y]) * math.exp(z[k] - z[y]) for k in others)
     values = {
         "cross_entropy": -math.log(p[y]),
@@ -55,6 +59,10 @@ def published(name, z, y, n, late):
         "balanced_softmax": -math.log(weighted[y] / sum(weighted)),
         "logit_adjusted": math.log(1 + odds),
         "logit_adjusted_post_hoc": -math.log(p[y]),
+        "class_balanced": -len(n) * effective[y] / sum(effective) * math.log(p[y]),
+        "forward_correction": -math.log(
+            sum((0.6 if k == y else 0.4 / (len(z) - 1)) * p[k] for k in range(len(z)))
+        ),
         "gce": (1 - p[y] ** 0.7) / 0.7,
         "sce": -0.1 * math.log(p[y]) + 4 * sum(p[k] for k in others),
     }
@@ -112,7 +120,7 @@ def test_uniform_counts_give_cross_entropy(uniform):
     logits, labels = some()
     counts = torch.full((5,), uniform, dtype=torch.float64)
     want = make("cross_entropy")(logits, labels, {}, 0.9)
-    for name in ("balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc"):
+    for name in LONG_TAILED[1:]:
         loss = make(name, counts)
         torch.testing.assert_close(loss(logits, labels, {}, 0.9), want)
         torch.testing.assert_close(loss.adjust(logits).log_softmax(-1), logits.log_softmax(-1))
@@ -133,6 +141,8 @@ def test_limits():
         ("sce", {"alpha": 1.0, "beta": 0.0}, want, 1e-12),
         ("sce", {"alpha": 0.0, "beta": 0.25}, wrong, 1e-12),
         ("logit_adjusted", {"tau": 0.0}, want, 1e-12),
+        ("class_balanced", {"beta": 0.0}, want, 1e-12),
+        ("forward_correction", {"rate": 1e-12}, want, 1e-8),
         ("ldam_drw", {"max_margin": 0.0, "beta": 0.0}, want, 1e-12),
     ]:
         torch.testing.assert_close(
@@ -142,6 +152,29 @@ def test_limits():
     torch.testing.assert_close(still(logits, labels, memory(still, logits), 0.0), want)
     adjusted = make("logit_adjusted")(logits, labels, {}, 0.0)
     torch.testing.assert_close(make("balanced_softmax")(logits, labels, {}, 0.0), adjusted)
+
+
+def test_forward_corrections_use_the_matrix():
+    """The loss is the cross-entropy of Tᵀp with T as a matrix, and constant where T is uniform."""
+    logits, labels = some()
+    for rate in (0.2, 0.7, 0.95):
+        matrix = torch.full((5, 5), rate / 4, dtype=torch.float64)
+        matrix.fill_diagonal_(1 - rate)
+        noisy = (logits.softmax(-1) @ matrix).log()
+        want = -noisy.gather(-1, labels[..., None]).mean((1, 2))
+        got = make("forward_correction", rate=rate)(logits, labels, {}, 0.0)
+        torch.testing.assert_close(got, want)
+    still = make("forward_correction", rate=0.8)(logits, labels, {}, 0.0)
+    torch.testing.assert_close(still, torch.full_like(still, math.log(5)))
+
+
+def test_class_weights_have_known_values():
+    """As Cui et al.: beta 0 counts all alike, beta near 1 weighs by 1/n; 1 and 2 rows at 0.5."""
+    counts = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for beta, ratio in ((0.0, 1.0), (0.5, 1.5), (1 - 1e-9, 2.0)):
+        first, second = make("class_balanced", counts, beta=beta).weights.tolist()
+        assert first / second == pytest.approx(ratio, rel=1e-6)
+        assert first + second == pytest.approx(2.0)
 
 
 def test_post_hoc_adjustment_undoes_the_prior():
@@ -258,6 +291,8 @@ def test_empty_class_is_finite():
         ("elr", {"momentum": 1.0}, r"momentum: found 1.0; allowed is a number in \[0, 1\)"),
         ("ldam_drw", {"scale": 0.0}, "scale: found 0.0; allowed is a number above 0"),
         ("ldam_drw", {"deferred": 2.0}, "deferred: found 2.0; allowed is a share"),
+        ("class_balanced", {"beta": 1.0}, r"beta: found 1.0; allowed is a number in \[0, 1\)"),
+        ("forward_correction", {"rate": 0.0}, "rate: found 0.0; allowed is a number between"),
         ("logit_adjusted", {"tau": -0.5}, "tau: found -0.5; allowed is a number from 0"),
     ],
 )
