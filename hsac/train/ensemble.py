@@ -77,6 +77,17 @@ class Ensemble:
         )
 
     @property
+    def head(self) -> Tensor:
+        """Which of the weights (P,) are the head's, none of a model without one."""
+        if not isinstance(self.model, WithHead):
+            return torch.zeros(sum(self.sizes), dtype=torch.bool, device=self.device)
+        names = self.model.classifier.init(torch.Generator())
+        spans = [
+            torch.full((n,), name in names) for name, n in zip(self.shapes, self.sizes, strict=True)
+        ]
+        return torch.cat(spans).to(self.device)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Numbers of weights of the parameter tensors, in their order."""
         return tuple(shape.numel() for shape in self.shapes.values())

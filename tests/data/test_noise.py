@@ -339,7 +339,10 @@ def test_unfit_human_labels_are_refused(change: dict[str, Any], column: str, lin
 @pytest.mark.parametrize(
     ("recipe", "line"),
     [
-        ({"kind": "pear"}, "v.kind: found 'pear'; noise kinds allowed are asymmetric, human"),
+        (
+            {"kind": "pear"},
+            "v.kind: found 'pear'; noise kinds allowed are asymmetric, flip_two, human",
+        ),
         ({}, "v.kind: found nothing; recipe label_noise needs it"),
         (
             {"kind": "pair", "rat": 0.1},

@@ -22,6 +22,7 @@ from hsac.train.setup import prepare
 from hsac.train.tasks import metrics
 from hsac.train.tasks.types import plain_loss
 
+COST = {"meta_weight_net": 2}  # gradients that a loss takes beside a step's own
 LOSSES = [name for name in names("loss") if name != "cross_entropy"]
 
 
@@ -30,6 +31,7 @@ def keys():
     keys = smoke_keys()
     for name, epochs in (("digits", 1), ("disease", 12)):
         keys["experiments"][name]["training"] |= {"epochs": epochs, "evaluations": 1}
+    keys["rules"]["losses"] = dict.fromkeys(LOSSES) | keys["rules"]["losses"]
     keys["rules"]["curvature"]["hsac"] = {"period": 3, "solver": {"name": "cg", "terms": 2}}
     return keys
 
@@ -44,12 +46,16 @@ def variants(keys, data_folder, tmp_path_factory):
             build_variant(experiment["dataset"], name, recipe, data_folder), folder / f"{name}.json"
         )
         out[name] = load_variant(folder / f"{name}.json")
+    recipe = recipe_of(keys["experiments"]["digits"]) | {"meta": 5}
+    out["meta"] = build_variant("digits", "meta", recipe, data_folder)
     return out
 
 
 def trained(keys, experiment, method, seeds, variants, data_folder):
     study, cell = cell_of(keys, experiment, method)
-    runs = train_seeds(study, cell, seeds, variants[experiment], data_folder)
+    # Every loss is trained on the same rows, and a loss that learns needs a meta set beside them.
+    variant = variants["meta" if experiment == "digits" else experiment]
+    runs = train_seeds(study, cell, seeds, variant, data_folder)
     return [record for record, _ in runs]
 
 
@@ -64,7 +70,7 @@ def test_bundled_and_looped_seeds_agree(keys, variants, data_folder, name):
         assert a["status"] == "ok"
         assert a["loss"] == name
         assert a["products"] > 0
-        assert a["gradients"] == other["gradients"]
+        assert a["gradients"] == other["gradients"] + COST.get(name, 0) * a["steps"]
         np.testing.assert_allclose(a["curvature"]["final"], b["curvature"]["final"], rtol=1e-6)
         for key in ("test_nll", "test_balanced_accuracy", "test_ece"):
             assert a["metrics"]["last"][key] == pytest.approx(b["metrics"]["last"][key], rel=1e-6)
@@ -81,7 +87,7 @@ def test_graphs_take_row_losses(keys, variants, data_folder, name):
 def prepared(keys, variants, data_folder, method="sgd+hsac+elr"):
     study, cell = cell_of(keys, "digits", method)
     made = prepare(load_inputs(study.device, cell, variants["digits"], data_folder), [0, 1])
-    return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, 2)
+    return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, made.w)
 
 
 def test_only_first_gradient_is_remembered(keys, variants, data_folder):

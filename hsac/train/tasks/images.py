@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsac.study.part import Part
-from hsac.train.augment import CropFlip
+from hsac.train.augment import CropFlip, Mixing
 from hsac.train.ensemble import Ensemble, State
 from hsac.train.seeds import generator
 from hsac.train.tasks.metrics import (
@@ -102,6 +102,39 @@ class Shuffled:
         return taken
 
 
+class Balanced:
+    """Streams of rows, one a run, in which every class is as likely.
+
+    First a class is drawn, then one of its rows, each with replacement.
+    """
+
+    def __init__(self, labels: Tensor, seeds: Sequence[int], purpose: str) -> None:
+        """Start a stream for each of the seeds, over rows with labels (n,)."""
+        self.generators = [generator(seed, purpose) for seed in seeds]
+        labels = labels.cpu()
+        # Row by row in class order, so that a class is an interval.
+        self.order = labels.argsort(stable=True)
+        counts = labels.bincount()
+        present = counts > 0
+        self.starts, self.counts = (counts.cumsum(0) - counts)[present], counts[present]
+
+    def next(self, size: int) -> Tensor:
+        """Draw the next rows of every run.
+
+        Args:
+            size: Rows a run.
+
+        Returns:
+            Rows (R, size).
+        """
+        return torch.stack([self._draw(size, g) for g in self.generators])
+
+    def _draw(self, size: int, stream: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(self.counts), (size,), generator=stream)
+        within = torch.rand(size, generator=stream, dtype=torch.float64) * self.counts[chosen]
+        return self.order[self.starts[chosen] + within.long()]
+
+
 class ImageTask(WithoutMetaSet):
     """Classification of images.
 
@@ -183,8 +216,13 @@ class ImageTask(WithoutMetaSet):
         self.size, self.held_out_size = min(batch, n), min(batch, held_out)
         # An epoch drops what is too little for a batch. To cover the whole part takes a batch more.
         self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
-        trained = ("batches", *SAMPLES, "features")
-        self.streams = {name: Shuffled(n, seeds, name) for name in trained}
+        drawn: tuple[str, ...] = ("batches", *SAMPLES)
+        self.streams: dict[str, Shuffled | Balanced] = {
+            name: Shuffled(n, seeds, name) for name in (*drawn, "features")
+        }
+        if self.trained.head_alone_from < 1:
+            drawn = (*drawn, "balanced")
+            self.streams["balanced"] = Balanced(self.y["train"], seeds, "balanced")
         self.streams |= {name: Shuffled(held_out, seeds, name) for name in HELD_OUT}
         if "meta" in self.rows:
             meta = len(self.rows["meta"])
@@ -193,7 +231,10 @@ class ImageTask(WithoutMetaSet):
         self.augment: dict[str, CropFlip] = {}
         if augment == "crop_flip":
             # What a curvature rule draws of training is augmented as training batches are.
-            self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *SAMPLES)}
+            self.augment = {s: CropFlip(seeds, f"augment {s}") for s in drawn}
+        self.mixing: dict[str, Mixing] = {}
+        if alpha := self.trained.mixing:
+            self.mixing = {s: Mixing(alpha, self.classes, seeds, f"mixing {s}") for s in drawn}
 
     def held_out(self, stream: str = "held_out") -> Batch:
         """Draw a batch of validation images.
@@ -285,7 +326,8 @@ class ImageTask(WithoutMetaSet):
 
         Returns:
             Images (R, B, H, W), in colour (R, B, 3, H, W), labels (R, B) as given, and which
-            training rows (R, B) these are.
+            training rows (R, B) these are. Where the loss mixes, mixed images and shares of the
+            classes (R, B, K).
         """
         size = min(times * self.size, len(self.clean))
         index = self.streams[stream].next(size).to(self.clean.device)
@@ -293,7 +335,10 @@ class ImageTask(WithoutMetaSet):
         pixels = self.pixels.bytes[self.rows["train"][index]]
         if self.augment:
             pixels = self.augment[stream](pixels)
-        return self.pixels.floats(pixels), self.y["train"][index], index
+        x, y = self.pixels.floats(pixels), self.y["train"][index]
+        if self.mixing:
+            x, y = self.mixing[stream](x, y)
+        return x, y, index
 
     def probe(self) -> Batch:
         """Make one fixed batch of training rows, spread over the set, the same for every run."""

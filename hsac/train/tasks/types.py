@@ -20,7 +20,7 @@ CROSS_ENTROPY = Part("cross_entropy")
 # Streams of training batches for the bi-level problem. Each draws batches of its own.
 SAMPLES = ("upper", "lower", "adversary")
 HELD_OUT = ("held_out", "held_out adversary")  # streams of validation batches
-META = ("meta", "meta adversary")  # streams of batches of a meta set
+META = ("meta", "meta adversary", "meta weights")  # streams of batches of a meta set
 
 
 class Outputs(NamedTuple):
@@ -28,7 +28,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: Logits (R, N, K).
-        labels: The labels given there (R, N).
+        labels: The labels given there (R, N), or shares of the classes (R, N, K) of mixed rows.
         rows: Rows (R, N) of the training part that these are, None where there is no such part.
     """
 
