@@ -6,6 +6,7 @@ solver is a few operations on it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -76,7 +77,7 @@ class Ensemble:
             if name in names
         )
 
-    @property
+    @cached_property
     def head(self) -> Tensor:
         """Which of the weights (P,) are the head's, none of a model without one."""
         if not isinstance(self.model, WithHead):

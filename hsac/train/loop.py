@@ -486,12 +486,20 @@ class Trainer:
         Args:
             made: What trains.
             normal: Draws standard normals of w's shape, by purpose.
+
+        Raises:
+            InputError: The loss trains a head alone, and the model has none.
         """
         self.made, self.normal, self.w, self.theta = made, normal, made.w, made.theta
         weight_decay = made.schedule.weight_decay
         self.losses = BilevelLosses(made.task, made.ensemble, self._tau, weight_decay, made.w)
         self.total = made.schedule.epochs * made.task.steps_per_epoch
         self.head_from = round(made.task.trained.head_alone_from * self.total)
+        if self.head_from < self.total and not made.ensemble.head.any():
+            raise InputError(
+                "loss: found one that trains the head alone, and the model has none; allowed is a"
+                " model with a head"
+            )
         self.weight_state = made.weight_rule.init(made.w)
         self.curvature_state = made.curvature_rule.init(made.theta)
 

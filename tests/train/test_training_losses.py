@@ -5,6 +5,7 @@ What they predict with is evaluated.
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -344,6 +345,13 @@ def test_crt_step_is_gradient_of_head(keys, variants, data_folder):
     trainer.step(trainer.head_from)
     want = torch.where(head, w - made.weight_rule.lr * slope, before)
     torch.testing.assert_close(trainer.w, want.detach())
+
+
+def test_crt_needs_a_head(keys, variants, data_folder):
+    made, _ = prepared(keys, variants, data_folder, "sgd+fixed@0.3+crt")
+    bare = replace(made.ensemble, model=SimpleNamespace(curvature_names=("a",)))
+    with pytest.raises(InputError, match=r"^loss: found one that trains the head alone, and the"):
+        Trainer(replace(made, ensemble=bare), normals([0, 1], made.w))
 
 
 @pytest.mark.parametrize("loss", ["mixup", "crt"])
