@@ -66,7 +66,10 @@ INTERFACES = {
     ),
     "loss": Interface(
         {"__call__": ("logits", "labels", "state", "progress")},
-        optional=(("init", ("runs",)), ("observe", ("state", "logits")), ("adjust", ("logits",))),
+        optional=(
+            *(("init", ("runs",)), ("observe", ("state", "logits")), ("adjust", ("logits",))),
+            *(("start", ("like",)), ("learn", ("state", "slope"))),
+        ),
         filled=("training",),
     ),
     "noise kind": Interface(

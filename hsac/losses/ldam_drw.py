@@ -53,9 +53,7 @@ class LdamDrw(TrainingLoss):
     @cached_property
     def weights(self) -> Tensor:
         """Return the weight of a row by its class (K,), with mean 1 over the classes."""
-        # Without the clamp a class without rows would divide by 0.
-        raw = (1 - self.beta) / (1 - self.beta ** self.training.counts.clamp(min=1))
-        return raw / raw.mean()
+        return self.training.class_weights(self.beta)
 
     def __call__(self, logits: Tensor, labels: Tensor, state: State, progress: float) -> Tensor:
         """Compute the mean loss of a batch.

@@ -478,8 +478,9 @@ def _best(cell: Cell, records: list[tuple[str, Record]]) -> Record:
         chosen, record = unfinished[0]
     else:
         chosen, record = max(records, key=lambda pair: run_score(pair[1]))
-    summed = ("gradients", "products", "held_out_batches", "steps", "seconds")
-    costs = {k: None if unfinished else sum(r[k] for _, r in records) for k in summed}
+    summed = ("gradients", "products", "held_out_batches", "meta_batches", "steps", "seconds")
+    # A record of an earlier version has no `meta_batches`.
+    costs = {k: None if unfinished else sum(r.get(k, 0) for _, r in records) for k in summed}
     if unfinished:
         record = record | {"reason": f"candidate {chosen}: {record['reason']}"}
         # Every record has its seconds, while the other costs are only of finished runs.

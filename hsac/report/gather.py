@@ -45,7 +45,7 @@ RUN_SCHEMA = pa.schema(
     + [("status", _TEXT), ("reason", _TEXT), ("tried", _WHOLE), ("chosen", _TEXT)]
     + [(f"search_{name}", _WHOLE) for name in SEARCHED]
     + [("gradients", _WHOLE), ("products", _WHOLE), ("dropped_solves", _REAL), ("steps", _WHOLE)]
-    + [("held_out_batches", _WHOLE)]
+    + [("held_out_batches", _WHOLE), ("meta_batches", _WHOLE)]
     + [("curvature", _REAL), ("curvatures", _TEXT), ("sharpness", _REAL)]
     + [(f"{kind}_{name}", _TYPES.get(name, _REAL)) for kind in SELECTIONS for name in METRICS]
     + [("test_right", _TEXT), ("test_answers", _WHOLE)]

@@ -46,7 +46,7 @@ QUANTITIES = {
 }
 Interval = tuple[float, float, float]
 # Counts of these parts of a variant stand first.
-COUNT_WORDS = ("train", "validation", "test")
+COUNT_WORDS = ("train", "validation", "test", "meta")
 
 
 @dataclass(frozen=True)
@@ -478,7 +478,7 @@ def write_page(
         sections=sections,
         overview=sortable(overview, tables.overview_displayed(overview), "overview"),
         overview_note=tables.overview_note(runs, order),
-        table_note=tables.RECONSTRUCTED + tables.held_out_note(runs),
+        table_note=tables.RECONSTRUCTED + tables.labels_note(runs),
         lost=lost,
         certificates=sortable(
             certificates, theory.certificates_displayed(certificates), "certificates"

@@ -196,26 +196,30 @@ def overview_note(runs: pd.DataFrame, order: Mapping[str, Sequence[str]]) -> str
     if used:
         places = [f"{rule} on {', '.join(names)}" for rule, names in used.items()]
         note += f"The weight rule base is {'; '.join(places)}. "
-    return note + RECONSTRUCTED + held_out_note(runs) + unfinished.note(runs)
+    return note + RECONSTRUCTED + labels_note(runs) + unfinished.note(runs)
 
 
-def held_out_note(runs: pd.DataFrame) -> str:
-    """Name the methods whose curvature was trained on batches of the validation part.
+def labels_note(runs: pd.DataFrame) -> str:
+    """Name the methods that were trained on labels which others are not trained on.
 
     Args:
         runs: Gathered runs.
 
     Returns:
-        A sentence with a space before it, empty when there is no such method.
+        A sentence for validation labels and one for those of a meta set, each with a space before
+        it, empty when there is no such method.
     """
-    if "held_out_batches" not in runs:  # gathered before it was recorded
-        return ""
-    names = ", ".join(sorted(set(runs["method"][runs["held_out_batches"].fillna(0) > 0])))
-    return (
-        f" Trained on validation labels too, by which the others are only selected: {names}."
-        if names
-        else ""
-    )
+    kinds = {
+        "held_out_batches": "validation labels too, by which the others are only selected",
+        "meta_batches": "the true labels of the meta set too, which the others never see",
+    }
+    note = ""
+    for column, words in kinds.items():
+        # Runs gathered before it was recorded have no such column.
+        drawn = runs["method"][runs[column].fillna(0) > 0] if column in runs else ()
+        if names := ", ".join(sorted(set(drawn))):
+            note += f" Trained on {words}: {names}."
+    return note
 
 
 def failures_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -322,7 +326,7 @@ def write_tables(
         reference = references.get(experiment, "")
         numbers = experiment_table(runs, experiment, order.get(experiment, ()), reference)
         block = runs[runs["experiment"] == experiment]
-        note = RECONSTRUCTED + held_out_note(block) + unfinished.note(block)
+        note = RECONSTRUCTED + labels_note(block) + unfinished.note(block)
         write(
             out,
             experiment,

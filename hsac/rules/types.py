@@ -113,6 +113,24 @@ class DrawHeldOut(Protocol):
         ...
 
 
+class DrawMeta(Protocol):
+    """A drawer as `DrawHeldOut`, on a batch of the variant's meta set."""
+
+    def __call__(self, stream: str = "meta") -> Loss:
+        """Draw a loss.
+
+        Args:
+            stream: Name of the random stream. Two streams give independent batches.
+
+        Returns:
+            The loss.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """A training step as a curvature rule sees it.
@@ -139,6 +157,8 @@ class Step:
         layers: Sizes of the parameter tensors that make up w.
         held_out: Draws the plain loss on one batch of the validation part a step,
             `held_out("held_out adversary")` on another.
+        meta: Draws the plain loss on one batch of the clean, class-balanced meta set a step,
+            `meta("meta adversary")` on another. A variant without a meta set refuses.
         features: Draws tangent features (R, N, d) at w of a fresh training batch a call.
         to_theta: Maps curvatures, first pulled into their bounds, to θ of the same shape.
         examples: Number of independent training examples: images or groups of them, nodes,
@@ -156,6 +176,7 @@ class Step:
     normal: Callable[[], Tensor]
     layers: tuple[int, ...]
     held_out: DrawHeldOut
+    meta: DrawMeta
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
     examples: int

@@ -160,6 +160,8 @@ def _cell(cell: Cell, key: str) -> None:
         raise InputError(f"{key}.methods: {start}; allowed is {low:g} to {high:g}")
     _parts(cell, key)
     _labelled_rows(cell, key)
+    _images_only(cell, key)
+    _meta_set(cell, key)
 
 
 def _parts(cell: Cell, key: str) -> None:
@@ -192,6 +194,35 @@ def _labelled_rows(cell: Cell, key: str) -> None:
             f"{key}.methods: found {cell.method!r}, whose loss {rule!r} needs labelled training"
             f" rows, which episodes have not; {parts.nearest(rule, fitting)}"
         )
+
+
+def _images_only(cell: Cell, key: str) -> None:
+    """Check that a loss that changes the batches is one of classified images."""
+    rule, recipe = cell.config.loss.name, cell.config.variant.recipe
+    images = recipe not in (*GRAPH_RECIPES, "episodes")
+    if not images and parts.marked("loss", rule, "images_only"):
+        raise InputError(
+            f"{key}.methods: found {cell.method!r}, whose loss {rule!r} changes the batches;"
+            " allowed where images are classified"
+        )
+
+
+def _meta_set(cell: Cell, key: str) -> None:
+    """Check that a method that draws from a meta set has a variant with one."""
+    config = cell.config
+    for family, part in (
+        ("weight rule", config.weight_rule),
+        ("curvature rule", config.curvature_rule),
+        ("loss", config.loss),
+    ):
+        draws = part.parameters.get("batch") == "meta" or parts.marked(
+            family, part.name, "needs_meta"
+        )
+        if draws and not config.variant.parameters.get("meta"):
+            raise InputError(
+                f"{key}.variant.meta: found nothing, and {cell.method!r} draws from the meta set;"
+                " allowed is a number of images a class from 1, where images are classified"
+            )
 
 
 def _fit(cell: Cell, key: str) -> None:
@@ -397,8 +428,12 @@ def _hypergradient(study: Study, name: str, source: str, key: str) -> None:
             f"{key}.method: found {found!r}; allowed are methods with a curvature that train once"
         )
     recipe, augment = experiment.variant.recipe, experiment.training.augment
-    if recipe in GRAPH_RECIPES or augment:
+    loss = cell.config.loss.name
+    changes = parts.marked("loss", loss, "images_only")
+    if recipe in GRAPH_RECIPES or augment or changes:
         what = f"recipe {recipe!r}, whose batches are the whole graph"
+        if changes:
+            what = f"loss {loss!r}, which changes the batches"
         if augment:
             what = f"training.augment {augment!r}"
         raise InputError(

@@ -196,6 +196,8 @@ class RunRecord(Section):
     products: Count | None
     # batches of the validation part that the curvature rule was trained on
     held_out_batches: Count | None = None
+    # batches of the variant's meta set that training drew
+    meta_batches: Count | None = None
     tried: Positive
     # of grid and best_of: the method whose run this is; of a searched method: the trial
     chosen: str | None

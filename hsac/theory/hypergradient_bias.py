@@ -212,7 +212,7 @@ def batch_of(task: Sampled, rows: Tensor) -> Any:
     """
     # A copy has streams of its own, so that those of the training are not disturbed.
     alike = copy.copy(task)
-    alike.size, alike.streams = rows.shape[1], {"given": _Given(rows)}  # type: ignore[dict-item]
+    alike.size, alike.streams = rows.shape[1], {"given": _Given(rows)}  # type: ignore[assignment]
     return alike.batch("given")
 
 
@@ -304,7 +304,9 @@ def repeated(losses: BilevelLosses, runs: int) -> BilevelLosses:
         The losses of `runs` runs.
     """
     out = copy.copy(losses)
-    out.memory = {name: kept.expand(runs, *kept.shape[1:]) for name, kept in losses.memory.items()}
+    for kind in ("memory", "learned"):
+        kept = getattr(losses, kind).items()
+        setattr(out, kind, {name: one.expand(runs, *one.shape[1:]) for name, one in kept})
     out.gradients = 0
     return out
 
@@ -604,10 +606,11 @@ def hypergradient_bias(
 def _check(cell: Cell, made: Prepared) -> None:
     """Raise InputError for a cell whose bias cannot be measured."""
     key = f"experiments.{cell.experiment}.hypergradient"
-    if not isinstance(made.task, Sampled) or getattr(made.task, "augment", None):
+    changed = getattr(made.task, "augment", None) or made.task.trained.images_only
+    if not isinstance(made.task, Sampled) or changed:
         raise InputError(
             f"{key}: found {cell.method!r}; allowed where batches are drawn and images not"
-            " augmented"
+            " augmented or mixed"
         )
     if isinstance(made.model, BatchNormalised):
         # The loss is then no mean over rows: the truth would depend on the parts that it is

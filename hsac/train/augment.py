@@ -1,13 +1,14 @@
-"""Augmentation of images of training batches, with one stream of draws a run.
+"""Augmentation and mixing of images of training batches, with one stream of draws a run.
 
 Methods see the same images, because the draws depend on seed and purpose alone.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 
 from hsac.train.seeds import generator
 
@@ -45,3 +46,44 @@ class CropFlip:
         # The padded image is 2·PADDING longer, so the crop fits in one place more than that.
         offsets = torch.randint(0, 2 * self.PADDING + 1, (count, 2), generator=stream)
         return torch.cat([offsets, torch.randint(0, 2, (count, 1), generator=stream)], 1)
+
+
+class Mixing:
+    """Convex combinations of images and of their labels (Zhang et al., ICLR 2018, eq. 1).
+
+    Each row is mixed with the next one of its batch, the last with the first. Batches are shuffled,
+    so the next row is a random one. One share λ from Beta(alpha, alpha) is for the whole batch.
+    """
+
+    def __init__(self, alpha: float, classes: int, seeds: Sequence[int], purpose: str) -> None:
+        """Start a stream of shares for each of the seeds.
+
+        Args:
+            alpha: Parameter of the Beta distribution.
+            classes: Number of classes K.
+            seeds: The seeds of the R runs.
+            purpose: What the streams are for.
+        """
+        self.alpha, self.classes = alpha, classes
+        # torch draws no Beta from a generator, so its seed is handed to one of numpy's.
+        numbers = [generator(seed, purpose).initial_seed() for seed in seeds]
+        self.generators = [np.random.Generator(np.random.PCG64(number)) for number in numbers]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix a batch.
+
+        Args:
+            images: Floats (R, B, ...).
+            labels: Labels (R, B).
+
+        Returns:
+            Mixed images (R, B, ...), and shares of the classes (R, B, K).
+        """
+        shares = torch.tensor([g.beta(self.alpha, self.alpha) for g in self.generators])
+        return self._mixed(images, shares), self._mixed(
+            one_hot(labels, self.classes).to(images), shares
+        )
+
+    def _mixed(self, values: Tensor, shares: Tensor) -> Tensor:
+        share = shares.to(values).view(-1, *[1] * (values.dim() - 1))
+        return share * values + (1 - share) * values.roll(-1, 1)

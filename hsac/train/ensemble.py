@@ -6,6 +6,7 @@ solver is a few operations on it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -75,6 +76,17 @@ class Ensemble:
             for name, size, end in zip(self.shapes, self.sizes, ends, strict=True)
             if name in names
         )
+
+    @cached_property
+    def head(self) -> Tensor:
+        """Which of the weights (P,) are the head's, none of a model without one."""
+        if not isinstance(self.model, WithHead):
+            return torch.zeros(sum(self.sizes), dtype=torch.bool, device=self.device)
+        names = self.model.classifier.init(torch.Generator())
+        spans = [
+            torch.full((n,), name in names) for name, n in zip(self.shapes, self.sizes, strict=True)
+        ]
+        return torch.cat(spans).to(self.device)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from hsac.ball import Transform
 from hsac.errors import InputError
 from hsac.hypergradient.operator import Loss, norm
+from hsac.losses.types import LearningLoss
 from hsac.models.types import Adapting
 from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
@@ -127,6 +128,7 @@ class Outcome:
         gradients: Gradients taken of one run.
         products: Hessian products taken of one run.
         held_out_batches: Batches of the validation part that training drew.
+        meta_batches: Batches of the meta set that training drew.
     """
 
     w: Tensor
@@ -143,6 +145,7 @@ class Outcome:
     gradients: int = 0
     products: int = 0
     held_out_batches: int = 0
+    meta_batches: int = 0
 
 
 class TimeLimitError(Exception):
@@ -157,9 +160,13 @@ class BilevelLosses:
 
     Attributes:
         memory: What the training loss remembers of each row, (R, n, ...) by name.
+        learned: What it learns from the meta set, (R, ...) by name.
+        moving: Which weights (P,) the training loss moves. None for all.
         progress: How far training is, in [0, 1].
         gradients: Gradients taken of one run, in training batches.
+        products: Second derivatives taken of one run, for what the loss learns.
         held_out_batches: Batches drawn of the validation part.
+        meta_batches: Batches drawn of the meta set.
     """
 
     def __init__(
@@ -168,7 +175,7 @@ class BilevelLosses:
         ensemble: Ensemble,
         tau: Callable[[Tensor], Tensor],
         weight_decay: float,
-        runs: int,
+        w: Tensor,
     ) -> None:
         """Start the count at 0 and the memory empty.
 
@@ -177,11 +184,14 @@ class BilevelLosses:
             ensemble: The network.
             tau: From θ (R, C) to the model's curvatures.
             weight_decay: Factor of |w|²/2 in the objective.
-            runs: Number of runs R.
+            w: Start weights (R, P).
         """
         self.task, self.ensemble, self.tau, self.weight_decay = task, ensemble, tau, weight_decay
-        self.memory, self.progress = task.trained.init(runs), 0.0
-        self.gradients = self.held_out_batches = 0
+        self.memory, self.progress = task.trained.init(len(w)), 0.0
+        trained = task.trained
+        self.learned = trained.start(w) if isinstance(trained, LearningLoss) else {}
+        self.moving: Tensor | None = None
+        self.gradients = self.products = self.held_out_batches = self.meta_batches = 0
 
     def loss(self, batch: Any, first: bool = False, times: int = 1) -> Loss:
         """Make the training loss on a batch.
@@ -204,8 +214,8 @@ class BilevelLosses:
             if unseen:
                 self._remember(outputs)
                 unseen = False
-            recalled = self._recalled(outputs)
-            return self.task.trained(outputs.logits, outputs.labels, recalled, self.progress)
+            state = self._recalled(outputs) | self.learned
+            return self.task.trained(outputs.logits, outputs.labels, state, self.progress)
 
         return loss
 
@@ -238,8 +248,40 @@ class BilevelLosses:
         Returns:
             The objective (w, θ) -> (R,).
         """
-        loss = self.loss(batch, first, times)
-        return lambda w, theta: loss(w, theta) + self.weight_decay / 2 * (w * w).sum(-1)
+        loss, moving = self.loss(batch, first, times), self.moving
+
+        def objective(w: Tensor, theta: Tensor) -> Tensor:
+            # Weights that rest are constants to the loss. Decay is all that pulls at them, and a
+            # rule that takes decay off, as SAM does, finds nothing left.
+            point = w if moving is None else torch.where(moving, w, w.detach())
+            return loss(point, theta) + self.weight_decay / 2 * (w * w).sum(-1)
+
+        return objective
+
+    def learn(self, batch: Any, w: Tensor, theta: Tensor, rate: float) -> None:
+        """Let a loss that learns take a step, by the meta loss after a look-ahead step of w.
+
+        Args:
+            batch: The step's training batch.
+            w: Weights (R, P).
+            theta: θ (R, C).
+            rate: The schedule's factor on the length of the look-ahead step.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        trained, before = self.task.trained, self.learned
+        assert isinstance(trained, LearningLoss)  # no other is asked to learn
+        w, network = w.detach().requires_grad_(), before["network"].detach().requires_grad_()
+        # The loss of the step reads what is learned from here.
+        self.learned = before | {"network": network}
+        value = self.loss(batch)(w, theta)
+        (slope,) = torch.autograd.grad(value.sum(), w, create_graph=True)
+        meta = self.held_out(self.draw_meta("meta weights"))
+        ahead = meta(w - rate * trained.look_ahead * slope, theta)
+        (found,) = torch.autograd.grad(ahead.sum(), network)
+        self.products += 1
+        self.learned = trained.learn(before, found)
 
     def draw_held_out(self, stream: str) -> Any:
         """Draw a batch of the validation part, and count it.
@@ -254,11 +296,27 @@ class BilevelLosses:
         self.held_out_batches += 1
         return self.task.held_out(stream)
 
-    def held_out(self, batch: Any) -> Loss:
-        """Make the loss on a batch of the validation part.
+    def draw_meta(self, stream: str) -> Any:
+        """Draw a batch of the meta set, and count it.
 
         Args:
-            batch: What `draw_held_out` gave.
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            The batch.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        # Counted because these are labels that other methods do not train on.
+        self.meta_batches += 1
+        return self.task.meta(stream)
+
+    def held_out(self, batch: Any) -> Loss:
+        """Make the loss on a batch of the validation part or of the meta set.
+
+        Args:
+            batch: What `draw_held_out` or `draw_meta` gave.
 
         Returns:
             The loss (w, θ) -> (R,).
@@ -402,8 +460,9 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
             out.sharpness.append(sharpness)
     out.w, out.theta, out.c, out.gradients = trainer.w, trainer.theta, trainer.c, losses.gradients
     # Summed here and not step by step, as each number that is read makes the host wait for a GPU.
-    out.products = int(sum(log["products"][0] for _, log in out.outer))
-    out.held_out_batches = losses.held_out_batches
+    spent = sum(log["products"][0] for _, log in out.outer)
+    out.products = losses.products + int(spent)
+    out.held_out_batches, out.meta_batches = losses.held_out_batches, losses.meta_batches
     out.landscape = _slices(losses, probe, out, normal("landscape"), made.schedule)
     return out
 
@@ -416,6 +475,7 @@ class Trainer:
         theta: θ (R, C).
         losses: The losses of both levels, and their cost so far.
         total: Steps of the whole training.
+        head_from: The step from which on the head is trained alone, `total` for never.
         weight_state: The weight rule's state.
         curvature_state: The curvature rule's state.
     """
@@ -426,11 +486,20 @@ class Trainer:
         Args:
             made: What trains.
             normal: Draws standard normals of w's shape, by purpose.
+
+        Raises:
+            InputError: The loss trains a head alone, and the model has none.
         """
         self.made, self.normal, self.w, self.theta = made, normal, made.w, made.theta
         weight_decay = made.schedule.weight_decay
-        self.losses = BilevelLosses(made.task, made.ensemble, self._tau, weight_decay, len(made.w))
+        self.losses = BilevelLosses(made.task, made.ensemble, self._tau, weight_decay, made.w)
         self.total = made.schedule.epochs * made.task.steps_per_epoch
+        self.head_from = round(made.task.trained.head_alone_from * self.total)
+        if self.head_from < self.total and not made.ensemble.head.any():
+            raise InputError(
+                "loss: found one that trains the head alone, and the model has none; allowed is a"
+                " model with a head"
+            )
         self.weight_state = made.weight_rule.init(made.w)
         self.curvature_state = made.curvature_rule.init(made.theta)
 
@@ -457,9 +526,13 @@ class Trainer:
         """
         made, losses = self.made, self.losses
         losses.progress = index / self.total
+        if index >= self.head_from:
+            return self._step_head(index), {}
         batch = made.task.batch("batches")
+        rate = made.schedule.factor(index, self.head_from)
+        if isinstance(made.task.trained, LearningLoss):
+            losses.learn(batch, self.w, self.theta, rate)
         gradient = losses.gradient(batch, self.theta, made.curvature_rule.needs_gradient)
-        rate = made.schedule.factor(index, self.total)
         self.w, self.weight_state, at = made.weight_rule.update(
             self.w, self.weight_state, gradient, rate
         )
@@ -470,6 +543,22 @@ class Trainer:
         # Curvatures stay within their bounds, whatever the rule says.
         self.theta = theta if made.transform is None else made.transform.clamp(theta)
         return at, log
+
+    def _step_head(self, index: int) -> Gradient:
+        """Train the head alone for one step, on a balanced batch; the other weights and c rest."""
+        made, head = self.made, self.made.ensemble.head
+        if index == self.head_from:
+            self.losses.moving = head
+            self.w = torch.where(head, made.w, self.w)
+            self.weight_state = made.weight_rule.init(self.w)
+        gradient = self.losses.gradient(made.task.batch("balanced"), self.theta, False)
+        # Its part of training has a schedule of its own, from the start.
+        rate = made.schedule.factor(index - self.head_from, self.total - self.head_from)
+        w, self.weight_state, at = made.weight_rule.update(
+            self.w, self.weight_state, gradient, rate
+        )
+        self.w = torch.where(head, w, self.w)
+        return at
 
     def _seen(self, index: int, at: Gradient) -> Step:
         """Return the step as the curvature rule sees it, after the weights moved."""
@@ -485,6 +574,7 @@ class Trainer:
             normal=lambda: self.normal("upper"),
             layers=made.ensemble.sizes,
             held_out=drawn.held_out,
+            meta=drawn.meta,
             features=drawn.features,
             to_theta=torch.zeros_like if made.transform is None else made.transform.to_theta,
             examples=made.task.examples,
@@ -495,7 +585,7 @@ class Trainer:
 class StepBatches:
     """What a step draws when a curvature rule first asks for it.
 
-    There is one training or validation batch a purpose, the same all through the step.
+    There is one training, validation or meta batch a purpose, the same all through the step.
     """
 
     def __init__(self, losses: BilevelLosses, w: Tensor, theta: Tensor) -> None:
@@ -510,6 +600,7 @@ class StepBatches:
         # Cached, so that however often a rule asks in a step it sees one batch a purpose.
         self.batch = cache(lambda purpose, times: losses.task.batch(purpose, times))
         self.held_out_batch = cache(losses.draw_held_out)
+        self.meta_batch = cache(losses.draw_meta)
 
     def loss(self, times: int = 1) -> Loss:
         """Draw the upper level's loss.
@@ -557,6 +648,20 @@ class StepBatches:
             The loss (w, θ) -> (R,).
         """
         return self.losses.held_out(self.held_out_batch(stream))
+
+    def meta(self, stream: str = "meta") -> Loss:
+        """Draw a loss on the meta set.
+
+        Args:
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            The loss (w, θ) -> (R,).
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        return self.losses.held_out(self.meta_batch(stream))
 
     def features(self) -> Tensor:
         """Compute tangent features (R, N, d) of a training batch that is fresh at each call."""

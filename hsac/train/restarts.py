@@ -12,7 +12,7 @@ from hsac.rules.types import SearchingRule, Trial
 from hsac.train.seeds import generator
 
 Record = dict[str, Any]
-SUMMED = ("steps", "gradients", "products", "held_out_batches", "seconds")
+SUMMED = ("steps", "gradients", "products", "held_out_batches", "meta_batches", "seconds")
 # Of the bisection. They leave 2e-11 of an interval of length 20.
 HALVINGS = 40
 

@@ -13,10 +13,8 @@ Record = dict[str, Any]
 FOLLOWED = ("train_nll", "validation_accuracy", "test_accuracy")  # metrics along a training
 LOGGED = ("value", "hypergradient", "residual", "fallback")  # of a curvature rule's moves
 NOTHING: Record = {
-    **dict.fromkeys(
-        ["steps", "gradients", "products", "held_out_batches", "metrics", "selected_by"]
-    ),
-    **dict.fromkeys(["sharpness", "outer", "landscape", "embedding"]),
+    **dict.fromkeys(["steps", "gradients", "products", "held_out_batches", "meta_batches"]),
+    **dict.fromkeys(["metrics", "selected_by", "sharpness", "outer", "landscape", "embedding"]),
     "curvature": {"names": [], "final": []},
     "trajectory": {key: [] for key in ("step", "curvature", "sharpness", *FOLLOWED)},
 }
@@ -54,6 +52,7 @@ def results(made: Prepared, outcome: Outcome, i: int) -> Record:
         "gradients": outcome.gradients,
         "products": outcome.products,
         "held_out_batches": outcome.held_out_batches,
+        "meta_batches": outcome.meta_batches,
         "metrics": _chosen(made.task, outcome, metrics, i) if metrics else None,
         "selected_by": made.task.selected_by,
         "curvature": {

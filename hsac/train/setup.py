@@ -156,10 +156,17 @@ def build_task(inputs: Inputs, seeds: Sequence[int], like: Tensor) -> tuple[Any,
         The task, and what its data decide of the model: fields of the model by name.
 
     Raises:
-        InputError: The loss needs training labels, and there are none.
+        InputError: The loss needs training labels, and there are none, or it changes the batches of
+            what are no images.
     """
     config, variant, arrays = inputs.cell.config, inputs.variant, inputs.arrays
     batch, trained = config.training.batch, config.loss
+    classifies = "episodes" not in variant and "edge" not in arrays
+    if not classifies and parts.marked("loss", trained.name, "images_only"):
+        raise InputError(
+            f"loss: found {trained.name!r}, which changes the batches; allowed where images are"
+            " classified"
+        )
     if "episodes" in variant:
         few_shot = EpisodeTask(arrays, variant, seeds, batch, like, trained)
         given = {"inputs": few_shot.inputs, "way": few_shot.way, "shot": few_shot.shot}

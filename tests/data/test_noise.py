@@ -56,15 +56,52 @@ def test_rates_and_directions(kind: str) -> None:
     noisy = corrupted(kind, data, rate=0.4)
     wrong = noisy != label
     steps = np.bincount((noisy - label)[wrong] % 10, minlength=10)
-    if kind in ("symmetric_exclusive", "pair"):
+    if kind in ("symmetric_exclusive", "pair", "flip_two"):
         assert wrong.sum() == 16800
     else:  # five standard deviations are at most 0.012
         rate = {"symmetric_inclusive": 0.36, "asymmetric": 0.08, "instance": 0.4}[kind]
         assert abs(wrong.mean() - rate) < 0.012
     if kind == "pair":
         assert steps[1] == wrong.sum()
-    elif kind != "asymmetric":
+    elif kind not in ("asymmetric", "flip_two"):
         assert steps[1:].min() > 0.6 * wrong.sum() / 9
+
+
+def transitions(label: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """Shares (C, C) of the rows of class i that are given label j."""
+    joint = np.zeros((label.max() + 1, noisy.max() + 1))
+    np.add.at(joint, (label, noisy), 1)
+    return joint / joint.sum(1, keepdims=True)
+
+
+def test_inclusive_noise_is_uniform_mixing() -> None:
+    """Its transition matrix is rate / C + (1 - rate) I: 0.46 on the diagonal, else 0.06."""
+    data = some_images(n=60000, classes=10)
+    found = transitions(data["label"], corrupted("symmetric_inclusive", data, rate=0.6))
+    # Five standard deviations of a share among the 6000 rows of a class.
+    assert np.abs(found - (0.06 + 0.4 * np.eye(10))).max() < 5 * (0.46 * 0.54 / 6000) ** 0.5
+
+
+def test_flip_two_shares_two_classes() -> None:
+    """Each row of the matrix is 0.6 on the diagonal and 0.2 at two places, one table for all."""
+    data = some_images(n=60000, classes=10)
+    found = transitions(data["label"], corrupted("flip_two", data, rate=0.4))
+    others = np.sort(found - np.diag(found.diagonal()), axis=1)
+    close = 5 * (0.6 * 0.4 / 6000) ** 0.5
+    assert np.abs(found.diagonal() - 0.6).max() < close
+    assert np.abs(others[:, -2:] - 0.2).max() < close
+    assert not others[:, :-2].any()
+    made = label_noise.build(data, kind="flip_two", rate=0.4)
+    both = [
+        transitions(data["label"][made.indices[part]], given) > 0
+        for part, given in made.labels.items()
+    ]
+    assert np.array_equal(*both)
+
+
+def test_flip_two_needs_three_classes() -> None:
+    with pytest.raises(InputError, match="kind: found flip_two on a dataset of 2 classes"):
+        corrupted("flip_two", some_images(classes=2))
 
 
 @pytest.mark.parametrize("kind", ["pair", "symmetric_exclusive", "symmetric_inclusive", "instance"])
@@ -145,7 +182,7 @@ def test_wrong_labels_keep_to_the_rate(
     assert all(np.array_equal(data[name], array) for name, array in before.items())
     wrong = (noisy != label).sum()
     mapped = np.isin(label, [0, 2]).sum() if kind == "asymmetric" else len(label)
-    if kind in ("symmetric_exclusive", "pair", "asymmetric"):
+    if kind in ("symmetric_exclusive", "pair", "asymmetric", "flip_two"):
         assert wrong == round(rate * mapped)
     elif kind == "symmetric_inclusive":
         assert wrong <= round(rate * mapped)
@@ -302,7 +339,10 @@ def test_unfit_human_labels_are_refused(change: dict[str, Any], column: str, lin
 @pytest.mark.parametrize(
     ("recipe", "line"),
     [
-        ({"kind": "pear"}, "v.kind: found 'pear'; noise kinds allowed are asymmetric, human"),
+        (
+            {"kind": "pear"},
+            "v.kind: found 'pear'; noise kinds allowed are asymmetric, flip_two, human",
+        ),
         ({}, "v.kind: found nothing; recipe label_noise needs it"),
         (
             {"kind": "pair", "rat": 0.1},

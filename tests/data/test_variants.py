@@ -508,6 +508,9 @@ BAD: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (plain.build, {"draw": -1}, "draw: found -1"),
     (plain.build, {"draw": True}, "draw: found True"),
     (plain.build, {"largest": 0}, "largest: found 0"),
+    (plain.build, {"meta": -1}, "meta: found -1; allowed is an integer from 0"),
+    (plain.build, {"meta": True}, "meta: found True; allowed is an integer from 0"),
+    (plain.build, {"meta": 8}, "meta: found 8, which takes all training rows of class 0 ('c0')"),
     (long_tail.build, {"factor": 0.5}, "factor: found 0.5"),
     (long_tail.build, {"factor": 25}, "factor: found 25, which leaves a class empty"),
     (long_tail.build, {"factor": 2, "profile": "exq"}, "profile: found 'exq'"),
@@ -582,6 +585,69 @@ def test_class_of_one_group_is_named() -> None:
     few_nodes = {"y": np.array([0] * 50 + [1] * 2), "classes": np.array(["many", "two"])}
     with pytest.raises(InputError, match=re.escape("class 1 ('two'): found 2 nodes, too few")):
         node_split.build(few_nodes)
+
+
+WITH_META: dict[str, Callable[..., _parts.VariantContent]] = {
+    "plain": lambda data, **given: plain.build(data, largest=9, **given),
+    "pool": lambda data, **given: long_tail.build(data, factor=3, **given),
+    "subset": lambda data, **given: long_tail.build(data, factor=2, carve="subset", **given),
+    "noise": lambda data, **given: label_noise.build(data, kind="pair", rate=0.5, **given),
+}
+
+
+@pytest.mark.parametrize("name", WITH_META)
+@pytest.mark.parametrize("copies", [1, 3])
+def test_meta_set_is_balanced_and_apart(name: str, copies: int) -> None:
+    """It has as many rows of every class, no near copies, true labels, and no part in another."""
+    data = images(copies=copies)
+    made, without = (WITH_META[name](data, **given) for given in ({"meta": 3}, {}))
+    rows = made.indices
+    _parts.check_disjoint(made, data)
+    assert np.bincount(data["label"][rows["meta"]]).tolist() == [3] * 6
+    assert len(np.unique(data["group"][rows["meta"]])) == 18
+    assert "meta" not in (made.labels or {})
+    assert made.counts["meta"] == 18
+    assert "; a meta set of 3 images a class with true labels" in made.words
+    # Validation is cut first, but under `subset`, where it is cut from what is left to train on.
+    for part in ("test",) if name == "subset" else ("test", "validation"):
+        assert np.array_equal(rows[part], without.indices[part])
+    assert variants._plain(WITH_META[name](data, meta=0).to_dict()) == variants._plain(
+        without.to_dict()
+    )
+
+
+def test_meta_set_does_not_follow_imbalance() -> None:
+    """It is cut before thinning and noise, so that every factor and rate has the same."""
+    data = images(copies=1, groups=40)
+    tails = [long_tail.build(data, factor=f, meta=4).indices["meta"] for f in (1, 5, 20)]
+    noisy = [
+        label_noise.build(data, kind="pair", rate=r, meta=4).indices["meta"] for r in (0.1, 0.9)
+    ]
+    for others in (tails, noisy):
+        assert all(np.array_equal(others[0], other) for other in others[1:])
+
+
+@pytest.mark.parametrize(
+    ("classes", "totals"), [(10, {20: 17023, 200: 11203}), (100, {20: 15907, 200: 9502})]
+)
+def test_milder_and_steeper_tails_have_totals(classes: int, totals: dict[int, int]) -> None:
+    """A class has floor(head / factor^(i / (classes - 1))) rows, by whole numbers alone."""
+    data = cifar(classes)
+    for factor, total in totals.items():
+        for carve in long_tail.CARVES:
+            counts = long_tail.build(data, factor=factor, carve=carve, validation=0.1).counts
+            head = counts["per_class"][0]
+            for i, size in enumerate(counts["per_class"]):
+                power = factor**i
+                assert size ** (classes - 1) * power <= head ** (classes - 1)
+                assert (size + 1) ** (classes - 1) * power > head ** (classes - 1)
+        assert counts["total"] == total
+
+
+def test_meta_set_shrinks_the_head() -> None:
+    """As in the recipe of Shu et al., whose CIFAR-10 has 5000 - 10 images in the head."""
+    made = long_tail.build(cifar(10), factor=50, carve="subset", meta=10)
+    assert made.counts["per_class"] == long_tail.class_counts(4990, 50, 10)
 
 
 def test_recipes_are_the_files() -> None:

@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
 from hsac.errors import InputError
-from hsac.losses.types import Labels
+from hsac.losses.types import Labels, LearningLoss
 from hsac.parts import build, filled, names
 
 COUNTS = torch.tensor([120.0, 40.0, 12.0, 5.0, 1.0], dtype=torch.float64)
-LONG_TAILED = ("ldam_drw", "balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc")
-STATELESS = [name for name in names("loss") if name != "elr"]
+LONG_TAILED = (
+    *("ldam_drw", "balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc"),
+    "class_balanced",
+)
+STATELESS = [name for name in names("loss") if name not in ("elr", "meta_weight_net")]
+# Pure functions of the logits: the weights of the other one are constants to its gradient.
+PURE = [name for name in names("loss") if name != "meta_weight_net"]
 
 
 def make(name, counts=COUNTS, **parameters):
@@ -31,6 +36,8 @@ def some(runs=2, rows=6, classes=5, seed=0, scale=3.0):
 
 def memory(loss, logits):
     """A state of the batch's rows, of targets that are no softmax of the logits."""
+    if isinstance(loss, LearningLoss):
+        return loss.start(logits.detach().flatten(1))
     target = torch.softmax(logits.detach().flip(-1), -1)
     return {"target": 0.8 * target} if loss.init(len(logits)) else {}
 
@@ -47,6 +54,7 @@ def published(name, z, y, n, late):
     lowered = [v - margins[y] * (k == y) for k, v in enumerate(z)]
     others = [k for k in range(len(z)) if k != y]
     weighted = [k * math.exp(v) for k, v in zip(n, z, strict=True)]
+    effective = [(1 - 0.9999) / (1 - 0.9999**k) for k in n]
     odds = sum((n[k] / n[y]) * math.exp(z[k] - z[y]) for k in others)
     values = {
         "cross_entropy": -math.log(p[y]),
@@ -55,6 +63,12 @@ def published(name, z, y, n, late):
         "balanced_softmax": -math.log(weighted[y] / sum(weighted)),
         "logit_adjusted": math.log(1 + odds),
         "logit_adjusted_post_hoc": -math.log(p[y]),
+        "crt": -math.log(p[y]),
+        "mixup": -math.log(p[y]),
+        "class_balanced": -len(n) * effective[y] / sum(effective) * math.log(p[y]),
+        "forward_correction": -math.log(
+            sum((0.6 if k == y else 0.4 / (len(z) - 1)) * p[k] for k in range(len(z)))
+        ),
         "gce": (1 - p[y] ** 0.7) / 0.7,
         "sce": -0.1 * math.log(p[y]) + 4 * sum(p[k] for k in others),
     }
@@ -64,7 +78,7 @@ def published(name, z, y, n, late):
     return values[name]
 
 
-@pytest.mark.parametrize("name", names("loss"))
+@pytest.mark.parametrize("name", PURE)
 def test_losses_are_their_published_formulas(name):
     """Each loss is its published formula."""
     logits, labels = some()
@@ -112,7 +126,7 @@ def test_uniform_counts_give_cross_entropy(uniform):
     logits, labels = some()
     counts = torch.full((5,), uniform, dtype=torch.float64)
     want = make("cross_entropy")(logits, labels, {}, 0.9)
-    for name in ("balanced_softmax", "logit_adjusted", "logit_adjusted_post_hoc"):
+    for name in LONG_TAILED[1:]:
         loss = make(name, counts)
         torch.testing.assert_close(loss(logits, labels, {}, 0.9), want)
         torch.testing.assert_close(loss.adjust(logits).log_softmax(-1), logits.log_softmax(-1))
@@ -133,6 +147,8 @@ def test_limits():
         ("sce", {"alpha": 1.0, "beta": 0.0}, want, 1e-12),
         ("sce", {"alpha": 0.0, "beta": 0.25}, wrong, 1e-12),
         ("logit_adjusted", {"tau": 0.0}, want, 1e-12),
+        ("class_balanced", {"beta": 0.0}, want, 1e-12),
+        ("forward_correction", {"rate": 1e-12}, want, 1e-8),
         ("ldam_drw", {"max_margin": 0.0, "beta": 0.0}, want, 1e-12),
     ]:
         torch.testing.assert_close(
@@ -142,6 +158,29 @@ def test_limits():
     torch.testing.assert_close(still(logits, labels, memory(still, logits), 0.0), want)
     adjusted = make("logit_adjusted")(logits, labels, {}, 0.0)
     torch.testing.assert_close(make("balanced_softmax")(logits, labels, {}, 0.0), adjusted)
+
+
+def test_forward_corrections_use_the_matrix():
+    """The loss is the cross-entropy of Tᵀp with T as a matrix, and constant where T is uniform."""
+    logits, labels = some()
+    for rate in (0.2, 0.7, 0.95):
+        matrix = torch.full((5, 5), rate / 4, dtype=torch.float64)
+        matrix.fill_diagonal_(1 - rate)
+        noisy = (logits.softmax(-1) @ matrix).log()
+        want = -noisy.gather(-1, labels[..., None]).mean((1, 2))
+        got = make("forward_correction", rate=rate)(logits, labels, {}, 0.0)
+        torch.testing.assert_close(got, want)
+    still = make("forward_correction", rate=0.8)(logits, labels, {}, 0.0)
+    torch.testing.assert_close(still, torch.full_like(still, math.log(5)))
+
+
+def test_class_weights_have_known_values():
+    """As Cui et al.: beta 0 counts all alike, beta near 1 weighs by 1/n; 1 and 2 rows at 0.5."""
+    counts = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for beta, ratio in ((0.0, 1.0), (0.5, 1.5), (1 - 1e-9, 2.0)):
+        first, second = make("class_balanced", counts, beta=beta).weights.tolist()
+        assert first / second == pytest.approx(ratio, rel=1e-6)
+        assert first + second == pytest.approx(2.0)
 
 
 def test_post_hoc_adjustment_undoes_the_prior():
@@ -156,7 +195,7 @@ def test_post_hoc_adjustment_undoes_the_prior():
 
 
 @pytest.mark.parametrize("progress", [0.0, 1.0])
-@pytest.mark.parametrize("name", names("loss"))
+@pytest.mark.parametrize("name", PURE)
 def test_both_derivatives(name, progress):
     logits, labels = some(rows=3)
     loss = make(name)
@@ -198,7 +237,8 @@ def test_classes_have_no_order(name, order, seed, late):
     place = torch.argsort(order)
     loss, renamed = make(name), make(name, COUNTS[order])
     state = memory(loss, logits)
-    other = {k: v[..., order] for k, v in state.items()}
+    # What is learned knows no classes.
+    other = {k: v[..., order] if k == "target" else v for k, v in state.items()}
     want = loss(logits, labels, state, float(late))
     torch.testing.assert_close(renamed(logits[..., order], place[labels], other, float(late)), want)
     torch.testing.assert_close(renamed.adjust(logits[..., order]), loss.adjust(logits)[..., order])
@@ -224,6 +264,57 @@ def test_runs_do_not_see_each_other(name):
         torch.testing.assert_close(
             loss(logits[i : i + 1], labels[i : i + 1], own, 1.0)[0], together[i]
         )
+
+
+def network(state):
+    """The network of a state of one run, of torch's own layers."""
+    flat = state["network"][0]
+    hidden = (len(flat) - 1) // 3
+    first, last = torch.nn.Linear(1, hidden).double(), torch.nn.Linear(hidden, 1).double()
+    with torch.no_grad():
+        first.weight.copy_(flat[:hidden, None])
+        first.bias.copy_(flat[hidden : 2 * hidden])
+        last.weight.copy_(flat[None, 2 * hidden : 3 * hidden])
+        last.bias.copy_(flat[-1:])
+    return torch.nn.Sequential(first, torch.nn.ReLU(), last, torch.nn.Sigmoid())
+
+
+def test_meta_weight_net_weighs_rows():
+    """The loss and its gradient are those of rows with torch's network as constant weights."""
+    logits, labels = some(runs=1)
+    loss = make("meta_weight_net", hidden=7)
+    state = memory(loss, logits)
+    logits.requires_grad_()
+    each = torch.nn.functional.cross_entropy(logits[0], labels[0], reduction="none")
+    weights = network(state)(each.detach()[:, None]).squeeze(1)
+    assert weights.min() < weights.max()
+    want, got = (weights * each).mean(), loss(logits, labels, state, 0.0)[0]
+    torch.testing.assert_close(got, want)
+    slopes = [torch.autograd.grad(value, logits)[0] for value in (got, want)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_meta_weight_net_learns_by_adam():
+    """Two steps are those of torch's Adam with weight decay."""
+    loss = make("meta_weight_net", hidden=4, lr=0.01, decay=0.1)
+    state = loss.start(torch.zeros(2, 3, dtype=torch.float64))
+    flat = state["network"].clone().requires_grad_()
+    adam = torch.optim.Adam([flat], lr=0.01, weight_decay=0.1)
+    for step in range(2):
+        flat.grad = torch.linspace(-1, 1 + step, flat.numel(), dtype=torch.float64).view_as(flat)
+        state = loss.learn(state, flat.grad.clone())
+        adam.step()
+    torch.testing.assert_close(state["network"], flat.detach())
+
+
+def test_mixup_is_linear_in_labels():
+    """Shares of the classes give the mixture of the two labels' cross-entropies."""
+    logits, labels = some()
+    one = torch.nn.functional.one_hot(labels, 5).double()
+    loss = make("mixup")
+    plain, rolled = (loss(logits, y, {}, 0.0) for y in (labels, labels.roll(1, 1)))
+    mixed = loss(logits, 0.3 * one + 0.7 * one.roll(1, 1), {}, 0.0)
+    torch.testing.assert_close(mixed, 0.3 * plain + 0.7 * rolled)
 
 
 def test_elr_remembers_its_predictions():
@@ -258,6 +349,15 @@ def test_empty_class_is_finite():
         ("elr", {"momentum": 1.0}, r"momentum: found 1.0; allowed is a number in \[0, 1\)"),
         ("ldam_drw", {"scale": 0.0}, "scale: found 0.0; allowed is a number above 0"),
         ("ldam_drw", {"deferred": 2.0}, "deferred: found 2.0; allowed is a share"),
+        ("class_balanced", {"beta": 1.0}, r"beta: found 1.0; allowed is a number in \[0, 1\)"),
+        ("crt", {"deferred": 1.0}, r"deferred: found 1.0; allowed is a share of training in \(0"),
+        (
+            "meta_weight_net",
+            {"look_ahead": 0.0},
+            "look_ahead: found 0.0; allowed is a number above",
+        ),
+        ("mixup", {"alpha": 0.0}, "alpha: found 0.0; allowed is a number above 0"),
+        ("forward_correction", {"rate": 0.0}, "rate: found 0.0; allowed is a number between"),
         ("logit_adjusted", {"tau": -0.5}, "tau: found -0.5; allowed is a number from 0"),
     ],
 )

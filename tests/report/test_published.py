@@ -239,6 +239,10 @@ def test_shipped_ledger_is_read():
     assert len(numbers) > 40
     assert not any("Curvature Learning for Generalization" in number.source for number in numbers)
     assert {n.value for n in numbers if n.id == "cifar10-lt100-ce"} == {70.36}
+    tails = [n for n in numbers if n.id.endswith("-fan")]
+    assert {n.tags["split"]["factor"] for n in tails} == {20, 50, 100, 200}
+    # The source prints the error, 34.32.
+    assert {n.value for n in tails if n.id == "cifar10-lt200-ce-fan"} == {65.68}
     for number in numbers:
         assert 0 < number.value <= 100
         assert set(number.tags) >= set(TAGS)

@@ -141,6 +141,16 @@ def test_overview_joins_the_plain_weight_rules(tmp_path):
     assert "sgd on digits" in note
 
 
+def test_note_names_training_on_meta_set(results, tmp_path):
+    """Methods that train on the labels of a meta set are named under their tables."""
+    runs = pd.read_parquet(results / "runs.parquet")
+    runs["meta_batches"] = (runs["method"] == "sgd+hsac").astype(int)
+    runs.to_parquet(tmp_path / "runs.parquet")
+    write_tables(tmp_path / "runs.parquet", ORDER, REFERENCES, tmp_path / "tables")
+    words = "Trained on the true labels of the meta set too, which the others never see: sgd+hsac."
+    assert words in (tmp_path / "tables" / "digits.md").read_text()
+
+
 def test_note_names_training_on_validation(results, tmp_path):
     """Methods that train on validation labels are named under their tables."""
     runs = pd.read_parquet(results / "runs.parquet")

@@ -38,7 +38,7 @@ def w() -> Tensor:
     return 0.4 * torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
 
 
-def step_at(
+def step_at(  # noqa: PLR0913 - what a step can draw, each by its name
     index: int,
     total: int,
     w: Tensor,
@@ -46,11 +46,12 @@ def step_at(
     lower: Callable | None = None,
     gradient: Gradient | None = None,
     held_out: Callable | None = None,
+    meta: Callable | None = None,
 ) -> Step:
     """A training step as a curvature rule sees it.
 
-    `upper`, `lower` and `held_out` are losses (w, θ) -> (R,). What is not given must not be asked
-    for.
+    `upper`, `lower`, `held_out` and `meta` are losses (w, θ) -> (R,). What is not given must not be
+    asked for.
     """
 
     def absent() -> Any:
@@ -69,6 +70,7 @@ def step_at(
         normal=lambda: torch.randn(w.shape, generator=generator, dtype=w.dtype),
         layers=(2, w.shape[1] - 2),
         held_out=(lambda stream="held_out": held_out) if held_out else absent,
+        meta=(lambda stream="meta": meta) if meta else absent,
         features=absent,
         to_theta=Transform(bounds=BOUNDS).to_theta,
         examples=100,

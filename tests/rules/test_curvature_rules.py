@@ -160,18 +160,16 @@ def test_objective_loss_spends_no_ascent(make_step) -> None:
     assert len(seen) == 1
 
 
-def test_held_out_batch_moves_objective_only(
-    make_step,
-) -> None:
-    """`batch: held_out` takes the objective there, and the implicit term in training."""
-    held_out = lambda w, theta: 3 * bowl(w + 1, theta - 1)  # noqa: E731
+@pytest.mark.parametrize("batch", ["held_out", "meta"])
+def test_other_batch_moves_objective_only(make_step, batch) -> None:
+    """The objective is taken on the part that `batch` names, the implicit term in training."""
+    other = lambda w, theta: 3 * bowl(w + 1, theta - 1)  # noqa: E731
     given = {"objective": "loss", "period": 1, "warm_up": 0.0, **EXACT}
-    rule = Hsac(batch="held_out", **given)
-    _, _, log = rule.update(
-        THETA, rule.init(THETA), make_step(0, 9, W, None, bowl, held_out=held_out)
-    )
+    rule = Hsac(batch=batch, **given)
+    step = make_step(0, 9, W, None, bowl, **{batch: other})
+    _, _, log = rule.update(THETA, rule.init(THETA), step)
     plain = Hsac(**given)
-    _, _, want = plain.update(THETA, plain.init(THETA), make_step(0, 9, W, held_out, bowl))
+    _, _, want = plain.update(THETA, plain.init(THETA), make_step(0, 9, W, other, bowl))
     for key in want:
         assert torch.equal(log[key], want[key])
 

@@ -273,6 +273,38 @@ def test_losses_of_rows_refuse_episodes(loss):
     smoke(few_shot("adam+hsac+focal"))
 
 
+@pytest.mark.parametrize("loss", ["mixup", "crt"])
+def test_losses_of_images_refuse_others(loss):
+    rules = smoke_keys("rules")
+    rules["losses"][loss] = None
+    line = refused(few_shot(f"adam+hsac+{loss}") | {"rules": rules})
+    assert f"'adam+hsac+{loss}', whose loss '{loss}' changes the batches; allowed where" in line
+
+
+def test_learning_losses_need_a_meta_set():
+    rules = smoke_keys("rules")
+    rules["losses"]["meta_weight_net"] = None
+    methods = ["sgd+fixed@0.3+meta_weight_net", "sgd+fixed@0.3"]
+    line = refused(with_digits(methods=methods) | {"rules": rules})
+    assert "variant.meta: found nothing, and 'sgd+fixed@0.3+meta_weight_net' draws from" in line
+
+
+def test_meta_rules_need_a_meta_set():
+    """A method that draws from a meta set is refused where the variant has none."""
+    known = smoke_keys("rules")
+    known["curvature"]["on_meta"] = {"rule": "hsac", "batch": "meta"}
+    given = {"methods": ["sgd+on_meta", "sgd+fixed@0.3"]}
+    plain = smoke_keys("experiments", "digits", "variant")
+    words = "variant.meta: found nothing, and 'sgd+on_meta' draws from the meta set; allowed is"
+    assert words in refused(with_digits(**given) | {"rules": known})
+    for meta, wanted in ((0, False), (10, True)):
+        override = with_digits(**given, variant=plain | {"meta": meta}) | {"rules": known}
+        if wanted:
+            assert smoke(override).experiments["digits"].variant.parameters["meta"] == meta
+        else:
+            assert words in refused(override)
+
+
 def test_some_models_take_no_head():
     line = refused(few_shot("adam+hsac+linear"))
     assert "'adam+hsac+linear'; model 'conv4_protonet' takes no head" in line

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from hsac.train.augment import CropFlip
+from hsac.train.augment import CropFlip, Mixing
 
 
 def images(*shape):
@@ -56,3 +56,38 @@ def test_draws_ignore_company():
         assert not torch.equal(a[0], a[1])
     assert not torch.equal(second[0], second[1])
     assert not torch.equal(CropFlip([4], "augment upper")(x), second[0])
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_mixing_combines_neighbours(channels):
+    """A mixed row and its shares of the classes are of one convex combination, one λ a batch."""
+    x = images(2, 6, *channels, 4, 4).double() / 255
+    labels = torch.arange(12).view(2, 6) % 5
+    mixed, shares = Mixing(1.0, 5, [0, 1], "mixing batches")(x, labels)
+    assert shares.shape == (2, 6, 5)
+    lambdas = []
+    for run in range(2):
+        for i in range(6):
+            j = (i + 1) % 6
+            share = float(shares[run, i, labels[run, i]])
+            other = float(shares[run, i, labels[run, j]])
+            if labels[run, i] == labels[run, j]:
+                assert share == 1.0
+                continue
+            assert share + other == pytest.approx(1)
+            want = share * x[run, i] + other * x[run, j]
+            torch.testing.assert_close(mixed[run, i], want, rtol=1e-12, atol=1e-12)
+            lambdas.append((run, round(share, 12)))
+    assert len(set(lambdas)) == 2  # one a run
+
+
+def test_mixing_shares_are_beta():
+    """Mean 1/2 and variance 1 / (4 (2 alpha + 1)), and another stream for each purpose."""
+    x, labels = torch.zeros(1, 2, 1, dtype=torch.float64), torch.tensor([[0, 1]])
+    for alpha in (0.3, 1.0, 4.0):
+        mixing = Mixing(alpha, 2, [7], "mixing batches")
+        drawn = torch.stack([mixing(x, labels)[1][0, 0, 0] for _ in range(4000)])
+        assert abs(float(drawn.mean()) - 0.5) < 0.03
+        assert float(drawn.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+    one, other = (Mixing(1.0, 2, [7], word)(x, labels)[1] for word in ("mixing a", "mixing b"))
+    assert not torch.equal(one, other)

@@ -5,6 +5,7 @@ What they predict with is evaluated.
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,16 +13,22 @@ import torch
 from studies import cell_of, recipe_of, smoke_keys, with_training
 
 from hsac.data import build_variant, load_variant, write_variant
+from hsac.errors import InputError
 from hsac.losses.elr import Elr
 from hsac.losses.focal import Focal
+from hsac.losses.meta_weight_net import MetaWeightNet
 from hsac.ops.runner import train_seeds
 from hsac.parts import names
+from hsac.train.augment import Mixing
 from hsac.train.inputs import load_inputs
-from hsac.train.loop import BilevelLosses
+from hsac.train.loop import BilevelLosses, Trainer
+from hsac.train.seeds import normals
 from hsac.train.setup import prepare
 from hsac.train.tasks import metrics
+from hsac.train.tasks.images import Balanced
 from hsac.train.tasks.types import plain_loss
 
+COST = {"meta_weight_net": 2}  # gradients that a loss takes beside a step's own
 LOSSES = [name for name in names("loss") if name != "cross_entropy"]
 
 
@@ -30,6 +37,7 @@ def keys():
     keys = smoke_keys()
     for name, epochs in (("digits", 1), ("disease", 12)):
         keys["experiments"][name]["training"] |= {"epochs": epochs, "evaluations": 1}
+    keys["rules"]["losses"] = dict.fromkeys(LOSSES) | keys["rules"]["losses"]
     keys["rules"]["curvature"]["hsac"] = {"period": 3, "solver": {"name": "cg", "terms": 2}}
     return keys
 
@@ -44,12 +52,16 @@ def variants(keys, data_folder, tmp_path_factory):
             build_variant(experiment["dataset"], name, recipe, data_folder), folder / f"{name}.json"
         )
         out[name] = load_variant(folder / f"{name}.json")
+    recipe = recipe_of(keys["experiments"]["digits"]) | {"meta": 5}
+    out["meta"] = build_variant("digits", "meta", recipe, data_folder)
     return out
 
 
 def trained(keys, experiment, method, seeds, variants, data_folder):
     study, cell = cell_of(keys, experiment, method)
-    runs = train_seeds(study, cell, seeds, variants[experiment], data_folder)
+    # Every loss is trained on the same rows, and a loss that learns needs a meta set beside them.
+    variant = variants["meta" if experiment == "digits" else experiment]
+    runs = train_seeds(study, cell, seeds, variant, data_folder)
     return [record for record, _ in runs]
 
 
@@ -64,7 +76,7 @@ def test_bundled_and_looped_seeds_agree(keys, variants, data_folder, name):
         assert a["status"] == "ok"
         assert a["loss"] == name
         assert a["products"] > 0
-        assert a["gradients"] == other["gradients"]
+        assert a["gradients"] == other["gradients"] + COST.get(name, 0) * a["steps"]
         np.testing.assert_allclose(a["curvature"]["final"], b["curvature"]["final"], rtol=1e-6)
         for key in ("test_nll", "test_balanced_accuracy", "test_ece"):
             assert a["metrics"]["last"][key] == pytest.approx(b["metrics"]["last"][key], rel=1e-6)
@@ -78,10 +90,10 @@ def test_graphs_take_row_losses(keys, variants, data_folder, name):
     assert record["status"] == "ok"
 
 
-def prepared(keys, variants, data_folder, method="sgd+hsac+elr"):
+def prepared(keys, variants, data_folder, method="sgd+hsac+elr", variant="digits"):
     study, cell = cell_of(keys, "digits", method)
-    made = prepare(load_inputs(study.device, cell, variants["digits"], data_folder), [0, 1])
-    return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, 2)
+    made = prepare(load_inputs(study.device, cell, variants[variant], data_folder), [0, 1])
+    return made, BilevelLosses(made.task, made.ensemble, lambda theta: theta.exp(), 0.0, made.w)
 
 
 def test_only_first_gradient_is_remembered(keys, variants, data_folder):
@@ -217,3 +229,132 @@ def test_uneven_validation_selects_by_balance(keys, variants, data_folder):
     assert record["selected_by"] == "validation_balanced_accuracy"
     by = {kind: found["validation_balanced_accuracy"] for kind, found in record["metrics"].items()}
     assert by["selected"] >= max(by["last"], by["oracle"])
+
+
+def test_look_ahead_gradient_is_exact(keys, variants, data_folder, monkeypatch):
+    """It is the finite difference of the meta loss after a plain step, in the weighting network."""
+    method = "sgd+fixed@0.3+meta_weight_net"
+    made, losses = prepared(keys, variants, data_folder, method, "meta")
+    batch, meta = made.task.batch("batches"), made.task.meta("meta weights")
+    monkeypatch.setattr(losses, "draw_meta", lambda stream: meta)
+    seen = []
+    monkeypatch.setattr(MetaWeightNet, "learn", lambda self, state, g: seen.append(g) or state)
+    before, length = losses.learned, 0.5 * made.task.trained.look_ahead
+    losses.learn(batch, made.w, made.theta, 0.5)
+
+    def ahead(network):
+        losses.learned = before | {"network": network}
+        w = made.w.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(losses.loss(batch)(w, made.theta).sum(), w)
+        return losses.held_out(meta)(made.w - length * slope, made.theta).detach()
+
+    network, h = before["network"], 1e-4
+    for k in (0, 120, 250, 300):
+        moved = h * torch.nn.functional.one_hot(torch.tensor(k), network.shape[1])
+        want = (ahead(network + moved) - ahead(network - moved)) / (2 * h)
+        torch.testing.assert_close(seen[0][:, k], want, rtol=1e-5, atol=1e-11)
+
+
+def test_learning_weights_is_counted(keys, variants, data_folder):
+    """A step draws a meta batch and takes two gradients and a second derivative more."""
+    method = "sgd+fixed@0.3+meta_weight_net"
+    (record,) = trained(keys, "digits", method, [0], variants, data_folder)
+    steps = record["steps"]
+    assert record["meta_batches"] == record["products"] == steps
+    assert record["gradients"] == 3 * steps
+    made, losses = prepared(keys, variants, data_folder, method)
+    with pytest.raises(InputError, match=r"^variant.meta: found nothing"):
+        losses.learn(made.task.batch("batches"), made.w, made.theta, 1.0)
+
+
+def test_mixed_batches_are_of_training_alone(keys, variants, data_folder):
+    """Each stream of training batches is mixed by its own draws, what is measured is not."""
+    made, _ = prepared(keys, variants, data_folder, "sgd+hsac+mixup")
+    plain, _ = prepared(keys, variants, data_folder, "sgd+hsac")
+    for stream in ("batches", "upper", "lower", "adversary"):
+        x, y, rows = plain.task.batch(stream)
+        want = Mixing(1.0, 10, [0, 1], f"mixing {stream}")(x, y)
+        found = made.task.batch(stream)
+        assert torch.equal(found[0], want[0])
+        assert torch.equal(found[1], want[1])
+        assert torch.equal(found[2], rows)
+    for a, b in zip(made.task.probe(), plain.task.probe(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(made.task.held_out(), plain.task.held_out(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_balanced_rows_are_uniform_by_class():
+    """Every class that has rows is as likely, and within it every row."""
+    labels = torch.tensor([4] * 3 + [0] * 90 + [2] * 7)
+    rows = Balanced(labels, [0, 1], "balanced").next(30_000)
+    assert rows.shape == (2, 30_000)
+    assert not torch.equal(rows[0], rows[1])
+    shares = labels[rows[0]].bincount() / 30_000
+    torch.testing.assert_close(shares[[0, 2, 4]], torch.full((3,), 1 / 3), atol=0.015, rtol=0)
+    each = rows[0].bincount(minlength=100) / 30_000
+    torch.testing.assert_close(each[:3], torch.full((3,), 1 / 9), atol=0.015, rtol=0)
+    assert (each > 0).all()
+
+
+@pytest.mark.parametrize("weights", ["sgd", "sam", "adam"])
+def test_crt_trains_the_head_alone(keys, variants, data_folder, weights):
+    """From its start weights and on balanced batches, while the other weights and c rest."""
+    method = f"{weights}+learned+crt"
+    made, _ = prepared(keys, variants, data_folder, method)
+    trainer = Trainer(made, normals([0, 1], made.w))
+    head = made.ensemble.head
+    assert 0 < int(head.sum()) < len(head)
+    drawn, inner = [], made.task.batch
+
+    def batch(stream, times=1):
+        drawn.append(stream)
+        return inner(stream, times)
+
+    made.task.batch = batch
+    kept = []
+    for index in range(trainer.total):
+        if index == trainer.head_from:
+            kept = [trainer.w, trainer.theta]
+            assert not torch.equal(trainer.theta, made.theta)
+        trainer.step(index)
+    second = trainer.total - trainer.head_from
+    assert second == round(0.1 * trainer.total) > 0
+    assert drawn == ["batches"] * trainer.head_from + ["balanced"] * second
+    assert torch.equal(trainer.w[:, ~head], kept[0][:, ~head])
+    assert torch.equal(trainer.theta, kept[1])
+    # A gradient step from the start weights, which the first part has left far behind.
+    from_start = (trainer.w - made.w)[:, head].norm(dim=-1)
+    assert (from_start < (trainer.w - kept[0])[:, head].norm(dim=-1)).all()
+
+
+def test_crt_step_is_gradient_of_head(keys, variants, data_folder):
+    """The first step of the second part, at the full rate, with decay on the head alone."""
+    made, _ = prepared(keys, variants, data_folder, "sgd+fixed@0.3+crt")
+    twin, _ = prepared(keys, variants, data_folder, "sgd+fixed@0.3+crt")
+    trainer = Trainer(made, normals([0, 1], made.w))
+    for index in range(trainer.head_from):
+        trainer.step(index)
+    head, before = made.ensemble.head, trainer.w
+    w = torch.where(head, made.w, before).requires_grad_()
+    x, y, _ = twin.task.batch("balanced")
+    logits = made.ensemble.call("forward", w, trainer.c, x)
+    each = torch.nn.functional.cross_entropy(logits.mT, y, reduction="none").mean(-1)
+    decay = made.schedule.weight_decay / 2 * (w * w).sum(-1)
+    (slope,) = torch.autograd.grad((each + decay).sum(), w)
+    trainer.step(trainer.head_from)
+    want = torch.where(head, w - made.weight_rule.lr * slope, before)
+    torch.testing.assert_close(trainer.w, want.detach())
+
+
+def test_crt_needs_a_head(keys, variants, data_folder):
+    made, _ = prepared(keys, variants, data_folder, "sgd+fixed@0.3+crt")
+    bare = replace(made.ensemble, model=SimpleNamespace(curvature_names=("a",)))
+    with pytest.raises(InputError, match=r"^loss: found one that trains the head alone, and the"):
+        Trainer(replace(made, ensemble=bare), normals([0, 1], made.w))
+
+
+@pytest.mark.parametrize("loss", ["mixup", "crt"])
+def test_losses_of_images_refuse_graphs(keys, variants, data_folder, loss):
+    with pytest.raises(InputError, match=f"^loss: found '{loss}', which changes the batches"):
+        trained(keys, "disease", f"adam+hsac+{loss}", [0], variants, data_folder)

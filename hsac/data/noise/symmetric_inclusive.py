@@ -13,8 +13,9 @@ class SymmetricInclusive:
     """Labels replaced by a uniform draw from all classes, their own included.
 
     Of n labels round(rate * n), drawn at random, are replaced, so rate * (C - 1) / C of them are
-    wrong on average. Source: Patrini et al., Making Deep Neural Networks Robust to Label Noise,
-    CVPR 2017.
+    wrong on average. The transition matrix is rate / C + (1 - rate) * I, the uniform mixing that is
+    ``unif`` in the public code of Shu et al. (Meta-Weight-Net, NeurIPS 2019). Source: Patrini et
+    al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017.
 
     Attributes:
         rate: Share of replaced labels, from 0 to 1.

@@ -295,6 +295,56 @@ def cap_training(arrays: Arrays, rows: Rows, largest: int | None, draw: int) -> 
     return {**rows, "train": trim(arrays["label"], rows["train"], largest, generator(draw, "thin"))}
 
 
+def cut_meta(arrays: Arrays, rows: Rows, meta: int, draw: int) -> Rows:
+    """Cut a meta set from the training part: as many rows of every class, with their true labels.
+
+    It is cut before the training part is thinned or its labels are corrupted. Of a group of near
+    copies at most one row is taken, and the others are left out of training.
+
+    Args:
+        arrays: The dataset's arrays.
+        rows: Rows of each part, or of ``train`` alone.
+        meta: Rows of each class. 0 cuts nothing.
+        draw: Number of the draw.
+
+    Returns:
+        Rows of each part, with ``meta`` (classes * meta,) beside a smaller ``train``, ascending.
+
+    Raises:
+        InputError: For a number below 0, and for one that takes all training rows of a class.
+    """
+    require(is_integer(meta) and meta >= 0, "meta", meta, "an integer from 0")
+    # No part is named then, so that a variant without a meta set is stored as it always was.
+    if meta == 0:
+        return rows
+    label, group, train = arrays["label"], arrays["group"], rows["train"]
+    stream = generator(draw, "meta")
+    # Shuffled first, so that any row of a group may be the one that is taken.
+    shuffled = stream.permutation(train)
+    single = shuffled[np.unique(group[shuffled], return_index=True)[1]]
+    chosen = trim(label, single, meta, stream)
+    left = train[~np.isin(group[train], group[chosen])]
+    for c in np.unique(label[train]):
+        if (label[chosen] == c).sum() < meta or not (label[left] == c).any():
+            raise InputError(
+                f"meta: found {meta}, which takes all training rows of {class_words(arrays, c)};"
+                " allowed is fewer than each class has groups of rows"
+            )
+    return {**rows, "train": left, "meta": chosen}
+
+
+def meta_words(meta: int) -> str:
+    """Tell of the meta set.
+
+    Args:
+        meta: Rows of each class.
+
+    Returns:
+        The end of a recipe's words. Empty where there is none.
+    """
+    return f"; a meta set of {meta} images a class with true labels" if meta else ""
+
+
 def part_sizes(arrays: Arrays, rows: Rows) -> dict[str, int]:
     """Count the rows of each part, and the classes.
 

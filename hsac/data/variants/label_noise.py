@@ -9,7 +9,9 @@ from hsac.data.variants._parts import (
     Arrays,
     VariantContent,
     cap_training,
+    cut_meta,
     generator,
+    meta_words,
     part_sizes,
     split_rows,
 )
@@ -45,6 +47,7 @@ def build(
     validation: float = 0.2,
     largest: int | None = None,
     draw: int = 0,
+    meta: int = 0,
     **parameters: Any,
 ) -> VariantContent:
     """Cut validation as ``plain`` does, then corrupt the labels of training and validation.
@@ -55,6 +58,7 @@ def build(
         validation: Share of each class's groups that validate.
         largest: Largest number of training rows of a class. None keeps all.
         draw: Number of the draw.
+        meta: Images of each class in a meta set with true labels. 0 for none.
         **parameters: Parameters of the kind.
 
     Returns:
@@ -64,10 +68,11 @@ def build(
 
     Raises:
         InputError: For an unknown kind, for parameters that it does not take, a share outside (0,
-            1) or a cap below 1.
+            1), a cap below 1, or a meta set that takes all rows of a class.
     """
     noise = _noise(kind, parameters)
-    rows = cap_training(arrays, split_rows(arrays, validation, draw), largest, draw)
+    rows = cut_meta(arrays, split_rows(arrays, validation, draw), meta, draw)
+    rows = cap_training(arrays, rows, largest, draw)
     labels, wrong = {}, {}
     for part in ("train", "validation"):
         # The second is the same for both parts: noise that depends on the image is one function.
@@ -81,7 +86,7 @@ def build(
         counts["wrong_share"] = round(sum(wrong.values()) / noisy, 4)
     cap = "" if largest is None else f"; at most {largest} training images a class"
     held_out = f"{validation:g} of each class's training groups validate{cap}"
-    words = f"{noise.words}; test clean; {held_out} (draw {draw})"
+    words = f"{noise.words}; test clean; {held_out}{meta_words(meta)} (draw {draw})"
     return VariantContent(words, counts, rows, labels)
 
 

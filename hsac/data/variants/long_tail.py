@@ -11,9 +11,11 @@ from hsac.data.variants._parts import (
     balance,
     check_cap,
     class_words,
+    cut_meta,
     generator,
     held_out,
     is_number,
+    meta_words,
     part_sizes,
     pools,
     smallest_class,
@@ -69,7 +71,7 @@ def shot_groups(sizes: list[int]) -> dict[str, list[int]]:
     return {name: classes for name, classes in groups.items() if classes}
 
 
-def build(
+def build(  # noqa: PLR0913 - each parameter is a key of a configuration
     arrays: Arrays,
     *,
     factor: float,
@@ -78,6 +80,7 @@ def build(
     validation: float = 0.2,
     largest: int | None = None,
     draw: int = 0,
+    meta: int = 0,
 ) -> VariantContent:
     """Thin the training part to a long tail (`class_counts`), its head as large as can be.
 
@@ -95,6 +98,8 @@ def build(
         validation: Share of each class's groups that validate.
         largest: Largest number of rows of the head. None leaves it to the smallest class.
         draw: Number of the draw.
+        meta: Images of each class in a meta set with true labels, cut before thinning, as Shu et
+            al. do (NeurIPS 2019). The head has so many fewer. 0 for none.
 
     Returns:
         Words, counts and indices. The counts have ``per_class`` (`class_counts`) and the classes of
@@ -102,8 +107,9 @@ def build(
         ``total`` and the classes of ``many``, ``medium`` and ``few`` (`shot_groups`).
 
     Raises:
-        InputError: For a factor below 1, an unknown profile or carve, or a factor that leaves a
-            class empty, or too small to cut validation from.
+        InputError: For a factor below 1, an unknown profile or carve, a factor that leaves a class
+            empty, or too small to cut validation from, or a meta set that takes all rows of a
+            class.
     """
     require(is_number(factor) and factor >= 1, "factor", factor, "a number from 1")
     require(profile in PROFILES, "profile", profile, " or ".join(PROFILES))
@@ -112,20 +118,23 @@ def build(
     published: dict[str, Any] = {}
     if carve == "pool":
         rows = split_rows(arrays, validation, draw, balanced=True)
+        rows = cut_meta(arrays, rows, meta, draw)
         # Validation is cut before thinning, so that it is the same for every factor.
         rows["train"], sizes = _thin(arrays, rows["train"], factor, profile, largest, draw)
         parts = f"validation ({validation:g} of the groups) and test balanced"
     else:
         pool, test = pools(arrays)
-        subset, sizes = _thin(arrays, pool, factor, profile, largest, draw)
-        rows = _carve(arrays, subset, factor, validation, draw)
+        rows = cut_meta(arrays, {"train": pool}, meta, draw)
+        subset, sizes = _thin(arrays, rows["train"], factor, profile, largest, draw)
+        rows |= _carve(arrays, subset, factor, validation, draw)
         rows["test"] = balance(arrays, test, draw)
         of_subset = f"{validation:g} of each class of this subset of {sum(sizes)}"
         parts = f"{of_subset} validates; test balanced"
         published = {"total": sum(sizes), **shot_groups(sizes)}
     ends = f"{sizes[0]} training images in class 0, {sizes[-1]} in the last"
     return VariantContent(
-        words=f"{profile} profile with imbalance factor {factor:g}: {ends}; {parts} (draw {draw})",
+        words=f"{profile} profile with imbalance factor {factor:g}: {ends}; {parts}"
+        f"{meta_words(meta)} (draw {draw})",
         counts={
             **part_sizes(arrays, rows),
             "per_class": sizes,

@@ -73,8 +73,8 @@ class Hsac:
             (that less the loss at the scope's lowest point), mean (Gaussian average) or loss (no
             scope: ρ = 0).
         mixing: Factor λ of the loss itself, which is added to the objective.
-        batch: Part of the data that the objective is taken on: training, or held_out, whose
-            validation labels then move c.
+        batch: Part of the data that the objective is taken on: training, held_out, whose validation
+            labels then move c, or meta, the variant's clean, class-balanced meta set.
         shared: Which samples are one. none: the upper level, the lower level and the adversary draw
             a batch each. adversary: the adversary's is the upper level's. levels: one for all, as
             this rule first did.
@@ -157,11 +157,11 @@ class Hsac:
         check_relative(self.bounds_relative)
         self._check_scope()
         require(self.shared in SHARED, "shared", self.shared, ", ".join(SHARED))
-        # the levels are then on batches of two parts, and validation batches have one size
-        if self.batch == "held_out":
+        # the levels are then on batches of two parts, and the other part's batches have one size
+        if self.batch != "training":
             apart, single = self.shared != "levels", self.batch_factor == 1
-            require(apart, "shared", self.shared, "none or adversary with batch: held_out")
-            require(single, "batch_factor", self.batch_factor, "1 with batch: held_out")
+            require(apart, "shared", self.shared, f"none or adversary with batch: {self.batch}")
+            require(single, "batch_factor", self.batch_factor, f"1 with batch: {self.batch}")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
         # refuses bad parameters of the solver at once
         _ = self.linear_solver
@@ -275,15 +275,39 @@ class Hsac:
         Returns:
             The losses.
         """
-        times, held_out = self.times(step), self.batch == "held_out"
-        upper = step.held_out() if held_out else step.upper(times=times)
-        lower = self.lower(step)
+        upper, lower = self.upper_loss(step), self.lower(step)
         plain = self.lower(step, decay=False) if self.lower_radius else None
         if self.shared != "none" or self.objective not in WITH_ADVERSARY:
             return Samples(upper, lower, upper, plain)
-        if held_out:
-            return Samples(upper, lower, step.held_out("held_out adversary"), plain)
-        return Samples(upper, lower, step.adversary(times=times), plain)
+        return Samples(upper, lower, self.adversary_loss(step), plain)
+
+    def upper_loss(self, step: Step) -> Loss:
+        """Draw the plain loss on the upper level's sample.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The loss.
+        """
+        if self.batch == "held_out":
+            return step.held_out()
+        return step.meta() if self.batch == "meta" else step.upper(times=self.times(step))
+
+    def adversary_loss(self, step: Step) -> Loss:
+        """Draw the plain loss on another sample of the same part, to find the adversary on.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The loss.
+        """
+        if self.batch == "held_out":
+            return step.held_out("held_out adversary")
+        if self.batch == "meta":
+            return step.meta("meta adversary")
+        return step.adversary(times=self.times(step))
 
     def outer(
         self,

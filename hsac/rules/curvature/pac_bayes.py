@@ -39,7 +39,7 @@ class PacBayes:
     Attributes:
         sigma: Initial σ.
         delta: The bound's probability δ of being wrong, in (0, 1).
-        batch: Part of the data that the empirical loss is taken on: training or held_out.
+        batch: Part of the data that the empirical loss is taken on: training, held_out or meta.
         samples: Draws of ε an outer step.
         solver: The implicit term's solver, as in `hsac`.
         period: Training steps from one outer step to the next.
@@ -105,8 +105,7 @@ class PacBayes:
         state = state if state["origin"] is not None else state | {"origin": step.w.detach()}
         if not due(step, self.period, self.warm_up):
             return theta, self.hsac.between(theta, state, step.w, step.lower), {}
-        loss = step.held_out() if self.batch == "held_out" else step.upper()
-        lower = step.lower()
+        loss, lower = self.hsac.upper_loss(step), step.lower()
         noise = [step.normal() for _ in range(self.samples)]
         # log σ is one more hyperparameter, which only the upper level sees
         both = torch.cat([theta, state["spread"]], -1)

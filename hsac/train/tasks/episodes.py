@@ -18,6 +18,7 @@ from hsac.train.tasks.types import (
     Arrays,
     Metrics,
     Outputs,
+    WithoutMetaSet,
     training_loss,
 )
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
 DISTANCES = 2**22  # numbers between queries and prototypes that an evaluation holds at once
 
 
-class EpisodeTask:
+class EpisodeTask(WithoutMetaSet):
     """Few-shot classification on stored episodes.
 
     Attributes:

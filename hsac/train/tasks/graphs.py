@@ -12,7 +12,14 @@ from hsac.study.part import Part
 from hsac.train.ensemble import Ensemble
 from hsac.train.seeds import generator
 from hsac.train.tasks.metrics import answers, chance, cross_entropy, scores
-from hsac.train.tasks.types import CROSS_ENTROPY, Arrays, Metrics, Outputs, training_loss
+from hsac.train.tasks.types import (
+    CROSS_ENTROPY,
+    Arrays,
+    Metrics,
+    Outputs,
+    WithoutMetaSet,
+    training_loss,
+)
 
 if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
     from hsac.data.stored_variant import StoredVariant
@@ -21,7 +28,7 @@ if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
 SPARSE = 0.2
 
 
-class NodeTask:
+class NodeTask(WithoutMetaSet):
     """Node classification on one graph, full batch.
 
     Attributes:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsac.study.part import Part
-from hsac.train.augment import CropFlip
+from hsac.train.augment import CropFlip, Mixing
 from hsac.train.ensemble import Ensemble, State
 from hsac.train.seeds import generator
 from hsac.train.tasks.metrics import (
@@ -23,16 +23,19 @@ from hsac.train.tasks.metrics import (
 from hsac.train.tasks.types import (
     CROSS_ENTROPY,
     HELD_OUT,
+    META,
     SAMPLES,
     Arrays,
     Metrics,
     Outputs,
+    WithoutMetaSet,
     training_loss,
 )
 
 if TYPE_CHECKING:  # what a file holds is no part of what is computed from it
     from hsac.data.stored_variant import StoredVariant
 
+EVALUATED = ("train", "validation", "test")
 CHUNK = 512  # rows that a forward pass of an evaluation takes; larger ones fall out of the cache
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -99,7 +102,40 @@ class Shuffled:
         return taken
 
 
-class ImageTask:
+class Balanced:
+    """Streams of rows, one a run, in which every class is as likely.
+
+    First a class is drawn, then one of its rows, each with replacement.
+    """
+
+    def __init__(self, labels: Tensor, seeds: Sequence[int], purpose: str) -> None:
+        """Start a stream for each of the seeds, over rows with labels (n,)."""
+        self.generators = [generator(seed, purpose) for seed in seeds]
+        labels = labels.cpu()
+        # Row by row in class order, so that a class is an interval.
+        self.order = labels.argsort(stable=True)
+        counts = labels.bincount()
+        present = counts > 0
+        self.starts, self.counts = (counts.cumsum(0) - counts)[present], counts[present]
+
+    def next(self, size: int) -> Tensor:
+        """Draw the next rows of every run.
+
+        Args:
+            size: Rows a run.
+
+        Returns:
+            Rows (R, size).
+        """
+        return torch.stack([self._draw(size, g) for g in self.generators])
+
+    def _draw(self, size: int, stream: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(self.counts), (size,), generator=stream)
+        within = torch.rand(size, generator=stream, dtype=torch.float64) * self.counts[chosen]
+        return self.order[self.starts[chosen] + within.long()]
+
+
+class ImageTask(WithoutMetaSet):
     """Classification of images.
 
     Long-tailed and noisy variants are the same task on other rows and labels. A model with batch
@@ -180,13 +216,25 @@ class ImageTask:
         self.size, self.held_out_size = min(batch, n), min(batch, held_out)
         # An epoch drops what is too little for a batch. To cover the whole part takes a batch more.
         self.steps_per_epoch, self.batches = max(1, n // self.size), -(-n // self.size)
-        trained = ("batches", *SAMPLES, "features")
-        self.streams = {name: Shuffled(n, seeds, name) for name in trained}
+        drawn: tuple[str, ...] = ("batches", *SAMPLES)
+        self.streams: dict[str, Shuffled | Balanced] = {
+            name: Shuffled(n, seeds, name) for name in (*drawn, "features")
+        }
+        if self.trained.head_alone_from < 1:
+            drawn = (*drawn, "balanced")
+            self.streams["balanced"] = Balanced(self.y["train"], seeds, "balanced")
         self.streams |= {name: Shuffled(held_out, seeds, name) for name in HELD_OUT}
+        if "meta" in self.rows:
+            meta = len(self.rows["meta"])
+            self.meta_size = min(batch, meta)
+            self.streams |= {name: Shuffled(meta, seeds, name) for name in META}
         self.augment: dict[str, CropFlip] = {}
         if augment == "crop_flip":
             # What a curvature rule draws of training is augmented as training batches are.
-            self.augment = {s: CropFlip(seeds, f"augment {s}") for s in ("batches", *SAMPLES)}
+            self.augment = {s: CropFlip(seeds, f"augment {s}") for s in drawn}
+        self.mixing: dict[str, Mixing] = {}
+        if alpha := self.trained.mixing:
+            self.mixing = {s: Mixing(alpha, self.classes, seeds, f"mixing {s}") for s in drawn}
 
     def held_out(self, stream: str = "held_out") -> Batch:
         """Draw a batch of validation images.
@@ -201,14 +249,34 @@ class ImageTask:
         images = self.pixels(self.rows["validation"][index])
         return images, self.y["validation"][index], self.balance[index]
 
+    def meta(self, stream: str = "meta") -> Batch:
+        """Draw a batch of the meta set, as `held_out` draws one of the validation part.
+
+        Args:
+            stream: The stream of random numbers, by name.
+
+        Returns:
+            Images (R, B, H, W), their true labels (R, B), and weights (R, B), which are 1.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        if "meta" not in self.rows:
+            return super().meta(stream)
+        index = self.streams[stream].next(self.meta_size).to(self.clean.device)
+        labels = self.y["meta"][index]
+        # The set has as many rows of every class, so the classes weigh alike by themselves.
+        weights = torch.ones_like(self.balance[:1]).expand(labels.shape)
+        return self.pixels(self.rows["meta"][index]), labels, weights
+
     def held_out_loss(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Batch) -> Tensor:
-        """Compute the weighted mean cross-entropy of a validation batch.
+        """Compute the weighted mean cross-entropy of a batch of validation or of the meta set.
 
         Args:
             ensemble: The network.
             w: Weights (R, P).
             c: Curvatures (R, C).
-            batch: What `held_out` gave.
+            batch: What `held_out` or `meta` gave.
 
         Returns:
             Nats (R,).
@@ -258,7 +326,8 @@ class ImageTask:
 
         Returns:
             Images (R, B, H, W), in colour (R, B, 3, H, W), labels (R, B) as given, and which
-            training rows (R, B) these are.
+            training rows (R, B) these are. Where the loss mixes, mixed images and shares of the
+            classes (R, B, K).
         """
         size = min(times * self.size, len(self.clean))
         index = self.streams[stream].next(size).to(self.clean.device)
@@ -266,7 +335,10 @@ class ImageTask:
         pixels = self.pixels.bytes[self.rows["train"][index]]
         if self.augment:
             pixels = self.augment[stream](pixels)
-        return self.pixels.floats(pixels), self.y["train"][index], index
+        x, y = self.pixels.floats(pixels), self.y["train"][index]
+        if self.mixing:
+            x, y = self.mixing[stream](x, y)
+        return x, y, index
 
     def probe(self) -> Batch:
         """Make one fixed batch of training rows, spread over the set, the same for every run."""
@@ -292,7 +364,7 @@ class ImageTask:
         return Outputs(ensemble.call("forward", w, c, x), labels, rows)
 
     def evaluate(self, ensemble: Ensemble, w: Tensor, c: Tensor) -> Metrics:
-        """Compute the metrics of every part.
+        """Compute the metrics of training, validation and test.
 
         Of the training part 1000 rows are evaluated, spread over it. Batch statistics, where the
         model has them, are those of the same rows.
@@ -311,8 +383,8 @@ class ImageTask:
         out: Metrics = {}
         right: dict[str, Tensor] = {}
         state = self.statistics(ensemble, w, c, "train")
-        for part, rows in self.rows.items():
-            labels = self.y[part]
+        for part in EVALUATED:
+            rows, labels = self.rows[part], self.y[part]
             # The whole training part would make an evaluation as dear as an epoch.
             if part == "train":
                 rows, labels = rows[self.spread], labels[self.spread]

@@ -20,6 +20,7 @@ CROSS_ENTROPY = Part("cross_entropy")
 # Streams of training batches for the bi-level problem. Each draws batches of its own.
 SAMPLES = ("upper", "lower", "adversary")
 HELD_OUT = ("held_out", "held_out adversary")  # streams of validation batches
+META = ("meta", "meta adversary", "meta weights")  # streams of batches of a meta set
 
 
 class Outputs(NamedTuple):
@@ -27,7 +28,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: Logits (R, N, K).
-        labels: The labels given there (R, N).
+        labels: The labels given there (R, N), or shares of the classes (R, N, K) of mixed rows.
         rows: Rows (R, N) of the training part that these are, None where there is no such part.
     """
 
@@ -98,14 +99,28 @@ class Task(Protocol):
         """
         ...
 
+    def meta(self, stream: str = "meta") -> Any:
+        """Draw a batch of the meta set, which has as many rows of every class and true labels.
+
+        Args:
+            stream: One of `META`.
+
+        Returns:
+            The batch, as `held_out_loss` takes it.
+
+        Raises:
+            InputError: The variant has no meta set.
+        """
+        ...
+
     def held_out_loss(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Any) -> Tensor:
-        """Compute the cross-entropy of what the network predicts with on a validation batch.
+        """Compute the cross-entropy of what the network predicts with on a held-out batch.
 
         Args:
             ensemble: The network.
             w: Weights (R, P).
             c: Curvatures (R, C).
-            batch: What `held_out` gave.
+            batch: What `held_out` or `meta` gave.
 
         Returns:
             Mean cross-entropy (R,) in nats.
@@ -153,6 +168,24 @@ class Task(Protocol):
             each of the N test items or episodes are right.
         """
         ...
+
+
+class WithoutMetaSet:
+    """A task whose variants have no meta set."""
+
+    def meta(self, stream: str = "meta") -> Any:
+        """Refuse to draw a batch of the meta set.
+
+        Args:
+            stream: Of no effect.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            "variant.meta: found nothing, and a rule draws from the meta set; allowed is a number"
+            " of images a class from 1, where images are classified"
+        )
 
 
 def plain_loss(task: Task, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Any) -> Tensor:
