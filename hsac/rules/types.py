@@ -24,14 +24,15 @@ class Gradient:
         theta: Its gradient in θ (R, C), None where no rule needs it.
         curvature: The curvatures c (R, C) it was taken at.
         decay: Factor λ of the weight decay λ|w|²/2 that loss and weights include. A rule that
-            treats weight decay apart, as SAM does, takes λ times the point off `weights`.
+            treats weight decay apart, as SAM does, takes λ times the point off `weights`. It is a
+            tensor (P,) where coordinates differ in it, as under a `joint` curvature rule.
     """
 
     loss: Tensor
     weights: Tensor
     theta: Tensor | None = None
     curvature: Tensor | None = None
-    decay: float = 0.0
+    decay: float | Tensor = 0.0
 
 
 class WeightRule(Protocol):
@@ -140,6 +141,8 @@ class Step:
             `held_out("held_out adversary")` on another.
         features: Draws tangent features (R, N, d) at w of a fresh training batch a call.
         to_theta: Maps curvatures, first pulled into their bounds, to θ of the same shape.
+        inverse: Maps one curvature to its θ, to the bit as the initial one is mapped. It refuses a
+            curvature outside of the bounds.
         examples: Number of independent training examples: images or groups of them, nodes,
             episodes.
         batches: Number of training batches in the training part, the largest size of a sample.
@@ -157,6 +160,7 @@ class Step:
     held_out: DrawHeldOut
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
+    inverse: Callable[[float], float]
     examples: int
     batches: int
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -281,9 +281,42 @@ class BilevelLosses:
         Returns:
             The gradient as a function of w (R, P).
         """
+        both = self._gradient(batch, with_theta)
+        return lambda w: both(w, theta)
+
+    def joint_gradient(
+        self, batch: Any, sizes: list[int], decay: bool
+    ) -> Callable[[Tensor], Gradient]:
+        """Make the gradient of the objective in w and θ as one vector, for one training step.
+
+        Args:
+            batch: The step's training batch.
+            sizes: Numbers of weights P and of curvatures C.
+            decay: Whether weight decay applies to θ, too.
+
+        Returns:
+            The gradient as a function of (w, θ), (R, P + C).
+        """
+        both = self._gradient(batch, with_theta=True)
+
+        def gradient(point: Tensor) -> Gradient:
+            w, theta = point.split(sizes, -1)
+            at = both(w, theta)
+            assert at.theta is not None  # asked for above
+            factors = torch.full_like(point[0], self.weight_decay)
+            factors[sizes[0] :] *= decay
+            # What is in the objective of w already, is here added of θ.
+            pull = factors[sizes[0] :] * theta
+            loss = at.loss + (pull * theta).sum(-1) / 2
+            whole = torch.cat([at.weights, at.theta + pull], -1)
+            return replace(at, loss=loss, weights=whole, decay=factors)
+
+        return gradient
+
+    def _gradient(self, batch: Any, with_theta: bool) -> Callable[[Tensor, Tensor], Gradient]:
         objective = self.objective(batch, first=True)
 
-        def gradient(w: Tensor) -> Gradient:
+        def gradient(w: Tensor, theta: Tensor) -> Gradient:
             w = w.detach().requires_grad_()
             # Without θ the graph is smaller: most rules take no gradient in it.
             at = theta.detach().requires_grad_(with_theta)
@@ -418,6 +451,7 @@ class Trainer:
         total: Steps of the whole training.
         weight_state: The weight rule's state.
         curvature_state: The curvature rule's state.
+        joint: Whether the weight rule moves θ, too.
     """
 
     def __init__(self, made: Prepared, normal: Callable[[str], Tensor]) -> None:
@@ -431,7 +465,9 @@ class Trainer:
         weight_decay = made.schedule.weight_decay
         self.losses = BilevelLosses(made.task, made.ensemble, self._tau, weight_decay, len(made.w))
         self.total = made.schedule.epochs * made.task.steps_per_epoch
-        self.weight_state = made.weight_rule.init(made.w)
+        self.joint: bool = getattr(made.curvature_rule, "joint", False)
+        moved = torch.cat([made.w, made.theta], -1) if self.joint else made.w
+        self.weight_state = made.weight_rule.init(moved)
         self.curvature_state = made.curvature_rule.init(made.theta)
 
     def _tau(self, theta: Tensor) -> Tensor:
@@ -458,11 +494,8 @@ class Trainer:
         made, losses = self.made, self.losses
         losses.progress = index / self.total
         batch = made.task.batch("batches")
-        gradient = losses.gradient(batch, self.theta, made.curvature_rule.needs_gradient)
         rate = made.schedule.factor(index, self.total)
-        self.w, self.weight_state, at = made.weight_rule.update(
-            self.w, self.weight_state, gradient, rate
-        )
+        at = self._move(batch, rate)
         # The curvature moves last, so that its rule sees the weights after their step.
         theta, self.curvature_state, log = made.curvature_rule.update(
             self.theta, self.curvature_state, self._seen(index, at)
@@ -470,6 +503,21 @@ class Trainer:
         # Curvatures stay within their bounds, whatever the rule says.
         self.theta = theta if made.transform is None else made.transform.clamp(theta)
         return at, log
+
+    def _move(self, batch: Any, rate: float) -> Gradient:
+        """Let the weight rule take its step, and return the gradient that it went by."""
+        rule: Any = self.made.weight_rule
+        curvature: Any = self.made.curvature_rule
+        if not self.joint:
+            gradient = self.losses.gradient(batch, self.theta, curvature.needs_gradient)
+            self.w, self.weight_state, at = rule.update(self.w, self.weight_state, gradient, rate)
+            return at
+        sizes = [self.w.shape[1], self.theta.shape[1]]
+        gradient = self.losses.joint_gradient(batch, sizes, curvature.decay)
+        point = torch.cat([self.w, self.theta], -1)
+        point, self.weight_state, at = rule.update(point, self.weight_state, gradient, rate)
+        self.w, self.theta = point.split(sizes, -1)
+        return replace(at, weights=at.weights[:, : sizes[0]])
 
     def _seen(self, index: int, at: Gradient) -> Step:
         """Return the step as the curvature rule sees it, after the weights moved."""
@@ -487,6 +535,7 @@ class Trainer:
             held_out=drawn.held_out,
             features=drawn.features,
             to_theta=torch.zeros_like if made.transform is None else made.transform.to_theta,
+            inverse=float if made.transform is None else made.transform.inverse,
             examples=made.task.examples,
             batches=made.task.batches,
         )

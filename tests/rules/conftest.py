@@ -71,6 +71,7 @@ def step_at(
         held_out=(lambda stream="held_out": held_out) if held_out else absent,
         features=absent,
         to_theta=Transform(bounds=BOUNDS).to_theta,
+        inverse=Transform(bounds=BOUNDS).inverse,
         examples=100,
         batches=1,
     )

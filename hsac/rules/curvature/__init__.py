@@ -4,6 +4,8 @@ Class variables classify the rules:
 
 - `geometry` is `euclidean` where the rule means no hyperbolic space at all.
 - `needs_gradient`: the rule reads the training loss's own gradient in θ.
+- `joint`: θ is moved by the weight rule, as more coordinates of w. Its field `decay` says whether
+  weight decay applies to them. Such a rule needs the gradient, and its `update` leaves θ alone.
 - `derived`: its run is chosen among the runs of other methods, and nothing is trained. Such a rule
   (`grid`, `best_of`) only holds parameters and does not implement the interface.
 - `searches`: its run is chosen among several trainings of its own, as a `SearchingRule`'s.
