@@ -10,7 +10,8 @@ from torch import Tensor
 from hsac.ball.curvature import Transform
 from hsac.hypergradient.operator import Loss
 
-# Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state.
+# Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state. Tensors of
+# a weight rule have a leading R and lists an entry a run, so that runs can be told apart.
 State = dict[str, Any]
 
 

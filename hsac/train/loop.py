@@ -14,7 +14,7 @@ from hsac.ball import Transform
 from hsac.errors import InputError
 from hsac.hypergradient.operator import Loss, norm
 from hsac.models.types import Adapting
-from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
+from hsac.rules.types import CurvatureRule, Gradient, State, Step, WeightRule
 from hsac.sharpness import ascend, scope_scale
 from hsac.train.ensemble import Ensemble
 from hsac.train.tasks.types import Metrics, Outputs, Task, plain_loss
@@ -399,46 +399,144 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
         InputError: The model has a curvature, and does not use it.
         TimeLimitError: A step would begin after the deadline.
     """
-    trainer = Trainer(made, normal)
-    losses, total = trainer.losses, trainer.total
-    evaluated = made.schedule.evaluated(total)
-    # -1 stands for a quantity that was finite at every step so far.
-    never = torch.full((len(made.w),), -1, device=made.w.device)
-    bad = {name: never.clone() for name in QUANTITIES}
-    out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=total)
-    # One batch for all evaluations, so that sharpness is comparable along a training.
-    probe = made.task.probe()
-    if made.transform is not None:
-        losses.check_curvature(probe, made.w, made.theta)
+    training = Training(made, normal, deadline)
+    training.advance(training.trainer.total)
+    return training.finish()
 
-    for index in range(total):
-        # Asked before each step, so that a training overruns by one step at most.
-        if time.perf_counter() > deadline:
-            raise TimeLimitError(f"stopped after step {index} of {total}")
-        at, log = trainer.step(index)
-        # In the order of QUANTITIES. The loss gets an axis, so that `all(-1)` serves all three.
-        moved = (at.loss[:, None], trainer.w, trainer.theta)
-        for name, value in zip(QUANTITIES, moved, strict=True):
-            # Noted on the device, as reading it each step would make the host wait for a GPU.
-            fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
-            out.bad[name] = torch.where(fault, index + 1, out.bad[name])
-        # The log is empty on steps that the rule does not move on.
-        if log:
-            out.outer.append((index + 1, log))
-        if index + 1 in evaluated:
-            with torch.no_grad():
-                out.metrics.append(made.task.evaluate(made.ensemble, trainer.w, trainer.c))
-            out.steps.append(index + 1)
-            out.curvature.append(trainer.c)
-            # Outside of `no_grad`, since the ascent takes gradients.
-            sharpness, _ = losses.sharpness(probe, trainer.w, trainer.theta, made.schedule)
-            out.sharpness.append(sharpness)
-    out.w, out.theta, out.c, out.gradients = trainer.w, trainer.theta, trainer.c, losses.gradients
-    # Summed here and not step by step, as each number that is read makes the host wait for a GPU.
-    out.products = int(sum(log["products"][0] for _, log in out.outer))
-    out.held_out_batches = losses.held_out_batches
-    out.landscape = _slices(losses, probe, out, normal("landscape"), made.schedule)
-    return out
+
+class Training:
+    """R runs in training, measured on the way. It can stop after any step and go on later.
+
+    Attributes:
+        made: What trains.
+        trainer: The runs on their way.
+        done: Steps taken.
+    """
+
+    def __init__(
+        self, made: Prepared, normal: Callable[[str], Tensor], deadline: float = math.inf
+    ) -> None:
+        """Start a training.
+
+        Args:
+            made: What trains.
+            normal: Draws standard normals of w's shape, by purpose.
+            deadline: The time when the last step may begin, on the clock of `time.perf_counter`
+                (s).
+
+        Raises:
+            InputError: The model has a curvature, and does not use it.
+        """
+        self.made, self.deadline, self.done = made, deadline, 0
+        self.trainer = trainer = Trainer(made, normal)
+        self._normal, self._evaluated = normal, made.schedule.evaluated(trainer.total)
+        # -1 stands for a quantity that was finite at every step so far.
+        never = torch.full((len(made.w),), -1, device=made.w.device)
+        bad = {name: never.clone() for name in QUANTITIES}
+        self._out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=trainer.total)
+        # One batch for all evaluations, so that sharpness is comparable along a training.
+        self._probe = made.task.probe()
+        if made.transform is not None:
+            trainer.losses.check_curvature(self._probe, made.w, made.theta)
+
+    def advance(self, end: int) -> None:
+        """Train on.
+
+        Args:
+            end: The number of steps to have taken then.
+
+        Raises:
+            TimeLimitError: A step would begin after the deadline.
+        """
+        out, trainer = self._out, self.trainer
+        for index in range(self.done, end):
+            # Asked before each step, so that a training overruns by one step at most.
+            if time.perf_counter() > self.deadline:
+                raise TimeLimitError(f"stopped after step {index} of {trainer.total}")
+            at, log = trainer.step(index)
+            # In the order of QUANTITIES. The loss gets an axis, so that `all(-1)` serves all three.
+            moved = (at.loss[:, None], trainer.w, trainer.theta)
+            for name, value in zip(QUANTITIES, moved, strict=True):
+                # Noted on the device, as reading it each step would make the host wait for a GPU.
+                fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
+                out.bad[name] = torch.where(fault, index + 1, out.bad[name])
+            # The log is empty on steps that the rule does not move on.
+            if log:
+                out.outer.append((index + 1, log))
+            if index + 1 in self._evaluated:
+                out.metrics.append(self.evaluate())
+                out.steps.append(index + 1)
+                out.curvature.append(trainer.c)
+                # Outside of `no_grad`, since the ascent takes gradients.
+                schedule = self.made.schedule
+                sharpness, _ = trainer.losses.sharpness(
+                    self._probe, trainer.w, trainer.theta, schedule
+                )
+                out.sharpness.append(sharpness)
+        self.done = end
+
+    def evaluate(self) -> Metrics:
+        """Compute the task's metrics of the present weights."""
+        with torch.no_grad():
+            return self.made.task.evaluate(self.made.ensemble, self.trainer.w, self.trainer.c)
+
+    def diverged(self) -> list[bool]:
+        """Return of each run whether something was not finite so far."""
+        return (torch.stack([*self._out.bad.values()]) >= 0).any(0).tolist()
+
+    def runs(self) -> State:
+        """Return all that belongs to the runs, but for what a curvature rule logged of its moves.
+
+        Returns:
+            Names to tensors with a leading R, to lists with an entry a run, and to numbers that all
+            runs share; or to such names in turn.
+        """
+        out, trainer = self._out, self.trainer
+        return {
+            "w": trainer.w,
+            "theta": trainer.theta,
+            "weight_state": trainer.weight_state,
+            "curvature_state": trainer.curvature_state,
+            "memory": trainer.losses.memory,
+            "bad": out.bad,
+            # Numbered, since lists have an entry a run, and these one an evaluation.
+            "metrics": dict(enumerate(out.metrics)),
+            "curvature": dict(enumerate(out.curvature)),
+            "sharpness": dict(enumerate(out.sharpness)),
+        }
+
+    def resume(self, runs: State) -> None:
+        """Go on with other runs than those trained so far.
+
+        Args:
+            runs: As `runs` gives them, after as many steps of the same schedule, on the same
+                batches.
+        """
+        out, trainer = self._out, self.trainer
+        trainer.w, trainer.theta = runs["w"], runs["theta"]
+        trainer.weight_state = runs["weight_state"]
+        trainer.curvature_state = runs["curvature_state"]
+        trainer.losses.memory, out.bad = runs["memory"], runs["bad"]
+        out.metrics = [*runs["metrics"].values()]
+        out.curvature = [*runs["curvature"].values()]
+        out.sharpness = [*runs["sharpness"].values()]
+
+    def finish(self) -> Outcome:
+        """Return what came of the training, with the landscape around its final weights."""
+        out, trainer, losses = self._out, self.trainer, self.trainer.losses
+        out.w, out.theta, out.c, out.gradients = (
+            trainer.w,
+            trainer.theta,
+            trainer.c,
+            losses.gradients,
+        )
+        # Summed here and not step by step, as each number that is read makes the host wait for a
+        # GPU.
+        out.products = int(sum(log["products"][0] for _, log in out.outer))
+        out.held_out_batches = losses.held_out_batches
+        landscape = self._normal("landscape")
+        out.landscape = _slices(losses, self._probe, out, landscape, self.made.schedule)
+        return out
 
 
 class Trainer:

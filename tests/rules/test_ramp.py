@@ -48,7 +48,7 @@ def test_ramp_to_its_start_rests(make_step, dtype) -> None:
 
 
 def test_ramp_refuses_ends_out_of_bounds(make_step) -> None:
-    with pytest.raises(InputError, match="found 7, allowed is 0.005 to 5"):
+    with pytest.raises(InputError, match=r"found 7, allowed is 0\.005 to 5"):
         way(Ramp(to=7.0), make_step, 1)
 
 

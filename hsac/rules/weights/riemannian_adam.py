@@ -49,11 +49,16 @@ class RiemannianAdam:
         Returns:
             The state.
         """
+        flat = self._flat(w)
+        # A manifold of geoopt has one curvature, and each run has its own.
+        return {"runs": [self._optimizer(row, flat) for row in w.detach()]}
+
+    def _flat(self, w: Tensor) -> Tensor:
+        """Return which coordinates of w belong to no point of the ball, (P,)."""
         flat = torch.ones(w.shape[1], dtype=torch.bool, device=w.device)
         for start, end, *_ in self.points:
             flat[start:end] = False
-        # A manifold of geoopt has one curvature, and each run has its own.
-        return {"flat": flat, "runs": [self._optimizer(row, flat) for row in w.detach()]}
+        return flat
 
     def _optimizer(self, w: Tensor, flat: Tensor) -> Any:
         balls = []
@@ -82,12 +87,12 @@ class RiemannianAdam:
         g = gradient(w)
         # Gradients of the training loop always carry it.
         assert g.curvature is not None
-        moved = w.clone()
+        moved, elsewhere = w.clone(), self._flat(w)
         for i, optimizer in enumerate(state["runs"]):
             (group,) = optimizer.param_groups
             group["lr"] = rate * self.lr
             flat, *balls = group["params"]
-            places = [state["flat"], *(slice(start, end) for start, end, *_ in self.points)]
+            places: list[Any] = [elsewhere, *(slice(start, end) for start, end, *_ in self.points)]
             # geoopt's curvature is negative, ours is not
             for (_, _, _, column), ball in zip(self.points, balls, strict=True):
                 ball.manifold.k.copy_(-g.curvature[i, column])
