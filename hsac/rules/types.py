@@ -262,3 +262,39 @@ class SearchingRule(CurvatureRule, Protocol):
             The score. The training with the largest is chosen, of equals the first.
         """
         ...
+
+
+class HalvingRule(CurvatureRule, Protocol):
+    """A curvature rule that trains from several curvatures side by side, and drops half on the way.
+
+    The curvature rests in each training. The cost of all of them is counted.
+
+    Attributes:
+        halves: True marks the rule as one.
+        cuts: Shares of training, rising, after which trainings are dropped. One is left after the
+            last.
+    """
+
+    halves: ClassVar[bool]
+    cuts: ClassVar[tuple[float, ...]]
+
+    @property
+    def starts(self) -> tuple[float, ...]:
+        """Return the curvature of each training."""
+        ...
+
+    @property
+    def trainings(self) -> float:
+        """Return the cost of a run in whole trainings."""
+        ...
+
+    def survivors(self, trainings: int) -> int:
+        """Return how many of so many trainings a cut leaves, at least one.
+
+        Args:
+            trainings: Their number.
+
+        Returns:
+            The number that goes on.
+        """
+        ...

@@ -146,7 +146,7 @@ def _halved(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter) 
         theta = torch.full_like(made.theta, made.transform.inverse(c))
         made = replace(made, theta=theta)
         trainings.append(Training(made, normals(seeds, made.w), meter.deadline))
-    last = halve(trainings)
+    last = halve(rule, trainings)
     runs = []
     laid_out = _laid_out(last.training.made, last.outcome, seeds, meter)
     for (record, weights), chosen, dropped in zip(laid_out, last.chosen, last.dropped, strict=True):

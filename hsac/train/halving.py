@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hsac.rules.curvature.halving import CUTS, survivors
+from hsac.rules.types import HalvingRule
 from hsac.study.selection import Score, validation_score
 from hsac.train.loop import Outcome, Training
 from hsac.train.restarts import told
@@ -61,13 +61,14 @@ class _Standing(NamedTuple):
     entry: Record
 
 
-def halve(trainings: Sequence[Training]) -> Survivor:
-    """Train to the end, and drop half of each run's trainings at each of `CUTS`.
+def halve(rule: HalvingRule, trainings: Sequence[Training]) -> Survivor:
+    """Train to the end, and drop half of each run's trainings at each of the rule's cuts.
 
     Runs stay in their place: what survives of run i goes on as run i of a training that goes on.
     So the programs keep their shape, and every run the batches of its seed.
 
     Args:
+        rule: The rule.
         trainings: Trainings of the same runs at their start, alike but for a curvature that rests.
 
     Returns:
@@ -76,11 +77,11 @@ def halve(trainings: Sequence[Training]) -> Survivor:
     runs, total = len(trainings[0].made.w), trainings[0].trainer.total
     began = [[k] * runs for k in range(len(trainings))]
     left = _Field([*trainings], began, [{} for _ in range(runs)])
-    for share in CUTS:
+    for share in rule.cuts:
         for training in left.trainings:
             training.advance(math.ceil(share * total))
         if len(left.trainings) > 1:
-            _cut(left)
+            _cut(left, rule.survivors(len(left.trainings)))
     (last,), (chosen,) = left.trainings, left.began
     last.advance(total)
     outcome = last.finish()
@@ -88,10 +89,9 @@ def halve(trainings: Sequence[Training]) -> Survivor:
     return Survivor(last, outcome, chosen, left.steps + total, left.dropped)
 
 
-def _cut(left: _Field) -> None:
-    """Leave each run the better half of its trainings."""
+def _cut(left: _Field, kept: int) -> None:
+    """Leave each run the best of its trainings, so many."""
     standings = [_standings(training) for training in left.trainings]
-    kept = survivors(len(left.trainings))
     stay = []
     for i, own in enumerate(left.dropped):
         order = _ranked([of[i].score for of in standings])

@@ -9,6 +9,6 @@ Class variables classify the rules:
 - `derived`: its run is chosen among the runs of other methods, and nothing is trained. Such a rule
   (`grid`, `best_of`) only holds parameters and does not implement the interface.
 - `searches`: its run is chosen among several trainings of its own, as a `SearchingRule`'s.
-- `halves`: it searches in one go, by trainings from each of its `starts` of which half are dropped
-  on the way (`hsac.train.halving`).
+- `halves`: it searches by trainings side by side, half of which are dropped on the way, as a
+  `HalvingRule`'s.
 """

@@ -7,8 +7,6 @@ from typing import ClassVar
 from hsac.parts import require
 from hsac.rules.curvature.fixed import Fixed
 
-CUTS = (0.25, 0.5)  # shares of training after which half of the trainings are dropped
-
 
 # It is a `Fixed`, because c rests within each of its trainings.
 @dataclass(frozen=True)
@@ -29,13 +27,14 @@ class Halving(Fixed):
     starts: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     searches: ClassVar[bool] = True
     halves: ClassVar[bool] = True
+    cuts: ClassVar[tuple[float, ...]] = (0.25, 0.5)
     ignores_start: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse starts that are too many, equal or not above 0."""
         # Values come from a configuration file, so they may be of any type.
         positive = all(isinstance(c, int | float) and 0 < c < math.inf for c in self.starts)
-        few = 1 <= len(self.starts) <= 2 ** len(CUTS)
+        few = 1 <= len(self.starts) <= 2 ** len(self.cuts)
         ok = positive and few and len({*self.starts}) == len(self.starts)
         require(ok, "starts", self.starts, "a list of one to four different numbers above 0")
 
@@ -43,19 +42,18 @@ class Halving(Fixed):
     def trainings(self) -> float:
         """Return the cost of a run in whole trainings."""
         left, before, cost = len(self.starts), 0.0, 0.0
-        for share in (*CUTS, 1.0):
+        for share in (*self.cuts, 1.0):
             cost += left * (share - before)
-            left, before = survivors(left), share
+            left, before = self.survivors(left), share
         return cost
 
+    def survivors(self, trainings: int) -> int:
+        """Return how many of so many trainings a cut leaves.
 
-def survivors(trainings: int) -> int:
-    """Return how many of so many trainings a cut leaves.
+        Args:
+            trainings: Their number.
 
-    Args:
-        trainings: Their number.
-
-    Returns:
-        Half of them, rounded up.
-    """
-    return (trainings + 1) // 2
+        Returns:
+            Half of them, rounded up.
+        """
+        return (trainings + 1) // 2
