@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from hsac.hypergradient.operator import Loss
 # Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state. Tensors of
 # a weight rule have a leading R and lists an entry a run, so that runs can be told apart.
 State = dict[str, Any]
+# Of a parameter that is points of a ball: start and end in w, dimension, column of its curvature.
+Place = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,23 @@ class WeightRule(Protocol):
 
         Returns:
             The new weights (R, P), the new state, and the last gradient that was evaluated.
+        """
+        ...
+
+
+@runtime_checkable
+class Transporting(Protocol):
+    """A weight rule whose state has tangent vectors at points of the ball."""
+
+    def transport(self, state: State, factors: Sequence[Tensor]) -> State:
+        """Take the tangent vectors along when the points go over to another ball.
+
+        Args:
+            state: The state from `init` or the last update.
+            factors: What they are multiplied by, (R, points, 1) for each parameter of points.
+
+        Returns:
+            The new state.
         """
         ...
 

@@ -14,8 +14,16 @@ from hsac.ball import Transform
 from hsac.errors import InputError
 from hsac.hypergradient.operator import Loss, norm
 from hsac.models.types import Adapting
-from hsac.rules.types import CurvatureRule, Gradient, State, Step, WeightRule
+from hsac.rules.types import (
+    CurvatureRule,
+    Gradient,
+    State,
+    Step,
+    Transporting,
+    WeightRule,
+)
 from hsac.sharpness import ascend, scope_scale
+from hsac.train.carry import carry
 from hsac.train.ensemble import Ensemble
 from hsac.train.tasks.types import Metrics, Outputs, Task, plain_loss
 
@@ -595,12 +603,22 @@ class Trainer:
         rate = made.schedule.factor(index, self.total)
         at = self._move(batch, rate)
         # The curvature moves last, so that its rule sees the weights after their step.
+        before = self.theta
         theta, self.curvature_state, log = made.curvature_rule.update(
             self.theta, self.curvature_state, self._seen(index, at)
         )
         # Curvatures stay within their bounds, whatever the rule says.
         self.theta = theta if made.transform is None else made.transform.clamp(theta)
+        if getattr(made.curvature_rule, "carries_points", False):
+            self._carry(before)
         return at, log
+
+    def _carry(self, before: Tensor) -> None:
+        """Take points of the ball, and moments there, from the ball of one θ to the present one."""
+        rule, places = self.made.weight_rule, self.made.ensemble.points
+        self.w, factors = carry(places, self.w, self._tau(before), self.c)
+        if isinstance(rule, Transporting):
+            self.weight_state = rule.transport(self.weight_state, factors)
 
     def _move(self, batch: Any, rate: float) -> Gradient:
         """Let the weight rule take its step, and return the gradient that it went by."""

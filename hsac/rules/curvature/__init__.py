@@ -6,6 +6,8 @@ Class variables classify the rules:
 - `needs_gradient`: the rule reads the training loss's own gradient in θ.
 - `joint`: θ is moved by the weight rule, as more coordinates of w. Its field `decay` says whether
   weight decay applies to them. Such a rule needs the gradient, and its `update` leaves θ alone.
+- `carries_points`: when it moves c, parameters that are points go over to the new ball
+  (`hsac.train.carry`).
 - `derived`: its run is chosen among the runs of other methods, and nothing is trained. Such a rule
   (`grid`, `best_of`) only holds parameters and does not implement the interface.
 - `searches`: its run is chosen among several trainings of its own, as a `SearchingRule`'s.
