@@ -28,6 +28,7 @@ class Halving(Fixed):
     searches: ClassVar[bool] = True
     halves: ClassVar[bool] = True
     cuts: ClassVar[tuple[float, ...]] = (0.25, 0.5)
+    curvatures: ClassVar[str] = "starts"
     ignores_start: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

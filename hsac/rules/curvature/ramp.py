@@ -27,6 +27,7 @@ class Ramp:
     share: float = 1.0
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
+    curvatures: ClassVar[str] = "to"
 
     def __post_init__(self) -> None:
         """Refuse parameters that are out of range."""
