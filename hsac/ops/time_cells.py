@@ -194,10 +194,12 @@ class _Watch:
         clock: The clock.
         share: The share of steps of a whole training on which the curvature rule moves.
         steps_per_epoch: Steps of an epoch of a whole training.
+        trainings: How many times what is trained here a run is.
     """
 
     def __init__(self, clock: _Clock) -> None:
         self.clock, self.share, self.steps_per_epoch = clock, 0.0, 0
+        self.trainings = 1.0
 
     def __call__(self, made: Prepared) -> Prepared:
         rule: Any = made.curvature_rule
@@ -206,6 +208,10 @@ class _Watch:
             self.share = (1 - rule.warm_up) / rule.period
             # Without a warm-up, so that `step` knows by their numbers which steps are outer ones.
             rule = replace(rule, period=PERIOD, warm_up=0.0)
+        if getattr(rule, "halves", False):
+            # Trainings side by side would mix their steps on the clock, so one is timed.
+            self.trainings = rule.trainings
+            rule = replace(rule, starts=rule.starts[:1])
         return replace(
             made,
             task=_Task(made.task, self.clock),
@@ -231,7 +237,8 @@ def measured(study: Study, cell: Cell, seeds: list[int], variant: StoredVariant,
     """Time a cell: STEPS steps with two evaluations, by the training loop itself.
 
     A step's seconds are the median of steps after the first. A rule that moves every `period` steps
-    moves every third here, and the steps on which it does count by their share in training.
+    moves every third here, and the steps on which it does count by their share in training. Of a
+    rule that halves one training is timed, and counted as often as its run has whole ones.
 
     Args:
         study: The study.
@@ -253,12 +260,13 @@ def measured(study: Study, cell: Cell, seeds: list[int], variant: StoredVariant,
     in_steps = sum(end - begin for begin, end in zip(clock.begun, clock.ended, strict=True))
     # The first of the two evaluations lies between the two middle steps.
     evaluation = clock.begun[STEPS // 2] - clock.ended[STEPS // 2 - 1]
-    tried = record["tried"]  # a searching rule's run is so many trainings
+    tried = record["tried"]  # a searching rule has trained so many times here
     # Never below 0, which noise could make of a difference of times.
     once = max(0.0, whole - in_steps - 2 * tried * evaluation)
     # On a CPU the clock adds up over threads.
     workers = threads if clock.device.type == "cpu" else 1
     log = record["outer"]
+    trainings = tried * watch.trainings
     return {
         "experiment": cell.experiment,
         "method": cell.method,
@@ -266,10 +274,10 @@ def measured(study: Study, cell: Cell, seeds: list[int], variant: StoredVariant,
         "together": len(seeds),
         "device": record["device"],
         "threads": threads,
-        "steps_per_epoch": tried * watch.steps_per_epoch,
-        "seconds_once": _short(once / workers),
+        "steps_per_epoch": round(trainings * watch.steps_per_epoch),
+        "seconds_once": _short(watch.trainings * once / workers),
         "seconds_step": _short(watch.step() / workers),
-        "seconds_evaluation": _short(tried * evaluation / workers),
+        "seconds_evaluation": _short(trainings * evaluation / workers),
         "bytes_once": sizes(record, weights.nbytes)[0],
         "bytes_step": _short(share * len(canonical(log)) / len(log["step"])) if log else 0.0,
         "cores": os.cpu_count(),

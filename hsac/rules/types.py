@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,8 +10,11 @@ from torch import Tensor
 from hsac.ball.curvature import Transform
 from hsac.hypergradient.operator import Loss
 
-# Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state.
+# Not tensors alone: `riemannian_adam` keeps whole optimizers, `hsac` its solver's state. Tensors of
+# a weight rule have a leading R and lists an entry a run, so that runs can be told apart.
 State = dict[str, Any]
+# Of a parameter that is points of a ball: start and end in w, dimension, column of its curvature.
+Place = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,15 @@ class Gradient:
         theta: Its gradient in θ (R, C), None where no rule needs it.
         curvature: The curvatures c (R, C) it was taken at.
         decay: Factor λ of the weight decay λ|w|²/2 that loss and weights include. A rule that
-            treats weight decay apart, as SAM does, takes λ times the point off `weights`.
+            treats weight decay apart, as SAM does, takes λ times the point off `weights`. It is a
+            tensor (P,) where coordinates differ in it, as under a `joint` curvature rule.
     """
 
     loss: Tensor
     weights: Tensor
     theta: Tensor | None = None
     curvature: Tensor | None = None
-    decay: float = 0.0
+    decay: float | Tensor = 0.0
 
 
 class WeightRule(Protocol):
@@ -61,6 +65,23 @@ class WeightRule(Protocol):
 
         Returns:
             The new weights (R, P), the new state, and the last gradient that was evaluated.
+        """
+        ...
+
+
+@runtime_checkable
+class Transporting(Protocol):
+    """A weight rule whose state has tangent vectors at points of the ball."""
+
+    def transport(self, state: State, factors: Sequence[Tensor]) -> State:
+        """Take the tangent vectors along when the points go over to another ball.
+
+        Args:
+            state: The state from `init` or the last update.
+            factors: What they are multiplied by, (R, points, 1) for each parameter of points.
+
+        Returns:
+            The new state.
         """
         ...
 
@@ -161,6 +182,8 @@ class Step:
             `meta("meta adversary")` on another. A variant without a meta set refuses.
         features: Draws tangent features (R, N, d) at w of a fresh training batch a call.
         to_theta: Maps curvatures, first pulled into their bounds, to θ of the same shape.
+        inverse: Maps one curvature to its θ, to the bit as the initial one is mapped. It refuses a
+            curvature outside of the bounds.
         examples: Number of independent training examples: images or groups of them, nodes,
             episodes.
         batches: Number of training batches in the training part, the largest size of a sample.
@@ -179,6 +202,7 @@ class Step:
     meta: DrawMeta
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
+    inverse: Callable[[float], float]
     examples: int
     batches: int
 
@@ -277,5 +301,41 @@ class SearchingRule(CurvatureRule, Protocol):
 
         Returns:
             The score. The training with the largest is chosen, of equals the first.
+        """
+        ...
+
+
+class HalvingRule(CurvatureRule, Protocol):
+    """A curvature rule that trains from several curvatures side by side, and drops half on the way.
+
+    The curvature rests in each training. The cost of all of them is counted.
+
+    Attributes:
+        halves: True marks the rule as one.
+        cuts: Shares of training, rising, after which trainings are dropped. One is left after the
+            last.
+    """
+
+    halves: ClassVar[bool]
+    cuts: ClassVar[tuple[float, ...]]
+
+    @property
+    def starts(self) -> tuple[float, ...]:
+        """Return the curvature of each training."""
+        ...
+
+    @property
+    def trainings(self) -> float:
+        """Return the cost of a run in whole trainings."""
+        ...
+
+    def survivors(self, trainings: int) -> int:
+        """Return how many of so many trainings a cut leaves, at least one.
+
+        Args:
+            trainings: Their number.
+
+        Returns:
+            The number that goes on.
         """
         ...

@@ -159,9 +159,21 @@ def _cell(cell: Cell, key: str) -> None:
         start = f"{cell.method!r} starts at {config.curvature.start:g}"
         raise InputError(f"{key}.methods: {start}; allowed is {low:g} to {high:g}")
     _parts(cell, key)
+    _further_curvatures(cell, key)
     _labelled_rows(cell, key)
     _images_only(cell, key)
     _meta_set(cell, key)
+
+
+def _further_curvatures(cell: Cell, key: str) -> None:
+    """Check that curvatures which a curvature rule is given lie in their bounds."""
+    rule, (low, high) = cell.config.curvature_rule, cell.config.curvature.bounds
+    name = parts.constant("curvature rule", rule.name, "curvatures")
+    given = rule.parameters.get(name, [])
+    for c in given if isinstance(given, list | tuple) else [given]:
+        if not low <= c <= high:
+            found = f"{cell.method!r} has {c:g} in {name!r} of its curvature rule"
+            raise InputError(f"{key}.methods: {found}; allowed is {low:g} to {high:g}")
 
 
 def _parts(cell: Cell, key: str) -> None:

@@ -130,13 +130,14 @@ class Embedding(Section):
 
 
 class Tried(Section):
-    """One training of a searching rule."""
+    """One training of a searching rule; of one that halving dropped, how it stood then."""
 
     curvature: list[NotNegative | None]
     status: Literal["ok", "diverged"]
     validation_accuracy: Share | None
     validation_nll: float | None
-    tempered_nll: float | None  # held-out loss of the final weights at its own best temperature
+    # held-out loss of the final weights at its own best temperature; not looked at in halving
+    tempered_nll: float | None
 
 
 class SearchOfRule(Section):

@@ -16,8 +16,9 @@ from torch import Tensor
 from hsac import parts
 from hsac.rules.types import Trial
 from hsac.study.selection import run_score
-from hsac.train.loop import Outcome, Prepared, train
-from hsac.train.restarts import TriedRun, search, tempered_loss
+from hsac.train.halving import halve
+from hsac.train.loop import Outcome, Prepared, Training, train
+from hsac.train.restarts import TriedRun, search, tempered_loss, told
 from hsac.train.results import Record, embeddings, finite, results
 from hsac.train.seeds import normals
 from hsac.train.setup import Inputs, prepare
@@ -78,7 +79,7 @@ def train_seeds(
 ) -> list[Trained]:
     """Train the seeds of a cell in one process.
 
-    A searching rule trains them several times.
+    A searching rule trains them several times, a halving rule side by side.
 
     Args:
         inputs: Cell, variant, arrays and device.
@@ -97,7 +98,10 @@ def train_seeds(
     def train_once(some: Sequence[int], change: Change) -> _Training:
         return _trained(inputs, some, change, measure(some))
 
-    if not parts.marked("curvature rule", inputs.cell.config.curvature_rule.name, "searches"):
+    name = inputs.cell.config.curvature_rule.name
+    if parts.marked("curvature rule", name, "halves"):
+        return _halved(inputs, seeds, change, measure(seeds))
+    if not parts.marked("curvature rule", name, "searches"):
         return train_once(seeds, change).runs
 
     def train_at(some: Sequence[int], theta: Tensor) -> list[TriedRun]:
@@ -115,13 +119,45 @@ def train_seeds(
 def _trained(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter) -> _Training:
     made = change(prepare(inputs, seeds))
     outcome = train(made, normals(seeds, made.w), meter.deadline)
+    return _Training(_laid_out(made, outcome, seeds, meter), made, outcome)
+
+
+def _laid_out(
+    made: Prepared, outcome: Outcome, seeds: Sequence[int], meter: Meter
+) -> list[Trained]:
+    """Return the record and the final weights of every seed."""
     embedded = embeddings(made, outcome)
     common = meter.facts()  # here, so that the time of laying out records is not counted
     runs = []
     for i, seed in enumerate(seeds):
         own = {"seed": seed} | results(made, outcome, i) | {"embedding": embedded[i]}
         runs.append((finite(common | own), outcome.w[i].numpy(force=True)))
-    return _Training(runs, made, outcome)
+    return runs
+
+
+def _halved(inputs: Inputs, seeds: Sequence[int], change: Change, meter: Meter) -> list[Trained]:
+    first = change(prepare(inputs, seeds))
+    rule: Any = first.curvature_rule
+    trainings: list[Training] = []
+    for c in rule.starts:
+        # Each prepares anew, so that all of them see the same batches.
+        made = change(prepare(inputs, seeds)) if trainings else first
+        assert made.transform is not None  # the configuration refuses halving without a curvature
+        theta = torch.full_like(made.theta, made.transform.inverse(c))
+        made = replace(made, theta=theta)
+        trainings.append(Training(made, normals(seeds, made.w), meter.deadline))
+    last = halve(rule, trainings)
+    runs = []
+    laid_out = _laid_out(last.training.made, last.outcome, seeds, meter)
+    for (record, weights), chosen, dropped in zip(laid_out, last.chosen, last.dropped, strict=True):
+        selected = (record["metrics"] or {}).get("selected") or {}
+        own = told(record["curvature"]["final"], record["status"], selected, None)
+        entries = dropped | {chosen: own}
+        tried = [entries[k] for k in range(len(entries))]
+        search = {"chosen": chosen, "tried": tried}
+        cost = {"steps": last.steps, "tried": len(tried)}
+        runs.append((record | finite(cost | {"search": search}), weights))
+    return runs
 
 
 def _tried(training: _Training, theta: Tensor) -> list[TriedRun]:

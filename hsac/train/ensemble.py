@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hsac.models.layers import Params
 from hsac.models.types import BatchNormalised, WithHead
+from hsac.rules.types import Place
 from hsac.train.seeds import generator
 
 State = dict[str, Tensor]
@@ -62,7 +63,7 @@ class Ensemble:
         return self.model.vmapped and head_vmapped
 
     @property
-    def points(self) -> tuple[tuple[int, int, int, int], ...]:
+    def points(self) -> tuple[Place, ...]:
         """Where w holds points of the ball.
 
         Of each: start, end, dimension, and the column of their ball's curvature.

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -15,8 +15,16 @@ from hsac.errors import InputError
 from hsac.hypergradient.operator import Loss, norm
 from hsac.losses.types import LearningLoss
 from hsac.models.types import Adapting
-from hsac.rules.types import CurvatureRule, Gradient, Step, WeightRule
+from hsac.rules.types import (
+    CurvatureRule,
+    Gradient,
+    State,
+    Step,
+    Transporting,
+    WeightRule,
+)
 from hsac.sharpness import ascend, scope_scale
+from hsac.train.carry import carry
 from hsac.train.ensemble import Ensemble
 from hsac.train.tasks.types import Metrics, Outputs, Task, plain_loss
 
@@ -339,9 +347,42 @@ class BilevelLosses:
         Returns:
             The gradient as a function of w (R, P).
         """
+        both = self._gradient(batch, with_theta)
+        return lambda w: both(w, theta)
+
+    def joint_gradient(
+        self, batch: Any, sizes: list[int], decay: bool
+    ) -> Callable[[Tensor], Gradient]:
+        """Make the gradient of the objective in w and θ as one vector, for one training step.
+
+        Args:
+            batch: The step's training batch.
+            sizes: Numbers of weights P and of curvatures C.
+            decay: Whether weight decay applies to θ, too.
+
+        Returns:
+            The gradient as a function of (w, θ), (R, P + C).
+        """
+        both = self._gradient(batch, with_theta=True)
+
+        def gradient(point: Tensor) -> Gradient:
+            w, theta = point.split(sizes, -1)
+            at = both(w, theta)
+            assert at.theta is not None  # asked for above
+            factors = torch.full_like(point[0], self.weight_decay)
+            factors[sizes[0] :] *= decay
+            # What is in the objective of w already, is here added of θ.
+            pull = factors[sizes[0] :] * theta
+            loss = at.loss + (pull * theta).sum(-1) / 2
+            whole = torch.cat([at.weights, at.theta + pull], -1)
+            return replace(at, loss=loss, weights=whole, decay=factors)
+
+        return gradient
+
+    def _gradient(self, batch: Any, with_theta: bool) -> Callable[[Tensor, Tensor], Gradient]:
         objective = self.objective(batch, first=True)
 
-        def gradient(w: Tensor) -> Gradient:
+        def gradient(w: Tensor, theta: Tensor) -> Gradient:
             w = w.detach().requires_grad_()
             # Without θ the graph is smaller: most rules take no gradient in it.
             at = theta.detach().requires_grad_(with_theta)
@@ -424,47 +465,147 @@ def train(made: Prepared, normal: Callable[[str], Tensor], deadline: float = mat
         InputError: The model has a curvature, and does not use it.
         TimeLimitError: A step would begin after the deadline.
     """
-    trainer = Trainer(made, normal)
-    losses, total = trainer.losses, trainer.total
-    evaluated = made.schedule.evaluated(total)
-    # -1 stands for a quantity that was finite at every step so far.
-    never = torch.full((len(made.w),), -1, device=made.w.device)
-    bad = {name: never.clone() for name in QUANTITIES}
-    out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=total)
-    # One batch for all evaluations, so that sharpness is comparable along a training.
-    probe = made.task.probe()
-    if made.transform is not None:
-        losses.check_curvature(probe, made.w, made.theta)
+    training = Training(made, normal, deadline)
+    training.advance(training.trainer.total)
+    return training.finish()
 
-    for index in range(total):
-        # Asked before each step, so that a training overruns by one step at most.
-        if time.perf_counter() > deadline:
-            raise TimeLimitError(f"stopped after step {index} of {total}")
-        at, log = trainer.step(index)
-        # In the order of QUANTITIES. The loss gets an axis, so that `all(-1)` serves all three.
-        moved = (at.loss[:, None], trainer.w, trainer.theta)
-        for name, value in zip(QUANTITIES, moved, strict=True):
-            # Noted on the device, as reading it each step would make the host wait for a GPU.
-            fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
-            out.bad[name] = torch.where(fault, index + 1, out.bad[name])
-        # The log is empty on steps that the rule does not move on.
-        if log:
-            out.outer.append((index + 1, log))
-        if index + 1 in evaluated:
-            with torch.no_grad():
-                out.metrics.append(made.task.evaluate(made.ensemble, trainer.w, trainer.c))
-            out.steps.append(index + 1)
-            out.curvature.append(trainer.c)
-            # Outside of `no_grad`, since the ascent takes gradients.
-            sharpness, _ = losses.sharpness(probe, trainer.w, trainer.theta, made.schedule)
-            out.sharpness.append(sharpness)
-    out.w, out.theta, out.c, out.gradients = trainer.w, trainer.theta, trainer.c, losses.gradients
-    # Summed here and not step by step, as each number that is read makes the host wait for a GPU.
-    spent = sum(log["products"][0] for _, log in out.outer)
-    out.products = losses.products + int(spent)
-    out.held_out_batches, out.meta_batches = losses.held_out_batches, losses.meta_batches
-    out.landscape = _slices(losses, probe, out, normal("landscape"), made.schedule)
-    return out
+
+class Training:
+    """R runs in training, measured on the way. It can stop after any step and go on later.
+
+    Attributes:
+        made: What trains.
+        trainer: The runs on their way.
+        done: Steps taken.
+    """
+
+    def __init__(
+        self, made: Prepared, normal: Callable[[str], Tensor], deadline: float = math.inf
+    ) -> None:
+        """Start a training.
+
+        Args:
+            made: What trains.
+            normal: Draws standard normals of w's shape, by purpose.
+            deadline: The time when the last step may begin, on the clock of `time.perf_counter`
+                (s).
+
+        Raises:
+            InputError: The model has a curvature, and does not use it.
+        """
+        self.made, self.deadline, self.done = made, deadline, 0
+        self.trainer = trainer = Trainer(made, normal)
+        self._normal, self._evaluated = normal, made.schedule.evaluated(trainer.total)
+        # -1 stands for a quantity that was finite at every step so far.
+        never = torch.full((len(made.w),), -1, device=made.w.device)
+        bad = {name: never.clone() for name in QUANTITIES}
+        self._out = Outcome(made.w, made.theta, trainer.c, bad=bad, total=trainer.total)
+        # One batch for all evaluations, so that sharpness is comparable along a training.
+        self._probe = made.task.probe()
+        if made.transform is not None:
+            trainer.losses.check_curvature(self._probe, made.w, made.theta)
+
+    def advance(self, end: int) -> None:
+        """Train on.
+
+        Args:
+            end: The number of steps to have taken then.
+
+        Raises:
+            TimeLimitError: A step would begin after the deadline.
+        """
+        out, trainer = self._out, self.trainer
+        for index in range(self.done, end):
+            # Asked before each step, so that a training overruns by one step at most.
+            if time.perf_counter() > self.deadline:
+                raise TimeLimitError(f"stopped after step {index} of {trainer.total}")
+            at, log = trainer.step(index)
+            # In the order of QUANTITIES. The loss gets an axis, so that `all(-1)` serves all three.
+            moved = (at.loss[:, None], trainer.w, trainer.theta)
+            for name, value in zip(QUANTITIES, moved, strict=True):
+                # Noted on the device, as reading it each step would make the host wait for a GPU.
+                fault = ~value.isfinite().all(-1) & (out.bad[name] < 0)
+                out.bad[name] = torch.where(fault, index + 1, out.bad[name])
+            # The log is empty on steps that the rule does not move on.
+            if log:
+                out.outer.append((index + 1, log))
+            if index + 1 in self._evaluated:
+                out.metrics.append(self.evaluate())
+                out.steps.append(index + 1)
+                out.curvature.append(trainer.c)
+                # Outside of `no_grad`, since the ascent takes gradients.
+                schedule = self.made.schedule
+                sharpness, _ = trainer.losses.sharpness(
+                    self._probe, trainer.w, trainer.theta, schedule
+                )
+                out.sharpness.append(sharpness)
+        self.done = end
+
+    def evaluate(self) -> Metrics:
+        """Compute the task's metrics of the present weights."""
+        with torch.no_grad():
+            return self.made.task.evaluate(self.made.ensemble, self.trainer.w, self.trainer.c)
+
+    def diverged(self) -> list[bool]:
+        """Return of each run whether something was not finite so far."""
+        return (torch.stack([*self._out.bad.values()]) >= 0).any(0).tolist()
+
+    def runs(self) -> State:
+        """Return all that belongs to the runs, but for what a curvature rule logged of its moves.
+
+        Returns:
+            Names to tensors with a leading R, to lists with an entry a run, and to numbers that all
+            runs share; or to such names in turn.
+        """
+        out, trainer = self._out, self.trainer
+        return {
+            "w": trainer.w,
+            "theta": trainer.theta,
+            "weight_state": trainer.weight_state,
+            "curvature_state": trainer.curvature_state,
+            "memory": trainer.losses.memory,
+            "learned": trainer.losses.learned,
+            "bad": out.bad,
+            # Numbered, since lists have an entry a run, and these one an evaluation.
+            "metrics": dict(enumerate(out.metrics)),
+            "curvature": dict(enumerate(out.curvature)),
+            "sharpness": dict(enumerate(out.sharpness)),
+        }
+
+    def resume(self, runs: State) -> None:
+        """Go on with other runs than those trained so far.
+
+        Args:
+            runs: As `runs` gives them, after as many steps of the same schedule, on the same
+                batches.
+        """
+        out, trainer = self._out, self.trainer
+        trainer.w, trainer.theta = runs["w"], runs["theta"]
+        trainer.weight_state = runs["weight_state"]
+        trainer.curvature_state = runs["curvature_state"]
+        trainer.losses.memory, trainer.losses.learned = runs["memory"], runs["learned"]
+        out.bad = runs["bad"]
+        out.metrics = [*runs["metrics"].values()]
+        out.curvature = [*runs["curvature"].values()]
+        out.sharpness = [*runs["sharpness"].values()]
+
+    def finish(self) -> Outcome:
+        """Return what came of the training, with the landscape around its final weights."""
+        out, trainer, losses = self._out, self.trainer, self.trainer.losses
+        out.w, out.theta, out.c, out.gradients = (
+            trainer.w,
+            trainer.theta,
+            trainer.c,
+            losses.gradients,
+        )
+        # Summed here and not step by step, as each number that is read makes the host wait for a
+        # GPU.
+        spent = sum(log["products"][0] for _, log in out.outer)
+        out.products = losses.products + int(spent)
+        out.held_out_batches, out.meta_batches = losses.held_out_batches, losses.meta_batches
+        landscape = self._normal("landscape")
+        out.landscape = _slices(losses, self._probe, out, landscape, self.made.schedule)
+        return out
 
 
 class Trainer:
@@ -478,6 +619,7 @@ class Trainer:
         head_from: The step from which on the head is trained alone, `total` for never.
         weight_state: The weight rule's state.
         curvature_state: The curvature rule's state.
+        joint: Whether the weight rule moves θ, too.
     """
 
     def __init__(self, made: Prepared, normal: Callable[[str], Tensor]) -> None:
@@ -500,7 +642,9 @@ class Trainer:
                 "loss: found one that trains the head alone, and the model has none; allowed is a"
                 " model with a head"
             )
-        self.weight_state = made.weight_rule.init(made.w)
+        self.joint: bool = getattr(made.curvature_rule, "joint", False)
+        moved = torch.cat([made.w, made.theta], -1) if self.joint else made.w
+        self.weight_state = made.weight_rule.init(moved)
         self.curvature_state = made.curvature_rule.init(made.theta)
 
     def _tau(self, theta: Tensor) -> Tensor:
@@ -532,23 +676,23 @@ class Trainer:
         rate = made.schedule.factor(index, self.head_from)
         if isinstance(made.task.trained, LearningLoss):
             losses.learn(batch, self.w, self.theta, rate)
-        gradient = losses.gradient(batch, self.theta, made.curvature_rule.needs_gradient)
-        self.w, self.weight_state, at = made.weight_rule.update(
-            self.w, self.weight_state, gradient, rate
-        )
+        at = self._move(batch, rate)
         # The curvature moves last, so that its rule sees the weights after their step.
+        before = self.theta
         theta, self.curvature_state, log = made.curvature_rule.update(
             self.theta, self.curvature_state, self._seen(index, at)
         )
         # Curvatures stay within their bounds, whatever the rule says.
         self.theta = theta if made.transform is None else made.transform.clamp(theta)
+        if getattr(made.curvature_rule, "carries_points", False):
+            self._carry(before)
         return at, log
 
     def _step_head(self, index: int) -> Gradient:
         """Train the head alone for one step, on a balanced batch; the other weights and c rest."""
         made, head = self.made, self.made.ensemble.head
+        self.losses.moving = head
         if index == self.head_from:
-            self.losses.moving = head
             self.w = torch.where(head, made.w, self.w)
             self.weight_state = made.weight_rule.init(self.w)
         gradient = self.losses.gradient(made.task.batch("balanced"), self.theta, False)
@@ -559,6 +703,28 @@ class Trainer:
         )
         self.w = torch.where(head, w, self.w)
         return at
+
+    def _carry(self, before: Tensor) -> None:
+        """Take points of the ball, and moments there, from the ball of one θ to the present one."""
+        rule, places = self.made.weight_rule, self.made.ensemble.points
+        self.w, factors = carry(places, self.w, self._tau(before), self.c)
+        if isinstance(rule, Transporting):
+            self.weight_state = rule.transport(self.weight_state, factors)
+
+    def _move(self, batch: Any, rate: float) -> Gradient:
+        """Let the weight rule take its step, and return the gradient that it went by."""
+        rule: Any = self.made.weight_rule
+        curvature: Any = self.made.curvature_rule
+        if not self.joint:
+            gradient = self.losses.gradient(batch, self.theta, curvature.needs_gradient)
+            self.w, self.weight_state, at = rule.update(self.w, self.weight_state, gradient, rate)
+            return at
+        sizes = [self.w.shape[1], self.theta.shape[1]]
+        gradient = self.losses.joint_gradient(batch, sizes, curvature.decay)
+        point = torch.cat([self.w, self.theta], -1)
+        point, self.weight_state, at = rule.update(point, self.weight_state, gradient, rate)
+        self.w, self.theta = point.split(sizes, -1)
+        return replace(at, weights=at.weights[:, : sizes[0]])
 
     def _seen(self, index: int, at: Gradient) -> Step:
         """Return the step as the curvature rule sees it, after the weights moved."""
@@ -577,6 +743,7 @@ class Trainer:
             meta=drawn.meta,
             features=drawn.features,
             to_theta=torch.zeros_like if made.transform is None else made.transform.to_theta,
+            inverse=float if made.transform is None else made.transform.inverse,
             examples=made.task.examples,
             batches=made.task.batches,
         )

@@ -1,6 +1,6 @@
 """Searching rules: one run is several trainings, of which one is chosen and all are counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,10 +128,29 @@ def _chosen(records: list[Record], tried: list[Trial], best: int, seeds: list[in
 def _told(record: Record, trial: Trial) -> Record:
     """Return the entry of a tried training in the record of the chosen one."""
     selected = (record["metrics"] or {}).get("selected") or {}
+    tempered = trial.tempered if np.isfinite(trial.tempered) else None
+    return told(record["curvature"]["final"], record["status"], selected, tempered)
+
+
+def told(
+    curvature: list[float], status: str, evaluation: Mapping[str, Any], tempered: float | None
+) -> Record:
+    """Compose the entry of a tried training in the record of the chosen one.
+
+    Args:
+        curvature: Its last curvatures.
+        status: Its status.
+        evaluation: The evaluation that it was judged by, empty for none.
+        tempered: Held-out loss of its final weights at its own best temperature, None where it is
+            not finite or was not looked at.
+
+    Returns:
+        The entry.
+    """
     return {
-        "curvature": record["curvature"]["final"],
-        "status": record["status"],
-        "validation_accuracy": selected.get("validation_accuracy"),
-        "validation_nll": selected.get("validation_nll"),
-        "tempered_nll": trial.tempered if np.isfinite(trial.tempered) else None,
+        "curvature": curvature,
+        "status": status,
+        "validation_accuracy": evaluation.get("validation_accuracy"),
+        "validation_nll": evaluation.get("validation_nll"),
+        "tempered_nll": tempered,
     }

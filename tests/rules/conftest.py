@@ -73,6 +73,7 @@ def step_at(  # noqa: PLR0913 - what a step can draw, each by its name
         meta=(lambda stream="meta": meta) if meta else absent,
         features=absent,
         to_theta=Transform(bounds=BOUNDS).to_theta,
+        inverse=Transform(bounds=BOUNDS).inverse,
         examples=100,
         batches=1,
     )

@@ -9,6 +9,9 @@ import torch
 from hsac.errors import InputError
 from hsac.parts import build
 from hsac.rules.curvature.delta import Delta
+from hsac.rules.curvature.delta_learned import DeltaLearned
+from hsac.rules.curvature.learned import Learned
+from hsac.rules.types import Gradient
 
 F64 = torch.float64
 THETA = torch.zeros(2, 3, dtype=F64)
@@ -76,3 +79,34 @@ def test_enough_batches_are_drawn(make_step) -> None:
 def test_bad_parameters(parameters, key) -> None:
     with pytest.raises(InputError, match=f"mine.{key}: found"):
         build("curvature rule", "delta", parameters, "mine")
+
+
+def test_delta_learned_measures_then_learns(make_step) -> None:
+    """It is `delta` up to its measurement, and `learned` started there from the next step on."""
+    points = torch.stack([CIRCLE, LINE])
+    slopes = torch.randn(10, 2, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    rule, learned = DeltaLearned(sample=12, warm_up=0.3, lr=0.02), Learned(lr=0.02)
+    theta, state = THETA, rule.init(THETA)
+    want, _ = measured(points, make_step, Delta(sample=12, warm_up=0.3))
+    moments = learned.init(want)
+    for index in range(10):
+        seen = Gradient(torch.zeros(2, dtype=F64), torch.zeros_like(W), slopes[index])
+        step = replace(make_step(index, 10, W, None, gradient=seen), features=lambda: points)
+        theta, state, log = rule.update(theta, state, step)
+        assert log == {}
+        if index < 3:
+            assert torch.equal(theta, THETA)
+        if index > 3:
+            want, moments, _ = learned.update(want, moments, step)
+        if index >= 3:
+            assert torch.equal(theta, want)
+    assert rule.needs_gradient
+
+
+@pytest.mark.parametrize(
+    ("parameters", "key"),
+    [({"sample": 3}, "sample"), ({"warm_up": 1.0}, "warm_up"), ({"lr": 0.0}, "lr")],
+)
+def test_bad_parameters_of_delta_learned(parameters, key) -> None:
+    with pytest.raises(InputError, match=f"mine.{key}: found"):
+        build("curvature rule", "delta_learned", parameters, "mine")

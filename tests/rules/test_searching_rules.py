@@ -8,6 +8,7 @@ import torch
 from hsac.ball import Transform
 from hsac.errors import InputError
 from hsac.parts import build
+from hsac.rules.curvature.halving import Halving
 from hsac.rules.curvature.random_search import RandomSearch
 from hsac.rules.curvature.temperature_search import TemperatureSearch
 from hsac.rules.types import Trial
@@ -103,6 +104,12 @@ def test_runs_draw_their_own_stream() -> None:
     assert not any(map(torch.equal, first, other))
 
 
+def test_halving_costs_two_trainings() -> None:
+    """Four starts: 4 quarters, 2 quarters and a half; fewer cost less, one a single training."""
+    costs = [Halving(tuple(range(1, n + 1))).trainings for n in (1, 2, 3, 4)]
+    assert costs == [1.0, 1.25, 1.75, 2.0]
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "key"),
     [
@@ -111,6 +118,11 @@ def test_runs_draw_their_own_stream() -> None:
         ("temperature_search", {"steps": []}, "steps"),
         ("temperature_search", {"steps": [1.0, -1]}, "steps"),
         ("temperature_search", {"steps": ["a"]}, "steps"),
+        ("halving", {"starts": []}, "starts"),
+        ("halving", {"starts": [0.1, 0.2, 0.3, 0.4, 0.5]}, "starts"),
+        ("halving", {"starts": [0.3, 0.3]}, "starts"),
+        ("halving", {"starts": [0.3, 0.0]}, "starts"),
+        ("halving", {"starts": ["a"]}, "starts"),
     ],
 )
 def test_bad_parameters(name, parameters, key) -> None:

@@ -510,13 +510,26 @@ def test_a_method_has_one_name_everywhere():
     assert f"experiments.again.methods: {words}" in line
 
 
-@pytest.mark.parametrize("rule", ["euclidean", "grid", "random_search"])
+@pytest.mark.parametrize("rule", ["euclidean", "grid", "random_search", "halving"])
 def test_unused_starts_are_refused(rule):
     """A rule that does not start from c would have as many names as there are numbers."""
     rules = smoke_keys("rules")
-    rules["curvature"] |= {"random_search": {"points": 2}, "grid": None}
+    rules["curvature"] |= {"random_search": {"points": 2}, "grid": None, "halving": None}
     line = digits_refused([f"sgd+{rule}@0.3", "sgd+fixed@0.3"], rules=rules)
     assert f"found start '0.3' in 'sgd+{rule}@0.3'; allowed is none" in line
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "name"),
+    [("ramp", {"to": 7.0}, "to"), ("halving", {"starts": [0.3, 7]}, "starts")],
+)
+def test_curvatures_of_rules_are_bounded(rule, given, name):
+    """As the initial curvature is, before anything is trained."""
+    rules = smoke_keys("rules")
+    rules["curvature"][rule] = given
+    line = digits_refused([f"sgd+{rule}", "sgd+fixed@0.3"], rules=rules)
+    words = f"'sgd+{rule}' has 7 in {name!r} of its curvature rule; allowed is 0.005 to 5"
+    assert f"experiments.digits.methods: {words}" in line
 
 
 @pytest.mark.parametrize(

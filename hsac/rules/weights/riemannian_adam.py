@@ -1,6 +1,6 @@
 """Riemannian Adam."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsac import imports
-from hsac.rules.types import Gradient, State
+from hsac.rules.types import Gradient, Place, State
 from hsac.rules.weights.adam import Adam
 
 with imports.quiet():
@@ -30,7 +30,7 @@ class RiemannianAdam:
         eps: Added to the root of the second, above 0.
     """
 
-    points: tuple[tuple[int, int, int, int], ...]
+    points: tuple[Place, ...]
     lr: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -49,11 +49,16 @@ class RiemannianAdam:
         Returns:
             The state.
         """
+        flat = self._flat(w)
+        # A manifold of geoopt has one curvature, and each run has its own.
+        return {"runs": [self._optimizer(row, flat) for row in w.detach()]}
+
+    def _flat(self, w: Tensor) -> Tensor:
+        """Return which coordinates of w belong to no point of the ball, (P,)."""
         flat = torch.ones(w.shape[1], dtype=torch.bool, device=w.device)
         for start, end, *_ in self.points:
             flat[start:end] = False
-        # A manifold of geoopt has one curvature, and each run has its own.
-        return {"flat": flat, "runs": [self._optimizer(row, flat) for row in w.detach()]}
+        return flat
 
     def _optimizer(self, w: Tensor, flat: Tensor) -> Any:
         balls = []
@@ -82,12 +87,12 @@ class RiemannianAdam:
         g = gradient(w)
         # Gradients of the training loop always carry it.
         assert g.curvature is not None
-        moved = w.clone()
+        moved, elsewhere = w.clone(), self._flat(w)
         for i, optimizer in enumerate(state["runs"]):
             (group,) = optimizer.param_groups
             group["lr"] = rate * self.lr
             flat, *balls = group["params"]
-            places = [state["flat"], *(slice(start, end) for start, end, *_ in self.points)]
+            places: list[Any] = [elsewhere, *(slice(start, end) for start, end, *_ in self.points)]
             # geoopt's curvature is negative, ours is not
             for (_, _, _, column), ball in zip(self.points, balls, strict=True):
                 ball.manifold.k.copy_(-g.curvature[i, column])
@@ -99,3 +104,22 @@ class RiemannianAdam:
             for place, parameter in zip(places, (flat, *balls), strict=True):
                 moved[i, place] = parameter.data.flatten()
         return moved, state, g
+
+    def transport(self, state: State, factors: Sequence[Tensor]) -> State:
+        """Take the first moments of points along when these go over to another ball.
+
+        The second ones are running means of squared lengths, which transport keeps.
+
+        Args:
+            state: The state after an update.
+            factors: What tangent vectors are multiplied by, (R, points, 1) for each parameter of
+                points.
+
+        Returns:
+            The state, with its moments changed in place.
+        """
+        for i, optimizer in enumerate(state["runs"]):
+            _, *balls = optimizer.param_groups[0]["params"]
+            for ball, factor in zip(balls, factors, strict=True):
+                optimizer.state[ball]["exp_avg"].mul_(factor[i])
+        return state
