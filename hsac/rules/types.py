@@ -153,6 +153,44 @@ class DrawMeta(Protocol):
 
 
 @dataclass(frozen=True)
+class HeadLevel:
+    """The training of the head alone, on features that are frozen where they are now.
+
+    Attributes:
+        w: The head's weights (R, H), in float64.
+        place: Where in all weights these are (H,).
+        loss: The training loss (w, θ) -> (R,) of the head's weights, without weight decay.
+        objective: That with weight decay.
+        share: What a gradient of it counts for, in training batches.
+    """
+
+    w: Tensor
+    place: Tensor
+    loss: Loss
+    objective: Loss
+    share: float
+
+
+class DrawHead(Protocol):
+    """A maker of the head's problem on a fresh sample."""
+
+    def __call__(self, stream: str, rows: int) -> HeadLevel:
+        """Make the problem.
+
+        Args:
+            stream: Name of the random stream: `lower`, `upper` or `adversary`.
+            rows: Size of the sample in training rows, at most the whole part.
+
+        Returns:
+            The problem.
+
+        Raises:
+            InputError: The model has no head.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class Step:
     """A training step as a curvature rule sees it.
 
@@ -180,6 +218,8 @@ class Step:
             `held_out("held_out adversary")` on another.
         meta: Draws the plain loss on one batch of the clean, class-balanced meta set a step,
             `meta("meta adversary")` on another. A variant without a meta set refuses.
+        head: Makes the problem of the head alone, on the features of a fresh sample at w.
+        put: Puts weights (R, P) in the place of w, for the steps to come.
         features: Draws tangent features (R, N, d) at w of a fresh training batch a call.
         to_theta: Maps curvatures, first pulled into their bounds, to θ of the same shape.
         inverse: Maps one curvature to its θ, to the bit as the initial one is mapped. It refuses a
@@ -200,6 +240,8 @@ class Step:
     layers: tuple[int, ...]
     held_out: DrawHeldOut
     meta: DrawMeta
+    head: DrawHead
+    put: Callable[[Tensor], None]
     features: Callable[[], Tensor]
     to_theta: Callable[[Tensor], Tensor]
     inverse: Callable[[float], float]

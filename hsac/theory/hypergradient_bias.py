@@ -307,7 +307,7 @@ def repeated(losses: BilevelLosses, runs: int) -> BilevelLosses:
     for kind in ("memory", "learned"):
         kept = getattr(losses, kind).items()
         setattr(out, kind, {name: one.expand(runs, *one.shape[1:]) for name, one in kept})
-    out.gradients = 0
+    out.counted = 0.0
     return out
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hsac.errors import InputError
 from hsac.models.types import Episodic
 from hsac.study.part import Part
 from hsac.train.ensemble import Ensemble
@@ -126,6 +127,10 @@ class EpisodeTask(WithoutMetaSet):
         episodes = self.episodes["validation"]
         logits = torch.cat([*self._logits(ensemble, w, c, episodes)], 1).flatten(1, 2)
         return logits, self.answers.repeat(len(episodes)), logits.new_ones(logits.shape[1])
+
+    def embedded(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Tensor) -> Outputs:
+        """Refuse: classes differ from episode to episode, so no head is trained."""
+        raise InputError("curvature rule: found one that solves the head; episodes have none")
 
     def features(self, ensemble: Ensemble, w: Tensor, c: Tensor) -> Tensor:
         """Compute tangent features (R, N, d) of the images of training episodes.

@@ -149,6 +149,24 @@ class NodeTask(WithoutMetaSet):
         rows = torch.arange(len(labels)).to(labels)
         return Outputs(logits, labels.expand(len(w), -1), rows.expand(len(w), -1))
 
+    def embedded(
+        self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: dict[str, Tensor] | None
+    ) -> Outputs:
+        """Compute tangent features (R, n, d) of the training nodes, nothing dropped.
+
+        Args:
+            ensemble: The network.
+            w: Weights (R, P).
+            c: Curvatures (R, C).
+            batch: Of no effect.
+
+        Returns:
+            Features in the place of the logits, beside labels and rows.
+        """
+        labels = self.y[self.rows["train"]].expand(len(w), -1)
+        rows = torch.arange(labels.shape[1]).to(labels).expand(len(w), -1)
+        return Outputs(self.features(ensemble, w, c), labels, rows)
+
     def held_out(self, stream: str = "held_out") -> None:
         """Make a held-out batch, which is all validation nodes, nothing dropped.
 

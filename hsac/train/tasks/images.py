@@ -363,6 +363,21 @@ class ImageTask(WithoutMetaSet):
         x, labels, rows = batch
         return Outputs(ensemble.call("forward", w, c, x), labels, rows)
 
+    def embedded(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Batch) -> Outputs:
+        """Compute tangent features (R, B, d) of a batch.
+
+        Args:
+            ensemble: The network.
+            w: Weights (R, P).
+            c: Curvatures (R, C).
+            batch: What `batch` or `probe` gave.
+
+        Returns:
+            Features in the place of the logits, beside labels and rows.
+        """
+        x, labels, rows = batch
+        return Outputs(ensemble.call("embed", w, c, x), labels, rows)
+
     def evaluate(self, ensemble: Ensemble, w: Tensor, c: Tensor) -> Metrics:
         """Compute the metrics of training, validation and test.
 

@@ -142,6 +142,20 @@ class Task(Protocol):
         """
         ...
 
+    def embedded(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Any) -> Outputs:
+        """Compute what the head is given for a batch.
+
+        Args:
+            ensemble: The network.
+            w: Weights (R, P).
+            c: Curvatures (R, C).
+            batch: A training batch.
+
+        Returns:
+            Tangent features (R, N, d) in the place of the logits.
+        """
+        ...
+
     def features(self, ensemble: Ensemble, w: Tensor, c: Tensor) -> Tensor:
         """Compute features of a training batch of a stream of its own.
 
