@@ -14,14 +14,7 @@ from hsac.ball import Transform
 from hsac.errors import InputError
 from hsac.hypergradient.operator import Loss, norm
 from hsac.models.types import Adapting
-from hsac.rules.types import (
-    CurvatureRule,
-    Gradient,
-    State,
-    Step,
-    Transporting,
-    WeightRule,
-)
+from hsac.rules.types import CurvatureRule, Gradient, State, Step, Transporting, WeightRule
 from hsac.sharpness import ascend, scope_scale
 from hsac.train.carry import carry
 from hsac.train.ensemble import Ensemble
@@ -532,14 +525,9 @@ class Training:
     def finish(self) -> Outcome:
         """Return what came of the training, with the landscape around its final weights."""
         out, trainer, losses = self._out, self.trainer, self.trainer.losses
-        out.w, out.theta, out.c, out.gradients = (
-            trainer.w,
-            trainer.theta,
-            trainer.c,
-            losses.gradients,
-        )
-        # Summed here and not step by step, as each number that is read makes the host wait for a
-        # GPU.
+        out.w, out.theta, out.c = trainer.w, trainer.theta, trainer.c
+        out.gradients = losses.gradients
+        # Summed here and not by the step, as each number that is read makes the host wait for a GPU.
         out.products = int(sum(log["products"][0] for _, log in out.outer))
         out.held_out_batches = losses.held_out_batches
         landscape = self._normal("landscape")
