@@ -527,7 +527,7 @@ class Training:
         out, trainer, losses = self._out, self.trainer, self.trainer.losses
         out.w, out.theta, out.c = trainer.w, trainer.theta, trainer.c
         out.gradients = losses.gradients
-        # Summed here and not by the step, as each number that is read makes the host wait for a GPU.
+        # Summed here and not by step, as each number that is read makes the host wait for a GPU.
         out.products = int(sum(log["products"][0] for _, log in out.outer))
         out.held_out_batches = losses.held_out_batches
         landscape = self._normal("landscape")
