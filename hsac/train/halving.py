@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from hsac.train.restarts import told
 Record = dict[str, Any]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survivor:
     """What halving left.
 
@@ -50,8 +50,8 @@ class _Field:
     trainings: list[Training]
     began: list[list[int]]
     dropped: list[dict[int, Record]]
-    gradients: int = field(default=0)
-    steps: int = field(default=0)
+    gradients: int = 0
+    steps: int = 0
 
 
 class _Standing(NamedTuple):

@@ -13,14 +13,7 @@ from hsac.ball import Transform
 from hsac.errors import InputError
 from hsac.hypergradient.operator import norm
 from hsac.losses.types import LearningLoss
-from hsac.rules.types import (
-    CurvatureRule,
-    Gradient,
-    State,
-    Step,
-    Transporting,
-    WeightRule,
-)
+from hsac.rules.types import CurvatureRule, Gradient, State, Step, Transporting, WeightRule
 from hsac.train.carry import carry
 from hsac.train.ensemble import Ensemble
 from hsac.train.losses import BilevelLosses
@@ -247,14 +240,9 @@ class Training:
     def finish(self) -> Outcome:
         """Return what came of the training, with the landscape around its final weights."""
         out, trainer, losses = self._out, self.trainer, self.trainer.losses
-        out.w, out.theta, out.c, out.gradients = (
-            trainer.w,
-            trainer.theta,
-            trainer.c,
-            losses.gradients,
-        )
-        # Summed here and not step by step, as each number that is read makes the host wait for a
-        # GPU.
+        out.w, out.theta, out.c = trainer.w, trainer.theta, trainer.c
+        out.gradients = losses.gradients
+        # Summed here and not by step, as each number that is read makes the host wait for a GPU.
         spent = sum(log["products"][0] for _, log in out.outer)
         out.products = losses.products + int(spent)
         out.held_out_batches, out.meta_batches = losses.held_out_batches, losses.meta_batches

@@ -57,9 +57,7 @@ def test_hypergradient_is_of_solved_head() -> None:
     rule = HsacHead(tolerance=1e-11, period=1, warm_up=0.0, radius=0.3)
     _, _, log = rule.update(THETA, rule.init(THETA), step([]))
     h = 1e-3
-    wide, narrow = (
-        (value(THETA + d, 0.3) - value(THETA - d, 0.3)) / (2 * d) for d in (h, h / 2)
-    )
+    wide, narrow = ((value(THETA + d, 0.3) - value(THETA - d, 0.3)) / (2 * d) for d in (h, h / 2))
     torch.testing.assert_close(
         log["hypergradient"], ((4 * narrow - wide) / 3)[:, None], rtol=1e-6, atol=0
     )

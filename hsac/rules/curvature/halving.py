@@ -13,11 +13,11 @@ from hsac.rules.curvature.fixed import Fixed
 class Halving(Fixed):
     """The survivor of trainings at several curvatures, half dropped on validation on the way.
 
-    Successive halving (Jamieson and Talwalkar, AISTATS 2016) over c. A quarter and half of the way
-    through training, the half with the worse validation score then goes, by accuracy first and NLL
-    next, and the last one trains to its end. All have the schedule of the whole training, so the
-    survivor is the `fixed` run at its curvature. Each run drops for itself. All gradients are
-    counted: four starts cost two trainings.
+    Successive halving (Jamieson and Talwalkar, AISTATS 2016) over c. Trainings from all `starts`
+    begin side by side. After a quarter of training the half that is worse on validation is dropped,
+    and after half of training the worse half of the rest, by accuracy and then NLL. The last one
+    goes on to the end. All have the schedule of a whole training, so it is the `fixed` run at its
+    curvature. Each run drops for itself. All gradients are counted: four starts cost two trainings.
 
     Attributes:
         starts: One to four different curvatures within `curvature.bounds`. Of an odd number the
