@@ -44,7 +44,7 @@ from hsac.learner_checks import (
     check_weight,
     explained,
 )
-from hsac.parts import build, require
+from hsac.parts import build, nearest, require
 from hsac.rules.curvature.hsac import Hsac, Samples
 from hsac.rules.types import State
 from hsac.sharpness import WITH_ADVERSARY
@@ -75,6 +75,11 @@ NO_THIRD = (
 TWO_LEARNERS = (
     "hsac.CurvatureLearner: this model's curvatures have another learner that is still there; each"
     " moves them in steps of its own; delete the one that is not meant"
+)
+# What the paper may have meant, each a rule of the benchmark.
+READINGS = (
+    *("literal", "range", "replay", "meta", "mixed", "sam"),
+    *("curvature_scope", "joint_scope", "mean"),
 )
 # Of torch's optimizers with decoupled weight decay, as in AdamW, those whose groups do not say so.
 DECOUPLED = tuple(getattr(torch.optim, x) for x in ("Adafactor", "Muon") if hasattr(torch.optim, x))
@@ -160,14 +165,19 @@ class CurvatureLearner:
             objective. Curvatures must not be in it (`hsac.weights`).
         loss: batch -> scalar loss of the model, a mean over the batch without weight decay. It may
             autocast. It best calls the module itself, not its wrapper for several processes.
+        reading: what the paper may have meant, as the benchmark's rule `hsac_<reading>` has it:
+            literal, range, replay, meta, mixed, sam, curvature_scope, joint_scope or mean. It sets
+            other defaults. For meta, `batch` and `third` are batches of a clean, class-balanced
+            set. Left out, it is the benchmark's rule `hsac`.
         warm_up: calls before the first outer step.
         seed: of the Gaussian draws of the objective `mean`.
         ranks: with torch.distributed, the processes that train this model together: all, own (each
             trains a model of its own), or a process group. Their curvatures follow one loss, the
             mean of their losses, and so stay the same. Each calls `step` as often as the others,
             with batches of its own.
-        parameters: of the rule: objective, scope, radius, per_layer, ascent_steps, warm_start,
-            samples, solver ({"name": "neumann", "terms": 3}), period, step, clip, ratio.
+        parameters: of the rule: objective, mixing, over, scope, live, radius, per_layer,
+            ascent_steps, warm_start, samples, replay, lower_radius, solver ({"name": "neumann",
+            "terms": 3}), period, step, bounds_relative (to `Curvature.start`), clip, ratio.
 
     Raises:
         InputError: The model has no curvature, the optimizer holds one, or a parameter is not
@@ -180,13 +190,14 @@ class CurvatureLearner:
         optimizer: torch.optim.Optimizer,
         loss: Callable[[Any], Tensor],
         *,
+        reading: str | None = None,
         warm_up: int = 0,
         seed: int = 0,
         ranks: "str | dist.ProcessGroup" = "all",
         **parameters: Any,
     ) -> None:
         """Check the parameters and the model; nothing is computed yet."""
-        self.rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
+        self.rule = _rule(reading, parameters)
         _check_for_library(self.rule)
         for name, value in (("warm_up", warm_up), ("seed", seed)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -604,6 +615,20 @@ class CurvatureLearner:
             for p in group["params"]
             if id(p) in points
         )
+
+
+def _rule(reading: str | None, parameters: dict[str, Any]) -> Hsac:
+    """Build the rule of a reading."""
+    if reading is None:
+        rule: Hsac = build("curvature rule", "hsac", parameters, "CurvatureLearner")
+        return rule
+    if reading not in READINGS:
+        allowed = nearest(str(reading), READINGS)
+        raise InputError(f"CurvatureLearner.reading: found {reading!r}; {allowed}")
+    # What the upper level sees is what `step` is given, also where that is a meta set.
+    given = {"batch": "training"} | parameters
+    rule = build("curvature rule", f"hsac_{reading}", given, "CurvatureLearner")
+    return rule
 
 
 def _check_for_library(rule: Hsac) -> None:

@@ -138,6 +138,44 @@ def test_outer_step_is_the_benchmark_rules(objective: str, per_layer: bool) -> N
     assert found["residual"] == pytest.approx(float(log["residual"]), rel=1e-6)
 
 
+@pytest.mark.parametrize("reading", READINGS)
+def test_readings_are_the_benchmark_rules(reading: str) -> None:
+    """A reading has the defaults of the benchmark's rule of its name, and moves c."""
+    model, batch = Net(nn.Tanh()), data()
+    optimizer = sgd(model)
+    learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), reading=reading, period=1)
+    rule = build("curvature rule", f"hsac_{reading}", {"period": 1, "batch": "training"}, "")
+    assert learner.rule == rule
+    before = learner.curvatures["c.theta"]().item()
+    logs = [learner.step(batch, batch, batch) for _ in range(4)]
+    assert all(log["fallback"] is False for log in logs)
+    assert learner.curvatures["c.theta"]().item() != before
+    # and what it carries over is taken again
+    other = hsac.CurvatureLearner(model, optimizer, loss_of(model), reading=reading, period=1)
+    other.load_state_dict(copy.deepcopy(learner.state_dict()))
+    assert other.count == 4
+
+
+def test_unknown_readings_are_refused() -> None:
+    model = Net(nn.Tanh())
+    with pytest.raises(InputError, match="reading: found 'litral'; allowed are .*literal"):
+        hsac.CurvatureLearner(model, sgd(model), loss_of(model), reading="litral")
+
+
+def test_relative_bounds_are_kept() -> None:
+    """c stays within the factor of where its module started."""
+    model, batch = Net(nn.Tanh()), data()
+    learner = hsac.CurvatureLearner(
+        model, sgd(model), loss_of(model), period=1, step=5.0, bounds_relative=2.0
+    )
+    (curvature,) = learner.curvatures.values()
+    for _ in range(5):
+        learner.step(batch, batch)
+        assert curvature.start / 2 <= curvature().item() * (1 + 1e-12)
+        assert curvature().item() <= 2 * curvature.start * (1 + 1e-12)
+    assert abs(math.log(curvature().item() / curvature.start)) > 0.5
+
+
 def by_hand(model: Net, upper: tuple[Tensor, Tensor], lower: tuple[Tensor, Tensor]) -> list[float]:
     """Return value, hypergradient and residual of `Net(nn.Tanh())` without a scope.
 

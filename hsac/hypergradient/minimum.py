@@ -1,4 +1,4 @@
-"""A lower level's minimum, by Newton's method with conjugate gradients."""
+"""A lower level's minimum, by Newton's method."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,11 @@ from hsac.hypergradient.operator import HessianOperator, Loss, dot, norm
 
 HALVINGS = 30
 ARMIJO = 1e-4
+# Weights up to which a step takes the whole Hessian. Beyond it takes conjugate gradients.
+DENSE = 500
+# Least eigenvalue in units of the largest, so that a direction without curvature takes no endless
+# step.
+LEAST = 1e-8
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,12 @@ class Minimum:
 def minimise(
     loss: Loss, w: Tensor, theta: Tensor, tolerance: float, steps: int = 50, inner: int = 100
 ) -> Minimum:
-    """Minimise L(·, θ) of R problems by truncated Newton steps with backtracking.
+    """Minimise L(·, θ) of R problems by Newton steps with backtracking.
 
-    Each step solves H p = -∇L by conjugate gradients to a residual of min(½, √|∇L|)·|∇L|, after
-    Dembo and Steihaug (1983). A direction without positive curvature ends the solve. Problems that
-    are solved rest while the others go on.
+    Up to DENSE weights a step is -|H|⁻¹∇L, where |H| has the absolute eigenvalues of H, so that it
+    falls at negative curvature, too. Beyond, it solves H p = -∇L by conjugate gradients to a
+    residual of min(½, √|∇L|)·|∇L|, after Dembo and Steihaug (1983), and a direction without
+    positive curvature ends the solve. Problems that are solved rest while the others go on.
 
     Args:
         loss: L, a function of w (R, P) and θ (R, C). Best in float64.
@@ -43,23 +49,35 @@ def minimise(
         theta: θ (R, C).
         tolerance: A problem is solved where |∇L| is at most so many times 1 + |w|.
         steps: Newton steps at most.
-        inner: Products a step at most.
+        inner: Products a step of conjugate gradients at most.
 
     Returns:
         The minimum.
     """
     theta, products = theta.detach(), 0
-    for _ in range(steps + 1):
+    for step in range(steps + 1):
         hessian = HessianOperator(loss, w.detach().requires_grad_(), theta.requires_grad_())
         g = hessian.gradient.detach()
         # written so that NaN is not solved
         solved = norm(g) <= tolerance * (1 + norm(w))
-        if solved.all() or products >= steps * inner:
+        if solved.all() or step == steps:
             break
-        p = _direction(hessian, g, inner)
+        small = w.shape[1] <= DENSE
+        p = _dense_direction(hessian, g) if small else _direction(hessian, g, inner)
         products += hessian.products
         w = _backtracked(loss, w.detach(), theta, torch.where(solved, torch.zeros_like(p), p), g)
     return Minimum(w.detach(), norm(g).squeeze(-1), solved.squeeze(-1), products)
+
+
+def _dense_direction(hessian: HessianOperator, g: Tensor) -> Tensor:
+    """Return -|H|⁻¹g (R, P), 0 where H is not finite."""
+    rows = hessian.whole()
+    finite = rows.isfinite().all(-1).all(-1)[:, None, None]
+    values, basis = torch.linalg.eigh(torch.where(finite, rows, torch.zeros_like(rows)))
+    least = LEAST * values.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(g.dtype).tiny)
+    scaled = (basis.mT @ g[..., None]).squeeze(-1) / values.abs().clamp(min=least)
+    p = -(basis @ scaled[..., None]).squeeze(-1)
+    return torch.where(finite.squeeze(-1) & p.isfinite(), p, torch.zeros_like(p))
 
 
 def _direction(hessian: HessianOperator, g: Tensor, inner: int) -> Tensor:

@@ -98,6 +98,24 @@ class HessianOperator:
         basis = torch.eye(self.w.shape[1], dtype=self.w.dtype, device=self.w.device)
         return torch.stack([self(unit.expand_as(self.w)) for unit in basis], 1)
 
+    def whole(self) -> Tensor:
+        """Compute the whole Hessian in one batched product, which counts for P.
+
+        Returns:
+            H (R, P, P).
+        """
+        runs, size = self.w.shape
+        basis = torch.eye(size, dtype=self.w.dtype, device=self.w.device)
+        rows = torch.autograd.grad(
+            self.gradient,
+            self.w,
+            basis[:, None].expand(-1, runs, -1),
+            retain_graph=True,
+            is_grads_batched=True,
+        )[0]
+        self.products += size
+        return rows.movedim(0, 1)
+
     def power(self, u: Tensor, steps: int = POWER_STEPS) -> tuple[Tensor, Tensor]:
         """Estimate |H| from below by power iterations.
 

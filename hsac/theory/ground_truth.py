@@ -82,24 +82,6 @@ def operator(loss: Loss, w: Tensor, theta: Tensor) -> HessianOperator:
     return HessianOperator(loss, w.detach().requires_grad_(), theta.detach().requires_grad_())
 
 
-def dense(hessian: HessianOperator) -> Tensor:
-    """Compute the whole Hessian in one batched product, which counts for P.
-
-    Args:
-        hessian: The operator.
-
-    Returns:
-        The Hessian (R, P, P).
-    """
-    runs, size = hessian.w.shape
-    basis = torch.eye(size, dtype=hessian.w.dtype)[:, None].expand(-1, runs, -1)
-    rows = torch.autograd.grad(
-        hessian.gradient, hessian.w, basis, retain_graph=True, is_grads_batched=True
-    )[0]
-    hessian.products += size
-    return rows.movedim(0, 1)
-
-
 def gradients(loss: Loss, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the gradients of a loss at a point.
 
@@ -145,7 +127,7 @@ def extremes(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         μ and ℓ (R,).
     """
-    values = torch.linalg.eigvalsh(dense(operator(problem.lower, problem.solve(theta), theta)))
+    values = torch.linalg.eigvalsh(operator(problem.lower, problem.solve(theta), theta).whole())
     return values[:, 0], values[:, -1]
 
 
@@ -197,7 +179,7 @@ def newton(loss: Loss, w: Tensor, theta: Tensor, steps: int = 100) -> Tensor:
     for _ in range(steps):
         hessian = operator(loss, w, theta)
         g = hessian.gradient.detach()
-        values, basis = torch.linalg.eigh(dense(hessian))
+        values, basis = torch.linalg.eigh(hessian.whole())
         ell = values.abs().amax(-1, keepdim=True)
         # Negative eigenvalues change sign, so that every step descends.
         # Clamped relative to ℓ, so that a direction without curvature takes no endless step.

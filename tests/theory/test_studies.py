@@ -10,7 +10,7 @@ from hsac.errors import InputError
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.nystrom import Nystrom
 from hsac.theory import bounds
-from hsac.theory.ground_truth import dense, extremes, gradients, operator, reference
+from hsac.theory.ground_truth import extremes, gradients, operator, reference
 from hsac.theory.problems.quadratic import Quadratic
 from hsac.theory.studies.approximation import Approximation, left_over
 from hsac.theory.studies.convergence import Convergence, Truth, curvature
@@ -76,7 +76,7 @@ def test_products_and_errors_are_as_known(tables) -> None:
 def test_nothing_left_over_at_full_rank() -> None:
     """Nothing is left over at full rank, which makes Nyström exact there."""
     problem = Quadratic()
-    h = dense(operator(problem.lower, problem.initial, problem.start))[0]
+    h = operator(problem.lower, problem.initial, problem.start).whole()[0]
     assert left_over(h, len(h)) < 1e-9
     assert left_over(h, 3) > left_over(h, 8) > 1e-3
     v = torch.ones(1, len(h), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The rule `hsac_head`: its hypergradient on a head that is solved, and what it does to a training."""
+"""The rule `hsac_head`: its hypergradient on a solved head, and what it does to a training."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -102,13 +102,13 @@ def test_training_moves_head_curvature(small: Any, name: str, changes: dict[str,
 
         def change(prepared: Any) -> Any:
             head = isinstance(prepared.curvature_rule, HsacHead)
-            own = {"period": 2, "warm_up": 0.0, "rows": 100} | changes
+            own = {"period": 10, "warm_up": 0.0, "rows": 100, "tolerance": 1e-2} | changes
             given = replace(prepared.curvature_rule, **own) if head else prepared.curvature_rule
             return replace(prepared, curvature_rule=given)
 
         made[rule] = train_seeds(inputs, [0, 1], change=change)[0][0]
     fixed, moved = made.values()
-    final = [*moved["curvature"]["final"].values()]
+    final = moved["curvature"]["final"]
     assert final[-1] != pytest.approx(0.3, rel=1e-3)
     assert all(c == pytest.approx(0.3) for c in final[:-1])
     assert moved["gradients"] > fixed["gradients"]

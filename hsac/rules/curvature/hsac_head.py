@@ -48,7 +48,7 @@ class HsacHead:
     scope: str = "euclidean"
     radius: float = 0.5
     samples: int = 4
-    rows: int = 2000
+    rows: int = 1000
     apart: bool = False
     tolerance: float = 1e-6
     replace: bool = False

@@ -17,7 +17,7 @@ from hsac.hypergradient.solvers.nystrom import Nystrom, sketch
 from hsac.hypergradient.solvers.unrolled import Unrolled
 from hsac.parts import build, check_name, require
 from hsac.theory import bounds
-from hsac.theory.ground_truth import Problem, dense, gradients, operator, reference
+from hsac.theory.ground_truth import Problem, gradients, operator, reference
 
 Row = dict[str, float | int | str]
 
@@ -142,7 +142,7 @@ class _Case:
         w = problem.solve(theta)
         v, direct = gradients(problem.upper, w, theta)
         hessian = operator(problem.lower, w, theta)
-        h = dense(hessian)
+        h = hessian.whole()
         values = torch.linalg.eigvalsh(h)[0]
         return cls(
             hessian=hessian,

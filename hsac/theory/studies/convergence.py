@@ -12,7 +12,7 @@ from hsac.hypergradient import implicit_hypergradient
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.parts import build, check_name, require
 from hsac.theory import bounds
-from hsac.theory.ground_truth import Problem, dense, gradients, operator
+from hsac.theory.ground_truth import Problem, gradients, operator
 
 Row = dict[str, float | int | str]
 # F'' only sets the length of the steps, so it need not be exact.
@@ -129,7 +129,7 @@ class Truth:
         w = problem.solve(theta)
         v, direct = gradients(problem.upper, w, theta)
         hessian = operator(problem.lower, w, theta)
-        h = dense(hessian)
+        h = hessian.whole()
         mixed = torch.cat([hessian.mixed(row[None]) for row in torch.eye(w.shape[1]).to(w)])
         values = torch.linalg.eigvalsh(h)[0]
         gradient = direct - torch.linalg.solve(h, v) @ mixed

@@ -12,7 +12,7 @@ from hsac.hypergradient.solvers.cg import Cg
 from hsac.hypergradient.solvers.exact import Exact
 from hsac.hypergradient.solvers.neumann import Neumann
 from hsac.parts import require
-from hsac.theory.ground_truth import dense, gradients, operator
+from hsac.theory.ground_truth import gradients, operator
 from hsac.theory.problems.quadratic import Quadratic
 
 Row = dict[str, float | int | str]
@@ -74,7 +74,7 @@ class NegativeCurvature:
     def _curvature(self, m: float) -> Iterator[Row]:
         problem = Quadratic(direct=DIRECT, seed=self.seed)
         theta = problem.start
-        h = dense(operator(problem.lower, problem.initial, theta))[0]
+        h = operator(problem.lower, problem.initial, theta).whole()[0]
         values, basis = torch.linalg.eigh(h)
         along, turn = basis[:, 0], (float(values[0]) + m) if m else 0.0
 
