@@ -124,8 +124,8 @@ def check_used(missing: list[str]) -> None:
             f"loss: found one that does not depend on {', '.join(missing)}, which would never move;"
             " allowed is a loss that calls the hsac.Curvature of this very model in every forward"
             " pass and takes its tensor as it is. geoopt.PoincareBall copies its c: use hsac.ball's"
-            " functions. float(c), c.item() and c.detach() cut it off. A curvature that is to stay"
-            " where it is can be frozen by requires_grad_(False)"
+            " functions or Curvature.manifold(). float(c), c.item() and c.detach() cut it off. A"
+            " curvature that is to stay where it is can be frozen by requires_grad_(False)"
         )
 
 

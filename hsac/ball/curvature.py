@@ -3,13 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from hsac.errors import InputError
+
+if TYPE_CHECKING:
+    from hsac.ball.manifold import LiveBall
 
 TRANSFORMS = ("exp", "softplus", "sigmoid")
 HALF = (torch.float16, torch.bfloat16)
@@ -206,6 +209,21 @@ class Curvature(nn.Module):
         # The value of a clamp, with the gradient of the identity: that of a clamp is 0 beyond the
         # bounds, and a θ that a step took there would stay for ever.
         return self.transform(self.transform.clamp(theta).detach() + (theta - theta.detach()))
+
+    def manifold(self) -> "LiveBall":
+        """Return the ball of this curvature as a manifold of geoopt.
+
+        It computes c anew at every use, so it follows θ and gradients reach θ. Its sign is
+        geoopt's: k = -c. It is a module that contains this one.
+
+        Returns:
+            A `geoopt.PoincareBall`. Points on it, `geoopt.ManifoldParameter`, keep their
+            coordinates as c moves: once c has grown, `p.proj_()` pulls them back inside.
+        """
+        # Imported on demand: geoopt takes a second, and training does without it.
+        from hsac.ball.manifold import LiveBall
+
+        return LiveBall(self)
 
     def get_extra_state(self) -> Tensor:
         """Return what gives θ its meaning, as a tensor: some code takes no other values.
