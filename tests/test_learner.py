@@ -31,6 +31,8 @@ from hsac.ball import mlr_logits_tangent
 from hsac.errors import InputError
 from hsac.hypergradient import implicit_hypergradient
 from hsac.hypergradient.solvers.neumann import Neumann
+from hsac.learner import READINGS
+from hsac.parts import build
 from hsac.rules.curvature.hsac import Hsac, Samples
 
 ROOT = Path(__file__).parent.parent
@@ -146,10 +148,11 @@ def test_readings_are_the_benchmark_rules(reading: str) -> None:
     learner = hsac.CurvatureLearner(model, optimizer, loss_of(model), reading=reading, period=1)
     rule = build("curvature rule", f"hsac_{reading}", {"period": 1, "batch": "training"}, "")
     assert learner.rule == rule
-    before = learner.curvatures["c.theta"]().item()
+    (curvature,) = learner.curvatures.values()
+    before = curvature().item()
     logs = [learner.step(batch, batch, batch) for _ in range(4)]
     assert all(log["fallback"] is False for log in logs)
-    assert learner.curvatures["c.theta"]().item() != before
+    assert curvature().item() != before
     # and what it carries over is taken again
     other = hsac.CurvatureLearner(model, optimizer, loss_of(model), reading=reading, period=1)
     other.load_state_dict(copy.deepcopy(learner.state_dict()))
@@ -163,7 +166,7 @@ def test_unknown_readings_are_refused() -> None:
 
 
 def test_relative_bounds_are_kept() -> None:
-    """c stays within the factor of where its module started."""
+    """C stays within the factor of where its module started."""
     model, batch = Net(nn.Tanh()), data()
     learner = hsac.CurvatureLearner(
         model, sgd(model), loss_of(model), period=1, step=5.0, bounds_relative=2.0
