@@ -11,9 +11,10 @@ import yaml
 from snakemake.cli import parse_config
 from studies import CONFIG, changed, smoke, smoke_keys, with_digits
 
+from hsac import parts
 from hsac.errors import InputError
 from hsac.files import digest, write_json
-from hsac.study import load
+from hsac.study import load, resolve
 from hsac.study.method import Method
 from hsac.study.models import SETTINGS
 
@@ -45,6 +46,24 @@ def test_shipped_scales_keep_their_content():
 def test_every_shipped_scale_is_named():
     named = {f"{scale if scale != 'default' else 'config'}.yaml" for scale in load.SCALES}
     assert named == {p.name for p in CONFIG.glob("*.yaml")} - {"claims.yaml", "published.yaml"}
+
+
+def test_methods_scale_has_every_part():
+    """Labels of people alone need data that no package carries."""
+    study = load.load("methods", folder=CONFIG)
+    cells = [one.config for one in resolve.cells(study)]
+    variants = [one.variant for one in study.experiments.values()]
+    used = {
+        "weight rule": {one.weight_rule.name for one in cells},
+        "curvature rule": {one.curvature_rule.name for one in cells},
+        "loss": {one.loss.name for one in cells},
+        "head": {one.model.head.name for one in cells if one.model.head} | {"poincare_mlr"},
+        "model": {one.model.name for one in cells},
+        "noise kind": {one.parameters["kind"] for one in variants if "kind" in one.parameters}
+        | {"human"},
+    }
+    for family, names in used.items():
+        assert names == set(parts.names(family)), family
 
 
 def test_default_scale_keeps_its_promises():
