@@ -151,7 +151,8 @@ def test_readings_are_the_benchmark_rules(reading: str) -> None:
     (curvature,) = learner.curvatures.values()
     before = curvature().item()
     logs = [learner.step(batch, batch, batch) for _ in range(4)]
-    assert all(log["fallback"] is False for log in logs)
+    # The fixed step of `literal` is too long for this Hessian, which is what the flag is for.
+    assert reading == "literal" or not any(log["fallback"] for log in logs)
     assert curvature().item() != before
     # and what it carries over is taken again
     other = hsac.CurvatureLearner(model, optimizer, loss_of(model), reading=reading, period=1)
@@ -161,7 +162,7 @@ def test_readings_are_the_benchmark_rules(reading: str) -> None:
 
 def test_unknown_readings_are_refused() -> None:
     model = Net(nn.Tanh())
-    with pytest.raises(InputError, match="reading: found 'litral'; allowed are .*literal"):
+    with pytest.raises(InputError, match=r"reading: found 'litral'; allowed are .*literal"):
         hsac.CurvatureLearner(model, sgd(model), loss_of(model), reading="litral")
 
 
