@@ -9,7 +9,7 @@ import pytest
 import torch
 from studies import cell_of, keys_of, unchecked
 
-from hsac import parts
+from hsac import learner, parts
 from hsac.ops.runner import train_seeds
 from hsac.report.gather import check_record
 from hsac.study import resolve
@@ -35,6 +35,9 @@ def rule_of(name):
 
 
 RULES = [name for name in sorted(DEFAULT.rules.curvature) if rule_of(name) not in DERIVED]
+READINGS = [f"hsac_{reading}" for reading in learner.READINGS]
+# What a rule needs and the data have not: a meta set, a head.
+IMPOSSIBLE = {(name, "hsac_meta") for name in EXPERIMENTS} | {("glyphs_few_shot", "hsac_head")}
 IDENTITY = {"config_hash": "0", "code": "0", "variant_hash": "0", "weights": "0" * 64}
 
 
@@ -76,6 +79,10 @@ def settings_of(small):
         "threshold": 0.0
     }  # two outer steps are too few to know a sign
     keys["rules"]["curvature"]["random_walk"] = {"period": 20}  # one step, as two may cancel
+    for rule in READINGS:
+        keys["rules"]["curvature"][rule] = {"period": 10}
+    # solved as well as a test can wait for
+    keys["rules"]["curvature"]["hsac_head"] = {"period": 10, "rows": 100, "tolerance": 1e-2}
     return keys
 
 
@@ -88,6 +95,8 @@ def test_default_scale_names_every_rule() -> None:
 @pytest.mark.parametrize("weights", ["sgd", "adam", "sam"])
 @pytest.mark.parametrize("rule", RULES)
 def test_twenty_steps(small, doubled, name, weights, rule) -> None:
+    if (name, rule) in IMPOSSIBLE:
+        pytest.skip("its own tests have what it needs")
     keys = settings_of(small)
     study, cell = cell_of(keys, name, named(weights, rule))
     tried = TRIED.get(rule, 1)
@@ -103,6 +112,9 @@ def test_twenty_steps(small, doubled, name, weights, rule) -> None:
         assert (record["held_out_batches"] > 0) == ("held_out" in rule)
         still = [c == pytest.approx(0.3) for c in record["curvature"]["final"]]
         made = cell.config.curvature_rule.name
+        if made == "hsac_head":
+            # Other curvatures than the head's rest.
+            still = still[-1:]
         assert (
             not any(still)
             if made not in ("fixed", "euclidean")
@@ -125,7 +137,7 @@ def test_all_methods_start_alike(small, doubled, name) -> None:
                 assert not torch.equal(w[0], w[1])
             # Under `joint` the weight rule sees θ behind the weights.
             assert torch.equal(w[:, : want[0].shape[1]], want[0]), (weights, rule)
-            alike = rule not in ("euclidean", "joint_decayed", *SEARCHES)
+            alike = rule not in ("euclidean", "joint_decay", *SEARCHES)
             assert torch.equal(loss, want[1]) == alike, (weights, rule)
             assert same(batch, want[2]), (weights, rule)
 
