@@ -26,4 +26,4 @@ class HsacMeta(Hsac):
     batch: str = "meta"
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 30
+    period: int = 50
