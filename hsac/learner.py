@@ -197,7 +197,7 @@ class CurvatureLearner:
         **parameters: Any,
     ) -> None:
         """Check the parameters and the model; nothing is computed yet."""
-        self.rule = _rule(reading, parameters)
+        self.rule, self.reading = _rule(reading, parameters), reading
         _check_for_library(self.rule)
         for name, value in (("warm_up", warm_up), ("seed", seed)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -254,8 +254,8 @@ class CurvatureLearner:
         mean is not the product of their means. Without a scope and with the identity for H⁻¹ it is
         off by (1/2B)·∂θ tr Cov(∇ℓ), where ∇ℓ is an example's gradient in the weights: c is pulled
         to where the examples' gradients differ most, also where that raises the loss. The adversary
-        of the objectives `worst` and `gap` needs a third sample: it does more harm on the one it
-        was found on than elsewhere.
+        of the objectives `worst`, `gap` and `range` needs a third sample: it does more harm on the
+        one it was found on than elsewhere.
 
         Args:
             batch: for the upper level, the plain loss and its scope. Best a fresh one, not the one
@@ -457,6 +457,11 @@ class CurvatureLearner:
         """Return the samples of the two levels, the same one where `batch` cannot be split."""
         if other is not _NOT_GIVEN:
             return _Sample(batch, 0), _Sample(other, 1)
+        if self.reading == "meta":
+            raise InputError(
+                "CurvatureLearner.step: found one batch with reading='meta', whose lower level is"
+                " not on the meta set; allowed are step(meta, other) and step(meta, other, meta)"
+            )
         split = halves(batch, LEAST_ROWS)
         if split is None:
             return _Sample(batch, 0), _Sample(batch, 1)
@@ -589,7 +594,7 @@ class CurvatureLearner:
 
             def called(batch: Any) -> Any:
                 # All evaluations on a sample see the same numbers, and the caller's stream stays.
-                with torch.random.fork_rng(devices):
+                with torch.random.fork_rng(devices), _unbounded(self._held):
                     # One dropout mask for both levels would tie them together as one batch does.
                     _seed_apart(sample.stream, devices)
                     return torch.func.functional_call(
@@ -678,6 +683,18 @@ class _Called(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.call[0](batch)
+
+
+@contextmanager
+def _unbounded(held: list[Curvature]) -> Iterator[None]:
+    """Let θ beyond the bounds count as it is, as a scope over c looks there."""
+    try:
+        for module in held:
+            module.unbounded = True
+        yield
+    finally:
+        for module in held:
+            module.unbounded = False
 
 
 @contextmanager

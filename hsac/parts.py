@@ -14,7 +14,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -285,13 +285,18 @@ def filled(family: str, name: str) -> dict[str, str]:
 def _lineage(family: str, name: str) -> Iterator[tuple[Root, Path]]:
     """Yield the file of a part, after those of the parts that its class derives from."""
     root, path = find(FAMILIES[family], name)
-    node = class_of(path)
-    for base in node.bases if node else ():
-        wanted = base.id if isinstance(base, ast.Name) else None
+    for base in _read_bases(root, path):
         for other in names(family):
-            if class_name(other) == wanted and other != name:
+            if class_name(other) == base and other != name:
                 yield from _lineage(family, other)
     yield root, path
+
+
+@cache
+def _read_bases(root: Root, path: Path) -> tuple[str, ...]:
+    node = class_of(path)
+    bases = node.bases if node else []
+    return tuple(base.id for base in bases if isinstance(base, ast.Name))
 
 
 def _fields(family: str, name: str) -> dict[str, tuple[str, bool]]:
@@ -352,7 +357,7 @@ def constant(family: str, name: str, variable: str) -> Any:
         variable: the class variable, as in `geometry: ClassVar[str] = "euclidean"`.
 
     Returns:
-        Its value, None where the class has none or computes it.
+        Its value, None where the class has none or computes it. Of a field it is the default.
     """
     found: dict[str, Any] = {}
     for root, path in _lineage(family, name):
@@ -363,13 +368,13 @@ def constant(family: str, name: str, variable: str) -> Any:
 @cache
 def _constants(root: Root, path: Path) -> dict[str, Any]:
     node = class_of(path)
-    return {
-        item.target.id: item.value.value
-        for item in (node.body if node else ())
-        if isinstance(item, ast.AnnAssign)
-        and isinstance(item.target, ast.Name)
-        and isinstance(item.value, ast.Constant)
-    }
+    found = {}
+    for item in node.body if node else ():
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value:
+            # What is computed is no literal.
+            with suppress(ValueError):
+                found[item.target.id] = ast.literal_eval(item.value)
+    return found
 
 
 def summary(family: str, name: str) -> str:

@@ -180,6 +180,44 @@ def test_relative_bounds_are_kept() -> None:
     assert abs(math.log(curvature().item() / curvature.start)) > 0.5
 
 
+def test_meta_reading_wants_two_batches() -> None:
+    """Its lower level is on training batches, which half a meta batch is not."""
+    model = Net(nn.Tanh())
+    learner = hsac.CurvatureLearner(model, sgd(model), loss_of(model), reading="meta", period=1)
+    with pytest.raises(InputError, match="reading='meta'"):
+        learner.step(data())
+    assert learner.step(data(), data())
+
+
+@pytest.mark.parametrize("reading", ["curvature_scope", "joint_scope"])
+def test_scope_looks_beyond_the_bounds(reading: str) -> None:
+    """At a bound of c the scope over c is as wide as elsewhere, and c itself stays inside."""
+    values = []
+    for high in (1.0, 10.0):
+        torch.manual_seed(0)
+        model, batch = Net(nn.Tanh()), data()
+        model.c = nn.ModuleList([hsac.Curvature(1.0, bounds=(1e-3, high))])
+        learner = hsac.CurvatureLearner(
+            model, sgd(model), loss_of(model), reading=reading, period=1
+        )
+        log = learner.step(batch, batch)
+        values.append((log["value"], log["hypergradient"]))
+        assert model.c[0]().item() <= high * (1 + 1e-12)
+    assert values[0] == values[1]
+    assert values[0][0] != 0
+
+
+def test_frozen_scope_over_curvature_rests() -> None:
+    model, batch = Net(nn.Tanh()), data()
+    learner = hsac.CurvatureLearner(
+        model, sgd(model), loss_of(model), reading="curvature_scope", period=1
+    )
+    (curvature,) = learner.curvatures.values()
+    curvature.theta.requires_grad_(False)
+    learner.step(batch, batch)
+    assert curvature().item() == pytest.approx(curvature.start)
+
+
 def by_hand(model: Net, upper: tuple[Tensor, Tensor], lower: tuple[Tensor, Tensor]) -> list[float]:
     """Return value, hypergradient and residual of `Net(nn.Tanh())` without a scope.
 

@@ -165,9 +165,12 @@ class Curvature(nn.Module):
         learners: How many living `hsac.CurvatureLearner` move θ. Where one does, θ gets no gradient
             of the weights' loss: it is in no optimizer, and would only count in what looks at all
             gradients of a model, such as clipping. Copies of the module start at 0.
+        unbounded: Whether θ beyond the bounds counts as it is. It does while a learner looks how
+            the loss changes with c.
     """
 
     learners: int = 0
+    unbounded: bool = False
 
     def __init__(
         self, c: float, transform: str = "exp", bounds: tuple[float, float] = (1e-3, 10.0)
@@ -206,6 +209,8 @@ class Curvature(nn.Module):
         # the learner's own among them.
         if self.learners and isinstance(theta, nn.Parameter):
             return self.transform(self.transform.clamp(_without_gradient(theta)))
+        if self.unbounded:
+            return self.transform(theta)
         # The value of a clamp, with the gradient of the identity: that of a clamp is 0 beyond the
         # bounds, and a θ that a step took there would stay for ever.
         return self.transform(self.transform.clamp(theta).detach() + (theta - theta.detach()))

@@ -63,9 +63,13 @@ def minimise(
         if solved.all() or step == steps:
             break
         small = w.shape[1] <= DENSE
-        p = _dense_direction(hessian, g) if small else _direction(hessian, g, inner)
+        p = _dense_direction(hessian, g) if small else _direction(hessian, g, ~solved, inner)
         products += hessian.products
-        w = _backtracked(loss, w.detach(), theta, torch.where(solved, torch.zeros_like(p), p), g)
+        p = torch.where(solved, torch.zeros_like(p), p)
+        before, w = w.detach(), _backtracked(loss, w.detach(), theta, p, g)
+        # What finds no lower point would look for the same one again.
+        if torch.equal(before, w) or not w.isfinite().any():
+            break
     return Minimum(w.detach(), norm(g).squeeze(-1), solved.squeeze(-1), products)
 
 
@@ -80,13 +84,12 @@ def _dense_direction(hessian: HessianOperator, g: Tensor) -> Tensor:
     return torch.where(finite.squeeze(-1) & p.isfinite(), p, torch.zeros_like(p))
 
 
-def _direction(hessian: HessianOperator, g: Tensor, inner: int) -> Tensor:
-    """Return p (R, P), about -H⁻¹g, along which L falls."""
+def _direction(hessian: HessianOperator, g: Tensor, going: Tensor, inner: int) -> Tensor:
+    """Return p (R, P), about -H⁻¹g, along which L falls, of the problems that go on (R, 1)."""
     size = norm(g)
     enough = torch.minimum(size.sqrt(), torch.full_like(size, 0.5)) * size
     x, r = torch.zeros_like(g), -g
     p, rr = r, dot(r, r)
-    going = torch.ones_like(rr, dtype=torch.bool)
     for _ in range(inner):
         hp = hessian(p)
         php = dot(p, hp)

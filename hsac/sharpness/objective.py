@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.operator import Loss
+from hsac.hypergradient.operator import Loss, norm
 from hsac.sharpness.scope import adaptive_scale
 
 OBJECTIVES = ("worst", "gap", "range", "mean", "loss")
@@ -104,7 +104,7 @@ def sam_loss(plain: Loss, objective: Loss, radius: float) -> Loss:
             at = w if w.requires_grad else w.detach().requires_grad_()
             here = plain(at, theta)
             (g,) = torch.autograd.grad(here.sum(), at, create_graph=True)
-            e = radius * g / g.norm(dim=-1, keepdim=True)
+            e = radius * g / norm(g)
         # The difference is the weight decay.
         return plain(w + e, theta) + (objective(w, theta) - here)
 

@@ -124,6 +124,9 @@ class ScopeObjective:
         def gradient(at: Tensor) -> tuple[Tensor, Tensor]:
             at = at.detach().requires_grad_()
             value = loss(*self._split(at, w, theta))
+            if not value.requires_grad:
+                # a loss of frozen curvatures alone, which the scope is over
+                return value, torch.zeros_like(at)
             return value.detach(), torch.autograd.grad(value.sum(), at)[0]
 
         return ascend(gradient, at, whole, self.radius, self.ascent_steps, start, sizes)

@@ -169,8 +169,10 @@ def _further_curvatures(cell: Cell, key: str) -> None:
     """Check that curvatures which a curvature rule is given lie in their bounds."""
     rule, (low, high) = cell.config.curvature_rule, cell.config.curvature.bounds
     name = parts.constant("curvature rule", rule.name, "curvatures")
-    given = rule.parameters.get(name, [])
-    for c in given if isinstance(given, list | tuple) else [given]:
+    default = parts.constant("curvature rule", rule.name, name) if name else None
+    given = rule.parameters.get(name, default)
+    several = isinstance(given, list | tuple)
+    for c in given if several else [] if given is None else [given]:
         if not low <= c <= high:
             found = f"{cell.method!r} has {c:g} in {name!r} of its curvature rule"
             raise InputError(f"{key}.methods: {found}; allowed is {low:g} to {high:g}")
@@ -227,9 +229,8 @@ def _meta_set(cell: Cell, key: str) -> None:
         ("curvature rule", config.curvature_rule),
         ("loss", config.loss),
     ):
-        draws = part.parameters.get("batch") == "meta" or parts.marked(
-            family, part.name, "needs_meta"
-        )
+        needs = parts.marked(family, part.name, "needs_meta")
+        draws = part.parameters.get("batch", "meta" if needs else "") == "meta"
         if draws and not config.variant.parameters.get("meta"):
             raise InputError(
                 f"{key}.variant.meta: found nothing, and {cell.method!r} draws from the meta set;"

@@ -35,7 +35,7 @@ def head_level(
             "curvature rule: found one that solves the head, and the model has none; allowed is a"
             " model with a head"
         )
-    times = min(task.batches, -(-rows * task.batches // task.examples))
+    times = min(task.batches, -(-rows // task.size))
     batch = task.batch(stream, times)
     with torch.no_grad():
         # A pass without a gradient, counted as a whole one.

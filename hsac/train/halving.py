@@ -1,8 +1,9 @@
 """Halving rules: trainings side by side, of which each run drops half on the way."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from hsac.train.loop import Outcome, Training
 from hsac.train.restarts import told
 
 Record = dict[str, Any]
+# What the losses of a training count, and its outcome tells.
+COUNTED = ("gradients", "products", "held_out_batches", "meta_batches")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Survivor:
 
     Attributes:
         training: The training of the last of every run.
-        outcome: What came of it. Its gradients are those of all trainings.
+        outcome: What came of it. Gradients and what else is counted are those of all trainings.
         chosen: Of each run the number of the training that it began in.
         steps: Steps of one run, those in dropped trainings included.
         dropped: Of each run the entry of each training that it dropped, by number.
@@ -43,14 +46,14 @@ class _Field:
         trainings: The trainings.
         began: Of each training and run the number of the training that the run began in.
         dropped: As in `Survivor`.
-        gradients: Gradients taken of one run in dropped trainings.
+        spent: What one run took in dropped trainings, by the name that `Outcome` counts it by.
         steps: Steps of one run in dropped trainings.
     """
 
     trainings: list[Training]
     began: list[list[int]]
     dropped: list[dict[int, Record]]
-    gradients: int = 0
+    spent: Counter[str] = field(default_factory=Counter)
     steps: int = 0
 
 
@@ -85,7 +88,8 @@ def halve(rule: HalvingRule, trainings: Sequence[Training]) -> Survivor:
     (last,), (chosen,) = left.trainings, left.began
     last.advance(total)
     outcome = last.finish()
-    outcome.gradients += left.gradients
+    for name, count in left.spent.items():
+        setattr(outcome, name, getattr(outcome, name) + count)
     return Survivor(last, outcome, chosen, left.steps + total, left.dropped)
 
 
@@ -101,7 +105,8 @@ def _cut(left: _Field, kept: int) -> None:
     states = [training.runs() for training in left.trainings]
     places = [[own[place] for own in stay] for place in range(kept)]
     left.began = [[left.began[k][i] for i, k in enumerate(place)] for place in places]
-    left.gradients += sum(t.trainer.losses.gradients for t in left.trainings[kept:])
+    for training in left.trainings[kept:]:
+        left.spent.update({name: getattr(training.trainer.losses, name) for name in COUNTED})
     left.steps += sum(training.done for training in left.trainings[kept:])
     left.trainings = left.trainings[:kept]
     for training, place in zip(left.trainings, places, strict=True):

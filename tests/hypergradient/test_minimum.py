@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hsac.hypergradient import minimum
 from hsac.hypergradient.minimum import minimise
 from hsac.theory.ground_truth import newton
 from hsac.theory.problems.hyperbolic import Hyperbolic
@@ -63,3 +64,16 @@ def test_not_a_number_is_unsolved() -> None:
     start = torch.full((1, 2), torch.nan, dtype=F64)
     found = minimise(lambda w, t: w.square().sum(-1), start, torch.zeros(1, 1, dtype=F64), 1e-6)
     assert not found.solved.any()
+
+
+def test_large_problems_take_conjugate_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They find the same minimum, and a solved problem costs nothing more."""
+    dense = minimise(PROBLEM.lower, PROBLEM.initial, THETA, 1e-9)
+    monkeypatch.setattr(minimum, "DENSE", 0)
+    found = minimise(PROBLEM.lower, PROBLEM.initial, THETA, 1e-9, steps=200)
+    assert found.solved.all()
+    torch.testing.assert_close(
+        PROBLEM.lower(found.w, THETA), PROBLEM.lower(dense.w, THETA), rtol=1e-6, atol=0
+    )
+    again = minimise(PROBLEM.lower, found.w, THETA, 1e-9)
+    assert again.products == 0

@@ -265,11 +265,29 @@ def test_literal_is_as_public_code() -> None:
         ({"bounds_relative": 1.0}, "bounds_relative"),
         ({"lower_radius": -1.0}, "lower_radius"),
         ({"replay": 0}, "replay"),
+        ({"lower_radius": 0.05, "solver": {"name": "amortised"}}, "lower_radius"),
+        ({"live": True, "objective": "loss"}, "live"),
     ],
 )
 def test_impossible_readings_are_refused(changes: dict, key: str) -> None:
     with pytest.raises(InputError, match=key):
         Hsac(**changes)
+
+
+def test_solver_without_name_keeps_the_readings() -> None:
+    """Parameters alone change those of the reading's own solver."""
+    found = HsacLiteral(solver={"terms": 10}).linear_solver
+    assert found == Neumann(terms=10, step=0.1, leading=False)
+
+
+def test_sam_loss_at_no_slope() -> None:
+    """Where the plain loss is flat, SAM perturbs nothing."""
+
+    def plain(w: Tensor, theta: Tensor) -> Tensor:
+        return w.square().sum(-1)
+
+    w = torch.zeros(1, 2, dtype=F64)
+    assert sam_loss(plain, plain, 0.1)(w, THETA[:1]).item() == 0
 
 
 def test_drift_has_relative_bounds() -> None:

@@ -84,8 +84,10 @@ def test_unsolved_head_keeps_curvature() -> None:
     rule = HsacHead(tolerance=1e-300, period=1, warm_up=0.0, replace=True)
     kept: list[Tensor] = []
     at = step(kept)
-    theta, _, log = rule.update(THETA, rule.init(THETA), at)
+    theta, state, log = rule.update(THETA, rule.init(THETA), at)
     assert torch.equal(theta, THETA)
+    # and Adam is as if no step had been due
+    assert all((kept == 0).all() for kept in state["adam"].values())
     assert log["fallback"].all()
     assert torch.equal(kept[0], at.w)
 

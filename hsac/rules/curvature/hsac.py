@@ -35,6 +35,8 @@ from hsac.sharpness import (
 
 BATCHES = ("training", "held_out", "meta")
 SHARED = ("none", "adversary", "levels")
+# A Hessian product with SAM's objective takes about four times the operations of a plain one.
+SAM_PRODUCT = 4
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Hsac:
             those before it.
         lower_radius: Above 0 the lower level is SAM's objective with this ρ, for weights that SAM
             trains. It costs third derivatives of the loss.
-        solver: {name: ..., parameters} of the implicit term's solver, `default_solver` if it is
-            not given. The name `none` leaves the implicit term out.
+        solver: {name: ..., parameters} of the implicit term's solver. Without a name they change
+            parameters of `default_solver`. The name `none` leaves the implicit term out.
         period: Training steps from one outer step to the next.
         warm_up: Share of training before the first outer step, in [0, 1).
         step: Learning rate of Adam on θ.
@@ -163,15 +165,20 @@ class Hsac:
             require(apart, "shared", self.shared, f"none or adversary with batch: {self.batch}")
             require(single, "batch_factor", self.batch_factor, f"1 with batch: {self.batch}")
         require(0 <= self.warm_up < 1, "warm_up", self.warm_up, "a share of training in [0, 1)")
-        # refuses bad parameters of the solver at once
-        _ = self.linear_solver
+        # This also refuses bad parameters of the solver at once. One that tracks would follow the
+        # plain objective between outer steps.
+        tracks = isinstance(self.linear_solver, TrackingSolver)
+        allowed = "0 with a solver that works between outer steps"
+        require(not (self.lower_radius and tracks), "lower_radius", self.lower_radius, allowed)
 
     def _check_scope(self) -> None:
         """Refuse scopes that an objective does not have."""
         climbs, alive = self.objective in WITH_ADVERSARY, self.scope == "adaptive"
-        require(self.over == "weights" or climbs, "over", self.over, f"weights ({self.objective})")
-        fits = alive and self.over != "curvature"
-        require(not self.live or fits, "live", True, "False but over weights in an adaptive scope")
+        allowed = f"weights with objective: {self.objective}"
+        require(self.over == "weights" or climbs, "over", self.over, allowed)
+        fits = alive and self.over != "curvature" and self.objective != "loss"
+        allowed = "False, or True with scope: adaptive, over: weights or both, and a scope at all"
+        require(not self.live or fits, "live", True, allowed)
         require(not self.live or self.replay == 1, "replay", self.replay, "1 with live: true")
 
     @cached_property
@@ -191,8 +198,10 @@ class Hsac:
     @cached_property
     def linear_solver(self) -> Solver | None:
         """Return the solver of the implicit term, None for the direct term only."""
-        given: dict[str, Any] = dict(self.solver or self.default_solver)
-        name = str(given.pop("name", "neumann"))
+        given: dict[str, Any] = dict(self.solver or {})
+        if "name" not in given:
+            given = {**self.default_solver, **given}
+        name = str(given.pop("name"))
         return None if name == "none" else build("solver", name, given, "solver")
 
     @cached_property
@@ -345,6 +354,8 @@ class Hsac:
         finite = adversary.isfinite().all(-1, keepdim=True)
         adversary = torch.where(finite, adversary, torch.zeros_like(adversary))
         moved, adam, log = self.move(theta, state, found)
+        if self.lower_radius:
+            log["products"] = log["products"] * SAM_PRODUCT
         # The next objective takes its own weights beside these.
         last = self._iterates(state, w)[1 - self.replay :]
         kept = {"iterates": torch.stack(last, 1)} if self.replay > 1 else {}

@@ -23,10 +23,11 @@ class HsacHead:
     In the training of a whole network the lower level is never at its minimum, where the implicit
     function theorem holds. The head's is: at each outer step features are frozen, the head is
     trained on them to convergence in float64, and the implicit hypergradient is taken there. It
-    moves the head's curvature. Other curvatures of the network rest.
+    moves the head's curvature. Other curvatures of the network rest, unless all are one.
 
-    What the head's training takes counts as gradients by the head's share of the weights. A run
-    whose head does not converge keeps its c.
+    What the head's training takes counts as gradients by the head's share of the weights. It is
+    that of the slowest run of those that train together. A run whose head does not converge keeps
+    its c.
 
     Attributes:
         objective: As in `hsac`, taken over the head's weights.
@@ -118,13 +119,18 @@ class HsacHead:
         sizes = (lower.w.shape[1],)
         moved, after, log = self.hsac.outer(theta.double(), state, found.w, samples, normal, sizes)
         # Where the head is not at its minimum, the formula of the hypergradient does not hold.
-        moved = torch.where(found.solved[:, None], moved.to(theta), theta)
+        solved = found.solved[:, None]
+        moved = torch.where(solved, moved.to(theta), theta)
+        kept = state["adam"]
+        after["adam"] = {
+            k: torch.where(solved, new, kept[k].to(new)) for k, new in after["adam"].items()
+        }
         log["fallback"] = log["fallback"] | ~found.solved
         spent = (log["products"] + found.products) * lower.share
         log["products"] = spent.ceil()
         if self.replace:
             put = step.w.index_copy(1, lower.place, found.w.to(step.w))
-            step.put(torch.where(found.solved[:, None], put, step.w))
+            step.put(torch.where(solved, put, step.w))
         return moved, after, log
 
     def draw(self, step: Step, lower: HeadLevel) -> Samples:

@@ -1,6 +1,7 @@
 """The reading `hsac_meta`: the gap on a clean, class-balanced meta set."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hsac.rules.curvature.hsac import Hsac
 
@@ -24,6 +25,7 @@ class HsacMeta(Hsac):
 
     objective: str = "gap"
     batch: str = "meta"
+    needs_meta: ClassVar[bool] = True
     scope: str = "euclidean"
     radius: float = 0.05
     period: int = 50

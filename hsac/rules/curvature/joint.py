@@ -1,8 +1,10 @@
 """Curvature in the weights' own optimizer."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hsac.rules.curvature.drift import check_relative
 from hsac.rules.curvature.fixed import Fixed
 
 
@@ -19,9 +21,16 @@ class Joint(Fixed):
     ball. In the adaptive scope θ has the scale |θ| + η like every other coordinate.
 
     Attributes:
-        decay: Whether weight decay applies to θ, too. Its pull is towards θ = 0, c = 1 by default.
+        decay: Whether weight decay applies to θ, too. Its pull is towards θ = 0, c = 1 by default,
+            where HGCN's, on c itself, is towards 0.
+        bounds_relative: c stays within this factor of where it started.
     """
 
     decay: bool = False
+    bounds_relative: float = math.inf
     needs_gradient: ClassVar[bool] = True
     joint: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that are out of range."""
+        check_relative(self.bounds_relative)

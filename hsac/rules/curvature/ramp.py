@@ -20,7 +20,8 @@ class Ramp:
 
     Attributes:
         to: The curvature at the end, within `curvature.bounds`.
-        share: Share of training that the way takes, in (0, 1]. Afterwards c rests.
+        share: Share of training that the way takes, in (0, 1]. Afterwards c rests. Under the loss
+            `crt`, which lets c rest while it trains the head, it should be at most `deferred`.
     """
 
     to: float = 1.0

@@ -130,7 +130,10 @@ class EpisodeTask(WithoutMetaSet):
 
     def embedded(self, ensemble: Ensemble, w: Tensor, c: Tensor, batch: Tensor) -> Outputs:
         """Refuse: classes differ from episode to episode, so no head is trained."""
-        raise InputError("curvature rule: found one that solves the head; episodes have none")
+        raise InputError(
+            "curvature rule: found one that solves the head, and episodes have none; allowed is a"
+            " rule for a model without a head"
+        )
 
     def features(self, ensemble: Ensemble, w: Tensor, c: Tensor) -> Tensor:
         """Compute tangent features (R, N, d) of the images of training episodes.

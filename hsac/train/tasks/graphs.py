@@ -36,6 +36,7 @@ class NodeTask(WithoutMetaSet):
         y: Labels (N,).
         rows: Nodes of each part.
         rate: Share of features that dropout drops.
+        size: Training nodes of a batch, which are all.
     """
 
     steps_per_epoch = batches = 1
@@ -83,6 +84,7 @@ class NodeTask(WithoutMetaSet):
         self.inputs, self.classes = x.shape[1], int(y.max()) + 1
         labels = self.y[self.rows["train"]]
         self.examples, self.chance = len(labels), chance(labels)
+        self.size = len(labels)
         self.seeds, self.rate = seeds, 0.0
         self.masked: tuple[tuple[int, ...], ...] = ()
         self.streams: dict[str, list[torch.Generator]] = {}

@@ -45,6 +45,7 @@ class Task(Protocol):
     Attributes:
         steps_per_epoch: Batches that make an epoch.
         batches: Batches that make up the whole training part, the last perhaps smaller.
+        size: Rows, nodes or episodes of a training batch.
         examples: Independent training examples.
         asked: Answers that a test item or episode asks for.
         trained: The loss that is trained.
@@ -53,6 +54,7 @@ class Task(Protocol):
 
     steps_per_epoch: int
     batches: int
+    size: int
     examples: int
     asked: int
     trained: TrainingLoss
