@@ -77,7 +77,8 @@ def check_parts(made: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         part: set(np.ravel(rows).tolist())
         for part, rows in (made.get("indices") or made["episodes"]).items()
     }
-    assert set(parts) == {"train", "validation", "test"}
+    meta = {"meta"} if made["recipe"].get("meta") else set()
+    assert set(parts) == {"train", "validation", "test"} | meta
     assert all(parts.values())
     names = ["group"] if "group" in arrays else []
     names += ["label"] if "episodes" in made else []

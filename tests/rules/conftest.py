@@ -71,6 +71,8 @@ def step_at(  # noqa: PLR0913 - what a step can draw, each by its name
         layers=(2, w.shape[1] - 2),
         held_out=(lambda stream="held_out": held_out) if held_out else absent,
         meta=(lambda stream="meta": meta) if meta else absent,
+        head=absent,
+        put=absent,
         features=absent,
         to_theta=Transform(bounds=BOUNDS).to_theta,
         inverse=Transform(bounds=BOUNDS).inverse,
