@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hsac.frozen.branches import TOLERANCE, SolvedHeads, log_c, solve_along
 from hsac.frozen.head import HeadProblem
-from hsac.frozen.readings import READINGS, reading, value
+from hsac.frozen.readings import READINGS, reading, upper_level
 from hsac.frozen.splits import HeadData, Splits
 from hsac.theory.pac_bayes import Posteriors, certify
 from hsac.train.restarts import tempered_loss
@@ -19,6 +19,8 @@ from hsac.train.restarts import tempered_loss
 POSTERIORS = Posteriors(
     sigmas=(0.02, 0.05, 0.1, 0.2, 0.3), delta=0.05, draws=64, pilot_draws=4, alphas=(1.0,)
 )
+
+DRAW = 2  # of the readings' starts and noise
 
 Row = dict[str, float | int | str | bool]
 Values = dict[str, Tensor]  # column -> a number of each problem (R,)
@@ -50,7 +52,7 @@ def landscape(
     options: LandscapeOptions,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
-    """Solve the heads at every c, and measure there what rules minimise and what they are judged by.
+    """Solve the heads at every c, and measure there what rules minimise and what judges them.
 
     Args:
         splits: The problems that choose.
@@ -130,7 +132,9 @@ def _measured(
     for radius in options.radii:
         for name in READINGS:
             scope = reading(name, radius, options.ascent_steps, options.draws)
-            found[f"{name}@{radius:g}"] = value(problem, w, theta, scope, draw=2)
+            upper = upper_level(problem, w, theta, scope, DRAW)
+            with torch.no_grad():
+                found[f"{name}@{radius:g}"] = upper(w, theta)
     # An episode is no sample of the task that a bound is about.
     if len(set(splits.seeds)) == len(splits.seeds):
         found["certificate"] = _certificates(problem, w, theta)

@@ -33,6 +33,22 @@ class Problems(Protocol):
         ...
 
 
+def value_and_gradient(problems: Problems, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the objective and its gradient.
+
+    Args:
+        problems: The problems.
+        w: Weights (R, P).
+        theta: θ (R, C).
+
+    Returns:
+        Values (R,) and gradients (R, P).
+    """
+    w = w.detach().requires_grad_()
+    value = problems.objective(w, theta)
+    return value.detach(), torch.autograd.grad(value.sum(), w)[0]
+
+
 @dataclass(frozen=True)
 class Descent:
     """Where the descents of R problems ended.
@@ -125,9 +141,7 @@ class _State:
 
     def _gradient(self, problems: Problems, w: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.calls[0] += 1
-        w = w.detach().requires_grad_()
-        value = problems.objective(w, theta)
-        return value.detach(), torch.autograd.grad(value.sum(), w)[0]
+        return value_and_gradient(problems, w, theta)
 
     def step(self) -> None:
         p = self._direction()

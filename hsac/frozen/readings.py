@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from hsac.frozen.head import HeadProblem
+from hsac.hypergradient.operator import Loss
 from hsac.sharpness import ScopeObjective, perturbed_loss
 
 # Name -> objective, what the scope is a ball in, its scale, and whether it is climbed until the
@@ -42,10 +43,10 @@ def reading(name: str, radius: float, ascent_steps: int, draws: int) -> ScopeObj
     )
 
 
-def value(
+def upper_level(
     problem: HeadProblem, w: Tensor, theta: Tensor, scope: ScopeObjective, draw: int
-) -> Tensor:
-    """Compute a reading at a point.
+) -> Loss:
+    """Return a reading with the perturbations that it has at a point.
 
     At a minimum of the regularised loss the plain loss falls towards 0. A climb from the weights
     themselves therefore goes along -w, which no data decides. A climb that is to converge begins
@@ -59,24 +60,26 @@ def value(
         draw: Number of the draw of start and Gaussian noise, the same for every c.
 
     Returns:
-        Nats (R,).
+        U, a function of w and θ. The perturbations are constants to it.
     """
     # The same for every problem, so that it does not matter which others there are.
     generator = torch.Generator().manual_seed(draw)
 
     def normal(size: int) -> Tensor:
-        return torch.randn(size, generator=generator, dtype=torch.float64).expand(len(w), -1)
+        drawn = torch.randn(size, generator=generator, dtype=torch.float64)
+        return drawn.to(w).expand(len(w), -1)
 
-    starts: list[Tensor | None] = [None]
-    if scope.ascent_steps > 1:
-        direction = normal(scope.carried_size(w.shape[-1], theta.shape[-1]))
-        random = scope.radius * direction / direction.norm(dim=-1, keepdim=True)
-        starts = [random, -random]
-    found = []
-    for start in starts:
+    def found(start: Tensor | None) -> Loss:
         places = scope.find(
             problem.loss, (w, theta), start, lambda: normal(w.shape[-1]), problem.layers
         )
-        with torch.no_grad():
-            found.append(perturbed_loss(problem.loss, places.added, places.taken)(w, theta))
-    return torch.stack(found).amax(0)
+        return perturbed_loss(problem.loss, places.added, places.taken)
+
+    if scope.ascent_steps == 1:
+        return found(None)
+    direction = normal(scope.carried_size(w.shape[-1], theta.shape[-1]))
+    start = scope.radius * direction / direction.norm(dim=-1, keepdim=True)
+    one, other = found(start), found(-start)
+    with torch.no_grad():
+        higher = one(w, theta) >= other(w, theta)
+    return lambda at, t: torch.where(higher, one(at, t), other(at, t))

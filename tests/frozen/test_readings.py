@@ -5,8 +5,9 @@ from torch import Tensor
 from hsac.frozen.branches import log_c
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.lbfgs import minimise
-from hsac.frozen.readings import READINGS, reading, value
+from hsac.frozen.readings import READINGS, reading, upper_level
 from hsac.frozen.splits import Splits
+from hsac.sharpness import ScopeObjective
 
 RADIUS = 0.05
 
@@ -16,6 +17,12 @@ def solved(splits: Splits) -> tuple[HeadProblem, Tensor, Tensor]:
     problem = HeadProblem(splits.train, 3, 2, 0.2)
     theta = log_c(problem, 0.5)
     return problem, minimise(problem, problem.start(0), theta, 1e-9).w, theta
+
+
+def value(
+    problem: HeadProblem, w: Tensor, theta: Tensor, scope: ScopeObjective, draw: int
+) -> Tensor:
+    return upper_level(problem, w, theta, scope, draw)(w, theta)
 
 
 def furthest(problem: HeadProblem, w: Tensor, theta: Tensor, scale: Tensor, way: float) -> Tensor:
