@@ -302,7 +302,8 @@ def regrets(landscapes: pd.DataFrame) -> Regrets:
         The regrets.
     """
     tables = []
-    for (problem, setting, _), rows in landscapes.groupby(["problem", "setting", "dim"]):
+    for key, rows in landscapes.groupby(["problem", "setting", "dim"]):
+        problem, setting = map(str, key[:2])
         ordered = rows.sort_values(["seed", "c"])
         seeds = ordered["seed"].unique()
         chosen = _choices(ordered, len(seeds))
@@ -499,13 +500,13 @@ def comparisons_displayed(numbers: pd.DataFrame) -> pd.DataFrame:
         The text of each entry under headings.
     """
     of = numbers[["difference", "low", "high"]].to_numpy(dtype=float)
-    texts = {
+    texts: dict[str, Iterable[str]] = {
         "reading": numbers["reading"].map(words),
         "rival": numbers["rival"].map(words),
         "group": numbers["group"].map(GROUPS),
         "measure": numbers["measure"].map({name: unit for name, (_, _, unit) in MEASURES.items()}),
         "problems": numbers["problems"].map(str),
-        "difference": [interval_text(*row, sign="+") for row in of],
+        "difference": [interval_text(*row, "+") for row in of],
         "p": numbers["p"].map(p_text),
         "p_holm": numbers["p_holm"].map(p_text),
     }

@@ -82,7 +82,9 @@ def _saved(
     setting, measure, alpha = key
     differences = saved(found, setting, measure, pairs)
     means = means_of(differences, 1 - alpha)
-    of_problems = differences.groupby(level="problem").agg(lambda values: values.mean(skipna=False))
+    by_problem = differences.groupby(level="problem")
+    # As in `means_of`, a problem with a seed that is not known has no mean.
+    of_problems = by_problem.mean().where(differences.notna().groupby(level="problem").all())
     together = {}
     for place, pair in enumerate(pairs):
         if means["problems"].iloc[place]:

@@ -52,13 +52,12 @@ def draw(landscapes: pd.DataFrame) -> Figure:
                 _curve(panel, block, name, column)
             panel.set_xscale("log")
             panel.set_yticks([0, 1], ["least", "most"])
-            if line is axes[0]:
-                count = block["problem"].nunique()
-                noun = "problem" if count == 1 else "problems"
-                panel.set_title(f"{frozen.GROUPS[setting]} ({count} {noun})")
-            if line is axes[-1]:
-                panel.set_xlabel("curvature c")
         line[0].set_ylabel(label)
+    for top, bottom, setting in zip(axes[0], axes[-1], settings, strict=True):
+        count = landscapes.loc[landscapes["setting"] == setting, "problem"].nunique()
+        noun = "problem" if count == 1 else "problems"
+        top.set_title(f"{frozen.GROUPS[setting]} ({count} {noun})")
+        bottom.set_xlabel("curvature c")
     style.log_axis(axes[0, 0].xaxis)
     looks = [CURVES[name] for name in columns]
     entries = [style.entry(text, color=shade, linewidth=wide) for text, shade, wide in looks]
@@ -81,12 +80,9 @@ def _dims(landscapes: pd.DataFrame) -> Mapping[str, list[int]]:
 def _columns(landscapes: pd.DataFrame) -> dict[str, str]:
     """Return the curves that the landscapes have: name -> column."""
     found = {}
+    readings = frozen.readings(map(str, landscapes.columns))
     for name in CURVES:
-        own = [
-            one
-            for one in frozen.readings(map(str, landscapes.columns))
-            if one.partition("@")[0] == name
-        ]
+        own = [column for column in readings if column.partition("@")[0] == name]
         if own:
             found[name] = min(own, key=lambda column: float(column.partition("@")[2]))
         elif name in landscapes:
@@ -102,9 +98,9 @@ def _curve(axes: Axes, block: pd.DataFrame, name: str, column: str) -> None:
         return
     curve = _scaled(_scaled(means.to_numpy()).mean(1))
     c = means.index.to_numpy()
-    # A dash more for each, so that curves that lie on one another are seen.
     axes.plot(c, curve, color=colour, linewidth=width, zorder=3 if name == "test_nll" else 2)
     least = int(np.argmin(curve))
+    # A lane each, as minima often coincide.
     place = -0.07 - 0.07 * list(CURVES).index(name)
     axes.plot(c[least], place, color=colour, marker="v", markersize=5, clip_on=False)
 
