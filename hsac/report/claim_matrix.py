@@ -27,7 +27,7 @@ from hsac.study.models import Setting
 
 SETTINGS: tuple[str, ...] = get_args(Setting)
 THEORY: Literal["theory"] = "theory"  # the setting and the source of a theory claim
-KINDS = ("comparison", THEORY)
+KINDS = ("comparison", THEORY, "regret")
 # Of claims about regret.
 Group = Literal["all", "classification", "long_tailed", "noisy", "few_shot"]
 Measure = Literal["error", "nll"]
@@ -430,6 +430,8 @@ def _written(entry: Any, path: Path) -> AnyClaim:
         raise InputError(f"{where}: kind is {kind!r}, allowed are {', '.join(KINDS)}")
     if kind == "comparison":
         return _made(Claim, entry, where)
+    if kind == "regret":
+        return _made(RegretClaim, entry, where)
     # Both keys can have but one value, so the file need not say it.
     claim = _made(TheoryClaim, {"setting": THEORY, "source": THEORY} | entry, where)
     parts.check_name("study", claim.study, f"{where}: study")

@@ -75,8 +75,8 @@ NOTE = (
     " go to the lower c. A random c is the mean over the grid. Choices by the validation loss use"
     " labels that no reading sees. Means count problems (features and condition) alike, and the"
     " dimensions within a problem; 95 % intervals are of a bootstrap of problems, then of seeds"
-    " within, widened by the t quantile for few problems. Problems that share a data set count as"
-    " independent. With one problem the interval is over its seeds alone."
+    " within, widened by the t quantile for few problems and cut at 0. Problems that share a data"
+    " set count as independent. With one problem the interval is over its seeds alone."
 )
 COMPARISONS_NOTE = (
     "Difference: regret of the rival less that of the reading, so above 0 the reading is better."
@@ -368,6 +368,8 @@ def table(found: Regrets) -> pd.DataFrame:
             # The oracle is where regret is counted from.
             values = found.matrix(group, measure).assign(oracle=0.0)
             means = means_of(values)
+            # No regret is negative, though a symmetric interval reaches there.
+            means["low"] = means["low"].clip(lower=0)
             for name in ("mean", "low", "high", "problems"):
                 suffix = "" if name == "mean" else f"_{name}"
                 columns[f"{group}_{measure}{suffix}"] = means[name].to_numpy()
@@ -506,7 +508,7 @@ def comparisons_displayed(numbers: pd.DataFrame) -> pd.DataFrame:
         "group": numbers["group"].map(GROUPS),
         "measure": numbers["measure"].map({name: unit for name, (_, _, unit) in MEASURES.items()}),
         "problems": numbers["problems"].map(str),
-        "difference": [interval_text(*row, "+") for row in of],
+        "difference": [interval_text(mean, low, high, "+") for mean, low, high in of],
         "p": numbers["p"].map(p_text),
         "p_holm": numbers["p_holm"].map(p_text),
     }
@@ -553,15 +555,22 @@ def answer(numbers: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
 def _least_regret(numbers: pd.DataFrame) -> str:
     made = numbers[numbers["chooser"] != "oracle"]
     count = int(made[f"{ALL}_error_problems"].max())
-    said = []
-    for measure, (_, _, unit) in MEASURES.items():
+    best = []
+    for measure in MEASURES:
         name = f"{ALL}_{measure}"
         # A chooser that knows only some problems has a mean of others than the rest.
         row = made[made[f"{name}_problems"] == count].sort_values(name, kind="stable").iloc[0]
         text = interval_text(row[name], row[f"{name}_low"], row[f"{name}_high"])
-        said.append(f"in {unit} it is {text}, by {words(row['chooser'])}")
+        best.append((words(row["chooser"]), text))
+    (of_error, error), (of_nll, nll) = best
+    second = f"and {nll} hundredths of a nat of test NLL"
+    if of_error != of_nll:
+        second = f"but {of_nll} has the least in test NLL, {nll} hundredths of a nat"
     noun = "problem" if count == 1 else "problems"
-    return f"The least mean regret over {count} {noun}: {', and '.join(said)}."
+    return (
+        f"Over {count} {noun} the choice with the least mean regret is {of_error}: {error} points"
+        f" of test error, {second}."
+    )
 
 
 def _beaten(over_all: pd.DataFrame) -> str:
@@ -573,10 +582,10 @@ def _beaten(over_all: pd.DataFrame) -> str:
     for rival in ("nearly_flat", "c=1"):
         own = rows[(rows["rival"] == rival) & (rows["p_holm"] < 0.05)]
         better, worse = int((own["difference"] > 0).sum()), int((own["difference"] < 0).sum())
-        said.append(f"{better} have less regret than {words(rival)} and {worse} have more")
+        said.append(f"{better} have significantly less than {words(rival)} and {worse} more")
     return (
-        f"Of {total} readings of sharpness (each radius counted), {'; '.join(said)}, in test error"
-        " and significantly after Holm's correction; the others are not told apart."
+        f"Of {total} readings of sharpness (each radius counted), judged by regret in test error,"
+        f" {'; '.join(said)} (after Holm's correction)."
     )
 
 
@@ -589,8 +598,9 @@ def _from_validation(numbers: pd.DataFrame, over_all: pd.DataFrame) -> str:
         low, high, word = -high, -low, "more"
     text = interval_text(abs(row["difference"]), low, high)
     # A NaN is of a single problem, which has no test.
-    told = "significant" if row["p_holm"] < 0.05 else "not significant"
+    told = "" if row["p_holm"] < 0.05 else "not "
     return (
         f"The reading of least regret ({words(ranked[0])}, picked after the fact) has {text} points"
-        f" {word} regret in test error than the choice by the validation loss ({told})."
+        f" {word} regret in test error than the choice by the validation loss; after Holm's"
+        f" correction that is {told}significant."
     )

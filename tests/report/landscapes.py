@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hsac.files import read_json, write_json, write_rows
-from hsac.report.frozen import landscape_file
+from hsac.report.frozen import landscape_file, problems
 
 CURVATURES = np.geomspace(0.01, 4.641588833612779, 25)
 SETTINGS = ("classification", "long_tailed", "noisy", "few_shot")
@@ -76,17 +76,21 @@ def write_study(
     points: int = 25,
 ) -> Path:
     """Write `frozen` into ``settings.json`` and the landscapes of a results folder."""
-    problems = {}
+    made = {}
     for setting in settings:
         for number in range(each):
-            entry = {"setting": setting, "dims": [2, 16], "seeds": seeds}
-            problems[f"{setting}_{number}"] = entry
+            made[f"{setting}_{number}"] = {"setting": setting, "dims": [2, 16], "seeds": seeds}
     path = results / "settings.json"
     kept = read_json(path) if path.is_file() else {"experiments": {}}
-    write_json(path, kept | {"frozen": study(problems, points)})
-    for place, (name, entry) in enumerate(problems.items()):
-        for dim in entry["dims"]:
-            few_shot = entry["setting"] == "few_shot"
-            rows = landscape(seeds, 100 * place + dim, few_shot, points)
-            write_rows(landscape_file(results, name, dim), rows)
+    write_json(path, kept | {"frozen": study(made, points)})
+    write_landscapes(results)
     return results
+
+
+def write_landscapes(results: Path) -> None:
+    """Write a landscape for each problem and dimension of ``settings.json``, if it has any."""
+    for place, problem in enumerate(problems(results)):
+        few_shot = problem.setting == "few_shot"
+        for dim in problem.dims:
+            rows = landscape(problem.seeds, 100 * place + dim, few_shot, problem.points)
+            write_rows(landscape_file(results, problem.name, dim), rows)
