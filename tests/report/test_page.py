@@ -67,7 +67,7 @@ def html(
 ) -> str:
     root = tmp_path_factory.mktemp("page") / "default"
     shutil.copytree(results, root)
-    write_study(root, points=5)
+    write_study(root, ("noisy", "few_shot"), seeds=2, points=5)
     write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
     files = (root / "runs.parquet", root / "trajectories.parquet")
     write_figures(*files, "", ORDER, REFERENCES, root / "figures")
@@ -123,7 +123,7 @@ def test_page_answers_with_regret(html):
     section = html.split('<section id="regret">')[1].split("</section>")[0]
     assert "Is the flattest curvature a good curvature?" in section
     assert section.count("<figure") == 2
-    assert "the choice with the least mean regret is validation loss" in section
+    assert "Over 4 problems the choice with the least mean regret is" in section
     assert "Claims about regret" in section
     assert "Frozen features, over all problems" in section
     # They have units of their own.
