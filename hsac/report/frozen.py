@@ -362,11 +362,12 @@ def table(found: Regrets) -> pd.DataFrame:
         group and measure ``<group>_<measure>`` with ``_low`` and ``_high`` (two-level interval) and
         ``_problems``. NaN where the chooser cannot choose.
     """
-    columns: dict[str, Any] = {"chooser": [*found.choosers, "oracle"]}
+    columns: dict[str, Any] = {"chooser": ["oracle", *found.choosers]}
     for group in found.groups:
         for measure in MEASURES:
             # The oracle is where regret is counted from.
-            values = found.matrix(group, measure).assign(oracle=0.0)
+            values = found.matrix(group, measure)
+            values.insert(0, "oracle", 0.0)
             means = means_of(values)
             # No regret is negative, though a symmetric interval reaches there.
             means["low"] = means["low"].clip(lower=0)
