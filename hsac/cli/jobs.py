@@ -440,6 +440,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
         published: The file published.yaml.
         output: The folder to write.
     """
+    from hsac.report.frozen import write_regret_tables
     from hsac.report.published import write_published
     from hsac.report.tables import write_tables
     from hsac.report.theory import write_theory_tables
@@ -448,6 +449,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
     write_tables(runs, order, references, output)
     write_theory_tables(runs, order, output)
     write_published(published, runs, output)
+    write_regret_tables(runs.parent, output)
 
 
 @job.command("cost")

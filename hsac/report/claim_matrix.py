@@ -1,5 +1,7 @@
 """The claims of ``config/claims.yaml``: a matrix of experiments and rivals, and claims written out.
 
+Those about regret on frozen features are a matrix of their own.
+
 A matrix saves repeating what claims share. Each block of it makes one claim for each of its
 experiments and rivals, experiment by experiment. A rival says which two methods are compared, an
 experiment in which setting and with which weight rule, and a template makes the sentence.
@@ -9,6 +11,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -24,7 +27,11 @@ from hsac.study.models import Setting
 
 SETTINGS: tuple[str, ...] = get_args(Setting)
 THEORY: Literal["theory"] = "theory"  # the setting and the source of a theory claim
-KINDS = ("comparison", THEORY)
+KINDS = ("comparison", THEORY, "regret")
+# Of claims about regret.
+Group = Literal["all", "classification", "long_tailed", "noisy", "few_shot"]
+Measure = Literal["error", "nll"]
+UNITS: dict[Measure, str] = {"error": "points", "nll": "hundredths of a nat"}
 RELATIONS = ("<=", ">=")
 MOST_LOST = 0.1  # a file's `most_lost` where it gives none
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -113,7 +120,37 @@ class TheoryClaim:
     kind: Literal["theory"] = "theory"
 
 
-AnyClaim = Claim | TheoryClaim
+@dataclass(frozen=True, config=_STRICT)
+class RegretClaim:
+    """A claim that choosing c by a reading of sharpness saves some of a rival's regret.
+
+    Attributes:
+        id: Names the claim, once in a file.
+        setting: The setting of the problems, or `all`.
+        source: As of `Claim`.
+        claim: The sentence that the report shows.
+        reading: The reading with its radius, a column of the landscapes such as `gap@0.05`.
+        rival: The chooser that it is compared with, such as `c=1`.
+        measure: `error` or `nll` of the test set.
+        minimum_effect: Regret saved, in points or in hundredths of a nat. A negative number claims
+            non-inferiority.
+        alpha: Level of the tests, over all claims about regret that could be tested.
+        kind: Always `regret`.
+    """
+
+    id: Text
+    setting: Group
+    source: Source
+    claim: Text
+    reading: Text
+    rival: Text
+    measure: Measure
+    minimum_effect: Points
+    alpha: Level
+    kind: Literal["regret"] = "regret"
+
+
+AnyClaim = Claim | TheoryClaim | RegretClaim
 
 
 @dataclass(frozen=True)
@@ -179,6 +216,40 @@ class _Sections:
     rivals: JsonObject = Field(default_factory=dict)
     matrix: list[Any] = Field(default_factory=list)
     claims: list[Any] = Field(default_factory=list)
+    regret: JsonObject = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _Side:
+    """A reading, a rival, a group of problems or a measure, and what the sentence calls it."""
+
+    words: Text
+    # A reading with its radius, or the rival's name; by default the entry's own name.
+    column: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _RegretBlock:
+    """A block of claims about regret: setting × measure × reading × rival."""
+
+    source: Source
+    claim: Text
+    minimum_effect: dict[Measure, Points]
+    readings: list[str]
+    rivals: list[str]
+    settings: list[Group]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _RegretSections:
+    """The claims about regret."""
+
+    alpha: Level
+    readings: JsonObject
+    rivals: JsonObject
+    settings: dict[Group, Text]
+    measures: dict[Measure, Text]
+    matrix: list[Any]
 
 
 def read_claims(path: Path) -> list[AnyClaim]:
@@ -188,7 +259,8 @@ def read_claims(path: Path) -> list[AnyClaim]:
         path: The file, as of `read_file`.
 
     Returns:
-        The claims of the matrix, block by block, and then those written out, in the file's order.
+        The claims of the matrix, block by block, those written out, and those about regret, in the
+        file's order.
 
     Raises:
         InputError: As of `read_file`.
@@ -217,7 +289,9 @@ def read_file(path: Path) -> ClaimsFile:
         found = type(content).__name__
         raise InputError(f"{path}: found {found}, allowed is a list of claims or a matrix")
     sections = _made(_Sections, content, f"{path}")
-    claims = [*_matrix(sections, path), *(_written(entry, path) for entry in sections.claims)]
+    claims: list[AnyClaim] = [*_matrix(sections, path)]
+    claims += [_written(entry, path) for entry in sections.claims]
+    claims += _regret_matrix(sections.regret, path)
     seen: set[str] = set()
     for claim in claims:
         if claim.id in seen:
@@ -295,6 +369,45 @@ def _cell(
     return _made(Claim, entry, where)
 
 
+def _regret_matrix(content: JsonObject, path: Path) -> Iterable[RegretClaim]:
+    """Make the claims about regret, none where the file has no such section."""
+    if not content:
+        return
+    sections = _made(_RegretSections, content, f"{path}: regret")
+    readings = _sides(sections.readings, f"{path}: regret: reading")
+    rivals = _sides(sections.rivals, f"{path}: regret: rival")
+    for number, entry in enumerate(sections.matrix, start=1):
+        where = f"{path}: regret: block {number} of matrix"
+        block = _made(_RegretBlock, entry, where)
+        _check_known(block.readings, readings, f"{where}: readings")
+        _check_known(block.rivals, rivals, f"{where}: rivals")
+        _check_known(block.settings, sections.settings, f"{where}: settings")
+        _check_known(block.minimum_effect, sections.measures, f"{where}: minimum_effect")
+        keys = product(block.settings, block.minimum_effect, block.readings, block.rivals)
+        for setting, measure, reading, rival in keys:
+            filled = {"problems": sections.settings[setting]}
+            filled |= {"measure": sections.measures[measure]}
+            filled |= {"reading": readings[reading].words, "rival": rivals[rival].words}
+            least = block.minimum_effect[measure]
+            filled["margin"] = f"{abs(least):g} {UNITS[measure]}"
+            parts_of_id = ("regret", setting, measure, reading, rival)
+            yield RegretClaim(
+                "-".join(parts_of_id).replace("_", "-").replace("=", "").replace(".", ""),
+                setting,
+                block.source,
+                _sentence(block.claim, filled, where),
+                readings[reading].column or reading,
+                rivals[rival].column or rival,
+                measure,
+                least,
+                sections.alpha,
+            )
+
+
+def _sides(entries: JsonObject, where: str) -> dict[str, _Side]:
+    return {name: _made(_Side, entry, f"{where} {name}") for name, entry in entries.items()}
+
+
 def _sentence(template: str, filled: Mapping[str, str], where: str) -> str:
     """Fill the placeholders of a template."""
     # Not `str.format`, which reads attributes and pads to any width that a file asks for.
@@ -317,6 +430,8 @@ def _written(entry: Any, path: Path) -> AnyClaim:
         raise InputError(f"{where}: kind is {kind!r}, allowed are {', '.join(KINDS)}")
     if kind == "comparison":
         return _made(Claim, entry, where)
+    if kind == "regret":
+        return _made(RegretClaim, entry, where)
     # Both keys can have but one value, so the file need not say it.
     claim = _made(TheoryClaim, {"setting": THEORY, "source": THEORY} | entry, where)
     parts.check_name("study", claim.study, f"{where}: study")

@@ -1,4 +1,7 @@
-"""Judge the claims: comparisons on the gathered runs, theory claims on the studies' rows."""
+"""Judge the claims: comparisons on the gathered runs, theory claims on the studies' rows.
+
+Those about regret are judged by `hsac.report.regret_claims`.
+"""
 
 import math
 from dataclasses import asdict, dataclass
@@ -9,12 +12,14 @@ import numpy as np
 import pandas as pd
 
 from hsac.files import JsonObject, read_json, write_json
+from hsac.report import frozen
 from hsac.report.claim_matrix import (
     MOST_LOST,
     SETTINGS,
     THEORY,
     AnyClaim,
     Claim,
+    RegretClaim,
     TheoryClaim,
     read_claims,
     read_file,
@@ -22,6 +27,7 @@ from hsac.report.claim_matrix import (
 )
 from hsac.report.expressions import evaluate
 from hsac.report.gather import read_gathered
+from hsac.report.regret_claims import judge_regrets
 from hsac.report.statistics import (
     SAME,
     UNDEFINED,
@@ -29,6 +35,7 @@ from hsac.report.statistics import (
     Interval,
     Paired,
     Replicates,
+    decision,
     effect_size,
     hierarchical_interval,
     holm,
@@ -126,6 +133,11 @@ class Judged(TypedDict, total=False):
     fails: str
     evidence: str
 
+    # of a claim about regret, whose `n` counts problems
+    reading: str
+    rival: str
+    measure: str
+
 
 def verdict(
     claim: Claim,
@@ -172,16 +184,9 @@ def verdict(
         return f"inconclusive (spread unknown: {d.n} finished {pairs}, at least 2 are needed)"
     if compared.pairs.share > most_lost:
         return f"inconclusive ({compared.pairs.text}; most_lost allows {100 * most_lost:g} %)"
-    not_worse = claim.minimum_effect < 0
-    margin = d.difference - claim.minimum_effect
-    # The tests are two-sided, so the sign of the mean says to which side it differs.
-    above = p_minimum_holm < claim.alpha if not_worse else d.difference > 0 and p_holm < claim.alpha
-    # The mean must reach the minimum effect. It need not exceed it significantly.
-    # A mean that falls short by what rounding leaves has reached it.
-    if above and margin >= -SAME:
-        return "supported"
-    if p_minimum_holm < claim.alpha and margin < -SAME:
-        return "contradicted"
+    p = p_holm, p_minimum_holm
+    if word := decision(d.difference, claim.minimum_effect, p, claim.alpha):
+        return word
     # The strictest of Holm's levels, as the claim's later place among the others is not known.
     return f"inconclusive ({_seeds_to_decide(claim, d, claim.alpha / max(family, 1))})"
 
@@ -203,18 +208,24 @@ def _seeds_to_decide(claim: Claim, found: Paired, alpha: float) -> str:
 
 
 def judge(
-    claims: list[AnyClaim], runs: pd.DataFrame, theory: Path, most_lost: float = MOST_LOST
+    claims: list[AnyClaim],
+    runs: pd.DataFrame,
+    theory: Path,
+    most_lost: float = MOST_LOST,
+    regrets: frozen.Regrets | None = None,
 ) -> list[Judged]:
-    """Judge claims on the runs and on the studies.
+    """Judge claims on the runs, on the studies and on the landscapes over c.
 
     The comparisons that were run form one family for Holm's correction. One that lost too many
-    pairs keeps its place in it with p = 1, as it is not decided.
+    pairs keeps its place in it with p = 1, as it is not decided. Claims about regret are a family
+    of their own.
 
     Args:
         claims: The claims.
         runs: The table ``runs.parquet``.
         theory: The folder of the studies' rows.
         most_lost: Largest share of a comparison's pairs that may be lost.
+        regrets: The regrets on frozen features. Without them claims about regret have no entry.
 
     Returns:
         One entry a claim, in their order. Undefined numbers are None.
@@ -230,8 +241,14 @@ def judge(
     p_minimum_holm = dict(zip(compared, holm(np.array(against_minimum)), strict=True))
     # A claim without runs, or with one pair, is no test.
     family = int(np.isfinite(against_zero).sum())
+    about_regret = [claim for claim in claims if isinstance(claim, RegretClaim)]
+    of_regret = judge_regrets(about_regret, regrets) if regrets else {}
     entries = []
     for claim in claims:
+        if isinstance(claim, RegretClaim):
+            if claim.id in of_regret:
+                entries.append(cast(Judged, of_regret[claim.id]))
+            continue
         if isinstance(claim, TheoryClaim):
             found = _judge_theory(claim, theory)
         else:
@@ -364,7 +381,8 @@ def write_claims(claims_yaml: Path, runs_parquet: Path, out: Path) -> list[Judge
 
     Args:
         claims_yaml: The claims.
-        runs_parquet: The gathered runs. The rows of the studies lie in ``theory`` beside them.
+        runs_parquet: The gathered runs. The rows of the studies lie in ``theory`` beside them, the
+            landscapes over c in ``frozen``.
         out: The JSON file to write.
 
     Returns:
@@ -373,9 +391,9 @@ def write_claims(claims_yaml: Path, runs_parquet: Path, out: Path) -> list[Judge
     Raises:
         InputError: A file is missing or something in it does not fit.
     """
-    theory = Path(runs_parquet).parent / "theory"
-    read = read_file(claims_yaml)
-    entries = judge(read.claims, read_gathered(runs_parquet), theory, read.most_lost)
+    root, read = Path(runs_parquet).parent, read_file(claims_yaml)
+    runs, regrets = read_gathered(runs_parquet), frozen.read(root)
+    entries = judge(read.claims, runs, root / "theory", read.most_lost, regrets)
     write_json(Path(out), entries)
     return entries
 
@@ -432,6 +450,9 @@ def lost_mark(entry: Judged) -> str:
 
 def _is_about(entry: Judged, settings: JsonObject) -> bool:
     """Check whether a scale runs what a claim is about: its study, or both its methods."""
+    if entry["kind"] == "regret":
+        # Without frozen features there is no entry. Some have no such problems, or other radii.
+        return entry["verdict"] != "not run"
     if entry["kind"] == THEORY:
         # A scale may leave the theory out.
         return entry["study"] in (settings.get("theory") or {}).get("studies", ())

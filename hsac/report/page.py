@@ -19,6 +19,7 @@ from hsac.report import (
     columns,
     cost,
     curvature_role,
+    frozen,
     hypergradient_bias,
     provenance,
     published,
@@ -28,7 +29,7 @@ from hsac.report import (
     unfinished,
 )
 from hsac.report.claims import SETTINGS, Judged, lost_mark
-from hsac.report.figures import THEORY, captions
+from hsac.report.figures import FROZEN, THEORY, captions
 from hsac.report.figures.style import COLOURS, OTHER
 from hsac.report.gather import read_gathered
 
@@ -98,6 +99,17 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Regret:
+    """The section on frozen features: sentences, figures, table with its note, and claims."""
+
+    sentences: list[str]
+    figures: list[Picture]
+    table: SortableTable
+    note: str
+    claims: list[JsonObject]
+
+
+@dataclass(frozen=True)
 class ShownVariant:
     """A variant: its recipe in words, how many items its parts have, digest of its data."""
 
@@ -162,7 +174,7 @@ def printed_headings() -> list[Mapping[str, str]]:
         Column -> heading, one mapping a kind.
     """
     declared = (columns.experiment(), columns.FAILURES, columns.COST)
-    others = theory.CERTIFICATES, theory.COVERAGE, hypergradient_bias.HEADINGS
+    others = theory.CERTIFICATES, theory.COVERAGE, hypergradient_bias.HEADINGS, frozen.HEADINGS
     return [*map(columns.headings, declared), *others]
 
 
@@ -373,7 +385,21 @@ def _variants(paths: Mapping[str, Path]) -> dict[str, ShownVariant]:
 
 
 def _figure(root: Path, name: str) -> Picture:
-    return Picture(name, captions()[name], image(root / "figures" / f"{name}.png"))
+    caption = (captions() | FROZEN)[name]
+    return Picture(name, caption, image(root / "figures" / f"{name}.png"))
+
+
+def _regret(root: Path, claims: list[JsonObject]) -> Regret | None:
+    """Make the section on frozen features, None where the study has none."""
+    found = frozen.read(root)
+    if found is None:
+        return None
+    numbers, compared = (
+        _read_table(root / "tables" / f"{name}.csv") for name in ("regret", "regret_comparisons")
+    )
+    table = sortable(numbers, frozen.displayed(numbers), "regret")
+    sentences, figures = frozen.answer(numbers, compared), [_figure(root, name) for name in FROZEN]
+    return Regret(sentences, figures, table, frozen.NOTE + found.note, claims)
 
 
 def _dataset(root: Path, name: str) -> ShownDataset:
@@ -409,8 +435,9 @@ def write_page(
     """Write the page of a results folder: everything inlined, nothing fetched when it is opened.
 
     It shows ``runs.parquet``, ``trajectories.parquet``, ``measured.parquet``, ``claims.json``,
-    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records, the pictures of the
-    datasets (``data/<name>.png`` and ``.json``), and ``verification.json`` where it is there.
+    ``tables/*.csv``, ``cost/cost.csv``, ``figures/*.png``, the records, ``settings.json`` for the
+    problems on frozen features, the pictures of the datasets (``data/<name>.png`` and ``.json``),
+    and ``verification.json`` where it is there.
 
     Args:
         results_dir: The results folder.
@@ -432,6 +459,8 @@ def write_page(
     order = {name: list(table["method"]) for name, table in numbers.items()}
     setting_of = dict(zip(runs["experiment"], runs["setting"], strict=True))
     judged = _read_claims(root / "claims.json")
+    about_regret = [claim for claim in judged if claim["kind"] == "regret"]
+    judged = [claim for claim in judged if claim["kind"] != "regret"]
     # One list of claims serves all scales. The page only counts those of others.
     claims = [
         claim
@@ -490,6 +519,7 @@ def write_page(
         rank_note=curvature_role.NOTE + theory.lost_in_sweep(runs, order),
         biases=sortable(biases, hypergradient_bias.displayed(biases), "hypergradient_bias"),
         bias_note=hypergradient_bias.NOTE,
+        regret=_regret(root, [c for c in about_regret if c["verdict"] != "not run"]),
         published=sortable(ledger, published.displayed(ledger), "published"),
         published_note=published.NOTE + published.lost_note(ledger, runs),
         behind=behind,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hsac.errors import InputError
 from hsac.files import canonical
+from hsac.report import frozen
 from hsac.report.answer import Answer
 from hsac.report.provenance import CellFiles
 from hsac.study import load, resolve
@@ -123,6 +124,8 @@ def _row_command(answer: Answer, item: str) -> str:
     path = Path(item)
     kind, experiment = path.parent.name, path.stem
     output = f'--output "$scratch"/{shlex.quote(item)}'
+    if path.parts[0] == "frozen":
+        return f"{_landscape_command(answer, path)} {output}"
     if kind != "landscape" and kind not in TRAINED_AGAIN:
         return f"hsac job theory {shlex.quote(path.stem)} {_settings(answer)} {output}"
     options = f"{_of(answer, experiment)} {_variant(answer, experiment)}"
@@ -131,6 +134,18 @@ def _row_command(answer: Answer, item: str) -> str:
         return f"hsac job measure {options} --indexes {indexes} {output}"
     points = _points(answer, kind, experiment)
     return f"hsac job {TRAINED_AGAIN[kind]} {options}{points} {output}"
+
+
+def _landscape_command(answer: Answer, path: Path) -> str:
+    """Compose the command that makes a landscape over c again, but for where."""
+    # A problem's name can hold a line, so the dimension is what follows the last.
+    problem, _, dim = path.stem.rpartition("_")
+    (features,) = {one.features for one in frozen.problems(answer.root) if one.name == problem}
+    stored = shlex.quote((answer.root / "frozen" / "features" / f"{features}.npz").as_posix())
+    return (
+        f"hsac job landscape {shlex.quote(problem)} --dim {dim} {_settings(answer)}"
+        f" --features {stored}"
+    )
 
 
 def in_place_commands(answer: Answer) -> list[str]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -384,6 +385,133 @@ def _stretch(values: np.ndarray, items: np.ndarray | None, level: float) -> floa
     df = unbiased**2 / (seed**2 / (s - 1) + own**2 / (n - 1)) if unbiased else s - 1
     tail = (1 + level) / 2
     return float(stats.t.ppf(tail, df) / stats.norm.ppf(tail) * np.sqrt(unbiased / resampled))
+
+
+@dataclass(frozen=True)
+class NestedMeans:
+    """Means over groups of values, each group counting alike.
+
+    Attributes:
+        groups: (G, K) mean of each group, in the order of their numbers.
+        mean: (K,) mean over the groups.
+        low: (K,) lower end of the two-level interval, NaN where a single value is all there is.
+        high: (K,) upper end.
+    """
+
+    groups: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def nested_means(values: np.ndarray, group: np.ndarray, level: float = 0.95) -> NestedMeans:
+    """Compute means and the intervals that new groups with new members would give.
+
+    A bootstrap of two nested levels: each of DRAWS draws takes G groups with replacement, and in
+    each as many of its members, anew every time. As in `hierarchical_interval`, deviations from the
+    estimate are stretched by t(df) sqrt(V) / (z sqrt(V*)), since a bootstrap of few groups is too
+    narrow. V is the variance of the group means over G, with G - 1 degrees of freedom. It holds the
+    members' chance already. V* is the variance of the bootstrap's mean. With one group only its
+    members are drawn, so the interval is about that group.
+
+    Args:
+        values: (N, K) K quantities of each member.
+        group: (N,) the number of each member's group.
+        level: Of the intervals.
+
+    Returns:
+        The means. The stream is fixed and the same for all K.
+    """
+    _, place, size = np.unique(group, return_inverse=True, return_counts=True)
+    count, order = len(size), np.argsort(place, kind="stable")
+    # Members of a group side by side, as the weights have them.
+    values, place = values[order], place[order]
+    # (G, N): averages over each group.
+    average = (place == np.arange(count)[:, None]) / size[:, None]
+    means = average @ values
+    mean = means.mean(0)
+    # Of the mean of a group, as its members' spread has it.
+    within = (average @ (values - means[place]) ** 2) / np.maximum(size - 1, 1)[:, None]
+    if count > 1:
+        unbiased, df = means.var(0, ddof=1) / count, count - 1
+        between = unbiased * (count - 1) / count
+    else:
+        unbiased, df, between = within[0], size[0] - 1, np.zeros_like(mean)
+    if df == 0:
+        nothing = np.full_like(mean, np.nan)
+        return NestedMeans(means, mean, nothing, nothing)
+    # S draws of S members have (S - 1) / S of the unbiased variance.
+    resampled = between + ((size - 1) / size) @ within / count**2
+    varies, tail = resampled > SAME**2, (1 + level) / 2
+    stretch = np.sqrt(unbiased / np.where(varies, resampled, 1.0))
+    stretch *= stats.t.ppf(tail, df) / stats.norm.ppf(tail)
+    spread = _nested_weights(tuple(map(int, size))) @ values - mean
+    low, high = np.where(varies, stretch, 1.0) * np.quantile(spread, [1 - tail, tail], axis=0)
+    return NestedMeans(means, mean, mean + low, mean + high)
+
+
+@lru_cache(maxsize=2)
+def _nested_weights(size: tuple[int, ...]) -> np.ndarray:
+    """Return the weight of each member in each draw: (DRAWS, N), rows of sum 1."""
+    rng, count = np.random.default_rng(0), len(size)
+    times = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    weights = []
+    for number, members in enumerate(size):
+        # A group that is drawn n times draws its members n times over, in one go.
+        drawn = rng.multinomial(times[:, number] * members, np.full(members, 1 / members))
+        weights.append(drawn / (members * count))
+    return np.concatenate(weights, axis=1)
+
+
+def t_p(values: np.ndarray, against: float = 0.0) -> np.ndarray:
+    """Test by t that the means of columns have a value.
+
+    Args:
+        values: (n, K) n independent values of K quantities.
+        against: The mean to test against.
+
+    Returns:
+        (K,) two-sided p values, NaN under two values. A column whose values are all the same has
+        p 1 where that is ``against``, else the sign-flip test's smallest, ``2^(1 - n)``.
+    """
+    n = len(values)
+    if n < 2:
+        return np.full(values.shape[1], np.nan)
+    same = np.ptp(values, axis=0) <= SAME
+    margin = values.mean(0) - against
+    error = np.where(same, 1.0, values.std(0, ddof=1)) / n**0.5
+    p = 2 * stats.t.sf(abs(margin) / error, n - 1)
+    found: np.ndarray = np.where(same, np.where(abs(margin) <= SAME, 1.0, 2.0 ** (1 - n)), p)
+    return found
+
+
+def decision(
+    difference: float, minimum: float, p: tuple[float, float], alpha: float
+) -> Literal["supported", "contradicted", ""]:
+    """Decide on a claim that a mean difference reaches a minimum, from two tests.
+
+    Each test is two-sided, so the sign of the mean says to which side it differs. With a negative
+    minimum (non-inferiority) the second test alone decides.
+
+    Args:
+        difference: The mean difference.
+        minimum: The least difference claimed.
+        p: Corrected p values against 0, and against the minimum.
+        alpha: Level of both tests.
+
+    Returns:
+        The verdict, empty where the tests decide neither way.
+    """
+    against_zero, against_minimum = p
+    margin = difference - minimum
+    above = against_minimum < alpha if minimum < 0 else difference > 0 and against_zero < alpha
+    # The mean must reach the minimum effect. It need not exceed it significantly.
+    # A mean that falls short by what rounding leaves has reached it.
+    if above and margin >= -SAME:
+        return "supported"
+    if against_minimum < alpha and margin < -SAME:
+        return "contradicted"
+    return ""
 
 
 def holm(p: ArrayLike) -> np.ndarray:

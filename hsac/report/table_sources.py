@@ -13,7 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from hsac.report import columns, cost, curvature_role, hypergradient_bias, published, tables, theory
+from hsac.report import (
+    columns,
+    cost,
+    curvature_role,
+    frozen,
+    hypergradient_bias,
+    published,
+    tables,
+    theory,
+)
 from hsac.report.columns import (
     ACCURACY,
     HALF_WIDTH,
@@ -215,6 +224,40 @@ def _coverage_origin(name: str) -> Origin:
     return Origin(name, "as the study's row says", function, ("rows",))
 
 
+def _regret_origin(name: str) -> Origin:
+    if name == "chooser":
+        return Origin(name, "name of the row", "hsac.report.frozen.regrets", ("rows",))
+    field = "c, test_error" if "_error" in name else "c, test_nll"
+    how = "at the c that is chosen less the least over c; mean over problems, of means over seeds"
+    if name.endswith("_problems"):
+        how = "number of problems in which the chooser could choose"
+    for end in ENDS:
+        if name.endswith(f"_{end}"):
+            how = f"{end} end of the 95 % bootstrap interval over problems and their seeds"
+    return Origin(field, how, "hsac.report.frozen.table", ("rows",))
+
+
+SAVED = "regret of the rival less that of the reading, mean over problems"
+COMPARED = {  # column -> what is done
+    **dict.fromkeys(frozen.COMPARISON_KEY, "name of the row"),
+    "problems": "number of problems",
+    "difference": SAVED,
+    **{
+        end: f"{end} end of the 95 % bootstrap interval over problems and their seeds"
+        for end in ENDS
+    },
+    "p": "two-sided p of the t test over the problems' means",
+    "p_holm": "p after Holm's correction over the table",
+}
+
+
+def _compared_origin(name: str) -> Origin | None:
+    if name not in COMPARED:
+        return None
+    field = "c, test_error or test_nll"
+    return Origin(field, COMPARED[name], "hsac.report.frozen.comparisons", ("rows",))
+
+
 def _overview_origin(name: str) -> Origin | None:
     if name == "method":
         how = "name of the row; base is each experiment's plain weight rule"
@@ -298,6 +341,21 @@ def _rank_roles(results: Results, row: Row) -> Roles:
     return {"own": own, "rows": _file(results, path) if is_measured else []}
 
 
+def _regret_roles(results: Results, row: Row) -> Roles:
+    return _landscapes(results, str(row.get("group", frozen.ALL)))
+
+
+def _landscapes(results: Results, group: str) -> Roles:
+    """Name the landscapes over c of a group of problems."""
+    found = []
+    for problem in frozen.problems(results.root):
+        if group in (frozen.ALL, problem.setting):
+            for dim in problem.dims:
+                path = frozen.landscape_file(results.root, problem.name, dim)
+                found += _file(results, path)
+    return {"rows": found}
+
+
 def _published_roles(results: Results, row: Row) -> Roles:
     # NaN stands in the CSV file where we have no cell.
     own = [_cell_of(row)] if isinstance(row["experiment"], str) else []
@@ -335,6 +393,16 @@ def _coverage(results: Results) -> pd.DataFrame:
 
 def _biases(results: Results) -> pd.DataFrame:
     return theory.hypergradients(results.root / "theory", results.order)
+
+
+def _regrets(results: Results) -> pd.DataFrame:
+    found = frozen.read(results.root)
+    return pd.DataFrame() if found is None else frozen.table(found)
+
+
+def _regret_comparisons(results: Results) -> pd.DataFrame:
+    found = frozen.read(results.root)
+    return pd.DataFrame() if found is None else frozen.comparisons(found)
 
 
 def _published(results: Results) -> pd.DataFrame:
@@ -428,6 +496,22 @@ TABLES = {
         _rank_roles,
         _ranks,
         curvature_role.displayed,
+    ),
+    "regret": Table(
+        frozen.KEY,
+        _named(frozen.HEADINGS),
+        _regret_origin,
+        _regret_roles,
+        _regrets,
+        frozen.displayed,
+    ),
+    "regret_comparisons": Table(
+        frozen.COMPARISON_KEY,
+        _named(frozen.COMPARISON_HEADINGS),
+        _compared_origin,
+        _regret_roles,
+        _regret_comparisons,
+        frozen.comparisons_displayed,
     ),
 }
 

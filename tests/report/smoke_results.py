@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from landscapes import write_landscapes
 from studies import smoke_keys
 from synthetic_records import EXPERIMENTS, diverged, synthetic_record
 
@@ -82,6 +83,7 @@ def smoke_results(folder: Path, override: dict[str, Any], scale: str = "smoke") 
         for bound in ("certificate", "without complexity")
     ]
     write_rows(graph.theory_file("", "coverage"), bounds)
+    write_landscapes(graph.results)
     tables(graph.results)
     return graph.results
 

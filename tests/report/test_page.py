@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from landscapes import write_study
 from synthetic_records import ORDER, REFERENCES
 
 from hsac.data import catalogue
@@ -15,7 +16,16 @@ from hsac.errors import InputError
 from hsac.report.claims import Claim, read_claims, write_claims
 from hsac.report.cost import write_cost
 from hsac.report.figures import rule_graph, style, write_figures
-from hsac.report.page import _claims, _read_claims, _sources, duration, printed_headings, write_page
+from hsac.report.frozen import write_regret_tables
+from hsac.report.page import (
+    _claims,
+    _read_claims,
+    _regret,
+    _sources,
+    duration,
+    printed_headings,
+    write_page,
+)
 from hsac.report.pictures import write_picture
 from hsac.report.published import write_published
 from hsac.report.tables import write_tables
@@ -57,12 +67,14 @@ def html(
 ) -> str:
     root = tmp_path_factory.mktemp("page") / "default"
     shutil.copytree(results, root)
+    write_study(root, ("noisy", "few_shot"), seeds=2, points=5)
     write_claims(CLAIMS_FILE, root / "runs.parquet", root / "claims.json")
     files = (root / "runs.parquet", root / "trajectories.parquet")
     write_figures(*files, "", ORDER, REFERENCES, root / "figures")
     order = {e: ORDER[e] for e in ("digits", "glyphs_long_tailed")}
     write_tables(root / "runs.parquet", order, REFERENCES, root / "tables")
     write_theory_tables(root / "runs.parquet", order, root / "tables")
+    write_regret_tables(root, root / "tables")
     write_published(LEDGER, root / "runs.parquet", root / "tables")
     write_cost(root / "runs.parquet", root / "measured.parquet", ORDER, root / "cost")
     for name in ("digits", "disease"):
@@ -104,6 +116,22 @@ def test_links_inside_the_page_lead_somewhere(html):
     assert {
         value[1:] for _, name, value in page.attributes if name == "href" and value[0] == "#"
     } <= set(ids)
+
+
+def test_page_answers_with_regret(html):
+    """A study with frozen features has a section: sentences, figures, table and claims."""
+    section = html.split('<section id="regret">')[1].split("</section>")[0]
+    assert "Is the flattest curvature a good curvature?" in section
+    assert section.count("<figure") == 2
+    assert "Over 4 problems the choice with the least mean regret is" in section
+    assert "Claims about regret" in section
+    assert "Frozen features, over all problems" in section
+    # They have units of their own.
+    assert "Frozen features" not in html.split('<section id="regret">')[0]
+
+
+def test_no_regret_without_frozen_features(results):
+    assert _regret(results, []) is None
 
 
 def test_page_shows_the_results(html):

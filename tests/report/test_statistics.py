@@ -18,16 +18,19 @@ from hsac.report.statistics import (
     EXACT_UP_TO,
     PERMUTED_FROM,
     Replicates,
+    decision,
     effect_size,
     hierarchical_interval,
     holm,
     iqm,
     mean_interval,
     more_seeds,
+    nested_means,
     paired_difference,
     permutation_p,
     probability_of_improvement,
     summarise,
+    t_p,
 )
 
 METRIC = "selected_test_accuracy"
@@ -327,3 +330,63 @@ def test_seeds_alone_miss_test_set():
     rng = np.random.default_rng(22)
     drawn = [layout_of(rng, 10, 100, (0.03, 0.3, 0.3)) for _ in range(500)]
     assert np.mean([covered(hierarchical_interval(replicates(y.mean(1)))) for y in drawn]) < 0.8
+
+
+def test_nested_means_count_groups_alike():
+    values = np.array([[1.0], [3.0], [10.0]])
+    found = nested_means(values, np.array([0, 0, 1]))
+    assert found.groups.ravel() == pytest.approx([2, 10])
+    assert found.mean == pytest.approx([6])
+
+
+def test_nested_interval_is_t_for_constant_groups():
+    """Without spread within, the stretched bootstrap is about the t interval of the group means."""
+    means = np.random.default_rng(2).normal(size=30)
+    found = nested_means(means.repeat(4)[:, None], np.arange(30).repeat(4))
+    low, high = stats.t.interval(0.95, 29, means.mean(), stats.sem(means))
+    width = high - low
+    assert found.low[0] == pytest.approx(low, abs=0.05 * width)
+    assert found.high[0] == pytest.approx(high, abs=0.05 * width)
+
+
+def test_one_group_has_its_members_interval():
+    values = np.random.default_rng(3).normal(size=40)
+    found = nested_means(values[:, None], np.zeros(40))
+    low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
+    assert found.low[0] == pytest.approx(low, abs=0.05 * (high - low))
+    assert found.high[0] == pytest.approx(high, abs=0.05 * (high - low))
+    alone = nested_means(values[:1, None], np.zeros(1))
+    assert np.isnan([alone.low[0], alone.high[0]]).all()
+
+
+def test_nested_interval_ignores_order():
+    rng = np.random.default_rng(4)
+    values, group = rng.normal(size=(24, 2)), np.arange(6).repeat(4)
+    first = nested_means(values, group)
+    order = np.argsort(np.arange(24) % 4, kind="stable")
+    second = nested_means(values[order], group[order])
+    assert second.low == pytest.approx(first.low)
+    assert second.high == pytest.approx(first.high)
+
+
+def test_t_p_is_scipys():
+    values = np.random.default_rng(5).normal(0.3, 1, (9, 4))
+    assert t_p(values, 0.1) == pytest.approx(stats.ttest_1samp(values, 0.1).pvalue)
+    level = np.array([[0.5, 1.0]] * 4)
+    assert t_p(level, 0.5) == pytest.approx([1, 1 / 8])
+    assert np.isnan(t_p(values[:1])).all()
+
+
+@pytest.mark.parametrize(
+    ("difference", "minimum", "p", "expected"),
+    [
+        (1.0, 0.5, (0.01, 0.2), "supported"),
+        (0.4, 0.5, (0.01, 0.2), ""),
+        (-1.0, 0.5, (0.01, 0.01), "contradicted"),
+        (-0.1, -0.5, (0.9, 0.01), "supported"),
+        (-0.9, -0.5, (0.01, 0.01), "contradicted"),
+        (-0.1, -0.5, (0.01, 0.2), ""),
+    ],
+)
+def test_two_tests_decide(difference, minimum, p, expected):
+    assert decision(difference, minimum, p, 0.05) == expected

@@ -61,7 +61,10 @@ rule tables:
         "../../environment.yml"
     params:
         code=fingerprint.of_modules(
-            [f"hsac.report.{name}" for name in ("tables", "theory", "published")]
+            [
+                f"hsac.report.{name}"
+                for name in ("tables", "theory", "published", "frozen")
+            ]
         ),
     shell:
         logged(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from hsac import parts, plugins
 from hsac.errors import InputError
-from hsac.report import theory
+from hsac.report import frozen, theory
 from hsac.report.curvature_role import correlations
 from hsac.report.figures import (
     accuracy_by_compute,
@@ -24,11 +24,13 @@ from hsac.report.figures import (
     curvature_trajectories,
     hypergradient_bias,
     inexactness,
+    landscape_over_c,
     lipschitz,
     loss_landscape,
     negative_curvature,
     poincare_embedding,
     rank_correlations,
+    regret,
     role_of_curvature,
     rule_graph,
     sharpness_trajectories,
@@ -150,6 +152,21 @@ CAPTIONS = {
     ),
 }
 
+# Only a study with frozen features has these.
+FROZEN = {
+    "regret": (
+        "Test error and test NLL at the curvature that each chooser picks, less the best over the"
+        " grid of c: mean over problems and seeds with the 95 % interval of a bootstrap of"
+        " problems, then of seeds within. 0 is the oracle's. Intervals that leave a panel are cut."
+    ),
+    "landscape_over_c": (
+        "The solved head at each curvature: mean over seeds of the test loss and of what choosers"
+        " look at, each scaled to run from its least to its most in each problem, then averaged"
+        " over problems and scaled again. Markers under the curves stand where each is least;"
+        " readings are those of the smallest radius."
+    ),
+}
+
 
 def write_figures(
     runs_parquet: Path,
@@ -163,7 +180,8 @@ def write_figures(
 
     Args:
         runs_parquet: The gathered runs. The records that it names are read for landscapes and
-            embeddings, and the rows of the studies lie in ``theory`` beside it.
+            embeddings. The rows of the studies lie in ``theory`` beside it, landscapes over c in
+            ``frozen``.
         trajectories_parquet: The gathered trajectories.
         rulegraph: What ``snakemake --rulegraph`` prints (dot).
         order: Experiments and their methods, as `hsac.report.tables.write_tables` takes them.
@@ -171,7 +189,8 @@ def write_figures(
         out_dir: The folder to write into.
 
     Raises:
-        InputError: A plugin's figure fails. The line names its file.
+        InputError: A plugin's figure fails, and the line names its file. Or a landscape over c is
+            missing or cut short.
     """
     runs = read_gathered(runs_parquet)
     trajectories = read_gathered(trajectories_parquet, "trajectories")
@@ -198,6 +217,9 @@ def write_figures(
     for name in OVER_SWEEP:
         mark_lost(figures[name], theory.sweep(in_order)[0])
     figures |= {_name(module): _study(module, rows) for module in STUDIES}
+    if (found := frozen.read(root)) is not None:
+        figures["regret"] = regret.draw(frozen.table(found))
+        figures["landscape_over_c"] = landscape_over_c.draw(found.landscapes)
     # By name, so that a new entry breaks no plugin: `draw` takes those it asks for.
     offered: dict[str, Any] = {"runs": runs, "trajectories": trajectories, "root": root}
     offered |= {"order": order, "references": references}
@@ -210,7 +232,7 @@ def captions() -> dict[str, str]:
     """Return the captions of all figures.
 
     Returns:
-        Name -> caption, those of the plugin folders in use last.
+        Name -> caption, those of the plugin folders in use last. Those of `FROZEN` are apart.
     """
     own = {name: parts.load("figures", name).CAPTION for name in plugins.names("figure")}
     return CAPTIONS | own
