@@ -122,6 +122,11 @@ def _backbone(study: Study, features: Features, key: str) -> None:
             f"{key}.experiment: found {name!r} of recipe {recipe!r}; allowed is one of recipe"
             f" {' or '.join(PLAIN)}"
         )
+    if experiment.variant.parameters.get("split") is not None:
+        raise InputError(
+            f"{key}.experiment: found {name!r} with a class split of its own; allowed is one with"
+            " the dataset's classes"
+        )
     if method not in experiment.methods:
         raise InputError(
             f"{key}.method: found {method!r}; {parts.nearest(method, experiment.methods)}"

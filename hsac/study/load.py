@@ -27,6 +27,7 @@ SCALES = (
     "variants",
     "methods",
     "gcn",
+    "frozen",
     "workstation",
     "paper",
 )

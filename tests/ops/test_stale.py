@@ -50,7 +50,8 @@ def graph(keys, package, tmp_path, monkeypatch):
     graph = Graph(unchecked(keys), tmp_path / "results")
     for experiment in graph.study.experiments.values():
         write_json(variant_path(experiment), {"hash": "variant"})
-    for path in graph.theory_files:
+    features = [job.output for job in graph.jobs if job.rule == "features"]
+    for path in (*graph.theory_files, *features):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     for cell in [*graph.trained, *graph.derived]:
