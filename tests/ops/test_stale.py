@@ -158,7 +158,7 @@ def test_without_theory_none_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("HSAC_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     experiments = {"disease": smoke_keys("experiments", "disease")}
-    graph = Graph(smoke({"theory": None, "experiments": experiments}), tmp_path)
+    graph = Graph(smoke({"theory": None, "frozen": None, "experiments": experiments}), tmp_path)
     assert stale.stale_theory(graph, stale.stale_runs(graph)) == {}
     assert list(stale.report(graph))[-1].endswith("; 0 theory files")
 

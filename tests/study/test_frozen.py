@@ -1,6 +1,7 @@
 """The key `frozen`: what it may hold, who has it, and the jobs that it asks for."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 from studies import CONFIG, keys_of, smoke, smoke_keys, unchecked
@@ -125,7 +126,7 @@ def test_recipes_tell_their_parameters():
 def test_curvatures_are_log_spaced():
     values = smoke().frozen.curvatures.values
     assert (values[0], values[-1], len(values)) == (0.01, 4.641588833612779, 5)
-    ratios = [b / a for a, b in zip(values, values[1:], strict=False)]
+    ratios = [b / a for a, b in pairwise(values)]
     assert ratios == pytest.approx([ratios[0]] * 4)
 
 
