@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hsac.study.models import Experiment, Study
 
 Entered = TypeVar("Entered")
+Member = TypeVar("Member")
 
 scale = click.option("--scale", default="default", show_default=True, metavar="SCALE")
 override = click.option("--override", type=JsonObject(), default="{}")
@@ -145,6 +146,27 @@ def experiment_of(study: "Study", name: str) -> "Experiment":
         nearest = parts.nearest(name, study.experiments)
         raise InputError(f"--experiment: found {name!r}; {nearest}")
     return study.experiments[name]
+
+
+def member_of(key: str, known: Mapping[str, Member], name: str) -> Member:
+    """Look up what a name of the settings stands for.
+
+    Args:
+        key: What the name is of, for the error line.
+        known: What the settings name.
+        name: The name.
+
+    Returns:
+        What it stands for.
+
+    Raises:
+        InputError: The settings do not have the name.
+    """
+    from hsac import parts
+
+    if name not in known:
+        raise InputError(f"{key}: found {name!r}; in these settings {parts.nearest(name, known)}")
+    return known[name]
 
 
 def cell_of(study: "Study", experiment: str, method: str) -> "Cell":

@@ -399,6 +399,91 @@ def measure_hypergradient(
     write_rows(output, rows)
 
 
+@job.command("features")
+@click.argument("name")
+@inputs.settings
+@inputs.path("--variant", required=False)
+@inputs.paths("--indexes", required=False)
+@inputs.path("--output")
+def make_features(
+    name: str, settings: Path, variant: Path | None, indexes: tuple[Path, ...], output: Path
+) -> None:
+    """Compute frozen features of a dataset, with recipe and hash in a manifest beside them.
+
+    Args:
+        name: A name of the settings' key frozen.features.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
+        variant: The variant that the backbones were trained on, where backbones compute them.
+        indexes: The indexes of the backbones' bundles.
+        output: The .npz file to write. The manifest goes beside it.
+
+    Raises:
+        InputError: The settings have no such features, or backbones lack their files.
+    """
+    from hsac.data.store import load_arrays
+    from hsac.frozen import artefact
+    from hsac.frozen.features import build
+    from hsac.study.frozen import BACKBONE
+    from hsac.study.graph import data_root
+
+    study = inputs.read(settings)
+    given = inputs.member_of("features", study.frozen.features if study.frozen else {}, name)
+    arrays, sha256 = load_arrays(given.dataset, data_root())
+    sources: dict[str, str] = {}
+    if given.recipe == BACKBONE:
+        from hsac.frozen.networks import embedded
+
+        if variant is None or not indexes:
+            raise InputError(
+                f"--indexes: found none, and {name} is of recipe {BACKBONE}; allowed are the"
+                " indexes of its bundles, and --variant"
+            )
+        more, sources = embedded(inputs.lease_gpu(study), given, variant, indexes, data_root())
+        arrays |= more
+    made = build(arrays, given, f"frozen.features.{name}")
+    artefact.write(artefact.stored(made, given, sha256, sources), output)
+
+
+@job.command("landscape")
+@click.argument("problem")
+@click.option("--dim", type=WholeNumber(), required=True)
+@inputs.settings
+@inputs.path("--features")
+@inputs.path("--output")
+def solve_landscape(problem: str, dim: int, settings: Path, features: Path, output: Path) -> None:
+    """Solve the heads of a problem on frozen features over all curvatures, and take readings.
+
+    Args:
+        problem: A name of the settings' key frozen.problems.
+        dim: One of its dimensions.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
+        features: What `hsac job features` wrote of its features.
+        output: The CSV file to write.
+
+    Raises:
+        InputError: The settings have no such problem, or it has not this dimension.
+    """
+    from tqdm import tqdm
+
+    from hsac.files import write_rows
+    from hsac.frozen import artefact
+    from hsac.frozen.landscape import LandscapeOptions, landscape
+    from hsac.frozen.splits import problem_splits
+
+    frozen = inputs.read(settings).frozen
+    given = inputs.member_of("problem", frozen.problems if frozen else {}, problem)
+    assert frozen is not None  # it has the problem
+    if dim not in given.dims:
+        allowed = ", ".join(map(str, given.dims))
+        raise InputError(f"--dim: found {dim}; of {problem} allowed are {allowed}")
+    splits, judged = problem_splits(artefact.read(features).arrays, given)
+    # No bar but the time and a word, as in a study.
+    with tqdm(desc=problem, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
+        options = LandscapeOptions.of(frozen)
+        rows = landscape(splits, judged, dim, options, bar.set_postfix_str)
+    write_rows(output, rows)
+
+
 @job.command("gather")
 @inputs.settings
 @inputs.path("--results")

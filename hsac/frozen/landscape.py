@@ -11,6 +11,7 @@ from hsac.frozen.branches import TOLERANCE, SolvedHeads, log_c, solve_along
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.readings import READINGS, reading, upper_level
 from hsac.frozen.splits import HeadData, Splits
+from hsac.study.frozen import Frozen
 from hsac.theory.pac_bayes import Posteriors, certify
 from hsac.train.restarts import tempered_loss
 
@@ -43,6 +44,21 @@ class LandscapeOptions:
     decay: float
     ascent_steps: int
     draws: int
+
+    @classmethod
+    def of(cls, frozen: Frozen) -> "LandscapeOptions":
+        """Return the options that a configuration states.
+
+        Args:
+            frozen: The key `frozen`.
+        """
+        return cls(
+            frozen.curvatures.values,
+            frozen.radii,
+            frozen.weight_decay,
+            frozen.ascent_steps,
+            frozen.draws,
+        )
 
 
 def landscape(

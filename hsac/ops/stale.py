@@ -16,6 +16,7 @@ from hsac.files import digest, file_sha256, read_json
 from hsac.ops.timings import Timings
 from hsac.study import fingerprint, resolve, search
 from hsac.study.cell import Cell
+from hsac.study.frozen import BACKBONE
 from hsac.study.graph import Graph
 from hsac.study.record import FINAL, has_weights, read_index, same_cell
 
@@ -169,7 +170,8 @@ def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:
     Returns:
         File -> `missing`, or that the runs change that it stands on.
     """
-    found = {path: "missing" for path in graph.theory_files if not path.is_file()}
+    frozen = [job.output for job in graph.jobs if job.rule == "features"]
+    found = {path: "missing" for path in (*graph.theory_files, *frozen) if not path.is_file()}
     # The theory measures final runs, never the trials of a search.
     changed = {(run.experiment, run.method) for run in runs if run.point is None}
     study = graph.study
@@ -183,7 +185,25 @@ def stale_theory(graph: Graph, runs: list[Stale]) -> dict[Path, str]:
         for kind, methods in stands_on.items():
             if any((name, method) in changed for method in methods):
                 found.setdefault(graph.theory_file(kind, name), "its runs change")
+    for path in _on_changed_features(graph, changed):
+        found.setdefault(path, "its runs change")
     return found
+
+
+def _on_changed_features(graph: Graph, changed: set[tuple[str, str]]) -> Iterator[Path]:
+    """Yield frozen features whose backbones are trained again, and what stands on them."""
+    frozen = graph.study.frozen
+    if frozen is None:
+        return
+    again = set()
+    for name, features in frozen.features.items():
+        given = features.parameters
+        if features.recipe == BACKBONE and (given["experiment"], given["method"]) in changed:
+            again.add(name)
+            yield graph.features_file(name)
+    for name, dim in frozen.landscapes():
+        if frozen.problems[name].features in again:
+            yield graph.landscape_file(name, dim)
 
 
 def report(graph: Graph) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from hsac import parts
 from hsac.data import catalogue, variants
 from hsac.errors import InputError
-from hsac.study import resolve, search_space
+from hsac.study import frozen_checks, resolve, search_space
 from hsac.study.cell import Cell
 from hsac.study.method import Method
 from hsac.study.models import GRAPH_RECIPES, KINDS, LOSS, RECIPES, Experiment, Spaces, Study
@@ -57,6 +57,7 @@ def problems(
     tried(_one_spelling, study, sources["experiments"])
     tried(_studies, study, sources.get("theory", ""))
     tried(_measured, study, sources, layers)
+    found += frozen_checks.problems(study, sources.get("frozen", ""))
     # Methods share rules and losses, and with them their faults.
     return list(dict.fromkeys(found))
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from hsac.files import write_bytes
 from hsac.study.fields import bare
+from hsac.study.frozen import Features, Frozen, Problem
 from hsac.study.load import FOLDER
 from hsac.study.models import Curvature, Experiment, Keys, Measure, Search, Theory
 
@@ -22,15 +23,18 @@ TABLES: dict[str, type[BaseModel]] = {
     "measure": Measure,
     "theory": Theory,
     "experiments": Experiment,
+    "frozen": Frozen,
+    "features": Features,
+    "problems": Problem,
 }
-PREFIXES = {"search": "search."}
+PREFIXES = {"search": "search.", "features": "features.<name>.", "problems": "problems.<name>."}
 # Keys that have a table or a chapter of their own.
 LEFT_OUT = {(Keys, name) for name in Keys.model_fields if name in (*TABLES, "spaces", "rules")}
 # Sections whose keys stand in the table of the section around them.
 OPENED: set[tuple[type[BaseModel], str]] = {
     (Theory, name) for name in ("certificate", "informed", "hypergradient")
 }
-OPENED |= {(Experiment, "training")}
+OPENED |= {(Experiment, "training"), (Frozen, "curvatures")}
 MARKED = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic import ValidationError as Invalid
@@ -90,7 +90,14 @@ def _finite(value: float) -> float:
 # an int stays an int and a float a float: the hash of a cell tells 1 from 1.0
 Real = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
-
+Setting = Literal["classification", "long_tailed", "noisy", "few_shot"]
+SettingKey = Annotated[Setting, Allowed("classification, long_tailed, noisy or few_shot")]
+LONGEST = 100  # characters of a name that is a folder or a file's name
+FileName = Annotated[
+    str,
+    Field(pattern="^[a-z0-9_]+$", max_length=LONGEST),
+    Allowed(f"a name of at most {LONGEST} lower case letters, digits and _"),
+]
 
 Natural = Annotated[int, Field(strict=True, ge=0), Allowed("an integer from 0")]
 Count = Annotated[int, Field(strict=True, ge=1), Allowed("an integer from 1")]

@@ -23,12 +23,15 @@ from hsac.errors import InputError
 from hsac.files import home_expanded
 from hsac.study import resolve
 from hsac.study.cell import Cell
+from hsac.study.frozen import BACKBONE, Frozen
 from hsac.study.models import Experiment, Study, variant_id
 
 TRAIN, POINTS, SELECT = "train", "points", "select"  # rules that make bundles
 SHARED = ("data", "theory", "report")  # parts of the work that no experiment owns
 RECORD_RULES = (TRAIN, POINTS, SELECT, "tune")  # whose files lie with the run records
-THEORY_RULES = ("study", "certify", "hypergradient", "measure")  # whose files are the theory's
+LANDSCAPE = "landscape_over_c"  # makes the results on frozen features
+# whose files are the theory's, which tables, figures, claims and the page are made from
+THEORY_RULES = ("study", "certify", "hypergradient", "measure", LANDSCAPE)
 
 
 @dataclass(frozen=True)
@@ -357,11 +360,13 @@ class Graph:
 
     @property
     def datasets(self) -> list[str]:
-        """The datasets of the experiments and the labels that their variants take, each once."""
+        """The datasets of experiments and frozen features, and labels of variants, each once."""
         found: list[str] = []
         for experiment in self.study.experiments.values():
             others, _ = variants.inputs(experiment.variant.made_by())
             found += [experiment.dataset, *others]
+        if self.study.frozen:
+            found += [features.dataset for features in self.study.frozen.features.values()]
         return list(dict.fromkeys(found))
 
     def picture(self, dataset: str) -> Path:
@@ -388,6 +393,67 @@ class Graph:
         """The names of the studies of the theory."""
         return list(self.study.theory.studies) if self.study.theory else []
 
+    # --- frozen features ---
+
+    def features_file(self, name: str) -> Path:
+        """Return the file of frozen features; its manifest lies beside it as .json.
+
+        Args:
+            name: their name in `frozen.features`.
+        """
+        return self.results / "frozen" / "features" / f"{name}.npz"
+
+    def backbone_variant(self, name: str) -> list[Path]:
+        """Return the variant file that the backbones of features were trained on.
+
+        Args:
+            name: the features' name in `frozen.features`.
+
+        Returns:
+            The one file, none where no backbone computes the features.
+        """
+        experiment = self._backbone_experiment(name)
+        return [] if experiment is None else [self.variant(experiment)]
+
+    def backbone_indexes(self, name: str) -> list[Path]:
+        """Return the indexes of the bundles that train the backbones of features.
+
+        Args:
+            name: the features' name in `frozen.features`.
+
+        Returns:
+            The indexes, none where no backbone computes the features.
+        """
+        experiment = self._backbone_experiment(name)
+        if experiment is None:
+            return []
+        method = self._frozen.features[name].parameters["method"]
+        return self.indexes([resolve.cell(self.study, experiment, method)])
+
+    def landscape_file(self, problem: str, dim: int) -> Path:
+        """Return the file of the landscape over c of a problem.
+
+        Args:
+            problem: its name in `frozen.problems`.
+            dim: one of its dimensions.
+        """
+        return self.results / "frozen" / "landscape" / f"{problem}_{dim}.csv"
+
+    @property
+    def landscape_files(self) -> list[Path]:
+        """The files of all landscapes over c, none without frozen features."""
+        frozen = self.study.frozen
+        return [self.landscape_file(*one) for one in frozen.landscapes()] if frozen else []
+
+    @property
+    def _frozen(self) -> Frozen:
+        assert self.study.frozen is not None  # asked of a study that has the key
+        return self.study.frozen
+
+    def _backbone_experiment(self, name: str) -> str | None:
+        features = self._frozen.features[name]
+        return features.parameters["experiment"] if features.recipe == BACKBONE else None
+
     # --- jobs ---
 
     @cached_property
@@ -398,6 +464,7 @@ class Graph:
         for bundle in self.bundles:
             jobs.bundle(bundle)
         jobs.theory()
+        jobs.frozen()
         jobs.report()
         return list(jobs.made.values())
 
@@ -466,10 +533,24 @@ class _Jobs:
                 path = graph.theory_file("landscape", name)
                 self.add("measure", name, path, variant, *measured)
 
+    def frozen(self) -> None:
+        graph, frozen = self.graph, self.study.frozen
+        if frozen is None:
+            return
+        for name, features in frozen.features.items():
+            data = self.add("fetch", "data", manifest_path(features.dataset))
+            path = graph.features_file(name)
+            needs = (data, *graph.backbone_variant(name), *graph.backbone_indexes(name))
+            self.add("features", "theory", path, *needs, beside=[path.with_suffix(".json")])
+        for name, dim in frozen.landscapes():
+            given = graph.features_file(frozen.problems[name].features)
+            self.add(LANDSCAPE, "theory", graph.landscape_file(name, dim), given)
+
     def report(self) -> None:
         graph, resolved = self.graph, self.resolved
         theory = [job.output for job in self.made.values() if job.rule in THEORY_RULES]
-        studies = [graph.theory_file("", study) for study in graph.studies]
+        judged = [graph.theory_file("", study) for study in graph.studies]
+        judged += graph.landscape_files
 
         def report(rule: str, name: str, *needs: Path, beside: Sequence[str] = ()) -> Path:
             others = [self.results / other for other in beside]
@@ -478,7 +559,7 @@ class _Jobs:
         gathered = [resolved, *graph.indexes(graph.cells)]
         others = ("trajectories.parquet", "measured.parquet")
         runs = report("gather", "runs.parquet", *gathered, beside=others)
-        claims = report("claims", "claims.json", runs, *studies)
+        claims = report("claims", "claims.json", runs, *judged)
         tables = report("tables", "tables", resolved, runs, *theory)
         cost = report("cost", "cost", resolved, runs)
         behind = report("provenance", "provenance", resolved, runs, tables, cost)
@@ -490,5 +571,6 @@ class _Jobs:
             beside = [path.with_suffix(ending) for ending in (".pdf", ".json")]
             needs = manifest_path(name)
             pictures.append(self.add("picture", "data", path, needs, beside=beside))
-        parts = (resolved, runs, claims, tables, cost, behind, figures, *pictures)
+        landscapes = graph.landscape_files
+        parts = (resolved, runs, claims, tables, cost, behind, figures, *pictures, *landscapes)
         report("page", "index.html", *parts)

@@ -27,11 +27,15 @@ SCALES = (
     "variants",
     "methods",
     "gcn",
+    "frozen",
     "workstation",
     "paper",
 )
 FOLDER = Path("config")
 COMMAND_LINE = "the command line"
+# Keys of the default scale that no other scale inherits: a study that costs more trainings, or that
+# a scale is about, is asked for by name.
+NOT_INHERITED = ("frozen",)
 UNRESOLVED = "mirror"  # where data is read from is no part of what is computed
 
 
@@ -76,7 +80,8 @@ def load(scale: str, override: Mapping[str, Any] | None = None, folder: Path = F
     """Load the study of a scale.
 
     Each top-level key of the default scale is replaced whole by the scale's, then by `override`'s.
-    Nothing is merged below the top level, so no entry of a default grid survives unseen.
+    Nothing is merged below the top level, so no entry of a default grid survives unseen. What
+    `NOT_INHERITED` names is the default scale's own.
     Use a study that names plugins inside `with plugins.using(...)`.
 
     Args:
@@ -228,6 +233,9 @@ def _layers(scale: str, override: Mapping[str, Any] | None, folder: Path) -> lis
     # The default scale is one layer, not two.
     paths = dict.fromkeys([scale_file("default", folder), scale_file(scale, folder)])
     files = [Layer(str(path), _read(path)) for path in paths]
+    if len(files) > 1:
+        inherited = {k: v for k, v in files[0].keys.items() if k not in NOT_INHERITED}
+        files[0] = Layer(files[0].source, inherited)
     return [*files, Layer(COMMAND_LINE, dict(override or {}))]
 
 

@@ -13,9 +13,11 @@ from pydantic import ConfigDict, Field, create_model
 
 from hsac.files import JsonObject, digest
 from hsac.study.fields import (
+    LONGEST,
     Allowed,
     Count,
     Distinct,
+    FileName,
     Fraction,
     Model,
     Natural,
@@ -24,14 +26,16 @@ from hsac.study.fields import (
     Positives,
     Real,
     Seeds,
+    Setting,
+    SettingKey,
     Several,
     Share,
     ShareOfTraining,
     Text,
 )
+from hsac.study.frozen import Frozen
 from hsac.study.method import GRAMMAR
 
-Setting = Literal["classification", "long_tailed", "noisy", "few_shot"]
 RECIPES = {
     "classification": ("plain", "node_split", "public_split"),
     "long_tailed": ("long_tail",),
@@ -40,7 +44,6 @@ RECIPES = {
 }
 GRAPH_RECIPES = ("node_split", "public_split")
 SETTINGS: tuple[str, ...] = get_args(Setting)
-LONGEST = 100  # characters of a name that is a folder or a file's name
 TRIALS = 1000  # of a method: each is drawn and hashed whenever the study is read
 LOSS = "cross_entropy"  # of a method that names none
 KINDS = ("weights", "curvature", "losses", "heads")  # of named rules, in a method's order
@@ -51,11 +54,6 @@ def _left_out(description: str) -> Any:
     return Field(default=None, description=description)
 
 
-ExperimentName = Annotated[
-    str,
-    Field(pattern="^[a-z0-9_]+$", max_length=LONGEST),
-    Allowed(f"a name of at most {LONGEST} lower case letters, digits and _"),
-]
 Parameters = Annotated[dict[str, Any] | None, Allowed("a mapping of parameters", container=True)]
 Methods = Annotated[
     list[Annotated[Text, Allowed(GRAMMAR)]],
@@ -377,7 +375,7 @@ def variant_id(dataset: str, variant: Mapping[str, Any]) -> str:
 class Experiment(Model):
     """One block of tables and figures: a dataset's variant, a model, and methods."""
 
-    setting: Annotated[Setting, Allowed("classification, long_tailed, noisy or few_shot")] = Field(
+    setting: SettingKey = Field(
         description="`classification`, `long_tailed`, `noisy` or `few_shot`"
     )
     dataset: Annotated[Text, Allowed("the name of a dataset")] = Field(
@@ -479,8 +477,12 @@ class Keys(Model):
     theory: Theory | None = _left_out(
         description="studies, and what is measured of trained networks; null for none"
     )
+    frozen: Frozen | None = _left_out(
+        description="the study on frozen features; null for none. A scale that leaves it out has"
+        " none: the default scale's is its own"
+    )
     experiments: Annotated[
-        dict[ExperimentName, Experiment],
+        dict[FileName, Experiment],
         Field(min_length=1),
         Allowed(
             "at least one experiment, named in lower case letters, digits and _", container=True

@@ -34,6 +34,8 @@ EVERYTHING = Counter(
     certify=1,
     hypergradient=1,
     measure=5,
+    features=1,
+    landscape_over_c=1,
     gather=1,
     claims=1,
     tables=1,
@@ -60,7 +62,7 @@ JOBS = {
     "glyphs_noisy": 5,  # also the hypergradient's bias
     "glyphs_few_shot": 3,
     "data": 13,
-    "theory": 6,
+    "theory": 8,  # also the frozen features of a problem, and its landscape
     "report": 9,
 }
 SEARCHING = {"methods": ["sgd+fixed@0.3", "sgd+hsac"], "rules": {}}
@@ -267,7 +269,7 @@ def test_trials_are_counted_by_bundle(project):
 
 def test_without_timings_nothing_is_guessed(project, capsys):
     rows, rest = printed(capsys)
-    assert rows["total"] == ["34", "34", "53", "53", *["?"] * 5]
+    assert rows["total"] == ["34", "34", "55", "55", *["?"] * 5]
     assert "no timing recorded for 17 of 17 cells" in rest
     assert "digits: all 7; disease: all 2;" in rest
     assert "no GPU timing recorded" in rest

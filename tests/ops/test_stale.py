@@ -50,7 +50,8 @@ def graph(keys, package, tmp_path, monkeypatch):
     graph = Graph(unchecked(keys), tmp_path / "results")
     for experiment in graph.study.experiments.values():
         write_json(variant_path(experiment), {"hash": "variant"})
-    for path in graph.theory_files:
+    features = [job.output for job in graph.jobs if job.rule == "features"]
+    for path in (*graph.theory_files, *features):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     for cell in [*graph.trained, *graph.derived]:
@@ -157,7 +158,7 @@ def test_without_theory_none_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("HSAC_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     experiments = {"disease": smoke_keys("experiments", "disease")}
-    graph = Graph(smoke({"theory": None, "experiments": experiments}), tmp_path)
+    graph = Graph(smoke({"theory": None, "frozen": None, "experiments": experiments}), tmp_path)
     assert stale.stale_theory(graph, stale.stale_runs(graph)) == {}
     assert list(stale.report(graph))[-1].endswith("; 0 theory files")
 

@@ -176,18 +176,20 @@ def test_every_job_has_an_owner(graph):
         *(graph.theory_file("landscape", name) for name in graph.study.experiments),
         graph.theory_file("informed", "digits"),
         graph.theory_file("hypergradient", "glyphs_noisy"),
+        graph.landscape_file("digits_clean", 2),
     }
 
 
 def test_no_theory_is_no_job():
     """`theory` left out means none: no study, nothing measured, and the same trainings."""
     keys = smoke_keys()
+    del keys["frozen"]
     before = Graph(unchecked(keys))
     for experiment in keys["experiments"].values():
         for key in ("informed", "hypergradient"):
             experiment.pop(key, None)
     del keys["theory"]
-    graph = Graph(smoke({"theory": None, "experiments": keys["experiments"]}))
+    graph = Graph(smoke({"theory": None, "frozen": None, "experiments": keys["experiments"]}))
     left_out = Graph(unchecked(keys))
     assert left_out.jobs == graph.jobs
     assert graph.theory_files == graph.studies == []

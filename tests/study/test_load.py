@@ -26,6 +26,7 @@ LEFT_OUT = {  # settings that a scale has no experiment of
     "robustness": {"few_shot"},
     "bias": {"few_shot"},
     "guard": {"few_shot"},
+    "frozen": {"long_tailed", "noisy"},
 }
 
 

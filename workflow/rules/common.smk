@@ -5,7 +5,14 @@ import shlex
 from hsac import plugins
 from hsac.files import digest
 from hsac.study import fingerprint, resolve
-from hsac.study.graph import POINTS, data_root, variant_inputs, variant_path
+from hsac.study.frozen import BACKBONE
+from hsac.study.graph import (
+    POINTS,
+    data_root,
+    manifest_path,
+    variant_inputs,
+    variant_path,
+)
 
 SCALE, OVERRIDE, STUDY, GRAPH = RUN.scale, RUN.override, RUN.study, RUN.graph
 RESULTS = GRAPH.results.as_posix()
@@ -14,6 +21,7 @@ DATA = {name: (data_root() / name).as_posix() for name in ("raw", "variants", "l
 SETTINGS_FILE = f"{RESULTS}/settings.json"
 PICTURES = [GRAPH.picture(name).as_posix() for name in GRAPH.datasets]
 THEORY = [path.as_posix() for path in GRAPH.theory_files]
+LANDSCAPES = [path.as_posix() for path in GRAPH.landscape_files]
 STUDIES = [GRAPH.theory_file("", name).as_posix() for name in GRAPH.studies]
 INDEXES = [path.as_posix() for path in GRAPH.indexes(GRAPH.cells)]
 VARIANTS = {variant_path(one).as_posix(): one for one in STUDY.experiments.values()}
@@ -122,6 +130,53 @@ def hypergradient_cell(wildcards):
     return trained_again(resolve.studied(STUDY, wildcards.experiment))
 
 
+def features_data(wildcards):
+    """Return the manifest of the dataset that features are of."""
+    features = STUDY.frozen.features[wildcards.features]
+    return manifest_path(features.dataset).as_posix()
+
+
+def backbone_variant(wildcards):
+    """Return the variant that the backbones of features are trained on, if any."""
+    return texts(GRAPH.backbone_variant(wildcards.features))
+
+
+def backbone_indexes(wildcards):
+    """Return the indexes of the backbones of features, if any."""
+    return texts(GRAPH.backbone_indexes(wildcards.features))
+
+
+def backbone_options(wildcards, input):
+    """Return the options that name variant and indexes of backbones, if any."""
+    if not input.indexes:
+        return ""
+    indexes = " ".join(map(shlex.quote, input.indexes))
+    return f"--variant {shlex.quote(str(input.variant))} --indexes {indexes}"
+
+
+def features_code(wildcards):
+    """Return the fingerprint of what computes features."""
+    recipe = STUDY.frozen.features[wildcards.features].recipe
+    modules = ["hsac.frozen.artefact", f"hsac.frozen.features.{recipe}"]
+    if recipe == BACKBONE:
+        modules.append("hsac.frozen.networks")
+    return fingerprint.of_modules(modules)
+
+
+def problem_features(wildcards):
+    """Return the features of a problem."""
+    problem = STUDY.frozen.problems[wildcards.problem]
+    return GRAPH.features_file(problem.features).as_posix()
+
+
+def landscape_code(wildcards):
+    """Return the fingerprint of what draws a problem and solves its heads."""
+    problem = STUDY.frozen.problems[wildcards.problem]
+    drawn = fingerprint.of_variant(problem.variant.made_by())
+    solved = fingerprint.of_modules(["hsac.frozen.landscape", "hsac.frozen.splits"])
+    return f"{drawn} {solved}"
+
+
 wildcard_constraints:
     experiment="[a-z0-9_]+",
     method=r"[^/]+",
@@ -129,3 +184,6 @@ wildcard_constraints:
     block="[0-9]+",
     study="[a-z0-9_]+",
     dataset="[a-z0-9_]+",
+    features="[a-z0-9_]+",
+    problem="[a-z0-9_]+",
+    dim="[0-9]+",

@@ -26,6 +26,7 @@ rule claims:
         claims="config/claims.yaml",
         runs=rules.gather.output.runs,
         theory=STUDIES,
+        landscapes=LANDSCAPES,
     output:
         f"{RESULTS}/claims.json",
     log:
@@ -181,6 +182,7 @@ rule page:
         provenance=rules.provenance.output,
         figures=rules.figures.output,
         pictures=PICTURES,
+        landscapes=LANDSCAPES,
     output:
         report(
             f"{RESULTS}/index.html",
