@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hsac.frozen.branches import TOLERANCE, SolvedHeads, log_c
+from hsac.frozen.branches import SolvedHeads, log_c, solve
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.landscape import DRAW, Row
-from hsac.frozen.lbfgs import minimise, value_and_gradient
+from hsac.frozen.lbfgs import value_and_gradient
 from hsac.frozen.readings import reading, upper_level
 from hsac.frozen.splits import HeadData, Splits
 from hsac.hypergradient.implicit import implicit_hypergradient
@@ -169,9 +169,9 @@ def hypergradients(
     rows: list[Row] = []
     for at in heads:
         theta = log_c(problem, at.c)
-        middle = minimise(problem, at.w, theta, TIGHT).w
+        middle = solve(problem, at.w, theta, TIGHT).w
         sides = [theta + way * DIFFERENCE for way in (1.0, -1.0)]
-        points = [(minimise(problem, middle, side, TIGHT).w, side) for side in sides]
+        points = [(solve(problem, middle, side, TIGHT).w, side) for side in sides]
         for objective in objectives:
             up, down = (_value(objective, problem, splits, point, options) for point in points)
             difference = (up - down) / (2 * DIFFERENCE)
@@ -237,14 +237,14 @@ class RulePaths:
         """Return c (R,) after the outer steps of a rule."""
         problem, options = self.problem, self.options
         theta, (low, high) = log_c(problem, start), self._interval(setting, start)
-        w = minimise(problem, problem.start(0), theta, TOLERANCE).w
+        w = solve(problem, problem.start(0), theta).w
         outer = Adam(lr=options.step, betas=(0.9, 0.99))
         inner = Adam(lr=options.rate)
         outer_state, inner_state = outer.init(theta), inner.init(w)
         generator = torch.Generator().manual_seed(DRAW + 1)
         for step in range(options.steps):
             if setting.solved:
-                w = minimise(problem, w, theta, TOLERANCE).w
+                w = solve(problem, w, theta).w
             else:
                 for _ in range(options.inner):
                     seen = self._seen(setting, generator)

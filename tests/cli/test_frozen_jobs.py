@@ -53,11 +53,11 @@ def test_backbones_need_their_files(settings, capsys):
 
 def test_landscapes_are_written(settings, features, tmp_path):
     path = tmp_path / "landscape.csv"
-    words = ["digits_clean", "--dim", "2", "--settings", settings, "--features", str(features)]
+    words = ["digits_clean", "--dim", "4", "--settings", settings, "--features", str(features)]
     assert cli.main(["job", "landscape", *words, "--output", str(path)]) == 0
     with open(path, newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 3 * 5
+    assert len(rows) == 2 * 3
     assert (rows[0]["seed"], rows[0]["c"]) == ("0", "0.01")
     assert all(row["solved"] == "True" for row in rows)
 
@@ -65,9 +65,9 @@ def test_landscapes_are_written(settings, features, tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["digits_clan", "--dim", "2"], "did you mean 'digits_clean'"),
-        (["digits_clean", "--dim", "3"], "--dim: found 3; of digits_clean allowed are 2"),
-        (["digits_clean", "--dim", "2"], "no.json"),
+        (["digits_clan", "--dim", "4"], "did you mean 'digits_clean'"),
+        (["digits_clean", "--dim", "3"], "--dim: found 3; of digits_clean allowed are 4"),
+        (["digits_clean", "--dim", "4"], "no.json"),
     ],
 )
 def test_other_landscapes_are_refused(settings, capsys, words, expected):

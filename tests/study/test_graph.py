@@ -176,7 +176,7 @@ def test_every_job_has_an_owner(graph):
         *(graph.theory_file("landscape", name) for name in graph.study.experiments),
         graph.theory_file("informed", "digits"),
         graph.theory_file("hypergradient", "glyphs_noisy"),
-        graph.landscape_file("digits_clean", 2),
+        graph.landscape_file("digits_clean", 4),
     }
 
 

@@ -1,9 +1,8 @@
 import math
 
 import pytest
-import torch
 
-from hsac.frozen.branches import log_c, solve_along
+from hsac.frozen.branches import log_c, solve, solve_along
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.landscape import LandscapeOptions, landscape
 from hsac.frozen.readings import READINGS
@@ -34,11 +33,15 @@ def test_landscape_measures_at_solved_heads(made, splits):
     assert found == pytest.approx(expected.tolist(), abs=1e-12)
 
 
-def test_lower_branch_counts(splits):
+def test_lowest_of_all_starts_counts(splits):
     problem = HeadProblem(splits.train, 3, 2, 0.2)
-    for at in solve_along(problem, (0.1, 1.0)):
-        value = problem.objective(at.w, log_c(problem, at.c))
-        assert torch.allclose(value, torch.minimum(at.up, at.down), atol=1e-12)
+    heads = solve_along(problem, (0.1, 0.3, 1.0))
+    for i, at in enumerate(heads):
+        theta = log_c(problem, at.c)
+        value = problem.objective(at.w, theta)
+        starts = [problem.start(0), *(heads[k].w for k in (i - 1, i + 1) if 0 <= k < 3)]
+        for start in starts:
+            assert (value <= solve(problem, start, theta).value + 2e-6).all()
 
 
 def test_episodes_are_judged_elsewhere(draw_rows):
