@@ -14,7 +14,11 @@ from hsac.cli.command import Group, JsonObject, Several, WholeNumber
 from hsac.errors import InputError
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from hsac.frozen.splits import Splits
     from hsac.study.cell import Cell
+    from hsac.study.frozen import Frozen
     from hsac.study.models import Study
 
 seeds = click.option("--seeds", cls=Several, type=WholeNumber(), required=True, metavar="SEED...")
@@ -463,11 +467,70 @@ def solve_landscape(problem: str, dim: int, settings: Path, features: Path, outp
     Raises:
         InputError: The settings have no such problem, or it has not this dimension.
     """
-    from tqdm import tqdm
-
     from hsac.files import write_rows
-    from hsac.frozen import artefact
     from hsac.frozen.landscape import LandscapeOptions, landscape
+
+    frozen, (splits, judged) = _drawn(settings, problem, dim, features)
+    with _heads_bar(problem) as bar:
+        options = LandscapeOptions.of(frozen)
+        rows = landscape(splits, judged, dim, options, bar.set_postfix_str)
+    write_rows(output, rows)
+
+
+@job.command("rules")
+@click.argument("problem")
+@click.option("--dim", type=WholeNumber(), required=True)
+@inputs.settings
+@inputs.path("--features")
+@inputs.path("--output")
+@inputs.path("--ends")
+def follow_rules(
+    problem: str, dim: int, settings: Path, features: Path, output: Path, ends: Path
+) -> None:
+    """Compare hypergradients with differences on solved heads, and follow rules to their ends.
+
+    Args:
+        problem: A name of the settings' key frozen.rules.problems.
+        dim: One of its dimensions.
+        settings: Resolved settings. HSAC_SETTINGS may name them instead.
+        features: What `hsac job features` wrote of its features.
+        output: The CSV file of the hypergradients to write.
+        ends: The CSV file of the rules' ends to write.
+
+    Raises:
+        InputError: The settings follow no rules on such a problem, or it has not this dimension.
+    """
+    from hsac.files import write_rows
+    from hsac.frozen.landscape import LandscapeOptions
+    from hsac.frozen.rules import RuleOptions, compare, first_seeds
+
+    frozen, (splits, _) = _drawn(settings, problem, dim, features)
+    rules = frozen.rules
+    if rules is None or problem not in rules.problems:
+        named = ", ".join(rules.problems) if rules else "none"
+        raise InputError(
+            f"problem: found {problem!r}; of frozen.rules.problems allowed are {named}"
+        )
+    options = RuleOptions(
+        radius=rules.radius,
+        ascent_steps=frozen.ascent_steps,
+        draws=frozen.draws,
+        starts=tuple(rules.starts),
+        steps=rules.steps,
+    )
+    with _heads_bar(problem) as bar:
+        given = first_seeds(splits, rules.seeds)
+        made = compare(given, dim, LandscapeOptions.of(frozen), options, bar.set_postfix_str)
+    # The file that the workflow waits for last.
+    write_rows(ends, made.ends)
+    write_rows(output, made.hypergradients)
+
+
+def _drawn(
+    settings: Path, problem: str, dim: int, features: Path
+) -> "tuple[Frozen, tuple[Splits, Splits | None]]":
+    """Return the key frozen of settings, and the splits of one of its problems."""
+    from hsac.frozen import artefact
     from hsac.frozen.splits import problem_splits
 
     frozen = inputs.read(settings).frozen
@@ -476,12 +539,14 @@ def solve_landscape(problem: str, dim: int, settings: Path, features: Path, outp
     if dim not in given.dims:
         allowed = ", ".join(map(str, given.dims))
         raise InputError(f"--dim: found {dim}; of {problem} allowed are {allowed}")
-    splits, judged = problem_splits(artefact.read(features).arrays, given)
-    # No bar but the time and a word, as in a study.
-    with tqdm(desc=problem, disable=None, bar_format="{desc}: {elapsed}{postfix}") as bar:
-        options = LandscapeOptions.of(frozen)
-        rows = landscape(splits, judged, dim, options, bar.set_postfix_str)
-    write_rows(output, rows)
+    return frozen, problem_splits(artefact.read(features).arrays, given)
+
+
+def _heads_bar(problem: str) -> "tqdm[Any]":
+    """Return a bar of the time and a word, as work on heads does not tell how much it is."""
+    from tqdm import tqdm
+
+    return tqdm(desc=problem, disable=None, bar_format="{desc}: {elapsed}{postfix}")
 
 
 @job.command("gather")
@@ -526,6 +591,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
         output: The folder to write.
     """
     from hsac.report.frozen import write_regret_tables
+    from hsac.report.frozen_rules import write_rule_tables
     from hsac.report.published import write_published
     from hsac.report.tables import write_tables
     from hsac.report.theory import write_theory_tables
@@ -535,6 +601,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
     write_theory_tables(runs, order, output)
     write_published(published, runs, output)
     write_regret_tables(runs.parent, output)
+    write_rule_tables(runs.parent, output)
 
 
 @job.command("cost")

@@ -1,15 +1,15 @@
 """Rules against the landscape over c: their hypergradients, and where they end."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hsac.frozen.branches import SolvedHeads, log_c, solve
+from hsac.frozen.branches import SolvedHeads, log_c, solve, solve_along
 from hsac.frozen.head import HeadProblem
-from hsac.frozen.landscape import DRAW, Row
+from hsac.frozen.landscape import DRAW, LandscapeOptions, Row
 from hsac.frozen.lbfgs import value_and_gradient
 from hsac.frozen.readings import reading, upper_level
 from hsac.frozen.splits import HeadData, Splits
@@ -24,6 +24,7 @@ from hsac.rules.weights.adam import Adam
 # hypergradient, and a little damping lets it converge.
 DAMPING = 1e-6
 # What a hypergradient can be of: the training loss, the readings at a radius, the held-out loss.
+FOLLOWED = ("literal", "gap", "mean", "validation_nll")  # by rules, from start to end
 OBJECTIVES = ("train_loss", "literal", "gap", "range", "mean", "worst", "validation_nll")
 # The solvers of the implicit term. `literal` is the public code's: five terms of step .1, without
 # the leading factor.
@@ -100,6 +101,82 @@ SETTINGS: dict[str, RuleSetting] = {
 }
 
 
+@dataclass(frozen=True)
+class ComparedRules:
+    """Rules against the landscape on some problems.
+
+    Attributes:
+        hypergradients: Rows of `hypergradients`.
+        ends: Rows of `RulePaths.ends`, each with its `minimiser`: the c of the grid where the
+            objective is least in that seed.
+    """
+
+    hypergradients: list[Row]
+    ends: list[Row]
+
+
+def first_seeds(splits: Splits, count: int) -> Splits:
+    """Return the problems of the first seeds.
+
+    Args:
+        splits: Problems, one a seed.
+        count: How many.
+    """
+    return _taken(splits, torch.arange(min(count, len(splits.seeds))))
+
+
+def _taken(splits: Splits, runs: Tensor) -> Splits:
+    parts = (part.take(runs) for part in (splits.train, splits.validation, splits.test))
+    seeds = tuple(splits.seeds[run] for run in runs.tolist())
+    return Splits(seeds, splits.classes, *parts)
+
+
+def compare(
+    splits: Splits,
+    dim: int,
+    landscape: LandscapeOptions,
+    options: RuleOptions,
+    progress: Callable[[str], None] = lambda text: None,
+) -> ComparedRules:
+    """Compare rules with the landscape over c.
+
+    Args:
+        splits: The problems, one a seed.
+        dim: Dimension d of the ball.
+        landscape: Grid and weight decay of the landscape.
+        options: The options.
+        progress: Called with a line of text as the work goes on.
+
+    Returns:
+        What was found.
+    """
+    problem = HeadProblem(splits.train, splits.classes, dim, landscape.decay)
+    heads = solve_along(problem, landscape.curvatures, progress)
+    progress("hypergradients")
+    gradients = hypergradients(problem, splits, heads, options, OBJECTIVES)
+    bounds = (landscape.curvatures[0], landscape.curvatures[-1])
+    paths, ends = RulePaths(problem, splits, bounds, options), []
+    for objective in FOLLOWED:
+        values = torch.stack([_at_head(objective, problem, splits, at, options) for at in heads])
+        least = values.argmin(0).tolist()
+        places = {seed: heads[i].c for seed, i in zip(splits.seeds, least, strict=True)}
+        for setting in SETTINGS:
+            progress(f"{objective}, {setting}")
+            for row in paths.ends(objective, setting):
+                ends.append(row | {"minimiser": places[int(row["seed"])]})
+    return ComparedRules(gradients, ends)
+
+
+def _at_head(
+    objective: str,
+    problem: HeadProblem,
+    splits: Splits,
+    at: SolvedHeads,
+    options: RuleOptions,
+) -> Tensor:
+    return _value(objective, problem, splits, (at.w, log_c(problem, at.c)), options)
+
+
 def solver_of(name: str) -> Solver | None:
     """Build a solver of the implicit term.
 
@@ -148,7 +225,7 @@ def hypergradients(
     splits: Splits,
     heads: Sequence[SolvedHeads],
     options: RuleOptions,
-    objectives: Sequence[str] = OBJECTIVES,
+    objectives: Sequence[str],
 ) -> list[Row]:
     """Compare implicit hypergradients with differences of the re-solved problem.
 
@@ -225,18 +302,23 @@ class RulePaths:
         Returns:
             A row for each start and seed, with the `end`: c after the last step.
         """
+        seeds, starts = self.splits.seeds, self.options.starts
+        # All starts at once: each is a copy of the problems.
+        runs = torch.arange(len(seeds)).repeat(len(starts))
+        copies = replace(self, problem=self.problem.take(runs), splits=_taken(self.splits, runs))
+        first = torch.tensor(starts, dtype=torch.float64).repeat_interleave(len(seeds))
+        end = copies._followed(objective, SETTINGS[setting], first.log()[:, None]).tolist()
         rows: list[Row] = []
-        for start in self.options.starts:
-            end = self._followed(objective, SETTINGS[setting], start)
-            for i, seed in enumerate(self.splits.seeds):
-                row: Row = {"objective": objective, "setting": setting, "start": start}
-                rows.append(row | {"seed": seed, "end": float(end[i])})
+        for i, c in enumerate(end):
+            row: Row = {"objective": objective, "setting": setting}
+            row |= {"start": starts[i // len(seeds)], "seed": seeds[i % len(seeds)]}
+            rows.append(row | {"end": c})
         return rows
 
-    def _followed(self, objective: str, setting: RuleSetting, start: float) -> Tensor:
-        """Return c (R,) after the outer steps of a rule."""
+    def _followed(self, objective: str, setting: RuleSetting, theta: Tensor) -> Tensor:
+        """Return c (R,) after the outer steps of a rule from θ (R, 1)."""
         problem, options = self.problem, self.options
-        theta, (low, high) = log_c(problem, start), self._interval(setting, start)
+        low, high = self._interval(setting, theta)
         w = solve(problem, problem.start(0), theta).w
         outer = Adam(lr=options.step, betas=(0.9, 0.99))
         inner = Adam(lr=options.rate)
@@ -253,7 +335,7 @@ class RulePaths:
             g = self._hypergradient(objective, setting, (w, theta), generator)
             shrink = (1 + math.cos(math.pi * step / options.steps)) / 2
             theta, outer_state = outer.apply(theta, outer_state, g, shrink)
-            theta = theta.clamp(math.log(low), math.log(high))
+            theta = theta.clamp(low, high)
         return theta[:, 0].exp()
 
     def _hypergradient(
@@ -271,12 +353,13 @@ class RulePaths:
         found = implicit_hypergradient(upper, below.objective, *point, solver, {}, ratio=100.0)
         return found.total.clamp(-1.0, 1.0)
 
-    def _interval(self, setting: RuleSetting, start: float) -> tuple[float, float]:
-        low, high = self.bounds
+    def _interval(self, setting: RuleSetting, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ends of the interval of log c (R, 1), by where each run starts."""
+        low, high = (torch.full_like(start, math.log(c)) for c in self.bounds)
         if not setting.narrow:
             return low, high
-        factor = self.options.factor
-        return max(low, start / factor), min(high, start * factor)
+        reach = math.log(self.options.factor)
+        return torch.maximum(low, start - reach), torch.minimum(high, start + reach)
 
     def _seen(self, setting: RuleSetting, generator: torch.Generator) -> HeadProblem:
         """Return the problems on the rows that a level sees: all, or a batch drawn from them."""

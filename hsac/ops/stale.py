@@ -204,6 +204,9 @@ def _on_changed_features(graph: Graph, changed: set[tuple[str, str]]) -> Iterato
     for name, dim in frozen.landscapes():
         if frozen.problems[name].features in again:
             yield graph.landscape_file(name, dim)
+    for name, dim in frozen.followed():
+        if frozen.problems[name].features in again:
+            yield graph.rules_file("hypergradients", name, dim)
 
 
 def report(graph: Graph) -> Iterator[str]:

@@ -66,6 +66,7 @@ READINGS = {
     "curvature_scope": "scope over c",
     "joint_scope": "scope over w and c",
 }
+NUMBER_OF_PROBLEMS = "Number of problems"
 RIVALS = ("c=1", "train_loss", "random_c", "nearly_flat", "validation")
 KEY, COMPARISON_KEY = ("chooser",), ("reading", "rival", "group", "measure")
 NOTE = (
@@ -96,7 +97,7 @@ COMPARISON_HEADINGS = {
     "rival": "Rival",
     "group": "Problems",
     "measure": "Measure",
-    "problems": "Number of problems",
+    "problems": NUMBER_OF_PROBLEMS,
     "difference": "Regret saved [95 % interval]",
     "p": "p",
     "p_holm": "p (Holm)",

@@ -124,8 +124,10 @@ def _row_command(answer: Answer, item: str) -> str:
     path = Path(item)
     kind, experiment = path.parent.name, path.stem
     output = f'--output "$scratch"/{shlex.quote(item)}'
+    if path.parts[:2] == ("frozen", "ends"):
+        output = f'--output "$scratch"/{shlex.quote(f"hypergradients_{path.name}")}'
     if path.parts[0] == "frozen":
-        return f"{_landscape_command(answer, path)} {output}"
+        return f"{_heads_command(answer, path)} {output}"
     if kind != "landscape" and kind not in TRAINED_AGAIN:
         return f"hsac job theory {shlex.quote(path.stem)} {_settings(answer)} {output}"
     options = f"{_of(answer, experiment)} {_variant(answer, experiment)}"
@@ -136,15 +138,21 @@ def _row_command(answer: Answer, item: str) -> str:
     return f"hsac job {TRAINED_AGAIN[kind]} {options}{points} {output}"
 
 
-def _landscape_command(answer: Answer, path: Path) -> str:
-    """Compose the command that makes a landscape over c again, but for where."""
+def _heads_command(answer: Answer, path: Path) -> str:
+    """Compose the command that makes rows of solved heads again, but for where."""
     # A problem's name can hold a line, so the dimension is what follows the last.
     problem, _, dim = path.stem.rpartition("_")
     (features,) = {one.features for one in frozen.problems(answer.root) if one.name == problem}
     stored = shlex.quote((answer.root / "frozen" / "features" / f"{features}.npz").as_posix())
+    job, more = "landscape", ""
+    if path.parent.name != "landscape":
+        # One job writes both files.
+        job, more = "rules", f' --ends "$scratch"/{shlex.quote(f"ends_{path.name}")}'
+        if path.parent.name == "ends":
+            more = f' --ends "$scratch"/{shlex.quote(path.as_posix())}'
     return (
-        f"hsac job landscape {shlex.quote(problem)} --dim {dim} {_settings(answer)}"
-        f" --features {stored}"
+        f"hsac job {job} {shlex.quote(problem)} --dim {dim} {_settings(answer)}"
+        f" --features {stored}{more}"
     )
 
 

@@ -18,6 +18,7 @@ from hsac.report import (
     cost,
     curvature_role,
     frozen,
+    frozen_rules,
     hypergradient_bias,
     published,
     tables,
@@ -258,6 +259,23 @@ def _compared_origin(name: str) -> Origin | None:
     return Origin(field, COMPARED[name], "hsac.report.frozen.comparisons", ("rows",))
 
 
+ON_HEADS = {  # column -> fields, what is done
+    "cosine": ("difference, hypergradient", "cosine over c; mean over seeds and problems"),
+    "same_sign_percent": ("difference, hypergradient", "share of equal signs"),
+    "arrived_percent": ("end, minimiser", "share within one step of the grid of c"),
+    "decades": ("end, minimiser", "median of |log10(end/minimiser)|"),
+    "problems": ("problem", "number of problems"),
+}
+
+
+def _on_heads_origin(name: str) -> Origin | None:
+    if name in ("objective", "solver", "setting"):
+        return Origin(name, "name of the row", "hsac.report.frozen_rules.numbers", ("rows",))
+    if name not in ON_HEADS:
+        return None
+    return Origin(*ON_HEADS[name], "hsac.report.frozen_rules.numbers", ("rows",))
+
+
 def _overview_origin(name: str) -> Origin | None:
     if name == "method":
         how = "name of the row; base is each experiment's plain weight rule"
@@ -356,6 +374,16 @@ def _landscapes(results: Results, group: str) -> Roles:
     return {"rows": found}
 
 
+def _on_heads_roles(name: str) -> Callable[[Results, Row], Roles]:
+    def roles(results: Results, row: Row) -> Roles:
+        found = []
+        for path in frozen_rules.files(results.root, frozen_rules.KINDS[name]):
+            found += _file(results, path)
+        return {"rows": found}
+
+    return roles
+
+
 def _published_roles(results: Results, row: Row) -> Roles:
     # NaN stands in the CSV file where we have no cell.
     own = [_cell_of(row)] if isinstance(row["experiment"], str) else []
@@ -403,6 +431,10 @@ def _regrets(results: Results) -> pd.DataFrame:
 def _regret_comparisons(results: Results) -> pd.DataFrame:
     found = frozen.read(results.root)
     return pd.DataFrame() if found is None else frozen.comparisons(found)
+
+
+def _on_heads(name: str) -> Callable[[Results], pd.DataFrame]:
+    return lambda results: frozen_rules.numbers(results.root, name)
 
 
 def _published(results: Results) -> pd.DataFrame:
@@ -513,6 +545,17 @@ TABLES = {
         _regret_comparisons,
         frozen.comparisons_displayed,
     ),
+    **{
+        name: Table(
+            frozen_rules.KEYS[name],
+            _named(frozen_rules.HEADINGS[name]),
+            _on_heads_origin,
+            _on_heads_roles(name),
+            _on_heads(name),
+            frozen_rules.displayed,
+        )
+        for name in frozen_rules.KINDS
+    },
 }
 
 

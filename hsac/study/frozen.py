@@ -17,6 +17,7 @@ from hsac.study.fields import (
     FileName,
     Model,
     Positive,
+    Positives,
     SettingKey,
     Text,
 )
@@ -124,6 +125,24 @@ class Problem(Model):
         return self.model_dump(exclude={"dims"})
 
 
+class RuleStudy(Model):
+    """Rules on solved heads: their hypergradients against differences, and where they end."""
+
+    problems: Annotated[
+        list[Annotated[Text, Allowed("a name of frozen.problems")]],
+        Field(min_length=1),
+        Distinct(),
+        Allowed("a list of different names of frozen.problems", container=True),
+    ] = Field(
+        description="names of `frozen.problems`, not few-shot; each is looked at in each of its"
+        " dimensions"
+    )
+    seeds: Count = Field(description="how many seeds of each problem, from 0")
+    radius: Positive = Field(description="ρ of the readings that rules follow")
+    starts: Positives = Field(description="curvatures that rules start at")
+    steps: Count = Field(description="outer steps of a rule")
+
+
 class Frozen(Model):
     """The study on frozen features: curvatures, readings, features and problems."""
 
@@ -147,6 +166,13 @@ class Frozen(Model):
         Field(min_length=1),
         Allowed("at least one, named in lower case letters, digits and _", container=True),
     ] = Field(description="name -> problems on features")
+    rules: Annotated[
+        RuleStudy | None,
+        Allowed("a mapping with problems, seeds, radius, starts and steps", container=True),
+    ] = Field(
+        default=None,
+        description="which rules are followed on solved heads; left out for none",
+    )
 
     def landscapes(self) -> list[tuple[str, int]]:
         """Return every problem with each of its dimensions, in the configuration's order."""
@@ -155,6 +181,11 @@ class Frozen(Model):
             found += [(name, dim) for dim in problem.dims]
         return found
 
+    def followed(self) -> list[tuple[str, int]]:
+        """Return every problem that rules are followed on, with each of its dimensions."""
+        named = self.rules.problems if self.rules else []
+        return [(name, dim) for name in named for dim in self.problems[name].dims]
+
     def options(self) -> JsonObject:
         """Return all that a landscape depends on, beside its problem and features."""
-        return self.model_dump(exclude={"features", "problems"})
+        return self.model_dump(exclude={"features", "problems", "rules"})

@@ -14,7 +14,7 @@ from hsac import parts
 from hsac.data import catalogue, variants
 from hsac.errors import InputError
 from hsac.study import resolve
-from hsac.study.frozen import BACKBONE, DRAWN_BY, Features, Problem
+from hsac.study.frozen import BACKBONE, DRAWN_BY, Features, Frozen, Problem
 from hsac.study.models import Study
 
 RECIPES = parts.PACKAGE.path / "frozen" / "features"
@@ -71,6 +71,21 @@ def problems(study: Study, source: str) -> Iterator[str]:
             _problem(study, problem, f"frozen.problems.{name}")
         except InputError as error:
             yield f"{source}: {error}"
+    try:
+        _rules(study.frozen)
+    except InputError as error:
+        yield f"{source}: {error}"
+
+
+def _rules(frozen: Frozen) -> None:
+    """Check the problems that rules are followed on."""
+    for name in frozen.rules.problems if frozen.rules else []:
+        key = "frozen.rules.problems"
+        if name not in frozen.problems:
+            raise InputError(f"{key}: found {name!r}; {parts.nearest(name, frozen.problems)}")
+        setting = frozen.problems[name].setting
+        if setting == "few_shot":
+            raise InputError(f"{key}: found {name!r}, of setting {setting}; allowed is another one")
 
 
 def _features(study: Study, features: Features, key: str) -> None:

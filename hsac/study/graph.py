@@ -29,9 +29,10 @@ from hsac.study.models import Experiment, Study, variant_id
 TRAIN, POINTS, SELECT = "train", "points", "select"  # rules that make bundles
 SHARED = ("data", "theory", "report")  # parts of the work that no experiment owns
 RECORD_RULES = (TRAIN, POINTS, SELECT, "tune")  # whose files lie with the run records
+RULES_ON_HEADS = "rules_on_heads"
 LANDSCAPE = "landscape_over_c"  # makes the results on frozen features
 # whose files are the theory's, which tables, figures, claims and the page are made from
-THEORY_RULES = ("study", "certify", "hypergradient", "measure", LANDSCAPE)
+THEORY_RULES = ("study", "certify", "hypergradient", "measure", LANDSCAPE, RULES_ON_HEADS)
 
 
 @dataclass(frozen=True)
@@ -439,6 +440,16 @@ class Graph:
         """
         return self.results / "frozen" / "landscape" / f"{problem}_{dim}.csv"
 
+    def rules_file(self, kind: str, problem: str, dim: int) -> Path:
+        """Return a file of the rules that are followed on solved heads.
+
+        Args:
+            kind: `hypergradients` or `ends`.
+            problem: the name of a problem of `frozen.rules`.
+            dim: one of its dimensions.
+        """
+        return self.results / "frozen" / kind / f"{problem}_{dim}.csv"
+
     @property
     def landscape_files(self) -> list[Path]:
         """The files of all landscapes over c, none without frozen features."""
@@ -545,6 +556,12 @@ class _Jobs:
         for name, dim in frozen.landscapes():
             given = graph.features_file(frozen.problems[name].features)
             self.add(LANDSCAPE, "theory", graph.landscape_file(name, dim), given)
+        for name, dim in frozen.followed():
+            given = graph.features_file(frozen.problems[name].features)
+            made, beside = (
+                graph.rules_file(kind, name, dim) for kind in ("hypergradients", "ends")
+            )
+            self.add(RULES_ON_HEADS, "theory", made, given, beside=[beside])
 
     def report(self) -> None:
         graph, resolved = self.graph, self.resolved

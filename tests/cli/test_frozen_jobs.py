@@ -1,12 +1,13 @@
 """`hsac job features` and `hsac job landscape`: what they write, and what they refuse."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from studies import smoke_keys
 
 from hsac import cli
-from hsac.files import write_json
+from hsac.files import read_json, write_json
 from hsac.frozen import artefact
 
 NET = {"dataset": "digits", "recipe": "backbone", "experiment": "digits", "method": "sgd+euclidean"}
@@ -60,6 +61,29 @@ def test_landscapes_are_written(settings, features, tmp_path):
     assert len(rows) == 2 * 3
     assert (rows[0]["seed"], rows[0]["c"]) == ("0", "0.01")
     assert all(row["solved"] == "True" for row in rows)
+
+
+def test_rules_are_followed(settings, features, tmp_path, monkeypatch):
+    for name in ("OBJECTIVES", "FOLLOWED"):
+        monkeypatch.setattr(f"hsac.frozen.rules.{name}", ("train_loss",))
+    keys = read_json(tmp_path / "settings.json")
+    given = {"seeds": 1, "radius": 0.05, "starts": [0.1], "steps": 1, "problems": ["digits_clean"]}
+    keys["frozen"]["rules"] = given
+    write_json(tmp_path / "settings.json", keys)
+    paths = [str(tmp_path / f"{name}.csv") for name in ("hypergradients", "ends")]
+    words = ["digits_clean", "--dim", "4", "--settings", settings, "--features", str(features)]
+    assert cli.main(["job", "rules", *words, "--output", paths[0], "--ends", paths[1]]) == 0
+    with open(paths[1], newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["start"], row["seed"]) for row in rows} == {("0.1", "0")}
+    assert all(0.01 <= float(row["end"]) <= 1.01 for row in rows)
+    assert Path(paths[0]).read_text().count("train_loss") == 3 * 8
+
+
+def test_rules_of_others_are_refused(settings, features, capsys):
+    words = ["digits_clean", "--dim", "4", "--settings", settings, "--features", str(features)]
+    line = said(capsys, "rules", *words, "--output", "h.csv", "--ends", "e.csv")
+    assert "problem: found 'digits_clean'; of frozen.rules.problems allowed are none" in line
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,28 @@ def test_searched_methods_are_no_backbones():
     assert "not searched" in refused(override)
 
 
+def test_rules_need_known_problems():
+    rules = {"seeds": 1, "radius": 0.05, "starts": [0.1], "steps": 2}
+    override = {"frozen": smoke_keys("frozen") | {"rules": rules | {"problems": ["digits_clan"]}}}
+    line = refused(override)
+    assert "frozen.rules.problems: found 'digits_clan'" in line
+    assert "did you mean 'digits_clean'" in line
+    override = few_shot()
+    override["frozen"]["rules"] = rules | {"problems": ["digits_clean"]}
+    assert "of setting few_shot" in refused(override)
+
+
+def test_rules_are_followed_in_each_dimension():
+    rules = {"seeds": 1, "radius": 0.05, "starts": [0.1], "steps": 2, "problems": ["digits_clean"]}
+    study = smoke({"frozen": smoke_keys("frozen") | {"rules": rules}})
+    assert study.frozen.followed() == [("digits_clean", 4)]
+    jobs = {job.output: job for job in Graph(study).jobs}
+    path = Graph(study).rules_file("hypergradients", "digits_clean", 4)
+    assert jobs[path].beside == (Graph(study).rules_file("ends", "digits_clean", 4),)
+    # the landscape does not depend on them
+    assert study.frozen.options() == smoke().frozen.options()
+
+
 def test_recipes_tell_their_parameters():
     assert parameters("propagation") == {"hops": True, "components": True, "test": True}
     assert parameters("pixels") == {}

@@ -169,12 +169,22 @@ def problem_features(wildcards):
     return GRAPH.features_file(problem.features).as_posix()
 
 
-def landscape_code(wildcards):
-    """Return the fingerprint of what draws a problem and solves its heads."""
+def solved_code(wildcards, module):
+    """Return the fingerprint of what draws a problem and solves its heads in a module."""
     problem = STUDY.frozen.problems[wildcards.problem]
     drawn = fingerprint.of_variant(problem.variant.made_by())
-    solved = fingerprint.of_modules(["hsac.frozen.landscape", "hsac.frozen.splits"])
+    solved = fingerprint.of_modules([module, "hsac.frozen.splits"])
     return f"{drawn} {solved}"
+
+
+def landscape_code(wildcards):
+    """Return the fingerprint of what makes a landscape over c."""
+    return solved_code(wildcards, "hsac.frozen.landscape")
+
+
+def rules_code(wildcards):
+    """Return the fingerprint of what follows rules on solved heads."""
+    return solved_code(wildcards, "hsac.frozen.rules")
 
 
 wildcard_constraints:

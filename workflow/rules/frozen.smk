@@ -43,3 +43,29 @@ rule landscape_over_c:
             "hsac job landscape {wildcards.problem} --dim {wildcards.dim} "
             "--features {input.features:q} --output {output:q}"
         )
+
+
+rule rules_on_heads:
+    input:
+        features=problem_features,
+    output:
+        hypergradients=f"{RESULTS}/frozen/hypergradients/{{problem}}_{{dim}}.csv",
+        ends=f"{RESULTS}/frozen/ends/{{problem}}_{{dim}}.csv",
+    log:
+        f"{RESULTS}/logs/frozen/rules_{{problem}}_{{dim}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        problem=lambda wildcards: json.dumps(
+            STUDY.frozen.problems[wildcards.problem].drawn()
+        ),
+        options=lambda wildcards: json.dumps(
+            [STUDY.frozen.options(), STUDY.frozen.rules.dump()]
+        ),
+        code=rules_code,
+    shell:
+        logged(
+            "hsac job rules {wildcards.problem} --dim {wildcards.dim} "
+            "--features {input.features:q} --output {output.hypergradients:q} "
+            "--ends {output.ends:q}"
+        )
