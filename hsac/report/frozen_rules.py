@@ -31,6 +31,10 @@ HEADINGS = {
         "problems": NUMBER_OF_PROBLEMS,
     },
 }
+CAPTIONS = {
+    GRADIENTS: "Implicit hypergradients at solved heads against differences",
+    ENDS: "Where rules end, against the minimiser of what they minimise",
+}
 SETTINGS = {
     "exact": "as in the theory",
     "batches": "a batch for each level",

@@ -20,6 +20,7 @@ from hsac.report import (
     cost,
     curvature_role,
     frozen,
+    frozen_rules,
     hypergradient_bias,
     provenance,
     published,
@@ -100,13 +101,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Regret:
-    """The section on frozen features: sentences, figures, table with its note, and claims."""
+    """The section on frozen features.
+
+    Attributes:
+        sentences: The answer.
+        figures: Its figures.
+        table: Regret of each chooser.
+        note: Below it.
+        claims: Claims about regret.
+        rules: Tables of rules on solved heads, each with its caption and note.
+    """
 
     sentences: list[str]
     figures: list[Picture]
     table: SortableTable
     note: str
     claims: list[JsonObject]
+    rules: list[tuple[SortableTable, str, str]]
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ def printed_headings() -> list[Mapping[str, str]]:
     """
     declared = (columns.experiment(), columns.FAILURES, columns.COST)
     others = theory.CERTIFICATES, theory.COVERAGE, hypergradient_bias.HEADINGS, frozen.HEADINGS
+    others += tuple(frozen_rules.HEADINGS.values())
     return [*map(columns.headings, declared), *others]
 
 
@@ -399,7 +411,20 @@ def _regret(root: Path, claims: list[JsonObject]) -> Regret | None:
     )
     table = sortable(numbers, frozen.displayed(numbers), "regret")
     sentences, figures = frozen.answer(numbers, compared), [_figure(root, name) for name in FROZEN]
-    return Regret(sentences, figures, table, frozen.NOTE + found.note, claims)
+    rules = _rules_on_heads(root)
+    return Regret(sentences, figures, table, frozen.NOTE + found.note, claims, rules)
+
+
+def _rules_on_heads(root: Path) -> list[tuple[SortableTable, str, str]]:
+    """Return the tables of rules that are followed on solved heads, none where none is."""
+    made = []
+    for name, caption in frozen_rules.CAPTIONS.items():
+        path = root / "tables" / f"{name}.csv"
+        if path.is_file():
+            numbers = _read_table(path)
+            shown = sortable(numbers, frozen_rules.displayed(numbers), name)
+            made.append((shown, caption, frozen_rules.NOTES[name]))
+    return made
 
 
 def _dataset(root: Path, name: str) -> ShownDataset:
