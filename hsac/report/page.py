@@ -186,8 +186,8 @@ def printed_headings() -> list[Mapping[str, str]]:
     """
     declared = (columns.experiment(), columns.FAILURES, columns.COST)
     others = theory.CERTIFICATES, theory.COVERAGE, hypergradient_bias.HEADINGS, frozen.HEADINGS
-    others += tuple(frozen_rules.HEADINGS.values())
-    return [*map(columns.headings, declared), *others]
+    of_rules = frozen_rules.HEADINGS.values()
+    return [*map(columns.headings, declared), *others, *of_rules]
 
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
