@@ -591,6 +591,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
         output: The folder to write.
     """
     from hsac.report.frozen import write_regret_tables
+    from hsac.report.frozen_bounds import write_bound_table
     from hsac.report.frozen_rules import write_rule_tables
     from hsac.report.published import write_published
     from hsac.report.tables import write_tables
@@ -601,6 +602,7 @@ def make_tables(settings: Path, runs: Path, published: Path, output: Path) -> No
     write_theory_tables(runs, order, output)
     write_published(published, runs, output)
     write_regret_tables(runs.parent, output)
+    write_bound_table(runs.parent, output)
     write_rule_tables(runs.parent, output)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsac.frozen.head import HeadProblem
-from hsac.frozen.lbfgs import Descent, minimise
+from hsac.hypergradient.minimum import Descent, minimise
 
 TOLERANCE = 1e-6
 # A minimum is another one where its objective is lower by more, in units of 1 + objective.

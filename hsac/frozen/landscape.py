@@ -7,19 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsac.frozen.bounds import COLUMNS, bounds
 from hsac.frozen.branches import TOLERANCE, SolvedHeads, log_c, solve_along
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.readings import READINGS, reading, upper_level
 from hsac.frozen.splits import HeadData, Splits
 from hsac.study.frozen import Frozen
-from hsac.theory.pac_bayes import Posteriors, certify
 from hsac.train.restarts import tempered_loss
-
-# The certificate's noise. It is used to choose by, and not as a bound: features may have been made
-# of the very rows that it is taken of.
-POSTERIORS = Posteriors(
-    sigmas=(0.02, 0.05, 0.1, 0.2, 0.3), delta=0.05, draws=64, pilot_draws=4, alphas=(1.0,)
-)
 
 DRAW = 2  # of the readings' starts and noise
 
@@ -153,9 +147,9 @@ def _measured(
                 found[f"{name}@{radius:g}"] = upper(w, theta)
     # An episode is no sample of the task that a bound is about.
     if len(set(splits.seeds)) == len(splits.seeds):
-        found["certificate"] = _certificates(problem, w, theta)
+        found |= bounds(problem, w, at.c, len(options.curvatures))
     else:
-        found["certificate"] = torch.full_like(theta[:, 0], torch.nan)
+        found |= dict.fromkeys(COLUMNS, torch.full_like(theta[:, 0], torch.nan))
     return found
 
 
@@ -164,31 +158,6 @@ def _tempered(problem: HeadProblem, w: Tensor, theta: Tensor, data: HeadData) ->
     logits = problem.logits(w, theta, data.x)
     each = zip(logits, data.label, data.weight, strict=True)
     return torch.stack([tempered_loss(a[None], label, weight)[0] for a, label, weight in each])
-
-
-def _certificates(problem: HeadProblem, w: Tensor, theta: Tensor) -> Tensor:
-    """Return the certificate of each problem's head (R,), with the start as its prior."""
-    prior = problem.start(0)[0]
-    found = []
-    for run in range(len(w)):
-        one = problem.take(torch.tensor([run]))
-        labels, used = one.data.label[0], one.data.weight[0] > 0
-
-        def risk(
-            weights: Tensor, one: HeadProblem = one, used: Tensor = used, run: int = run
-        ) -> Tensor:
-            many = one.take(torch.zeros(len(weights), dtype=torch.int64))
-            many_theta = theta[run].expand(len(weights), -1)
-            with torch.no_grad():
-                missed = many.logits(weights, many_theta, many.data.x).argmax(-1) != many.data.label
-            return missed[:, used].double().mean(-1)
-
-        counts = torch.bincount(labels[used])
-        chance = 1 - float(counts.max()) / int(used.sum())
-        generator = torch.Generator().manual_seed(3)
-        certificate = certify(risk, w[run], prior, int(used.sum()), POSTERIORS, generator, chance)
-        found.append(certificate.bound)
-    return torch.tensor(found, dtype=torch.float64)
 
 
 def _by_seed(seeds: Sequence[int], values: Tensor) -> list[float]:

@@ -10,10 +10,10 @@ from torch import Tensor
 from hsac.frozen.branches import SolvedHeads, log_c, solve, solve_along
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.landscape import DRAW, LandscapeOptions, Row
-from hsac.frozen.lbfgs import value_and_gradient
 from hsac.frozen.readings import reading, upper_level
 from hsac.frozen.splits import HeadData, Splits
 from hsac.hypergradient.implicit import implicit_hypergradient
+from hsac.hypergradient.minimum import value_and_gradient
 from hsac.hypergradient.operator import Loss
 from hsac.hypergradient.solution import Solver
 from hsac.parts import build

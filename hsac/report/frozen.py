@@ -40,6 +40,7 @@ MINIMISERS = {
     "validation": "validation_nll",
     "validation_tempered": "validation_tempered",
     "certificate": "certificate",
+    "informed": "informed",
 }
 FIXED = {"c=1": 1.0, "c=0.1": 0.1}
 # Every landscape needs these. Readings and the certificate come besides.
@@ -48,7 +49,8 @@ WORDS = {
     "train_loss": "training loss",
     "validation": "validation loss",
     "validation_tempered": "validation loss, tempered",
-    "certificate": "PAC-Bayes certificate",
+    "certificate": "PAC-Bayes bound, start prior",
+    "informed": "PAC-Bayes bound, prior from half",
     "c=1": "c = 1",
     "c=0.1": "c = 0.1",
     "nearly_flat": "nearly flat (lowest c)",

@@ -20,6 +20,7 @@ from hsac.report import (
     cost,
     curvature_role,
     frozen,
+    frozen_bounds,
     frozen_rules,
     hypergradient_bias,
     provenance,
@@ -109,7 +110,8 @@ class Regret:
         table: Regret of each chooser.
         note: Below it.
         claims: Claims about regret.
-        rules: Tables of rules on solved heads, each with its caption and note.
+        others: Further tables, each with its caption and note: how curvatures are ranked, and
+            what rules do on solved heads.
     """
 
     sentences: list[str]
@@ -117,7 +119,7 @@ class Regret:
     table: SortableTable
     note: str
     claims: list[JsonObject]
-    rules: list[tuple[SortableTable, str, str]]
+    others: list[tuple[SortableTable, str, str]]
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,8 @@ def printed_headings() -> list[Mapping[str, str]]:
     """
     declared = (columns.experiment(), columns.FAILURES, columns.COST)
     others = theory.CERTIFICATES, theory.COVERAGE, hypergradient_bias.HEADINGS, frozen.HEADINGS
-    of_rules = frozen_rules.HEADINGS.values()
-    return [*map(columns.headings, declared), *others, *of_rules]
+    of_heads = frozen_bounds.HEADINGS, *frozen_rules.HEADINGS.values()
+    return [*map(columns.headings, declared), *others, *of_heads]
 
 
 def _sources(numbers: pd.DataFrame, headings: Sequence[str]) -> dict[str, str]:
@@ -411,19 +413,24 @@ def _regret(root: Path, claims: list[JsonObject]) -> Regret | None:
     )
     table = sortable(numbers, frozen.displayed(numbers), "regret")
     sentences, figures = frozen.answer(numbers, compared), [_figure(root, name) for name in FROZEN]
-    rules = _rules_on_heads(root)
-    return Regret(sentences, figures, table, frozen.NOTE + found.note, claims, rules)
+    others = _others_on_heads(root, frozen_bounds.NOTE + frozen_bounds.size_note(found))
+    return Regret(sentences, figures, table, frozen.NOTE + found.note, claims, others)
 
 
-def _rules_on_heads(root: Path) -> list[tuple[SortableTable, str, str]]:
-    """Return the tables of rules that are followed on solved heads, none where none is."""
+def _others_on_heads(root: Path, of_bounds: str) -> list[tuple[SortableTable, str, str]]:
+    """Return the tables of ranks, and of rules that are followed on solved heads if any are."""
     made = []
-    for name, caption in frozen_rules.CAPTIONS.items():
+    captions = {frozen_bounds.NAME: frozen_bounds.CAPTION, **frozen_rules.CAPTIONS}
+    notes = {frozen_bounds.NAME: of_bounds, **frozen_rules.NOTES}
+    for name, caption in captions.items():
         path = root / "tables" / f"{name}.csv"
         if path.is_file():
             numbers = _read_table(path)
-            shown = sortable(numbers, frozen_rules.displayed(numbers), name)
-            made.append((shown, caption, frozen_rules.NOTES[name]))
+            if name == frozen_bounds.NAME:
+                # By setting it is long; the file has it.
+                numbers = numbers[numbers["group"] == frozen.ALL].reset_index(drop=True)
+            displayed = table_sources.TABLES[name].shown(numbers)
+            made.append((sortable(numbers, displayed, name), caption, notes[name]))
     return made
 
 

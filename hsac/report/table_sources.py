@@ -18,6 +18,7 @@ from hsac.report import (
     cost,
     curvature_role,
     frozen,
+    frozen_bounds,
     frozen_rules,
     hypergradient_bias,
     published,
@@ -259,6 +260,23 @@ def _compared_origin(name: str) -> Origin | None:
     return Origin(field, COMPARED[name], "hsac.report.frozen.comparisons", ("rows",))
 
 
+def _agreement_origin(name: str) -> Origin | None:
+    if name in (*frozen_bounds.KEY, "problems"):
+        how = "number of problems" if name == "problems" else "name of the row"
+        return Origin(name, how, "hsac.report.frozen_bounds.table", ("rows",))
+    target, _, kind = name.removesuffix("_low").removesuffix("_high").rpartition("_")
+    if target not in frozen_bounds.TARGETS:
+        return None
+    how = "|log10| of the ratio of both minimisers over c; mean over seeds and problems"
+    if kind == "correlation":
+        how = "Spearman's rank correlation over c; mean over seeds and problems"
+    for end in ENDS:
+        if name.endswith(f"_{end}"):
+            how = f"{end} end of the 95 % bootstrap interval over problems and their seeds"
+    field = f"c, the row's quantity, {target}"
+    return Origin(field, how, "hsac.report.frozen_bounds.table", ("rows",))
+
+
 ON_HEADS = {  # column -> fields, what is done
     "cosine": ("difference, hypergradient", "cosine over c; mean over seeds and problems"),
     "same_sign_percent": ("difference, hypergradient", "share of equal signs"),
@@ -433,6 +451,11 @@ def _regret_comparisons(results: Results) -> pd.DataFrame:
     return pd.DataFrame() if found is None else frozen.comparisons(found)
 
 
+def _agreement(results: Results) -> pd.DataFrame:
+    found = frozen.read(results.root)
+    return pd.DataFrame() if found is None else frozen_bounds.table(found)
+
+
 def _on_heads(name: str) -> Callable[[Results], pd.DataFrame]:
     return lambda results: frozen_rules.numbers(results.root, name)
 
@@ -544,6 +567,14 @@ TABLES = {
         _regret_roles,
         _regret_comparisons,
         frozen.comparisons_displayed,
+    ),
+    frozen_bounds.NAME: Table(
+        frozen_bounds.KEY,
+        _named(frozen_bounds.HEADINGS),
+        _agreement_origin,
+        _regret_roles,
+        _agreement,
+        frozen_bounds.displayed,
     ),
     **{
         name: Table(

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from hsac.frozen.bounds import COLUMNS
 from hsac.frozen.branches import log_c, solve, solve_along
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.landscape import LandscapeOptions, landscape
@@ -19,7 +20,7 @@ def made(splits):
 def test_landscape_has_every_column(made):
     expected = [(seed, c) for seed in (0, 1, 2) for c in OPTIONS.curvatures]
     assert [(row["seed"], row["c"]) for row in made] == expected
-    named = {f"{name}@0.05" for name in READINGS} | {"certificate", "validation_tempered"}
+    named = {f"{name}@0.05" for name in READINGS} | {*COLUMNS, "validation_tempered"}
     assert named <= set(made[0])
     assert all(row["solved"] and row["gradient"] < 1e-6 for row in made)
     assert all(0 < row["certificate"] <= 1 for row in made)
@@ -49,7 +50,7 @@ def test_episodes_are_judged_elsewhere(draw_rows):
     judging = Splits((0, 0, 1, 1), 3, draw_rows(4, 4, 6), draw_rows(5, 4, 9), draw_rows(5, 4, 9))
     made = landscape(choosing, judging, 2, OPTIONS)
     assert len(made) == 2 * 2
-    assert all(math.isnan(row["certificate"]) for row in made)
+    assert all(math.isnan(row[name]) for row in made for name in COLUMNS)
     own = landscape(judging, None, 2, OPTIONS)
     assert [row["test_nll"] for row in made] == [row["test_nll"] for row in own]
     assert [row["train_loss"] for row in made] != [row["train_loss"] for row in own]

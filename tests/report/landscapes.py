@@ -60,7 +60,10 @@ def landscape(seeds: int, seed_of: int, few_shot: bool, points: int = 25) -> lis
                 at = 0.03 * (1 + place) * float(np.exp(rng.normal(0, 0.5)))
                 curves[f"{reading}@{radius:g}"] = radius * (1 + valley(c, at, 0.5))
         nothing = np.full(points, np.nan)
-        curves["certificate"] = nothing if few_shot else 0.9 + 0.01 * np.log10(c)
+        for bound, slope in (("certificate", 0.01), ("informed", 0.02)):
+            curves[bound] = nothing if few_shot else 0.9 + slope * np.log10(c)
+            curves[f"{bound}_sharpness"] = curves[bound] - 0.5
+            curves[f"{bound}_kl"] = nothing if few_shot else 50 - np.log10(c)
         same = {"gradient": 1e-10, "solved": True, "branch": "same"}
         for k in range(points):
             one = {name: float(values[k]) for name, values in curves.items()}

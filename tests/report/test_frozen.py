@@ -192,7 +192,7 @@ def test_tables_are_written(tmp_path):
     names = [f"{n}.{k}" for n in ("regret", "regret_comparisons") for k in ("csv", "md", "tex")]
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(names)
     numbers = pd.read_csv(tmp_path / "tables" / "regret.csv")
-    assert len(displayed(numbers)) == 16 + 9 + 1
+    assert len(displayed(numbers)) == 16 + 10 + 1
     assert list(displayed(numbers).columns)[:2] == ["Chosen by", "All: test error (points)"]
     note = (tmp_path / "tables" / "regret.md").read_text()
     assert frozen.NOTE in note
