@@ -31,7 +31,10 @@ def main() -> int:
 
     from benchmarks.figures import draw
     from benchmarks.results import line, measured, read, write
+    from hsac.memory import keep_freed_memory
 
+    # as the suite's own processes do
+    keep_freed_memory()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     modules = {name: import_module(f"benchmarks.comparisons.{name}") for name in NAMES}
     titles = {

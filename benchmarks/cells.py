@@ -94,8 +94,16 @@ def training(
     return Trainer(made, normals(seeds, made.w))
 
 
+MODULE = ("-m", "hsac")
+
+
 def trained(
-    scale: str, experiment: str, method: str, seeds: tuple[int, ...], device: torch.device
+    scale: str,
+    experiment: str,
+    method: str,
+    seeds: tuple[int, ...],
+    device: torch.device,
+    program: tuple[str, ...] = MODULE,
 ) -> dict[str, float]:
     """Train a cell's seeds in a process of its own, by the workflow's command.
 
@@ -105,6 +113,7 @@ def trained(
         method: name of the method.
         seeds: seeds that train together.
         device: where they train.
+        program: What Python runs, the command line of hsac.
 
     Returns:
         Seconds: `wall` and `cpu` of the whole process, `training` of what its records say.
@@ -124,7 +133,7 @@ def trained(
         "--variant",
     ]
     command += [str(stored), "--index", "block0.json", "--seeds", *map(str, seeds)]
-    wall = run([sys.executable, "-m", "hsac", *command], place)
+    wall = run([sys.executable, *program, *command], place)
     seconds = [
         json.loads((place / f"seed{seed}.json").read_text(encoding="utf-8"))["seconds"]
         for seed in seeds

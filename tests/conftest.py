@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from hsac.data import fetch
+from hsac.memory import keep_freed_memory
+
+# as the command line does, since much of what tests do is training
+keep_freed_memory()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from hsac import memory
 from hsac.cli import data, jobs, user
 from hsac.cli.usage import explain
 from hsac.errors import InputError
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         that the user can fix, or 130 after Ctrl-C.
     """
     _print_everything()
+    memory.keep_freed_memory()
     try:
         # In standalone mode click would print errors in its own words and exit.
         status = hsac.main(arguments, prog_name="hsac", standalone_mode=False)

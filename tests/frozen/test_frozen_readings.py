@@ -4,9 +4,9 @@ from torch import Tensor
 
 from hsac.frozen.branches import log_c
 from hsac.frozen.head import HeadProblem
-from hsac.frozen.lbfgs import minimise
 from hsac.frozen.readings import READINGS, reading, upper_level
 from hsac.frozen.splits import Splits
+from hsac.hypergradient.minimum import minimise
 from hsac.sharpness import ScopeObjective
 
 RADIUS = 0.05

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hsac.hypergradient.minimum import minimise
+from hsac.hypergradient.minimum import Together, minimise
 from hsac.parts import require
 from hsac.rules.curvature.drift import due
 from hsac.rules.curvature.hsac import Hsac, Samples
@@ -110,7 +110,9 @@ class HsacHead:
         if not due(step, self.period, self.warm_up):
             return theta, state, {}
         lower = step.head("lower", self.rows)
-        found = minimise(lower.objective, lower.w, theta.double(), self.tolerance)
+        problems = Together.of(lower.objective, lower.w, theta.double())
+        found = minimise(problems, lower.w, theta.double(), self.tolerance)
+        solved = found.gradient <= self.tolerance
 
         def normal() -> Tensor:
             return step.normal()[:, lower.place].double()
@@ -119,18 +121,18 @@ class HsacHead:
         sizes = (lower.w.shape[1],)
         moved, after, log = self.hsac.outer(theta.double(), state, found.w, samples, normal, sizes)
         # Where the head is not at its minimum, the formula of the hypergradient does not hold.
-        solved = found.solved[:, None]
-        moved = torch.where(solved, moved.to(theta), theta)
+        each = solved[:, None]
+        moved = torch.where(each, moved.to(theta), theta)
         kept = state["adam"]
         after["adam"] = {
-            k: torch.where(solved, new, kept[k].to(new)) for k, new in after["adam"].items()
+            k: torch.where(each, new, kept[k].to(new)) for k, new in after["adam"].items()
         }
-        log["fallback"] = log["fallback"] | ~found.solved
-        spent = (log["products"] + found.products) * lower.share
+        log["fallback"] = log["fallback"] | ~solved
+        spent = (log["products"] + found.gradients) * lower.share
         log["products"] = spent.ceil()
         if self.replace:
             put = step.w.index_copy(1, lower.place, found.w.to(step.w))
-            step.put(torch.where(solved, put, step.w))
+            step.put(torch.where(each, put, step.w))
         return moved, after, log
 
     def draw(self, step: Step, lower: HeadLevel) -> Samples:

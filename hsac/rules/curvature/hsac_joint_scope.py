@@ -26,4 +26,4 @@ class HsacJointScope(Hsac):
     over: str = "both"
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 50
+    period: int = 100

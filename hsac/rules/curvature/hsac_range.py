@@ -25,4 +25,4 @@ class HsacRange(Hsac):
     objective: str = "range"
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 50
+    period: int = 100

@@ -24,4 +24,4 @@ class HsacReplay(Hsac):
     replay: int = 4
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 50
+    period: int = 100

@@ -26,4 +26,4 @@ class HsacSam(Hsac):
     lower_radius: float = 0.05
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 50
+    period: int = 100
