@@ -58,3 +58,13 @@ def test_panels_are_of_shared_dimensions(found):
     level = found.landscapes.assign(test_nll=1.0)
     curve = landscape_over_c.draw(level).axes[0].lines[0].get_ydata()
     assert np.array_equal(curve, np.zeros(9))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_legends_are_not_cut(tmp_path, count):
+    found = frozen.read(write_study(tmp_path, SETTINGS[:count], each=1, seeds=2, points=3))
+    for figure in (landscape_over_c.draw(found.landscapes), regret.draw(frozen.table(found))):
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1

@@ -21,6 +21,7 @@ CURVES = {
     "range": ("range", style.CLASSES[0], 1.3),
     "mean": ("Gaussian mean", style.CLASSES[4], 1.3),
     "adaptive_gap": ("adaptive gap", style.CLASSES[8], 1.3),
+    "informed": ("PAC-Bayes bound", style.CLASSES[9], 1.3),
 }
 # Rows of panels: more dimensions would not fit on a page.
 MOST_DIMS = 3
@@ -43,7 +44,9 @@ def draw(landscapes: pd.DataFrame) -> Figure:
     rows = _dims(landscapes)
     columns = _columns(landscapes)
     options = {"sharex": True, "sharey": True}
-    figure, axes = style.grid(len(rows), len(settings), 2.4, 2.1, TITLE, **options)
+    # The title and the legend take as much of a single row.
+    height = 2.1 if len(rows) > 1 else 3.0
+    figure, axes = style.grid(len(rows), len(settings), 2.4, height, TITLE, **options)
     for line, (label, dims) in zip(axes, rows.items(), strict=True):
         for panel, setting in zip(line, settings, strict=True):
             block = landscapes[landscapes["setting"] == setting]
@@ -62,7 +65,9 @@ def draw(landscapes: pd.DataFrame) -> Figure:
     looks = [CURVES[name] for name in columns]
     entries = [style.entry(text, color=shade, linewidth=wide) for text, shade, wide in looks]
     minimum = {"color": "#4d4d4d", "marker": "v", "linestyle": ""}
-    style.legend(figure, [*entries, style.entry("least there", **minimum)], 5)
+    # Below few panels a long line would be cut.
+    wide = 5 if len(settings) > 2 else 3
+    style.legend(figure, [*entries, style.entry("least there", **minimum)], wide)
     return figure
 
 

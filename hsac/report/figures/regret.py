@@ -14,10 +14,14 @@ TITLE = "Regret of each way to choose the curvature of a head on frozen features
 # Label, colour and marker of each kind of chooser.
 KINDS = {
     "reading": ("least sharpness, by reading", style.CLASSES[5], "o"),
+    "bound": ("PAC-Bayes bound", style.CLASSES[3], "^"),
     "other": ("control, no sharpness", style.CLASSES[0], "s"),
     "labels": ("sees validation labels", style.CLASSES[2], "D"),
 }
-LABELS = ("validation", "validation_tempered")
+NAMED = {
+    **dict.fromkeys(("validation", "validation_tempered"), "labels"),
+    **dict.fromkeys(("certificate", "informed"), "bound"),
+}
 AXES = {"error": "test error (points)", "nll": "test NLL (0.01 nat)"}
 
 
@@ -49,7 +53,8 @@ def draw(numbers: pd.DataFrame) -> Figure:
     handles = []
     for label, colour, marker in KINDS.values():
         handles.append(style.entry(label, color=colour, marker=marker, linestyle=""))
-    style.legend(figure, handles, len(handles))
+    # Below few panels a long line would be cut.
+    style.legend(figure, handles, len(handles) if len(groups) > 3 else 2)
     return figure
 
 
@@ -74,4 +79,4 @@ def _panel(axes: Axes, rows: pd.DataFrame, name: str) -> None:
 def _kind(chooser: str) -> str:
     if "@" in chooser:
         return "reading"
-    return "labels" if chooser in LABELS else "other"
+    return NAMED.get(chooser, "other")
