@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hsac.frozen.head import HeadProblem
 from hsac.hypergradient.operator import Loss
-from hsac.sharpness import ScopeObjective, perturbed_loss
+from hsac.sharpness import ScopeObjective
 
 # Name -> objective, what the scope is a ball in, its scale, and whether it is climbed until the
 # adversary stands still or by one step from the weights themselves.
@@ -46,11 +46,7 @@ def reading(name: str, radius: float, ascent_steps: int, draws: int) -> ScopeObj
 def upper_level(
     problem: HeadProblem, w: Tensor, theta: Tensor, scope: ScopeObjective, draw: int
 ) -> Loss:
-    """Return a reading with the perturbations that it has at a point.
-
-    At a minimum of the regularised loss the plain loss falls towards 0. A climb from the weights
-    themselves therefore goes along -w, which no data decides. A climb that is to converge begins
-    at a random point of the sphere instead, and at the opposite one. The higher end counts.
+    """Return a reading with the perturbations that it has at a solved head.
 
     Args:
         problem: The problems.
@@ -64,22 +60,10 @@ def upper_level(
     """
     # The same for every problem, so that it does not matter which others there are.
     generator = torch.Generator().manual_seed(draw)
+    size = scope.carried_size(w.shape[-1], theta.shape[-1])
 
-    def normal(size: int) -> Tensor:
+    def normal() -> Tensor:
         drawn = torch.randn(size, generator=generator, dtype=torch.float64)
         return drawn.to(w).expand(len(w), -1)
 
-    def found(start: Tensor | None) -> Loss:
-        places = scope.find(
-            problem.loss, (w, theta), start, lambda: normal(w.shape[-1]), problem.layers
-        )
-        return perturbed_loss(problem.loss, places.added, places.taken)
-
-    if scope.ascent_steps == 1:
-        return found(None)
-    direction = normal(scope.carried_size(w.shape[-1], theta.shape[-1]))
-    start = scope.radius * direction / direction.norm(dim=-1, keepdim=True)
-    one, other = found(start), found(-start)
-    with torch.no_grad():
-        higher = one(w, theta) >= other(w, theta)
-    return lambda at, t: torch.where(higher, one(at, t), other(at, t))
+    return scope.climbed(problem.loss, (w, theta), normal, problem.layers)

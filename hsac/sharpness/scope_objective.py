@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hsac.hypergradient.operator import Loss
 from hsac.sharpness.ascent import ascend
-from hsac.sharpness.objective import HERE, WITH_ADVERSARY, Perturbation
+from hsac.sharpness.objective import HERE, WITH_ADVERSARY, Perturbation, perturbed_loss
 from hsac.sharpness.scope import layer_norm, scope_scale
 
 OVER = ("weights", "curvature", "both")
@@ -90,6 +90,43 @@ class ScopeObjective:
             down = self._climb(lambda w, t: -loss(w, t), point, None, layers)
             taken = [self._placed(self._lower(loss, point, down), w)]
         return Perturbations([self._placed(up, w)], taken, up)
+
+    def climbed(
+        self,
+        loss: Loss,
+        point: tuple[Tensor, Tensor],
+        normal: Callable[[], Tensor],
+        layers: Sequence[int],
+    ) -> Loss:
+        """Build the objective with the perturbations that it has at a minimum.
+
+        At a minimum of the regularised loss the plain loss falls towards 0. A climb from the
+        weights themselves therefore goes along -w, which no data decides. A climb of several steps
+        begins at a random point of the sphere instead, and at the opposite one. The higher end
+        counts.
+
+        Args:
+            loss: The loss that the ascent climbs, and that is compared.
+            point: Weights (R, P) and θ (R, C).
+            normal: Draws standard normals (R, A), of the length that `carried_size` says.
+            layers: Sizes of the parameter tensors that make up w, for `per_layer`.
+
+        Returns:
+            U, a function of w and θ. The perturbations are constants to it.
+        """
+
+        def found(start: Tensor | None) -> Loss:
+            places = self.find(loss, point, start, normal, layers)
+            return perturbed_loss(loss, places.added, places.taken)
+
+        if self.ascent_steps == 1 or self.objective not in WITH_ADVERSARY:
+            return found(None)
+        direction = normal()
+        start = self.radius * direction / direction.norm(dim=-1, keepdim=True)
+        one, other = found(start), found(-start)
+        with torch.no_grad():
+            higher = one(*point) >= other(*point)
+        return lambda w, t: torch.where(higher, one(w, t), other(w, t))
 
     def carried_size(self, weights: int, thetas: int) -> int:
         """Compute the length A of what is carried to the next ascent.

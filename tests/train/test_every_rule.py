@@ -37,7 +37,8 @@ def rule_of(name):
 RULES = [name for name in sorted(DEFAULT.rules.curvature) if rule_of(name) not in DERIVED]
 READINGS = [f"hsac_{reading}" for reading in learner.READINGS]
 # What a rule needs and the data have not: a meta set, a head.
-IMPOSSIBLE = {(name, "hsac_meta") for name in EXPERIMENTS} | {("glyphs_few_shot", "hsac_head")}
+IMPOSSIBLE = {(name, "hsac_meta") for name in EXPERIMENTS}
+IMPOSSIBLE |= {("glyphs_few_shot", rule) for rule in ("hsac_head", "hsac_landscape")}
 IDENTITY = {"config_hash": "0", "code": "0", "variant_hash": "0", "weights": "0" * 64}
 
 
@@ -82,7 +83,9 @@ def settings_of(small):
     for rule in READINGS:
         keys["rules"]["curvature"][rule] = {"period": 10}
     # solved as well as a test can wait for
-    keys["rules"]["curvature"]["hsac_head"] = {"period": 10, "rows": 100, "tolerance": 1e-2}
+    brief = {"rows": 100, "tolerance": 1e-2}
+    keys["rules"]["curvature"]["hsac_head"] = brief | {"period": 10}
+    keys["rules"]["curvature"]["hsac_landscape"] = brief | {"candidates": [0.01, 0.1]}
     return keys
 
 
