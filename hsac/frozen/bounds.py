@@ -7,11 +7,12 @@ NeurIPS 2006; Dziugaite et al., AISTATS 2021).
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from hsac.frozen.branches import log_c, solve
+from hsac.frozen.branches import SolvedHeads, log_c, solve_from_start
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.splits import HeadData
 from hsac.theory.pac_bayes import Posteriors, certify
@@ -28,8 +29,12 @@ NAMES = ("certificate", "informed")
 COLUMNS = tuple(name + part for name in NAMES for part in PARTS)
 
 
-def bounds(problem: HeadProblem, w: Tensor, c: float, curvatures: int) -> dict[str, Tensor]:
-    """Bound the risk of each problem's solved head under both priors.
+def bounds(
+    problem: HeadProblem,
+    heads: Sequence[SolvedHeads],
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Tensor]]:
+    """Bound the risk of each problem's solved heads under both priors.
 
     c was chosen by looking at the rows, from a grid that was fixed before. The bounds hold for all
     of the grid at once: ln(points) is part of their slack. They hold for the distribution that the
@@ -38,21 +43,24 @@ def bounds(problem: HeadProblem, w: Tensor, c: float, curvatures: int) -> dict[s
 
     Args:
         problem: The problems.
-        w: Solved heads (R, P).
-        c: Their curvature.
-        curvatures: Number of curvatures of the grid.
+        heads: Their solved heads at each c of the grid.
+        progress: Called with a line of text as the work goes on.
 
     Returns:
-        `COLUMNS` (R,): the bound under the start prior (`certificate`) and under the prior of half
-        of the rows (`informed`), shares; with `_sharpness`, what the noise of the posterior adds to
-        the 0-1 error, a share; and `_kl`, the divergence from the prior in nats.
+        For each c `COLUMNS` (R,): the bound under the start prior (`certificate`) and under the
+        prior of half of the rows (`informed`), shares; with `_sharpness`, what the noise of the
+        posterior adds to the 0-1 error, a share; and `_kl`, the divergence from the prior in nats.
     """
-    theta = log_c(problem, c)
+    progress("heads of half of the rows")
     prior_rows, other_rows = halves(problem.data)
-    start = problem.start(0)
-    learned = solve(_on(problem, prior_rows), start, theta).w
-    found = _bounds(problem, w, theta, start, curvatures, "certificate")
-    return found | _bounds(_on(problem, other_rows), w, theta, learned, curvatures, "informed")
+    others, start = _on(problem, other_rows), problem.start(0)
+    learned = solve_from_start(_on(problem, prior_rows), [at.c for at in heads])
+    found = []
+    for at, prior in zip(heads, learned, strict=True):
+        progress(f"bounds, c = {at.c:.3g}")
+        whole = _bounds(problem, at, start, len(heads), "certificate")
+        found.append(whole | _bounds(others, at, prior.w, len(heads), "informed"))
+    return found
 
 
 def halves(data: HeadData) -> tuple[HeadData, HeadData]:
@@ -115,16 +123,12 @@ def _columns(problem: HeadProblem, w: Tensor) -> Tensor:
 
 
 def _bounds(
-    problem: HeadProblem,
-    w: Tensor,
-    theta: Tensor,
-    prior: Tensor,
-    curvatures: int,
-    name: str,
+    problem: HeadProblem, at: SolvedHeads, prior: Tensor, curvatures: int, name: str
 ) -> dict[str, Tensor]:
     """Return a bound and its parts, by column."""
+    theta = log_c(problem, at.c)
     posteriors = Posteriors(SIGMAS, DELTA, DRAWS, PILOT_DRAWS, log_choices=math.log(curvatures))
-    w = turned(problem, w, prior)
+    w = turned(problem, at.w, prior)
     with torch.no_grad():
         exact = problem.error(w, theta, problem.data)
     found = []

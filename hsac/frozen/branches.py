@@ -65,6 +65,21 @@ def solve(problem: HeadProblem, w: Tensor, theta: Tensor, tolerance: float = TOL
     return minimise(problem, w, theta, tolerance, STEPS)
 
 
+def solve_from_start(problem: HeadProblem, curvatures: Sequence[float]) -> list[SolvedHeads]:
+    """Solve the heads at every c from random weights alone.
+
+    Args:
+        problem: The problems.
+        curvatures: The curvatures.
+
+    Returns:
+        The heads at each c.
+    """
+    along = _Along(problem, curvatures)
+    along.descend(range(len(curvatures)), problem.start(0), "start")
+    return along.heads()
+
+
 def solve_along(
     problem: HeadProblem,
     curvatures: Sequence[float],

@@ -78,11 +78,15 @@ def landscape(
     """
     problem = HeadProblem(splits.train, splits.classes, dim, options.decay)
     heads = solve_along(problem, options.curvatures, progress)
+    # An episode is no sample of the task that a bound is about.
+    few_shot = len(set(splits.seeds)) < len(splits.seeds)
+    no_bound = dict.fromkeys(COLUMNS, torch.full((len(splits.seeds),), torch.nan))
+    bound = [no_bound] * len(heads) if few_shot else bounds(problem, heads, progress)
     judges = list(_judged(judged or splits, heads, judged is not None, dim, options, progress))
     rows: list[Row] = []
-    for at, judge in zip(heads, judges, strict=True):
+    for at, judge, bounded in zip(heads, judges, bound, strict=True):
         progress(f"readings, c = {at.c:.3g}")
-        values = _measured(problem, splits, at, options)
+        values = _measured(problem, splits, at, options) | bounded
         columns = {name: _by_seed(splits.seeds, found) for name, found in values.items()}
         for i, seed in enumerate(dict.fromkeys(splits.seeds)):
             row: Row = {"seed": seed, "c": at.c}
@@ -145,11 +149,6 @@ def _measured(
             upper = upper_level(problem, w, theta, scope, DRAW)
             with torch.no_grad():
                 found[f"{name}@{radius:g}"] = upper(w, theta)
-    # An episode is no sample of the task that a bound is about.
-    if len(set(splits.seeds)) == len(splits.seeds):
-        found |= bounds(problem, w, at.c, len(options.curvatures))
-    else:
-        found |= dict.fromkeys(COLUMNS, torch.full_like(theta[:, 0], torch.nan))
     return found
 
 

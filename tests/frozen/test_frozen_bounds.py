@@ -6,12 +6,18 @@ import pytest
 import torch
 
 from hsac.frozen.bounds import COLUMNS, DELTA, DRAWS, SIGMAS, bounds, halves, turned
-from hsac.frozen.branches import log_c, solve
+from hsac.frozen.branches import SolvedHeads, log_c, solve
 from hsac.frozen.head import HeadProblem
 from hsac.frozen.splits import HeadData
 from hsac.theory.pac_bayes import kl_inverse
 
-DIM, DECAY, C, POINTS = 4, 0.02, 0.5, 25
+DIM, DECAY, C = 4, 0.02, 0.5
+
+
+def bounds_of(problem, w):
+    """The bounds at C alone, whose grid has one point."""
+    (made,) = bounds(problem, [SolvedHeads(C, w, w[:, 0], ("start",) * len(w))])
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def heads(problem):
 
 @pytest.fixture(scope="module")
 def made(problem, heads):
-    return bounds(problem, heads, C, POINTS)
+    return bounds_of(problem, heads)
 
 
 def test_halves_have_each_row_once(draw_rows):
@@ -87,9 +93,18 @@ def test_bound_is_its_formula(problem, heads, made):
         assert min(abs(ratio - 1) for ratio in ratios) < 1e-9
         empirical = float(made["certificate_sharpness"][run] + exact[run])
         upper = kl_inverse(empirical, math.log(4 / DELTA) / DRAWS)
-        logs = math.log(4 * n**0.5 / DELTA) + math.log(len(SIGMAS)) + math.log(POINTS)
+        logs = math.log(4 * n**0.5 / DELTA) + math.log(len(SIGMAS))
         expected = kl_inverse(upper, (kl + logs) / n)
         assert float(made["certificate"][run]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_choice_of_c_is_paid_for(problem, heads, made):
+    """Of a grid of two points the bound is larger, by ln 2 in the slack."""
+    other = SolvedHeads(0.1, heads, heads[:, 0], ("start",) * 3)
+    at = SolvedHeads(C, heads, heads[:, 0], ("start",) * 3)
+    _, found = bounds(problem, [other, at])
+    assert (found["certificate"] > made["certificate"]).all()
+    assert torch.equal(found["certificate_kl"], made["certificate_kl"])
 
 
 def test_prior_does_not_know_the_rows_of_its_bound(problem, heads, made):
@@ -100,7 +115,7 @@ def test_prior_does_not_know_the_rows_of_its_bound(problem, heads, made):
     )
     label = torch.where(bounding, (problem.data.label + 1) % 3, problem.data.label)
     data = HeadData(problem.data.x, label, problem.data.weight)
-    other = bounds(HeadProblem(data, 3, DIM, DECAY), heads, C, POINTS)
+    other = bounds_of(HeadProblem(data, 3, DIM, DECAY), heads)
     near = [
         min(abs(float(a) * s / float(b) / t - 1) for s in squares for t in squares)
         for a, b in zip(other["informed_kl"], made["informed_kl"], strict=True)
@@ -112,7 +127,7 @@ def test_prior_does_not_know_the_rows_of_its_bound(problem, heads, made):
 
 
 def test_problems_do_not_depend_on_each_other(problem, heads, made):
-    alone = bounds(problem.take(torch.tensor([2])), heads[2:], C, POINTS)
+    alone = bounds_of(problem.take(torch.tensor([2])), heads[2:])
     assert set(made) == set(COLUMNS)
     for name in ("certificate", "certificate_sharpness", "certificate_kl"):
         assert float(alone[name][0]) == pytest.approx(float(made[name][2]), rel=1e-9), name
@@ -123,7 +138,7 @@ def test_problems_do_not_depend_on_each_other(problem, heads, made):
 def test_prior_of_half_helps_where_rows_are_many(draw_rows):
     many = HeadProblem(draw_rows(1, 2, 600), 3, DIM, DECAY)
     w = solve(many, many.start(0), log_c(many, C)).w
-    made = bounds(many, w, C, POINTS)
+    made = bounds_of(many, w)
     assert (made["informed"] < made["certificate"]).all()
     # better than predicting one of three classes
     assert (made["informed"] < 0.6).all()

@@ -26,4 +26,4 @@ class HsacCurvatureScope(Hsac):
     over: str = "curvature"
     scope: str = "euclidean"
     radius: float = 0.1
-    period: int = 50
+    period: int = 100

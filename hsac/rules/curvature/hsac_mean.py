@@ -24,4 +24,4 @@ class HsacMean(Hsac):
     objective: str = "mean"
     scope: str = "euclidean"
     radius: float = 1.0
-    period: int = 50
+    period: int = 100

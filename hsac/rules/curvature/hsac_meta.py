@@ -28,4 +28,4 @@ class HsacMeta(Hsac):
     needs_meta: ClassVar[bool] = True
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 50
+    period: int = 100

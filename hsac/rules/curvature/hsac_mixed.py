@@ -24,4 +24,4 @@ class HsacMixed(Hsac):
     mixing: float = 0.1
     scope: str = "euclidean"
     radius: float = 0.05
-    period: int = 50
+    period: int = 100
