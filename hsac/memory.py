@@ -12,9 +12,8 @@ def keep_freed_memory() -> bool:
     """Let the C library keep freed memory instead of handing it back to the kernel.
 
     A training step allocates the same tensors as the one before. Where each is handed back when it
-    is freed, the kernel zeroes and maps its pages anew in every step, which took a tenth of a
-    training's time and two thirds of that of large heads (benchmarks/comparisons/memory.py). No
-    number changes. A process may keep up to 1 GiB more than it uses.
+    is freed, the kernel zeroes and maps its pages anew in every step. `python -m benchmarks memory`
+    measures what that costs. No number changes. A process may keep up to 1 GiB more than it uses.
 
     Returns:
         Whether the C library can (glibc). Elsewhere nothing happens.
