@@ -28,6 +28,7 @@ SCALES = (
     "methods",
     "gcn",
     "frozen",
+    "whole",
     "workstation",
     "paper",
 )

@@ -27,6 +27,7 @@ LEFT_OUT = {  # settings that a scale has no experiment of
     "bias": {"few_shot"},
     "guard": {"few_shot"},
     "frozen": {"long_tailed", "noisy"},
+    "whole": {"few_shot"},
 }
 
 

@@ -33,6 +33,7 @@ class HsacHead:
         objective: As in `hsac`, taken over the head's weights.
         scope: As in `hsac`.
         radius: Radius ρ of the scope, for mean the noise's length on average.
+        ascent_steps: As in `hsac`.
         samples: Gaussian draws of the objective mean.
         rows: Training rows whose features the head is solved on, at most the whole part.
         apart: Whether the objective is taken on another sample than the head is solved on.
@@ -48,6 +49,7 @@ class HsacHead:
     objective: str = "mean"
     scope: str = "euclidean"
     radius: float = 0.5
+    ascent_steps: int = 1
     samples: int = 4
     rows: int = 1000
     apart: bool = False
@@ -75,6 +77,7 @@ class HsacHead:
             objective=self.objective,
             scope=self.scope,
             radius=self.radius,
+            ascent_steps=self.ascent_steps,
             samples=self.samples,
             solver={"name": "cg", "terms": self.terms, "damping": 0.0},
             period=self.period,
