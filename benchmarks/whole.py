@@ -47,7 +47,7 @@ def table(runs: pd.DataFrame, experiment: str) -> pd.DataFrame:
                 for name in (method, reference)
             )
             found = paired_difference(own, other)
-            row[heading] = f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+            row[heading] = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
         c = block.loc[block["method"] == method, "curvature"]
         row["Median c at the end"] = f"{c.median():.3g}"
         row["Trainings"] = f"{cost[method] / cost[reference]:.1f}"

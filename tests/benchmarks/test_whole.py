@@ -11,7 +11,7 @@ def runs():
     for seed in range(4):
         for method, better, cost in (("sgd+fixed", 0.0, 100), ("sgd+head@1", 0.02, 250)):
             row = {"experiment": "digits", "method": method, "seed": seed, "status": "ok"}
-            row |= {"gradients": cost, "products": 0, "search_gradients": None, "curvature": 0.5}
+            row |= {"gradients": cost, "products": 0, "search_gradients": float("nan"), "curvature": 0.5}
             row |= {"last_validation_accuracy": 0.9 + better + 0.001 * seed}
             rows.append(row | {"last_validation_nll": 0.3 - better * (1 + seed)})
     return pd.DataFrame(rows)
