@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hsac.errors import InputError
 from hsac.report.gather import read_gathered
 from hsac.report.statistics import Replicates, paired_difference
 from hsac.report.tables import markdown
@@ -56,11 +57,15 @@ def table(runs: pd.DataFrame, experiment: str) -> pd.DataFrame:
 
 
 def main() -> int:
-    """Print the tables."""
+    """Print the tables; exit status 2 without results."""
     about = __doc__.partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.whole", description=about)
     parser.add_argument("--results", type=Path, default=RESULTS, help="results of the scale")
-    runs = read_gathered(parser.parse_args().results / "runs.parquet")
+    try:
+        runs = read_gathered(parser.parse_args().results / "runs.parquet")
+    except InputError as error:
+        print(f"whole: {error}", file=sys.stderr)
+        return 2
     for experiment in runs["experiment"].drop_duplicates():
         print(f"`{experiment}`\n\n{markdown(table(runs, experiment), '')}")
     return 0

@@ -11,7 +11,12 @@ def runs():
     for seed in range(4):
         for method, better, cost in (("sgd+fixed", 0.0, 100), ("sgd+head@1", 0.02, 250)):
             row = {"experiment": "digits", "method": method, "seed": seed, "status": "ok"}
-            row |= {"gradients": cost, "products": 0, "search_gradients": float("nan"), "curvature": 0.5}
+            row |= {
+                "gradients": cost,
+                "products": 0,
+                "search_gradients": float("nan"),
+                "curvature": 0.5,
+            }
             row |= {"last_validation_accuracy": 0.9 + better + 0.001 * seed}
             rows.append(row | {"last_validation_nll": 0.3 - better * (1 + seed)})
     return pd.DataFrame(rows)
@@ -34,3 +39,9 @@ def test_tables_are_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["whole", "--results", str(tmp_path)])
     assert whole.main() == 0
     assert "| `sgd+head@1` |" in capsys.readouterr().out
+
+
+def test_missing_results_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["whole", "--results", str(tmp_path)])
+    assert whole.main() == 2
+    assert "runs.parquet: missing" in capsys.readouterr().err

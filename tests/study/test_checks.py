@@ -521,7 +521,11 @@ def test_unused_starts_are_refused(rule):
 
 @pytest.mark.parametrize(
     ("rule", "given", "name"),
-    [("ramp", {"to": 7.0}, "to"), ("halving", {"starts": [0.3, 7]}, "starts")],
+    [
+        ("ramp", {"to": 7.0}, "to"),
+        ("halving", {"starts": [0.3, 7]}, "starts"),
+        ("hsac_landscape", {"candidates": [0.3, 7]}, "candidates"),
+    ],
 )
 def test_curvatures_of_rules_are_bounded(rule, given, name):
     """As the initial curvature is, before anything is trained."""

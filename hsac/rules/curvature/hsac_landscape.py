@@ -49,6 +49,7 @@ class HsacLandscape:
     rows: int = 500
     tolerance: float = 1e-4
     at: float = 1 / 3
+    curvatures: ClassVar[str] = "candidates"
     geometry: ClassVar[str] = "hyperbolic"
     needs_gradient: ClassVar[bool] = False
 
