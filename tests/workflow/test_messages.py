@@ -20,6 +20,14 @@ SEEDS = [0, 1, 2, 3]
 PATIENCE_S = 300.0
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Let what is started here hear Ctrl-C, even where these tests run in a background."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 @pytest.fixture
 def project(tmp_path, data_folder, monkeypatch):
     """The workflow's files in a folder of their own, with data and a scale of four runs."""
